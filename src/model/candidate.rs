@@ -1,0 +1,100 @@
+//! Waiting work: layers with waiting frames, and the jobs, folders and shows they stand in.
+
+use std::collections::BTreeSet;
+
+use super::{Cap, DeptId, FacilityId, FolderId, JobId, LayerId, ShowId, Tag, Timestamp};
+use crate::units::{Cores, Gpus, Kib};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShowRow {
+    pub id: ShowId,
+    pub name: String,
+    pub is_active: bool,
+}
+
+/// A folder ("group") with its caps and what runs in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderRow {
+    pub id: FolderId,
+    pub name: String,
+    pub cores: Cores,
+    pub cores_max: Cap<Cores>,
+    pub gpus: Gpus,
+    pub gpus_max: Cap<Gpus>,
+}
+
+/// A PENDING job. `folder` and `show` are positions in the snapshot's lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRow {
+    pub id: JobId,
+    pub name: String,
+    pub show: usize,
+    pub folder: usize,
+    pub facility: FacilityId,
+    pub dept: DeptId,
+    pub is_paused: bool,
+    pub is_auto_book: bool,
+    /// `None` fits any host; so does the empty text, which is decoded to `None`.
+    pub os: Option<String>,
+    pub priority: i32,
+    pub started_at: Timestamp,
+    pub cores: Cores,
+    /// 0 and -1 are no "unlimited": Cuebot books nothing and its trigger refuses, so such a cap
+    /// stays the number it is and the layer waits for [`super::WaitReason::JobCapNotPositive`].
+    pub cores_max: Cores,
+    pub gpus: Gpus,
+    pub gpus_max: Gpus,
+}
+
+/// A layer with waiting frames that at least one cluster may serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub layer: LayerId,
+    pub layer_name: String,
+    /// Position in the snapshot's jobs.
+    pub job: usize,
+    /// Positions of the clusters that reach it, ascending; empty when none of ours does.
+    pub clusters: Vec<usize>,
+    pub tags: BTreeSet<Tag>,
+    pub cores: CoreRequest,
+    /// `None` = no ceiling (the column says 0).
+    pub cores_max: Option<Cores>,
+    pub memory: Kib,
+    pub gpus: Gpus,
+    pub gpu_memory: Kib,
+    pub is_threadable: bool,
+    /// `layer.str_services`, split at commas and trimmed.
+    pub services: Vec<String>,
+    /// Positions in the snapshot's limits: all must have room.
+    pub limits: Vec<usize>,
+    /// No frame of the layer may start before this.
+    pub start_after: Option<Timestamp>,
+    pub dispatch_order: i32,
+    pub waiting_frames: u32,
+    /// When its longest waiting work became ready, as nearly as the schema tells.
+    pub waiting_since: Timestamp,
+    /// The scheduler itself holds it back for a while after failures.
+    pub is_backing_off: bool,
+}
+
+/// `layer.int_cores_min`, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CoreRequest {
+    /// Positive: this many, perhaps more by the reservation rule.
+    AtLeast(Cores),
+    /// Zero: a whole host with nothing on it.
+    WholeHost,
+    /// Negative: a whole idle host but this many (stored positive).
+    AllBut(Cores),
+}
+
+impl CoreRequest {
+    #[must_use]
+    pub fn from_column(centicores: i64) -> Self {
+        match centicores {
+            0 => Self::WholeHost,
+            n if n > 0 => Self::AtLeast(Cores(n)),
+            n => Self::AllBut(-Cores(n)),
+        }
+    }
+}

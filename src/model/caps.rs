@@ -1,0 +1,69 @@
+//! What may not be exceeded, whoever is waiting.
+
+use super::{AllocId, LimitId, ShowId, SubscriptionId};
+use crate::units::Cores;
+
+/// A ceiling, decoded once from the sentinels of its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub enum Cap<T> {
+    Unlimited,
+    /// Use after booking may be at most this.
+    AtMost(T),
+}
+
+impl<T: PartialOrd + Copy> Cap<T> {
+    #[must_use]
+    pub fn allows(self, used_after: T) -> bool {
+        match self {
+            Self::Unlimited => true,
+            Self::AtMost(max) => used_after <= max,
+        }
+    }
+}
+
+/// The right of one show to use one allocation. A burst of 0 or less is frozen: nothing books.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub id: SubscriptionId,
+    pub show: ShowId,
+    pub alloc: AllocId,
+    pub size: Cores,
+    pub burst: Cores,
+    /// In use, as the counter row says.
+    pub cores: Cores,
+}
+
+impl Subscription {
+    /// Order of shows on one allocation, lowest first; Cuebot's function `tier`.
+    #[must_use]
+    pub fn tier(&self, cores: Cores) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "an order, not an amount")]
+        let (cores, size) = (cores.get() as f64, self.size.get() as f64);
+        if size == 0.0 {
+            cores / 100.0 + 1.0
+        } else if cores == 0.0 {
+            -size
+        } else {
+            cores / size
+        }
+    }
+}
+
+/// A named cap on running work across layers of any show, with its use at the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitRow {
+    pub id: LimitId,
+    pub name: String,
+    pub usage: LimitUse,
+}
+
+/// How a limit counts. Limits that never block (advisory, disabled, a stale report, no maximum on a
+/// schema that says so) are not in the snapshot at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitUse {
+    /// Counts frames; a booking of one frame adds one.
+    Frames { used: i64, max: i64 },
+    /// Counts hosts; a host that already holds a seat takes any number of frames.
+    /// `holders` are lower-case host names cut at the first dot.
+    Hosts { used: i64, max: i64, holders: std::collections::BTreeSet<String> },
+}

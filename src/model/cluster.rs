@@ -1,0 +1,76 @@
+//! Clusters: the units in which work is selected.
+
+use super::{AllocId, FacilityId, Host, ShowId, Tag};
+
+/// Work of one show in one facility that one tag, or one chunk of tags, reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cluster {
+    /// Unique among the clusters of a build, stable across builds: `facility/show/tag` for an
+    /// allocation cluster, `facility/show/manual-1` and so on for a chunk of tags.
+    pub name: String,
+    pub facility: FacilityId,
+    pub facility_name: String,
+    pub show: ShowId,
+    pub show_name: String,
+    pub kind: ClusterKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ClusterKind {
+    /// Hosts of the allocations of the facility that carry the tag and that the show subscribes to.
+    /// `allocs` pairs id and name; a tag is not unique, so there may be several.
+    Allocation { tag: Tag, allocs: Vec<(AllocId, String)> },
+    /// Hosts of the facility that carry one of the tags.
+    Tags { kind: TagKind, tags: Vec<Tag> },
+}
+
+/// `host_tag.str_tag_type` of a tag cluster's tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TagKind {
+    Manual,
+    Hostname,
+    Hardware,
+}
+
+impl TagKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Hostname => "hostname",
+            Self::Hardware => "hardware",
+        }
+    }
+}
+
+impl Cluster {
+    /// The value of the metrics' `cluster_type` label: alloc, manual, hostname, hardware.
+    #[must_use]
+    pub const fn kind_name(&self) -> &'static str {
+        match &self.kind {
+            ClusterKind::Allocation { .. } => "alloc",
+            ClusterKind::Tags { kind, .. } => kind.as_str(),
+        }
+    }
+
+    #[must_use]
+    pub fn tags(&self) -> &[Tag] {
+        match &self.kind {
+            ClusterKind::Allocation { tag, .. } => std::slice::from_ref(tag),
+            ClusterKind::Tags { tags, .. } => tags,
+        }
+    }
+
+    /// Whether work of this cluster that asks for `tag` may go to `host`.
+    #[must_use]
+    pub fn covers(&self, tag: &Tag, host: &Host) -> bool {
+        host.facility == self.facility
+            && host.tags.contains(tag)
+            && match &self.kind {
+                ClusterKind::Allocation { tag: own, allocs } => {
+                    own == tag && allocs.iter().any(|(alloc, _)| *alloc == host.alloc)
+                }
+                ClusterKind::Tags { tags, .. } => tags.contains(tag),
+            }
+    }
+}

@@ -1,0 +1,76 @@
+//! A machine of the farm as the last snapshot saw it.
+
+use std::collections::BTreeSet;
+
+use super::{AllocId, FacilityId, HostId, LayerId, Tag};
+use crate::units::Amounts;
+
+/// One host. `idle` is what may be promised: the ledger's idle amounts, with memory and GPU memory
+/// lowered to what the machine measured as free where that is less.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    pub id: HostId,
+    /// Also the name that the agent is dialled by and that `frame.str_host` must carry.
+    pub name: String,
+    pub facility: FacilityId,
+    pub alloc: AllocId,
+    /// `facility.alloc`, as Cuebot names it.
+    pub alloc_name: String,
+    pub tags: BTreeSet<Tag>,
+    /// The host's comma list, split and trimmed. Empty when the host reports none.
+    pub os: Vec<String>,
+    pub thread_mode: ThreadMode,
+    pub total: Amounts,
+    pub idle: Amounts,
+    pub state: HostState,
+    /// Layers with a proc on this host now: warm for more of the same.
+    pub running_layers: BTreeSet<LayerId>,
+}
+
+impl Host {
+    /// Nothing is booked on it. Layers with zero or negative minimum cores ask for this.
+    #[must_use]
+    pub fn is_fully_idle(&self) -> bool {
+        self.idle.cores == self.total.cores
+    }
+}
+
+/// `host.int_thread_mode`: 0, 1, 2. A row with any other number is left out of the snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ThreadMode {
+    /// Cores follow the frame's share of memory.
+    #[default]
+    Auto,
+    /// A frame takes all whole idle cores; only threadable layers are offered.
+    All,
+    /// At least two cores for threadable layers.
+    Variable,
+}
+
+/// Whether a host takes bookings now, and if not, why; the first that holds in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HostState {
+    #[default]
+    Open,
+    /// `host_stat.str_state` is not UP: DOWN, REBOOTING, REBOOT_WHEN_IDLE, REPAIR.
+    NotUp(String),
+    /// `host.str_lock_state` LOCKED: an operator's decision.
+    Locked,
+    /// NIMBY_LOCKED: a person is at the desk.
+    NimbyLocked,
+    /// The last report is older than `host_cache.host_staleness_threshold`.
+    Stale { seconds: i64 },
+    /// `host_local` rows exist: its owner renders locally.
+    LocalWork,
+    /// The machine measures less free memory than Cuebot demands of a bookable host.
+    LowFreeMemory,
+    /// Withheld by this scheduler: launches unsettled, launches refused, or name not resolvable.
+    PutAside(String),
+}
+
+impl HostState {
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+}

@@ -1,0 +1,75 @@
+//! One type per key, so that a layer's id cannot be passed for a job's.
+//!
+//! Keys are text of up to 36 characters, compared as they are stored: not every one is a UUID and
+//! upper-case hex occurs, so nothing may parse or reformat them.
+
+use std::fmt;
+use std::sync::Arc;
+
+macro_rules! text_id {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            pub fn new(text: impl AsRef<str>) -> Self {
+                Self(Arc::from(text.as_ref()))
+            }
+
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self::new(text)
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(Arc::from(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    )+};
+}
+
+text_id!(
+    FacilityId,
+    ShowId,
+    AllocId,
+    SubscriptionId,
+    FolderId,
+    DeptId,
+    JobId,
+    LayerId,
+    FrameId,
+    HostId,
+    /// Key of a `proc` row: the booking of a frame on a host, and the `resource_id` that RQD echoes.
+    ProcId,
+    LimitId,
+    /// A tag of a host, as stored: exact and case-sensitive.
+    Tag,
+);

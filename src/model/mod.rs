@@ -1,0 +1,32 @@
+//! The words of the farm as types: what a pass reads, decides and writes.
+//!
+//! Nothing here reads a clock, a socket or a table. Column names and sentinel values (such as -1
+//! for "no cap") end at the walls of `store`; in here a cap is a [`Cap`] and an amount has a unit.
+
+mod booking;
+mod candidate;
+mod caps;
+mod cluster;
+mod host;
+mod ids;
+mod plan;
+mod policy;
+mod reason;
+mod snapshot;
+
+pub use booking::{Booked, BookingRequest, LayerLaunch, WaitingFrame};
+pub use candidate::{Candidate, CoreRequest, FolderRow, JobRow, ShowRow};
+pub use caps::{Cap, LimitRow, LimitUse, Subscription};
+pub use cluster::{Cluster, ClusterKind, TagKind};
+pub use host::{Host, HostState, ThreadMode};
+pub use ids::{
+    AllocId, DeptId, FacilityId, FolderId, FrameId, HostId, JobId, LayerId, LimitId, ProcId, ShowId, SubscriptionId,
+    Tag,
+};
+pub use plan::{Placement, Plan, Waiting};
+pub use policy::{FractionalCores, HostStrategy, JobOrder, Policy};
+pub use reason::WaitReason;
+pub use snapshot::{LeftOutRow, Snapshot};
+
+/// A moment by the database's clock. The scheduler's own clock never enters a decision.
+pub type Timestamp = time::OffsetDateTime;

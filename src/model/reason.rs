@@ -1,0 +1,138 @@
+//! The closed list of reasons why work waits.
+
+/// Why a candidate still has waiting frames after a plan. Exactly one holds: the first in this
+/// order, which is the order of the gates. The same word is printed, explained and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitReason {
+    /// The job is paused.
+    JobPaused,
+    /// `job.b_auto_book` is off.
+    AutoBookOff,
+    /// The show is not active.
+    ShowInactive,
+    /// The layer's start-after time has not come.
+    StartAfter,
+    /// No selected cluster reaches any of the layer's tags.
+    NotSelected,
+    /// No allocation with matching hosts has a subscription of the show.
+    NoSubscription,
+    /// Every such subscription has a burst of 0 or less.
+    SubscriptionFrozen,
+    /// Booking one more frame would exceed the burst of every such subscription.
+    SubscriptionBurst,
+    FolderCores,
+    FolderGpus,
+    /// The job's maximum is 0 or -1: Cuebot and its trigger book nothing.
+    JobCapNotPositive,
+    JobCores,
+    JobGpus,
+    /// A limit of the layer has no room.
+    LimitReached,
+    /// No host, in whatever state, carries one of the tags.
+    NoHostWithTags,
+    /// Hosts carry the tags, none of them is up, open, fresh and free of local work.
+    NoHostOpen,
+    /// No open host runs the job's operating system.
+    OperatingSystem,
+    /// Every open host runs whole-machine frames and the layer is not threadable.
+    ThreadMode,
+    /// Too big for every host, even an empty one.
+    Shape,
+    /// Fits an empty host, not what is idle now.
+    Capacity,
+    /// A booking lost its frames or amounts to somebody else in this pass; tried again in the next.
+    LostRace,
+    /// Held back for a while after failures.
+    BackOff,
+    /// Placed in part: the pass reached its own bound on frames.
+    PassFull,
+}
+
+impl WaitReason {
+    pub const ALL: [Self; 23] = [
+        Self::JobPaused,
+        Self::AutoBookOff,
+        Self::ShowInactive,
+        Self::StartAfter,
+        Self::NotSelected,
+        Self::NoSubscription,
+        Self::SubscriptionFrozen,
+        Self::SubscriptionBurst,
+        Self::FolderCores,
+        Self::FolderGpus,
+        Self::JobCapNotPositive,
+        Self::JobCores,
+        Self::JobGpus,
+        Self::LimitReached,
+        Self::NoHostWithTags,
+        Self::NoHostOpen,
+        Self::OperatingSystem,
+        Self::ThreadMode,
+        Self::Shape,
+        Self::Capacity,
+        Self::LostRace,
+        Self::BackOff,
+        Self::PassFull,
+    ];
+
+    /// The stable word for metrics labels and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::JobPaused => "job_paused",
+            Self::AutoBookOff => "auto_book_off",
+            Self::ShowInactive => "show_inactive",
+            Self::StartAfter => "start_after",
+            Self::NotSelected => "not_selected",
+            Self::NoSubscription => "no_subscription",
+            Self::SubscriptionFrozen => "subscription_frozen",
+            Self::SubscriptionBurst => "subscription_burst",
+            Self::FolderCores => "folder_cores",
+            Self::FolderGpus => "folder_gpus",
+            Self::JobCapNotPositive => "job_cap_not_positive",
+            Self::JobCores => "job_cores",
+            Self::JobGpus => "job_gpus",
+            Self::LimitReached => "limit_reached",
+            Self::NoHostWithTags => "no_host_with_tags",
+            Self::NoHostOpen => "no_host_open",
+            Self::OperatingSystem => "operating_system",
+            Self::ThreadMode => "thread_mode",
+            Self::Shape => "shape",
+            Self::Capacity => "capacity",
+            Self::LostRace => "lost_race",
+            Self::BackOff => "back_off",
+            Self::PassFull => "pass_full",
+        }
+    }
+
+    /// One line for a person.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::JobPaused => "the job is paused",
+            Self::AutoBookOff => "the job has automatic booking off",
+            Self::ShowInactive => "the show is not active",
+            Self::StartAfter => "the layer may not start yet",
+            Self::NotSelected => "no selected cluster serves its tags",
+            Self::NoSubscription => "the show has no subscription where matching hosts are",
+            Self::SubscriptionFrozen => "the subscription's burst is 0",
+            Self::SubscriptionBurst => "the subscription is at its burst",
+            Self::FolderCores => "the folder is at its core cap",
+            Self::FolderGpus => "the folder is at its GPU cap",
+            Self::JobCapNotPositive => "the job's cap is 0 or -1",
+            Self::JobCores => "the job is at its core cap",
+            Self::JobGpus => "the job is at its GPU cap",
+            Self::LimitReached => "a limit of the layer is reached",
+            Self::NoHostWithTags => "no host carries its tags",
+            Self::NoHostOpen => "no host with its tags is up and open",
+            Self::OperatingSystem => "no open host runs its operating system",
+            Self::ThreadMode => "open hosts take threadable layers only",
+            Self::Shape => "too big for every host, even an empty one",
+            Self::Capacity => "fits an empty host, but not what is idle now",
+            Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",
+            Self::BackOff => "held back for a while after failures",
+            Self::PassFull => "the pass is full, planned again in the next one",
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Talking to RQD agents.
+
+pub mod proto;

@@ -1,0 +1,88 @@
+//! Named background tasks under one stop signal, so that stopping can wait for all of them and say
+//! which did not end.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A set of tasks that stop together. Cloning shares the set.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    alive: Arc<Mutex<BTreeMap<u64, &'static str>>>,
+}
+
+impl Tasks {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancelled when the set is told to stop; every loop selects on it first.
+    #[must_use]
+    pub fn stop_signal(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    pub fn spawn<F>(&self, name: &'static str, work: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let entry = Entry::new(&self.alive, name);
+        self.tracker.spawn(async move {
+            let _entry = entry;
+            work.await;
+        });
+    }
+
+    /// Announces the stop and waits for the tasks, at most `limit`.
+    /// Returns the names of those still running then; empty when all ended.
+    pub async fn stop(&self, limit: Duration) -> Vec<&'static str> {
+        self.stop.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(limit, self.tracker.wait()).await.is_ok() {
+            return Vec::new();
+        }
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+    }
+}
+
+/// Keeps a task's name listed until it ends, by panic too.
+struct Entry {
+    alive: Arc<Mutex<BTreeMap<u64, &'static str>>>,
+    number: u64,
+}
+
+impl Entry {
+    fn new(alive: &Arc<Mutex<BTreeMap<u64, &'static str>>>, name: &'static str) -> Self {
+        let mut names = alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = names.last_key_value().map_or(0, |(last, _)| last + 1);
+        names.insert(number, name);
+        Self { alive: Arc::clone(alive), number }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_names_what_did_not_end() {
+        let tasks = Tasks::new();
+        let stop = tasks.stop_signal();
+        tasks.spawn("polite", async move { stop.cancelled().await });
+        tasks.spawn("stubborn", std::future::pending());
+        assert_eq!(tasks.stop(Duration::from_secs(1)).await, ["stubborn"]);
+    }
+}

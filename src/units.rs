@@ -1,0 +1,221 @@
+//! Amounts with their units, so that no number crosses a room without saying what it counts.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
+
+macro_rules! amount {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub i64);
+
+        impl $name {
+            pub const ZERO: Self = Self(0);
+
+            /// The bare number, for a column or a wire field of the same unit.
+            #[must_use]
+            pub const fn get(self) -> i64 {
+                self.0
+            }
+        }
+
+        // Saturating: a nonsense row (an amount near the end of the range) must compare as "too
+        // much" and be refused, never wrap round to "plenty".
+        impl Add for $name {
+            type Output = Self;
+            fn add(self, other: Self) -> Self {
+                Self(self.0.saturating_add(other.0))
+            }
+        }
+        impl Sub for $name {
+            type Output = Self;
+            fn sub(self, other: Self) -> Self {
+                Self(self.0.saturating_sub(other.0))
+            }
+        }
+        impl Neg for $name {
+            type Output = Self;
+            fn neg(self) -> Self {
+                Self(self.0.saturating_neg())
+            }
+        }
+        impl AddAssign for $name {
+            fn add_assign(&mut self, other: Self) {
+                *self = *self + other;
+            }
+        }
+        impl SubAssign for $name {
+            fn sub_assign(&mut self, other: Self) {
+                *self = *self - other;
+            }
+        }
+        impl Sum for $name {
+            fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+                amounts.fold(Self::ZERO, Add::add)
+            }
+        }
+    };
+}
+
+amount!(
+    /// Cores in centicores: 100 = one core. Never rounded to whole cores on the way.
+    Cores
+);
+amount!(
+    /// Memory in KiB; what Cuebot's columns and comments call KB is 1,024 bytes.
+    Kib
+);
+amount!(
+    /// Whole GPUs.
+    Gpus
+);
+
+impl Cores {
+    pub const ONE: Self = Self(100);
+
+    #[must_use]
+    pub const fn whole(cores: i64) -> Self {
+        Self(cores.saturating_mul(100))
+    }
+
+    /// Whole cores contained in the amount, rounded towards zero.
+    #[must_use]
+    pub const fn whole_cores(self) -> i64 {
+        self.0 / 100
+    }
+
+    #[must_use]
+    pub const fn is_fractional(self) -> bool {
+        self.0 % 100 != 0
+    }
+}
+
+impl Kib {
+    #[must_use]
+    pub const fn gib(gib: i64) -> Self {
+        Self(gib.saturating_mul(1_048_576))
+    }
+
+    #[must_use]
+    pub const fn mib(mib: i64) -> Self {
+        Self(mib.saturating_mul(1_024))
+    }
+}
+
+impl fmt::Display for Cores {
+    /// `8`, `0.5`, `-2`: cores without trailing zeros.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if self.is_fractional() {
+            let sign = if self.0 < 0 { "-" } else { "" };
+            let (whole, rest) = (self.0.unsigned_abs() / 100, self.0.unsigned_abs() % 100);
+            format!("{sign}{whole}.{rest:02}").trim_end_matches('0').to_owned()
+        } else {
+            self.whole_cores().to_string()
+        };
+        f.pad(&text)
+    }
+}
+
+impl fmt::Display for Kib {
+    /// `64 GiB`, `1.5 GiB`, `512 MiB`, `17 KiB`: the largest unit that keeps the number above one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[expect(clippy::cast_precision_loss, reason = "display only, one decimal")]
+        let kib = self.0 as f64;
+        let (value, unit) = match self.0.unsigned_abs() {
+            0..1_024 => (kib, "KiB"),
+            1_024..1_048_576 => (kib / 1_024.0, "MiB"),
+            _ => (kib / 1_048_576.0, "GiB"),
+        };
+        let number = format!("{value:.1}");
+        f.pad(&format!("{} {unit}", number.strip_suffix(".0").unwrap_or(&number)))
+    }
+}
+
+impl fmt::Display for Gpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a host has or lacks and what a frame reserves, in all four kinds at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Amounts {
+    pub cores: Cores,
+    pub memory: Kib,
+    pub gpus: Gpus,
+    pub gpu_memory: Kib,
+}
+
+impl Amounts {
+    /// Whether every amount is available in `idle`.
+    #[must_use]
+    pub fn fits_in(&self, idle: &Self) -> bool {
+        self.cores <= idle.cores
+            && self.memory <= idle.memory
+            && self.gpus <= idle.gpus
+            && self.gpu_memory <= idle.gpu_memory
+    }
+}
+
+impl Add for Amounts {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            cores: self.cores + other.cores,
+            memory: self.memory + other.memory,
+            gpus: self.gpus + other.gpus,
+            gpu_memory: self.gpu_memory + other.gpu_memory,
+        }
+    }
+}
+
+impl Sub for Amounts {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self {
+            cores: self.cores - other.cores,
+            memory: self.memory - other.memory,
+            gpus: self.gpus - other.gpus,
+            gpu_memory: self.gpu_memory - other.gpu_memory,
+        }
+    }
+}
+
+impl AddAssign for Amounts {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Amounts {
+    fn sub_assign(&mut self, other: Self) {
+        *self = *self - other;
+    }
+}
+
+impl Sum for Amounts {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::default(), Add::add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_read_as_an_operator_writes_them() {
+        let shown: Vec<String> = [800, 50, 250, -200, -50, 0].map(|c| Cores(c).to_string()).into();
+        assert_eq!(shown, ["8", "0.5", "2.5", "-2", "-0.5", "0"]);
+        let shown: Vec<String> = [17, 524_288, 1_572_864, 67_108_864].map(|k| Kib(k).to_string()).into();
+        assert_eq!(shown, ["17 KiB", "512 MiB", "1.5 GiB", "64 GiB"]);
+    }
+
+    #[test]
+    fn a_nonsense_amount_stays_too_much() {
+        assert_eq!(Kib(i64::MAX) + Kib(1), Kib(i64::MAX));
+        assert_eq!(Cores(i64::MIN) - Cores(1), Cores(i64::MIN));
+    }
+}

@@ -1,0 +1,1 @@
+//! What crosses rooms, against a real PostgreSQL and real gRPC. One binary, one link.
