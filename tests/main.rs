@@ -1,1 +1,16 @@
 //! What crosses rooms, against a real PostgreSQL and real gRPC. One binary, one link.
+
+mod support;
+
+mod agents;
+mod audit;
+mod booking;
+mod config;
+mod cuebot;
+mod faults;
+mod fleet;
+mod schema;
+mod seed;
+mod snapshot;
+mod telemetry;
+mod wire;

@@ -1,1 +1,9 @@
-//! (being written)
+//! The sandbox farm: a whole render farm on one machine, for the demo and for the tests.
+
+pub mod agents;
+pub mod audit;
+pub mod cuebot;
+pub mod fleet;
+pub mod postgres;
+pub mod schema;
+pub mod seed;
