@@ -1,1 +1,25 @@
-//! (being written)
+//! Turning placements into rows, and taking them back.
+//!
+//! A booking is one transaction for a chunk of frames: what the planner believed is proposed, the
+//! rows themselves decide. A frame that somebody else took drops out alone; a host, subscription,
+//! job, folder or limit without room drops its own requests, never the chunk.
+//!
+//! Invariants, held at every commit by conditions in the writing statements:
+//! - the amounts in `proc` are what was taken from the host and added to subscription, layer, job,
+//!   folder and point, since every release gives back what the `proc` row says;
+//! - no use after booking is above its cap, and no limit is overshot by any number of concurrent
+//!   bookings of ours;
+//! - rows are locked in one order, which is Cuebot's: limits (ours only), frame, all `layer_stat`,
+//!   all `job_stat`, proc, host, subscription, `layer_resource` (descending), `job_resource`,
+//!   `folder_resource`, point.
+//!
+//! Taking back is fenced by the frame's version and by the proc: what completed meanwhile is left
+//! alone.
+
+mod chunk;
+mod outcome;
+
+pub use chunk::chunk;
+pub use outcome::{
+    ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Repaired, UnbookCause, UnbookOutcome,
+};

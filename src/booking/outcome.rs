@@ -1,0 +1,192 @@
+//! What came of a booking or of taking it back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::{Booked, FrameId, HostId, LayerId, ProcId};
+
+/// What one chunk came to: every request is in exactly one of the two lists.
+#[derive(Clone, Debug, Default)]
+pub struct ChunkOutcome {
+    /// Committed, in the order of the requests.
+    pub booked: Vec<Booked>,
+    pub lost: Vec<Lost>,
+    /// Transactions that were rolled back on the way: a cap that no longer held, a deadlock.
+    pub rolled_back: u32,
+}
+
+/// A request that was not booked. Its frame waits as before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub frame: FrameId,
+    pub layer: LayerId,
+    pub host: HostId,
+    pub reason: LostReason,
+}
+
+/// Why a request was not booked: what the plan believed no longer held when it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LostReason {
+    /// The frame is not WAITING any more, has another version or is being changed; or its job was
+    /// paused, finished or taken off automatic booking; or its layer may not start yet.
+    FrameTaken,
+    /// A limit of the layer has no room.
+    LimitReached,
+    /// Less is idle on the host than was planned.
+    HostLacksRoom,
+    /// The host is gone or locked.
+    HostNotOpen,
+    /// The show has no subscription on the host's allocation.
+    NoSubscription,
+    BurstReached,
+    JobCores,
+    JobGpus,
+    FolderCores,
+    FolderGpus,
+    /// The job or its folder has no row with caps and counters.
+    CounterMissing,
+    /// The reservation has no cores.
+    NothingReserved,
+    /// The database refuses to write this row; the log says why.
+    Refused,
+}
+
+impl LostReason {
+    pub const ALL: [Self; 13] = [
+        Self::FrameTaken,
+        Self::LimitReached,
+        Self::HostLacksRoom,
+        Self::HostNotOpen,
+        Self::NoSubscription,
+        Self::BurstReached,
+        Self::JobCores,
+        Self::JobGpus,
+        Self::FolderCores,
+        Self::FolderGpus,
+        Self::CounterMissing,
+        Self::NothingReserved,
+        Self::Refused,
+    ];
+
+    /// The stable word for metrics labels and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FrameTaken => "frame_taken",
+            Self::LimitReached => "limit_reached",
+            Self::HostLacksRoom => "host_lacks_room",
+            Self::HostNotOpen => "host_not_open",
+            Self::NoSubscription => "no_subscription",
+            Self::BurstReached => "burst_reached",
+            Self::JobCores => "job_cores",
+            Self::JobGpus => "job_gpus",
+            Self::FolderCores => "folder_cores",
+            Self::FolderGpus => "folder_gpus",
+            Self::CounterMissing => "counter_missing",
+            Self::NothingReserved => "nothing_reserved",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a booking is taken back. The rows written are the same; logs and metrics tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UnbookCause {
+    /// The agent said no, or the launch could not be sent at all.
+    LaunchRefused,
+    /// The launch waited so long that Cuebot may soon take the booking for an orphan.
+    LaunchTooLate,
+    /// The agent said, twice, that it does not run the frame.
+    NotRunning,
+}
+
+impl UnbookCause {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LaunchRefused => "launch_refused",
+            Self::LaunchTooLate => "launch_too_late",
+            Self::NotRunning => "not_running",
+        }
+    }
+}
+
+/// What taking back came to: every booking is in exactly one of the two lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnbookOutcome {
+    /// The frame waits again and everything reserved is given back.
+    pub unbooked: Vec<ProcId>,
+    /// The frame or the proc is no longer as the booking left it: completed, killed, redirected or
+    /// released meanwhile. Whoever did that gives back what was reserved; nothing was written.
+    pub left_alone: Vec<ProcId>,
+}
+
+/// What a lost answer to a COMMIT turned out to mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// The server has not ended the transaction yet: ask again.
+    Undecided,
+    /// These are booked; requests that are not among them were rolled back.
+    Settled(Vec<Booked>),
+}
+
+/// A counter row that did not say what the procs say, and now does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    pub table: CounterTable,
+    /// The row's own primary key.
+    pub row: String,
+    /// What the counter said too much, in centicores; negative when it said too little.
+    pub cores_too_many: i64,
+    pub gpus_too_many: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CounterTable {
+    Subscription,
+    LayerResource,
+    JobResource,
+    FolderResource,
+    Point,
+}
+
+impl CounterTable {
+    pub const ALL: [Self; 5] =
+        [Self::Subscription, Self::LayerResource, Self::JobResource, Self::FolderResource, Self::Point];
+
+    /// The table's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscription => "subscription",
+            Self::LayerResource => "layer_resource",
+            Self::JobResource => "job_resource",
+            Self::FolderResource => "folder_resource",
+            Self::Point => "point",
+        }
+    }
+}
+
+/// The drift that one repair found and corrected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    pub repaired: Vec<Repaired>,
+}
+
+impl Drift {
+    /// Corrected rows per table; tables without drift are absent.
+    #[must_use]
+    pub fn rows(&self) -> BTreeMap<CounterTable, usize> {
+        let mut rows = BTreeMap::new();
+        for repaired in &self.repaired {
+            *rows.entry(repaired.table).or_default() += 1;
+        }
+        rows
+    }
+}
