@@ -16,10 +16,26 @@
 //! Taking back is fenced by the frame's version and by the proc: what completed meanwhile is left
 //! alone.
 
+mod book;
 mod chunk;
+mod counters;
+mod error;
+mod limits;
 mod outcome;
+mod repair;
+mod room;
+mod settle;
+mod totals;
+mod tx;
+mod unbook;
 
+pub use book::{BookOptions, book};
 pub use chunk::chunk;
+pub use error::{BookingError, UnknownCommit};
 pub use outcome::{
     ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Repaired, UnbookCause, UnbookOutcome,
 };
+pub use repair::repair;
+pub use settle::{find_booked, find_unsettled, resolve_commit};
+pub use tx::{Database, Features};
+pub use unbook::unbook;

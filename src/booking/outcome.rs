@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::{Booked, FrameId, HostId, LayerId, ProcId};
+use crate::model::{Booked, BookingRequest, FrameId, HostId, LayerId, ProcId};
 
 /// What one chunk came to: every request is in exactly one of the two lists.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,12 @@ pub struct Lost {
     pub layer: LayerId,
     pub host: HostId,
     pub reason: LostReason,
+}
+
+impl Lost {
+    pub(super) fn new(request: &BookingRequest, reason: LostReason) -> Self {
+        Self { frame: request.frame.id.clone(), layer: request.frame.layer.clone(), host: request.host.clone(), reason }
+    }
 }
 
 /// Why a request was not booked: what the plan believed no longer held when it was written.
@@ -117,7 +123,7 @@ impl UnbookCause {
     }
 }
 
-/// What taking back came to: every booking is in exactly one of the two lists.
+/// What taking back came to: every booking is in exactly one of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnbookOutcome {
     /// The frame waits again and everything reserved is given back.
@@ -125,6 +131,9 @@ pub struct UnbookOutcome {
     /// The frame or the proc is no longer as the booking left it: completed, killed, redirected or
     /// released meanwhile. Whoever did that gives back what was reserved; nothing was written.
     pub left_alone: Vec<ProcId>,
+    /// The database refuses to write one of the rows involved; the log says which and why. The
+    /// booking stands, and is found again as unsettled.
+    pub refused: Vec<ProcId>,
 }
 
 /// What a lost answer to a COMMIT turned out to mean.

@@ -55,6 +55,26 @@ pub struct Booked {
     pub reservation: Amounts,
 }
 
+impl Booked {
+    /// The booking of a request whose frame got this version.
+    #[must_use]
+    pub fn of(request: &BookingRequest, version: i32) -> Self {
+        Self {
+            proc: request.proc.clone(),
+            frame: request.frame.id.clone(),
+            frame_name: request.frame.name.clone(),
+            frame_number: request.frame.number,
+            version,
+            layer: request.frame.layer.clone(),
+            job: request.frame.job.clone(),
+            show: request.show.clone(),
+            host: request.host.clone(),
+            host_name: request.host_name.clone(),
+            reservation: request.reservation,
+        }
+    }
+}
+
 /// What a RunFrame needs to know of a layer and its job, the same for all its frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerLaunch {

@@ -1,0 +1,324 @@
+//! The booking transaction.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use sqlx::query;
+
+use super::counters::{self, Columns};
+use super::error::{BookingError, StepError, Trouble, UnknownCommit};
+use super::limits::lock_limits;
+use super::outcome::{ChunkOutcome, Lost, LostReason};
+use super::room::{load_room, split, without};
+use super::totals::Totals;
+use super::tx::{CommitError, Database, Tx, column_of, id, wait_with_jitter};
+use crate::model::{Booked, BookingRequest, FrameId};
+use crate::units::Cores;
+
+/// How to book.
+#[derive(Clone, Debug)]
+pub struct BookOptions {
+    /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
+    pub limit_settle_window: Duration,
+    /// Longest wait for one row that somebody else holds.
+    pub lock_timeout: Duration,
+    /// Attempts before deadlocks and lock timeouts are given up on.
+    pub attempts_max: u32,
+}
+
+impl Default for BookOptions {
+    fn default() -> Self {
+        Self { limit_settle_window: Duration::from_secs(120), lock_timeout: Duration::from_secs(10), attempts_max: 8 }
+    }
+}
+
+/// Books a chunk in one transaction of a fixed number of statements.
+///
+/// A request whose frame was taken, or for which a host, cap or limit has no room, is lost alone: of
+/// the requests that share what lacks room, the first in order that fit are booked. When that shows
+/// only while writing, the transaction is rolled back and run again without them, so every round is
+/// smaller than the one before.
+///
+/// # Errors
+/// Nothing is booked unless the error is [`BookingError::CommitUnknown`].
+pub async fn book(
+    database: &Database,
+    requests: &[BookingRequest],
+    options: &BookOptions,
+) -> Result<ChunkOutcome, BookingError> {
+    let mut outcome = ChunkOutcome::default();
+    let (mut kept, lost) = writable(requests);
+    outcome.lost.extend(lost);
+    let mut attempts = 0;
+    while !kept.is_empty() {
+        let error = match attempt(database, &kept, options).await {
+            Ok(Attempt::Booked { booked, lost }) => {
+                outcome.booked = booked;
+                outcome.lost.extend(lost);
+                break;
+            }
+            Ok(Attempt::NoRoom { frames, reason }) => {
+                outcome.rolled_back += 1;
+                let (fitting, lost) =
+                    fitting(database, &kept, &frames, reason).await.map_err(|error| error.after(attempts))?;
+                kept = fitting;
+                outcome.lost.extend(lost);
+                continue;
+            }
+            Ok(Attempt::CommitUnknown(unknown)) => return Err(BookingError::CommitUnknown(unknown)),
+            Err(error) => error,
+        };
+        attempts += 1;
+        outcome.rolled_back += 1;
+        match error.trouble() {
+            Trouble::Contention if attempts < options.attempts_max => wait_with_jitter(attempts).await,
+            Trouble::Row if attempts < options.attempts_max => {
+                let frames = refused(database, &kept, options).await.map_err(|error| error.after(attempts))?;
+                let (writable, lost) = without(&kept, &frames, LostReason::Refused);
+                kept = writable;
+                outcome.lost.extend(lost);
+            }
+            _ => return Err(error.after(attempts)),
+        }
+    }
+    Ok(outcome)
+}
+
+/// Leaves out what no database would take: reservations without cores, a second request for a frame.
+fn writable(requests: &[BookingRequest]) -> (Vec<&BookingRequest>, Vec<Lost>) {
+    let mut frames = HashSet::new();
+    let requests: Vec<&BookingRequest> = requests.iter().collect();
+    split(&requests, |request| {
+        if request.reservation.cores <= Cores::ZERO {
+            Err(LostReason::NothingReserved)
+        } else if frames.insert(request.frame.id.clone()) {
+            Ok(())
+        } else {
+            Err(LostReason::FrameTaken)
+        }
+    })
+}
+
+/// After something refused `frames`: what of the chunk fits under what is left now. At least one of
+/// the refused goes, so that the next round is smaller.
+async fn fitting<'r>(
+    database: &Database,
+    requests: &[&'r BookingRequest],
+    frames: &HashSet<FrameId>,
+    reason: LostReason,
+) -> Result<(Vec<&'r BookingRequest>, Vec<Lost>), StepError> {
+    if reason != LostReason::FrameTaken {
+        let mut room = load_room(database, requests).await?;
+        let (kept, lost) = split(requests, |request| room.take(request));
+        if lost.iter().any(|lost| frames.contains(&lost.frame)) {
+            return Ok((kept, lost));
+        }
+    }
+    Ok(without(requests, frames, reason))
+}
+
+/// Finds the requests that make the database raise, by trying halves and rolling back.
+async fn refused(
+    database: &Database,
+    requests: &[&BookingRequest],
+    options: &BookOptions,
+) -> Result<HashSet<FrameId>, StepError> {
+    let mut refused = HashSet::new();
+    let mut parts = vec![requests];
+    while let Some(part) = parts.pop() {
+        let mut tx = Tx::begin(database, options.lock_timeout).await?;
+        let written = write(&mut tx, part, options).await;
+        tx.rollback().await?;
+        match (written, part) {
+            (Ok(_), _) => {}
+            (Err(error), _) if error.trouble() != Trouble::Row => return Err(error),
+            (Err(error), [request]) => {
+                tracing::warn!(
+                    frame = %request.frame.id, layer = %request.frame.layer, host = %request.host,
+                    step = error.step, error = %error.source,
+                    "the database refuses a booking; the frame keeps waiting"
+                );
+                refused.insert(request.frame.id.clone());
+            }
+            (Err(_), _) => {
+                let (left, right) = part.split_at(part.len() / 2);
+                parts.extend([right, left]);
+            }
+        }
+    }
+    Ok(refused)
+}
+
+enum Attempt {
+    Booked {
+        booked: Vec<Booked>,
+        lost: Vec<Lost>,
+    },
+    /// Rolled back: something that these frames share did not have room for them all.
+    NoRoom {
+        frames: HashSet<FrameId>,
+        reason: LostReason,
+    },
+    CommitUnknown(Box<UnknownCommit>),
+}
+
+async fn attempt(
+    database: &Database,
+    requests: &[&BookingRequest],
+    options: &BookOptions,
+) -> Result<Attempt, StepError> {
+    let mut tx = Tx::begin(database, options.lock_timeout).await?;
+    let written = match write(&mut tx, requests, options).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(NoRoom { frames, reason })) => {
+            tx.rollback().await?;
+            return Ok(Attempt::NoRoom { frames, reason });
+        }
+        Err(error) => {
+            // Frees the locks before anybody waits; a connection too broken for it has none left.
+            let _ = tx.rollback().await;
+            return Err(error);
+        }
+    };
+    let Written { transaction, booked, lost } = written;
+    match tx.commit().await {
+        Ok(()) => Ok(Attempt::Booked { booked, lost }),
+        Err(CommitError::RolledBack(error)) => Err(error),
+        Err(CommitError::Unknown(source)) => {
+            Ok(Attempt::CommitUnknown(Box::new(UnknownCommit { transaction, bookings: booked, source })))
+        }
+    }
+}
+
+/// Rows written and not yet committed.
+struct Written {
+    transaction: i64,
+    booked: Vec<Booked>,
+    lost: Vec<Lost>,
+}
+
+struct NoRoom {
+    frames: HashSet<FrameId>,
+    reason: LostReason,
+}
+
+impl NoRoom {
+    fn of(requests: &[&BookingRequest], reason: LostReason, shares: impl Fn(&BookingRequest) -> bool) -> Self {
+        let frames = requests.iter().filter(|request| shares(request)).map(|request| request.frame.id.clone());
+        Self { frames: frames.collect(), reason }
+    }
+}
+
+/// All statements between BEGIN and COMMIT, in the order of locks. The rows that all of a show's
+/// bookings go through come last, so that they are held the shortest.
+async fn write(
+    tx: &mut Tx,
+    requests: &[&BookingRequest],
+    options: &BookOptions,
+) -> Result<Result<Written, NoRoom>, StepError> {
+    let mut limits = lock_limits(tx, requests, options.limit_settle_window).await?;
+    let (requests, mut lost) = split(requests, |request| limits.take(request));
+    let (transaction, claimed) = claim(tx, &requests).await?;
+    let (requests, taken) =
+        split(
+            &requests,
+            |request| {
+                if claimed.contains(&request.frame.id) { Ok(()) } else { Err(LostReason::FrameTaken) }
+            },
+        );
+    lost.extend(taken);
+    if requests.is_empty() {
+        return Ok(Ok(Written { transaction, booked: Vec::new(), lost }));
+    }
+    counters::lock_stats(
+        tx,
+        requests.iter().map(|request| request.frame.layer.as_str()),
+        requests.iter().map(|request| request.frame.job.as_str()),
+    )
+    .await?;
+    let versions = start_frames(tx, &requests).await?;
+    let with_proc = insert_procs(tx, &requests).await?;
+    if with_proc.len() < requests.len() {
+        return Ok(Err(NoRoom::of(&requests, LostReason::FrameTaken, |r| !with_proc.contains(&r.frame.id))));
+    }
+
+    let mut totals = Totals::default();
+    for request in &requests {
+        totals.add(&request.host, &request.show, &request.frame.job, &request.frame.layer, request.reservation);
+    }
+    let allocs = counters::hosts(tx, &totals).await?;
+    if allocs.len() < totals.hosts.len() {
+        return Ok(Err(NoRoom::of(&requests, LostReason::HostLacksRoom, |r| !allocs.contains_key(&r.host))));
+    }
+    let over = counters::subscriptions(tx, &totals, &allocs).await?;
+    if !over.is_empty() {
+        let is_over = |r: &BookingRequest| over.contains(&(r.show.clone(), allocs[&r.host].clone()));
+        return Ok(Err(NoRoom::of(&requests, LostReason::BurstReached, is_over)));
+    }
+    counters::layers(tx, &totals).await?;
+    let over = counters::jobs(tx, &totals).await?;
+    if !over.is_empty() {
+        return Ok(Err(NoRoom::of(&requests, LostReason::JobCores, |r| over.contains(&r.frame.job))));
+    }
+    let over = counters::folders(tx, &totals).await?;
+    if !over.is_empty() {
+        return Ok(Err(NoRoom::of(&requests, LostReason::FolderCores, |r| over.contains(&r.frame.job))));
+    }
+    counters::points(tx, &totals).await?;
+
+    let booked = requests.iter().filter_map(|request| Some(Booked::of(request, *versions.get(&request.frame.id)?)));
+    Ok(Ok(Written { transaction, booked: booked.collect(), lost }))
+}
+
+/// The transaction's id and the frames that are ours now.
+async fn claim(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<(i64, HashSet<FrameId>), StepError> {
+    let frames: Vec<&str> = requests.iter().map(|request| request.frame.id.as_str()).collect();
+    let versions: Vec<i32> = requests.iter().map(|request| request.frame.version).collect();
+    let statement = if tx.features.has_start_after {
+        include_str!("../store/sql/book_claim_start_after.sql")
+    } else {
+        include_str!("../store/sql/book_claim.sql")
+    };
+    let rows = tx.rows("claiming frames", query(statement).bind(&frames).bind(&versions)).await?;
+    let mut transaction = 0;
+    let mut claimed = HashSet::with_capacity(rows.len());
+    for row in &rows {
+        transaction = column_of(row, "transaction")?;
+        claimed.insert(id(row, "pk_frame")?);
+    }
+    Ok((transaction, claimed))
+}
+
+/// New versions by frame.
+async fn start_frames(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashMap<FrameId, i32>, StepError> {
+    let frames = Columns::of(requests.iter().map(|request| (request.frame.id.as_str(), &request.reservation)));
+    let host_names: Vec<&str> = requests.iter().map(|request| request.host_name.as_str()).collect();
+    let statement = query(include_str!("../store/sql/book_frames.sql"))
+        .bind(&frames.ids)
+        .bind(&host_names)
+        .bind(&frames.cores)
+        .bind(&frames.memory)
+        .bind(&frames.gpus)
+        .bind(&frames.gpu_memory);
+    let rows = tx.rows("starting frames", statement).await?;
+    rows.iter().map(|row| Ok((id(row, "pk_frame")?, column_of(row, "int_version")?))).collect()
+}
+
+/// The frames that got their proc.
+async fn insert_procs(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashSet<FrameId>, StepError> {
+    let column = |value: fn(&BookingRequest) -> &str| requests.iter().map(|r| value(r)).collect::<Vec<&str>>();
+    let frames = Columns::of(requests.iter().map(|request| (request.frame.id.as_str(), &request.reservation)));
+    let statement = query(include_str!("../store/sql/book_procs.sql"))
+        .bind(column(|r| r.proc.as_str()))
+        .bind(&frames.ids)
+        .bind(column(|r| r.frame.layer.as_str()))
+        .bind(column(|r| r.frame.job.as_str()))
+        .bind(column(|r| r.show.as_str()))
+        .bind(column(|r| r.host.as_str()))
+        .bind(&frames.cores)
+        .bind(&frames.memory)
+        .bind(&frames.gpus)
+        .bind(&frames.gpu_memory);
+    let rows = tx.rows("writing procs", statement).await?;
+    rows.iter().map(|row| id(row, "pk_frame")).collect()
+}

@@ -1,0 +1,135 @@
+//! The counting rows of a batch, one function per table, to be called in the order of this file.
+//!
+//! Positive totals take and are written only where the row's own conditions hold; the keys that were
+//! not written come back. Negative totals give back and pass every condition.
+
+use std::collections::{BTreeMap, HashSet};
+
+use sqlx::query;
+
+use super::error::StepError;
+use super::totals::Totals;
+use super::tx::{Tx, id};
+use crate::model::{AllocId, HostId, JobId, ShowId};
+use crate::units::Amounts;
+
+/// Holds the frame counters of a batch, all layers and then all jobs, before its first frame changes.
+pub(super) async fn lock_stats<'a>(
+    tx: &mut Tx,
+    layers: impl Iterator<Item = &'a str>,
+    jobs: impl Iterator<Item = &'a str>,
+) -> Result<(), StepError> {
+    let layers: Vec<&str> = layers.collect::<HashSet<_>>().into_iter().collect();
+    let jobs: Vec<&str> = jobs.collect::<HashSet<_>>().into_iter().collect();
+    let statement = query(include_str!("../store/sql/book_layer_stats.sql"));
+    tx.execute("locking layers' frame counters", statement.bind(&layers)).await?;
+    let statement = query(include_str!("../store/sql/book_job_stats.sql"));
+    tx.execute("locking jobs' frame counters", statement.bind(&jobs)).await?;
+    Ok(())
+}
+
+/// Allocations of the hosts that were written.
+pub(super) async fn hosts(tx: &mut Tx, totals: &Totals) -> Result<BTreeMap<HostId, AllocId>, StepError> {
+    let sums = Columns::of(totals.hosts.iter().map(|(host, amounts)| (host.as_str(), amounts)));
+    let rows = tx
+        .rows(
+            "taking from hosts",
+            query(include_str!("../store/sql/book_hosts.sql"))
+                .bind(&sums.ids)
+                .bind(&sums.cores)
+                .bind(&sums.memory)
+                .bind(&sums.gpus)
+                .bind(&sums.gpu_memory),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((id(row, "pk_host")?, id(row, "pk_alloc")?))).collect()
+}
+
+/// Shows, with the allocations of the hosts that were written, whose subscription was not.
+pub(super) async fn subscriptions(
+    tx: &mut Tx,
+    totals: &Totals,
+    allocs: &BTreeMap<HostId, AllocId>,
+) -> Result<HashSet<(ShowId, AllocId)>, StepError> {
+    let wanted = totals.subscriptions(allocs);
+    let shows: Vec<&str> = wanted.keys().map(|(show, _)| show.as_str()).collect();
+    let sums = Columns::of(wanted.iter().map(|((_, alloc), amounts)| (alloc.as_str(), amounts)));
+    let rows = tx
+        .rows(
+            "adding to subscriptions",
+            query(include_str!("../store/sql/book_subscriptions.sql"))
+                .bind(&shows)
+                .bind(&sums.ids)
+                .bind(&sums.cores)
+                .bind(&sums.gpus),
+        )
+        .await?;
+    let mut missing: HashSet<(ShowId, AllocId)> = wanted.keys().cloned().collect();
+    for row in &rows {
+        missing.remove(&(id(row, "pk_show")?, id(row, "pk_alloc")?));
+    }
+    Ok(missing)
+}
+
+pub(super) async fn layers(tx: &mut Tx, totals: &Totals) -> Result<(), StepError> {
+    let sums = Columns::of(totals.layers.iter().map(|(layer, amounts)| (layer.as_str(), amounts)));
+    let statement = query(include_str!("../store/sql/book_layers.sql"));
+    tx.execute("adding to layers", statement.bind(&sums.ids).bind(&sums.cores).bind(&sums.gpus)).await?;
+    Ok(())
+}
+
+/// Jobs that were not written.
+pub(super) async fn jobs(tx: &mut Tx, totals: &Totals) -> Result<HashSet<JobId>, StepError> {
+    per_job(tx, totals, "adding to jobs", include_str!("../store/sql/book_jobs.sql")).await
+}
+
+/// Jobs whose folder was not written.
+pub(super) async fn folders(tx: &mut Tx, totals: &Totals) -> Result<HashSet<JobId>, StepError> {
+    per_job(tx, totals, "adding to folders", include_str!("../store/sql/book_folders.sql")).await
+}
+
+pub(super) async fn points(tx: &mut Tx, totals: &Totals) -> Result<(), StepError> {
+    let sums = Columns::of(totals.jobs.iter().map(|(job, amounts)| (job.as_str(), amounts)));
+    let statement = query(include_str!("../store/sql/book_points.sql"));
+    tx.execute("adding to points", statement.bind(&sums.ids).bind(&sums.cores).bind(&sums.gpus)).await?;
+    Ok(())
+}
+
+async fn per_job(
+    tx: &mut Tx,
+    totals: &Totals,
+    name: &'static str,
+    statement: &'static str,
+) -> Result<HashSet<JobId>, StepError> {
+    let sums = Columns::of(totals.jobs.iter().map(|(job, amounts)| (job.as_str(), amounts)));
+    let rows = tx.rows(name, query(statement).bind(&sums.ids).bind(&sums.cores).bind(&sums.gpus)).await?;
+    let mut missing: HashSet<JobId> = totals.jobs.keys().cloned().collect();
+    for row in &rows {
+        missing.remove(&id::<JobId>(row, "pk_job")?);
+    }
+    Ok(missing)
+}
+
+/// Keys and amounts side by side, as the statements take them.
+#[derive(Debug, Default)]
+pub(super) struct Columns<'a> {
+    pub(super) ids: Vec<&'a str>,
+    pub(super) cores: Vec<i64>,
+    pub(super) memory: Vec<i64>,
+    pub(super) gpus: Vec<i64>,
+    pub(super) gpu_memory: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn of(rows: impl Iterator<Item = (&'a str, &'a Amounts)>) -> Self {
+        let mut columns = Self::default();
+        for (id, amounts) in rows {
+            columns.ids.push(id);
+            columns.cores.push(amounts.cores.get());
+            columns.memory.push(amounts.memory.get());
+            columns.gpus.push(amounts.gpus.get());
+            columns.gpu_memory.push(amounts.gpu_memory.get());
+        }
+        columns
+    }
+}

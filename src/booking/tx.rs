@@ -1,0 +1,114 @@
+//! One transaction of this room: READ COMMITTED, bounded waits for locks, every statement counted.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Transaction};
+
+use super::error::{StepError, Trouble};
+use crate::units::{Amounts, Cores, Gpus, Kib};
+
+pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub pool: PgPool,
+    pub features: Features,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    pub has_start_after: bool,
+    pub has_limit_types: bool,
+}
+
+impl Database {
+    pub(super) async fn rows(&self, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
+        statement.fetch_all(&self.pool).await.map_err(step(name))
+    }
+}
+
+pub(super) struct Tx {
+    transaction: Transaction<'static, Postgres>,
+    pub(super) features: Features,
+}
+
+/// How a COMMIT that was sent came out, other than well.
+pub(super) enum CommitError {
+    /// The server said that it rolled back.
+    RolledBack(StepError),
+    /// No answer, or one that a server gives when it goes down.
+    Unknown(sqlx::Error),
+}
+
+impl Tx {
+    /// READ COMMITTED by name: a server's default may be stricter, and then the statements after a
+    /// lock would not see what the lock made them wait for.
+    pub(super) async fn begin(database: &Database, lock_timeout: Duration) -> Result<Self, StepError> {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}",
+            lock_timeout.as_millis().max(1)
+        );
+        let transaction =
+            database.pool.begin_with(AssertSqlSafe(begin)).await.map_err(step("beginning a transaction"))?;
+        Ok(Self { transaction, features: database.features })
+    }
+
+    pub(super) async fn rows(&mut self, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
+        statement.fetch_all(&mut *self.transaction).await.map_err(step(name))
+    }
+
+    pub(super) async fn execute(&mut self, name: &'static str, statement: Statement<'_>) -> Result<u64, StepError> {
+        let done = statement.execute(&mut *self.transaction).await.map_err(step(name))?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn commit(self) -> Result<(), CommitError> {
+        self.transaction.commit().await.map_err(|source| {
+            let error = StepError { step: "committing", source };
+            match error.trouble() {
+                Trouble::Connection => CommitError::Unknown(error.source),
+                _ => CommitError::RolledBack(error),
+            }
+        })
+    }
+
+    pub(super) async fn rollback(self) -> Result<(), StepError> {
+        self.transaction.rollback().await.map_err(step("rolling back"))
+    }
+}
+
+pub(super) fn step(name: &'static str) -> impl FnOnce(sqlx::Error) -> StepError {
+    move |source| StepError { step: name, source }
+}
+
+/// A key column, as the text it is.
+pub(super) fn id<I: From<String>>(row: &PgRow, column: &'static str) -> Result<I, StepError> {
+    column_of::<String>(row, column).map(I::from)
+}
+
+pub(super) fn column_of<'r, T>(row: &'r PgRow, column: &'static str) -> Result<T, StepError>
+where
+    T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+{
+    row.try_get(column).map_err(step("reading a row"))
+}
+
+/// What a `proc` row holds.
+pub(super) fn amounts(row: &PgRow) -> Result<Amounts, StepError> {
+    Ok(Amounts {
+        cores: Cores(column_of(row, "int_cores_reserved")?),
+        memory: Kib(column_of(row, "int_mem_reserved")?),
+        gpus: Gpus(column_of(row, "int_gpus_reserved")?),
+        gpu_memory: Kib(column_of(row, "int_gpu_mem_reserved")?),
+    })
+}
+
+/// Waits before the next attempt after a deadlock: longer each time, and never the same for two who
+/// collided.
+pub(super) async fn wait_with_jitter(attempt: u32) {
+    let bound = 20_u64 << attempt.min(5);
+    tokio::time::sleep(Duration::from_millis(rand::rng().random_range(1..=bound))).await;
+}

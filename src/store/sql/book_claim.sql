@@ -1,0 +1,18 @@
+-- Takes the frames of a chunk that may start now: state WAITING, version as read, no proc, a job that
+-- is PENDING, not paused and on automatic booking. A frame that somebody else holds is left out, as
+-- Cuebot skips frames that we hold: neither ever waits for the other.
+-- For schemas without a start-after time on layers.
+-- $1 frames, $2 their versions. One row per frame taken, with the transaction's id, by which the
+-- outcome of a COMMIT can be asked for when its answer is lost.
+-- Locks: the returned frame rows, without waiting.
+SELECT f.pk_frame, txid_current() AS transaction
+FROM unnest($1::text[], $2::int4[]) AS wanted (frame, version)
+JOIN frame f ON f.pk_frame = wanted.frame
+JOIN job j ON j.pk_job = f.pk_job
+WHERE f.str_state = 'WAITING'
+    AND f.int_version = wanted.version
+    AND j.str_state = 'PENDING'
+    AND NOT j.b_paused
+    AND j.b_auto_book
+    AND NOT EXISTS (SELECT FROM proc p WHERE p.pk_frame = f.pk_frame)
+FOR NO KEY UPDATE OF f SKIP LOCKED

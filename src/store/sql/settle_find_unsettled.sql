@@ -1,0 +1,19 @@
+-- Bookings of shows that no agent has reported yet: what a scheduler that died left between commit
+-- and launch, mixed with what others are launching right now, hence the age.
+-- $1 shows, $2 least age in seconds. One row per booking, oldest first.
+-- Reads the procs of these shows by index. No locks.
+SELECT p.pk_proc, p.pk_frame, f.str_name, f.int_number, f.int_version, p.pk_layer, p.pk_job, p.pk_show, p.pk_host,
+    h.str_name AS host_name, p.int_cores_reserved, p.int_mem_reserved, p.int_gpus_reserved::int8 AS int_gpus_reserved,
+    p.int_gpu_mem_reserved
+FROM proc p
+JOIN frame f ON f.pk_frame = p.pk_frame
+JOIN host h ON h.pk_host = p.pk_host
+WHERE p.pk_show = ANY ($1::text[])
+    AND NOT p.b_local
+    AND p.ts_ping <= p.ts_dispatched
+    AND p.ts_dispatched <= current_timestamp - make_interval(secs => $2::float8)
+    AND f.str_state = 'RUNNING'
+    AND f.int_version IS NOT NULL
+    AND p.pk_layer IS NOT NULL
+    AND p.pk_job IS NOT NULL
+ORDER BY p.ts_dispatched, p.pk_proc
