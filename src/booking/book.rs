@@ -11,7 +11,7 @@ use super::limits::lock_limits;
 use super::outcome::{ChunkOutcome, Lost, LostReason};
 use super::room::{load_room, split, without};
 use super::totals::Totals;
-use super::tx::{CommitError, Database, Tx, column_of, id, wait_with_jitter};
+use super::tx::{ATTEMPTS_MAX, CommitError, Database, Tx, column_of, id, wait_with_jitter};
 use crate::model::{Booked, BookingRequest, FrameId};
 use crate::units::Cores;
 
@@ -20,15 +20,11 @@ use crate::units::Cores;
 pub struct BookOptions {
     /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
     pub limit_settle_window: Duration,
-    /// Longest wait for one row that somebody else holds.
-    pub lock_timeout: Duration,
-    /// Attempts before deadlocks and lock timeouts are given up on.
-    pub attempts_max: u32,
 }
 
 impl Default for BookOptions {
     fn default() -> Self {
-        Self { limit_settle_window: Duration::from_secs(120), lock_timeout: Duration::from_secs(10), attempts_max: 8 }
+        Self { limit_settle_window: Duration::from_secs(120) }
     }
 }
 
@@ -71,8 +67,8 @@ pub async fn book(
         attempts += 1;
         outcome.rolled_back += 1;
         match error.trouble() {
-            Trouble::Contention if attempts < options.attempts_max => wait_with_jitter(attempts).await,
-            Trouble::Row if attempts < options.attempts_max => {
+            Trouble::Contention if attempts < ATTEMPTS_MAX => wait_with_jitter(attempts).await,
+            Trouble::Row if attempts < ATTEMPTS_MAX => {
                 let frames = refused(database, &kept, options).await.map_err(|error| error.after(attempts))?;
                 let (writable, lost) = without(&kept, &frames, LostReason::Refused);
                 kept = writable;
@@ -126,7 +122,7 @@ async fn refused(
     let mut refused = HashSet::new();
     let mut parts = vec![requests];
     while let Some(part) = parts.pop() {
-        let mut tx = Tx::begin(database, options.lock_timeout).await?;
+        let mut tx = Tx::begin(database).await?;
         let written = write(&mut tx, part, options).await;
         tx.rollback().await?;
         match (written, part) {
@@ -167,7 +163,7 @@ async fn attempt(
     requests: &[&BookingRequest],
     options: &BookOptions,
 ) -> Result<Attempt, StepError> {
-    let mut tx = Tx::begin(database, options.lock_timeout).await?;
+    let mut tx = Tx::begin(database).await?;
     let written = match write(&mut tx, requests, options).await {
         Ok(Ok(written)) => written,
         Ok(Err(NoRoom { frames, reason })) => {

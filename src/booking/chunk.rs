@@ -47,31 +47,7 @@ fn by_job_and_host(requests: Vec<BookingRequest>) -> Vec<Vec<(usize, BookingRequ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Timestamp, WaitingFrame};
-    use crate::units::Amounts;
-
-    fn request(number: i32, host: &str, job: &str) -> BookingRequest {
-        BookingRequest {
-            proc: format!("proc-{number}").into(),
-            frame: WaitingFrame {
-                id: format!("frame-{number}").into(),
-                version: 0,
-                layer: "layer".into(),
-                job: job.into(),
-                name: String::new(),
-                number,
-                waiting_since: Timestamp::UNIX_EPOCH,
-            },
-            host: host.into(),
-            host_name: host.to_owned(),
-            alloc: "alloc".into(),
-            show: "show".into(),
-            folder: "folder".into(),
-            dept: "dept".into(),
-            reservation: Amounts::default(),
-            limits: Vec::new(),
-        }
-    }
+    use crate::booking::testing::request;
 
     fn cut(requests: &[(&str, &str)], frames_max: usize) -> Vec<Vec<i32>> {
         let requests =

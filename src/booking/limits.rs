@@ -99,3 +99,53 @@ pub(super) async fn lock_limits(
     }
     Ok(limits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::booking::testing::request;
+
+    fn limits(uses: &[(&str, i64, Option<i64>, Option<&[&str]>)]) -> Limits {
+        Limits {
+            of_layer: HashMap::from([("layer".into(), uses.iter().map(|(name, ..)| LimitId::new(name)).collect())]),
+            uses: uses
+                .iter()
+                .map(|&(name, used, threshold, holders)| {
+                    let holders = holders.map(|hosts| hosts.iter().map(HostId::new).collect());
+                    (name.into(), LimitUse { used, threshold, holders })
+                })
+                .collect(),
+        }
+    }
+
+    fn taken(limits: &mut Limits, hosts: &[&str]) -> Vec<bool> {
+        hosts.iter().zip(1..).map(|(host, number)| limits.take(&request(number, host, "job")).is_ok()).collect()
+    }
+
+    #[test]
+    fn all_limits_must_have_room_and_a_refusal_takes_from_none() {
+        let mut both = limits(&[("wide", 0, Some(5), None), ("narrow", 1, Some(2), None)]);
+        assert_eq!(taken(&mut both, &["a", "b", "c"]), [true, false, false]);
+        assert_eq!(both.uses["wide"].used, 1);
+    }
+
+    #[test]
+    fn a_limit_of_hosts_counts_each_host_once() {
+        let mut seats = limits(&[("seats", 1, Some(2), Some(&["held"]))]);
+        assert_eq!(taken(&mut seats, &["held", "new", "new", "third", "held"]), [true, true, true, false, true]);
+    }
+
+    #[test]
+    fn no_maximum_never_blocks_and_zero_always_does() {
+        assert_eq!(taken(&mut limits(&[("open", 99, None, None)]), &["a"]), [true]);
+        assert_eq!(taken(&mut limits(&[("shut", 0, Some(0), None)]), &["a"]), [false]);
+        assert_eq!(taken(&mut limits(&[("shut", 0, Some(0), Some(&["a"]))]), &["a", "b"]), [true, false]);
+    }
+
+    #[test]
+    fn a_link_to_no_limit_is_no_hindrance() {
+        let mut dangling = limits(&[]);
+        dangling.of_layer.insert("layer".into(), vec!["gone".into()]);
+        assert_eq!(taken(&mut dangling, &["a"]), [true]);
+    }
+}

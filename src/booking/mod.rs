@@ -25,6 +25,8 @@ mod outcome;
 mod repair;
 mod room;
 mod settle;
+#[cfg(test)]
+mod testing;
 mod totals;
 mod tx;
 mod unbook;

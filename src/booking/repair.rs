@@ -2,10 +2,9 @@
 
 use sqlx::query;
 
-use super::book::BookOptions;
 use super::error::{BookingError, StepError, Trouble};
 use super::outcome::{CounterTable, Drift, Repaired};
-use super::tx::{CommitError, Database, Tx, column_of, wait_with_jitter};
+use super::tx::{ATTEMPTS_MAX, CommitError, Database, Tx, column_of, wait_with_jitter};
 use crate::model::ShowId;
 
 /// Finds counter rows of `shows` that do not say what the procs hold and writes what they do, each
@@ -17,10 +16,10 @@ use crate::model::ShowId;
 ///
 /// # Errors
 /// Rows before the failing one are repaired.
-pub async fn repair(database: &Database, shows: &[ShowId], options: &BookOptions) -> Result<Drift, BookingError> {
+pub async fn repair(database: &Database, shows: &[ShowId]) -> Result<Drift, BookingError> {
     let mut drift = Drift::default();
     for (table, row) in find(database, shows).await.map_err(|error| error.after(1))? {
-        drift.repaired.extend(repair_row(database, table, &row, options).await?);
+        drift.repaired.extend(repair_row(database, table, &row).await?);
     }
     if !drift.repaired.is_empty() {
         tracing::warn!(rows = ?drift.rows(), "corrected counters that had drifted from the procs");
@@ -43,33 +42,23 @@ async fn find(database: &Database, shows: &[ShowId]) -> Result<Vec<(CounterTable
 }
 
 /// `None` when the row agreed once it was locked, or is gone.
-async fn repair_row(
-    database: &Database,
-    table: CounterTable,
-    row: &str,
-    options: &BookOptions,
-) -> Result<Option<Repaired>, BookingError> {
+async fn repair_row(database: &Database, table: CounterTable, row: &str) -> Result<Option<Repaired>, BookingError> {
     let mut attempts = 0;
     loop {
-        let error = match attempt(database, table, row, options).await {
+        let error = match attempt(database, table, row).await {
             Ok(repaired) => return Ok(repaired),
             Err(error) => error,
         };
         attempts += 1;
-        if error.trouble() != Trouble::Contention || attempts >= options.attempts_max {
+        if error.trouble() != Trouble::Contention || attempts >= ATTEMPTS_MAX {
             return Err(error.after(attempts));
         }
         wait_with_jitter(attempts).await;
     }
 }
 
-async fn attempt(
-    database: &Database,
-    table: CounterTable,
-    row: &str,
-    options: &BookOptions,
-) -> Result<Option<Repaired>, StepError> {
-    let mut tx = Tx::begin(database, options.lock_timeout).await?;
+async fn attempt(database: &Database, table: CounterTable, row: &str) -> Result<Option<Repaired>, StepError> {
+    let mut tx = Tx::begin(database).await?;
     let Some((cores_before, gpus_before)) = counter(&mut tx, "locking a counter", lock_statement(table), row).await?
     else {
         tx.rollback().await?;

@@ -144,3 +144,78 @@ pub(super) fn without<'r>(
 ) -> (Vec<&'r BookingRequest>, Vec<Lost>) {
     split(requests, |request| if frames.contains(&request.frame.id) { Err(reason) } else { Ok(()) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::booking::testing::request;
+
+    /// One host, one job in one folder, one subscription, all wide open.
+    fn open_room() -> Room {
+        let plenty = Amounts { cores: Cores(9_000), memory: Kib(9_000), gpus: Gpus(9), gpu_memory: Kib(9_000) };
+        Room {
+            hosts: HashMap::from([("host".into(), HostRoom { alloc: "alloc".into(), idle: plenty })]),
+            subscriptions: HashMap::from([(("show".into(), "alloc".into()), Cores(9_000))]),
+            jobs: HashMap::from([(
+                "job".into(),
+                JobRoom { folder: "folder".into(), cores: Cores(9_000), gpus: Gpus(9) },
+            )]),
+            folders: HashMap::from([("folder".into(), FolderRoom { cores: None, gpus: None })]),
+        }
+    }
+
+    fn wanted(cores: i64, gpus: i64) -> BookingRequest {
+        let amounts = Amounts { cores: Cores(cores), memory: Kib(100), gpus: Gpus(gpus), gpu_memory: Kib(0) };
+        BookingRequest { reservation: amounts, ..request(1, "host", "job") }
+    }
+
+    #[test]
+    fn the_first_that_fit_stay_and_smaller_ones_after_them() {
+        let mut room = open_room();
+        room.subscriptions.insert(("show".into(), "alloc".into()), Cores(500));
+        let requests = [wanted(300, 0), wanted(300, 0), wanted(200, 0), wanted(100, 0)];
+        let requests: Vec<&BookingRequest> = requests.iter().collect();
+        let (kept, lost) = split(&requests, |request| room.take(request));
+        assert_eq!(kept.iter().map(|r| r.reservation.cores.get()).collect::<Vec<_>>(), [300, 200]);
+        assert_eq!(lost.iter().map(|l| l.reason).collect::<Vec<_>>(), [LostReason::BurstReached; 2]);
+    }
+
+    #[test]
+    fn each_cap_is_named() {
+        let reason = |narrow: fn(&mut Room), request: BookingRequest| {
+            let mut room = open_room();
+            narrow(&mut room);
+            room.take(&request).expect_err("the room is too narrow")
+        };
+        assert_eq!(reason(|r| r.hosts.clear(), wanted(1, 0)), LostReason::HostNotOpen);
+        assert_eq!(reason(|r| r.subscriptions.clear(), wanted(1, 0)), LostReason::NoSubscription);
+        assert_eq!(reason(|r| r.jobs.clear(), wanted(1, 0)), LostReason::CounterMissing);
+        assert_eq!(reason(|r| r.folders.clear(), wanted(1, 0)), LostReason::CounterMissing);
+        assert_eq!(reason(|_| {}, wanted(9_100, 0)), LostReason::HostLacksRoom);
+        let cap_job = |r: &mut Room| r.jobs.values_mut().for_each(|job| job.cores = Cores(99));
+        assert_eq!(reason(cap_job, wanted(100, 0)), LostReason::JobCores);
+        let cap_folder = |r: &mut Room| r.folders.values_mut().for_each(|folder| folder.cores = Some(Cores(99)));
+        assert_eq!(reason(cap_folder, wanted(100, 0)), LostReason::FolderCores);
+    }
+
+    #[test]
+    fn a_job_over_its_gpu_cap_takes_no_cores_and_a_folder_does() {
+        let mut room = open_room();
+        room.jobs.values_mut().for_each(|job| job.gpus = Gpus(-1));
+        assert_eq!(room.take(&wanted(100, 0)), Err(LostReason::JobGpus));
+        let mut room = open_room();
+        room.folders.values_mut().for_each(|folder| folder.gpus = Some(Gpus(-1)));
+        assert_eq!(room.take(&wanted(100, 1)), Err(LostReason::FolderGpus));
+        assert_eq!(room.take(&wanted(100, 0)), Ok(()));
+    }
+
+    #[test]
+    fn what_is_refused_takes_nothing() {
+        let mut room = open_room();
+        room.jobs.values_mut().for_each(|job| job.cores = Cores(100));
+        assert_eq!(room.take(&wanted(200, 0)), Err(LostReason::JobCores));
+        assert_eq!(room.hosts["host"].idle.cores, Cores(9_000));
+        assert_eq!(room.take(&wanted(100, 0)), Ok(()));
+        assert_eq!(room.hosts["host"].idle.cores, Cores(8_900));
+    }
+}

@@ -10,6 +10,12 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Transaction};
 use super::error::{StepError, Trouble};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
+/// Longest wait for one row that somebody else holds; Cuebot holds rows for milliseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Attempts at one transaction before deadlocks and lock timeouts are given up on.
+pub(super) const ATTEMPTS_MAX: u32 = 8;
+
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 #[derive(Clone, Debug)]
@@ -46,10 +52,10 @@ pub(super) enum CommitError {
 impl Tx {
     /// READ COMMITTED by name: a server's default may be stricter, and then the statements after a
     /// lock would not see what the lock made them wait for.
-    pub(super) async fn begin(database: &Database, lock_timeout: Duration) -> Result<Self, StepError> {
+    pub(super) async fn begin(database: &Database) -> Result<Self, StepError> {
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}",
-            lock_timeout.as_millis().max(1)
+            LOCK_TIMEOUT.as_millis()
         );
         let transaction =
             database.pool.begin_with(AssertSqlSafe(begin)).await.map_err(step("beginning a transaction"))?;

@@ -4,12 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::query;
 
-use super::book::BookOptions;
 use super::counters;
 use super::error::{BookingError, StepError, Trouble};
 use super::outcome::{UnbookCause, UnbookOutcome};
 use super::totals::Totals;
-use super::tx::{CommitError, Database, Tx, amounts, id, wait_with_jitter};
+use super::tx::{ATTEMPTS_MAX, CommitError, Database, Tx, amounts, id, wait_with_jitter};
 use crate::model::{Booked, ProcId};
 use crate::units::Amounts;
 
@@ -26,21 +25,20 @@ pub async fn unbook(
     database: &Database,
     bookings: &[Booked],
     cause: UnbookCause,
-    options: &BookOptions,
 ) -> Result<UnbookOutcome, BookingError> {
     let mut outcome = UnbookOutcome::default();
     let mut kept: Vec<&Booked> = bookings.iter().collect();
     let mut attempts = 0;
     let unbooked = loop {
-        let error = match attempt(database, &kept, options).await {
+        let error = match attempt(database, &kept).await {
             Ok(unbooked) => break unbooked,
             Err(error) => error,
         };
         attempts += 1;
         match error.trouble() {
-            Trouble::Contention if attempts < options.attempts_max => wait_with_jitter(attempts).await,
-            Trouble::Row if attempts < options.attempts_max => {
-                let refused = refused(database, &kept, options).await.map_err(|error| error.after(attempts))?;
+            Trouble::Contention if attempts < ATTEMPTS_MAX => wait_with_jitter(attempts).await,
+            Trouble::Row if attempts < ATTEMPTS_MAX => {
+                let refused = refused(database, &kept).await.map_err(|error| error.after(attempts))?;
                 kept.retain(|booked| !refused.contains(&booked.proc));
                 outcome.refused.extend(refused);
             }
@@ -61,15 +59,11 @@ pub async fn unbook(
     Ok(outcome)
 }
 
-async fn attempt(
-    database: &Database,
-    bookings: &[&Booked],
-    options: &BookOptions,
-) -> Result<HashSet<ProcId>, StepError> {
+async fn attempt(database: &Database, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
     if bookings.is_empty() {
         return Ok(HashSet::new());
     }
-    let mut tx = Tx::begin(database, options.lock_timeout).await?;
+    let mut tx = Tx::begin(database).await?;
     let unbooked = match write(&mut tx, bookings).await {
         Ok(unbooked) => unbooked,
         Err(error) => {
@@ -86,15 +80,11 @@ async fn attempt(
 }
 
 /// Finds the bookings that make the database raise, by trying halves and rolling back.
-async fn refused(
-    database: &Database,
-    bookings: &[&Booked],
-    options: &BookOptions,
-) -> Result<HashSet<ProcId>, StepError> {
+async fn refused(database: &Database, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
     let mut refused = HashSet::new();
     let mut parts = vec![bookings];
     while let Some(part) = parts.pop() {
-        let mut tx = Tx::begin(database, options.lock_timeout).await?;
+        let mut tx = Tx::begin(database).await?;
         let written = write(&mut tx, part).await;
         tx.rollback().await?;
         match (written, part) {
