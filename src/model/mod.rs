@@ -12,6 +12,7 @@ mod ids;
 mod plan;
 mod policy;
 mod reason;
+mod selection;
 mod snapshot;
 
 pub use booking::{Booked, BookingRequest, LayerLaunch, WaitingFrame};
@@ -26,6 +27,7 @@ pub use ids::{
 pub use plan::{Placement, Plan, Waiting};
 pub use policy::{FractionalCores, HostStrategy, JobOrder, Policy};
 pub use reason::WaitReason;
+pub use selection::{AllocTag, Selection, TagChunkSizes};
 pub use snapshot::{LeftOutRow, Snapshot};
 
 /// A moment by the database's clock. The scheduler's own clock never enters a decision.
