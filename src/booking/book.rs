@@ -270,12 +270,15 @@ async fn write(
 async fn claim(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<(i64, HashSet<FrameId>), StepError> {
     let frames: Vec<&str> = requests.iter().map(|request| request.frame.id.as_str()).collect();
     let versions: Vec<i32> = requests.iter().map(|request| request.frame.version).collect();
+    let layers: HashSet<&str> = requests.iter().map(|request| request.frame.layer.as_str()).collect();
+    let layers: Vec<&str> = layers.into_iter().collect();
     let statement = if tx.features.has_start_after {
         include_str!("../store/sql/book_claim_start_after.sql")
     } else {
         include_str!("../store/sql/book_claim.sql")
     };
-    let rows = tx.rows("claiming frames", query(statement).bind(&frames).bind(&versions)).await?;
+    let statement = query(statement).bind(&frames).bind(&versions).bind(&layers);
+    let rows = tx.rows("claiming frames", statement).await?;
     let mut transaction = 0;
     let mut claimed = HashSet::with_capacity(rows.len());
     for row in &rows {

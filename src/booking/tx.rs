@@ -31,6 +31,9 @@ pub struct Features {
 }
 
 impl Database {
+    pub fn with_pool(&self, pool: PgPool) -> Self {
+        Self { pool, features: self.features }
+    }
     pub(super) async fn rows(&self, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
         statement.fetch_all(&self.pool).await.map_err(step(name))
     }

@@ -4,7 +4,7 @@
 -- so that it sees all that was committed before.
 SELECT lr.pk_limit_record, false AS counts_hosts, coalesce(min(lr.int_max_value), 0)::int8 AS threshold,
     coalesce((
-        SELECT sum(ls.int_running_count)
+        SELECT sum(greatest(ls.int_running_count, 0))
         FROM layer_stat ls
         WHERE ls.pk_layer IN (SELECT ll.pk_layer FROM layer_limit ll WHERE ll.pk_limit_record = lr.pk_limit_record)
     ), 0)::int8 AS used,
