@@ -1,0 +1,154 @@
+//! Shows, subscriptions and limits: what may not be exceeded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::reading::{Reading, step};
+use super::row::{Columns, Problem, left_out};
+use super::{Features, StoreError};
+use crate::model::{FacilityId, LeftOutRow, LimitId, LimitRow, LimitUse, ShowId, ShowRow, Subscription, Timestamp};
+use crate::units::Cores;
+
+pub(super) struct Shows {
+    /// The database's clock at the snapshot.
+    pub(super) taken_at: Timestamp,
+    pub(super) shows: Vec<ShowRow>,
+    pub(super) subscriptions: Vec<Subscription>,
+}
+
+pub(super) async fn load_shows(
+    reading: &mut Reading,
+    shows: &[ShowId],
+    facilities: &[FacilityId],
+    left_out: &mut Vec<LeftOutRow>,
+) -> Result<Shows, StoreError> {
+    let statement = sqlx::query(include_str!("sql/snapshot_shows.sql"))
+        .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>());
+    let rows = reading.rows("reading shows and subscriptions", statement).await?;
+    let clock = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(step("reading the database's clock"))?;
+    let taken_at = Columns(clock)
+        .time("taken_at")
+        .map_err(|problem| step("reading the database's clock")(sqlx::Error::Decode(problem.into())))?;
+
+    let mut found = BTreeMap::new();
+    let mut subscriptions = Vec::new();
+    for row in &rows {
+        let row = Columns(row);
+        let Ok(Some(show_id)) = row.text_or_null("pk_show") else { continue };
+        match decode_show(&row) {
+            Ok(show) => _ = found.insert(show.id.clone(), show),
+            Err(problem) => {
+                left_out.push(row.left_out("show", "pk_show", problem));
+                continue;
+            }
+        }
+        if let Ok(Some(_)) = row.text_or_null("pk_subscription") {
+            match decode_subscription(&row, show_id) {
+                Ok(subscription) => subscriptions.push(subscription),
+                Err(problem) => left_out.push(row.left_out("subscription", "pk_subscription", problem)),
+            }
+        }
+    }
+    let mut shows: Vec<ShowRow> = found.into_values().collect();
+    shows.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    subscriptions.sort_by(|a, b| (&a.show, &a.alloc, &a.id).cmp(&(&b.show, &b.alloc, &b.id)));
+    Ok(Shows { taken_at, shows, subscriptions })
+}
+
+fn decode_show(row: &Columns<'_>) -> Result<ShowRow, Problem> {
+    Ok(ShowRow { id: row.text("pk_show")?.into(), name: row.text("str_name")?, is_active: row.flag("b_active")? })
+}
+
+fn decode_subscription(row: &Columns<'_>, show: String) -> Result<Subscription, Problem> {
+    Ok(Subscription {
+        id: row.text("pk_subscription")?.into(),
+        show: show.into(),
+        alloc: row.text("pk_alloc")?.into(),
+        size: Cores(row.number("int_size")?),
+        burst: Cores(row.number("int_burst")?),
+        cores: Cores(row.counter("int_cores")?),
+    })
+}
+
+/// Limits that candidates are bound to.
+#[derive(Default)]
+pub(super) struct Limits {
+    /// Those that can block now, by name and then id.
+    pub(super) gating: Vec<LimitRow>,
+    /// Ids that no `limit_record` row has.
+    pub(super) unknown: BTreeSet<LimitId>,
+}
+
+pub(super) async fn load_limits(
+    reading: &mut Reading,
+    features: &Features,
+    settle_window: Duration,
+    bound: &BTreeSet<LimitId>,
+    left_out: &mut Vec<LeftOutRow>,
+) -> Result<Limits, StoreError> {
+    if bound.is_empty() {
+        return Ok(Limits::default());
+    }
+    let ids: Vec<&str> = bound.iter().map(LimitId::as_str).collect();
+    let (statement, decode): (_, fn(&Columns<'_>) -> Result<Option<LimitRow>, Problem>) = if features.has_limit_types {
+        let statement =
+            sqlx::query(include_str!("sql/snapshot_limits_by_report.sql")).bind(ids).bind(settle_window.as_secs_f64());
+        (statement, decode_reported)
+    } else {
+        (sqlx::query(include_str!("sql/snapshot_limits_by_running.sql")).bind(ids), decode_running)
+    };
+    let mut limits = Limits { gating: Vec::new(), unknown: bound.clone() };
+    let mut known: BTreeMap<LimitId, LimitRow> = BTreeMap::new();
+    for row in reading.rows("reading limits", statement).await? {
+        let row = Columns(&row);
+        if let Ok(id) = row.text("pk_limit_record") {
+            limits.unknown.remove(id.as_str());
+        }
+        match decode(&row) {
+            Ok(None) => {}
+            Ok(Some(limit)) => match known.get_mut(&limit.id) {
+                None => _ = known.insert(limit.id.clone(), limit),
+                Some(twin) => {
+                    left_out.push(self::left_out(
+                        "limit_record",
+                        limit.id.as_str(),
+                        "two rows have this id; the stricter one counts, delete the other",
+                    ));
+                    if room(&limit.usage) < room(&twin.usage) {
+                        *twin = limit;
+                    }
+                }
+            },
+            Err(problem) => left_out.push(row.left_out("limit_record", "pk_limit_record", problem)),
+        }
+    }
+    limits.gating = known.into_values().collect();
+    limits.gating.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    Ok(limits)
+}
+
+/// The old rule: a limit without a maximum blocks its layers altogether.
+fn decode_running(row: &Columns<'_>) -> Result<Option<LimitRow>, Problem> {
+    let usage =
+        LimitUse::Frames { used: row.number("used")?, max: row.number_or_null("int_max_value")?.unwrap_or_default() };
+    Ok(Some(LimitRow { id: row.text("pk_limit_record")?.into(), name: row.text("str_name")?, usage }))
+}
+
+/// The rule of typed limits: one without a maximum, or one that does not gate now, never blocks.
+fn decode_reported(row: &Columns<'_>) -> Result<Option<LimitRow>, Problem> {
+    let (true, Some(max)) = (row.flag("is_gating")?, row.number_or_null("threshold")?) else { return Ok(None) };
+    let used = row.number("used")?;
+    let usage = if row.flag("is_host_limit")? {
+        LimitUse::Hosts { used, max, holders: row.texts("holders")?.into_iter().collect() }
+    } else {
+        LimitUse::Frames { used, max }
+    };
+    Ok(Some(LimitRow { id: row.text("pk_limit_record")?.into(), name: row.text("str_name")?, usage }))
+}
+
+fn room(usage: &LimitUse) -> i64 {
+    match usage {
+        LimitUse::Frames { used, max } | LimitUse::Hosts { used, max, .. } => max.saturating_sub(*used),
+    }
+}

@@ -1,0 +1,166 @@
+//! Connections: how they are made and what is set on each.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+
+use super::reading::step;
+use super::{Features, Meter, Store, StoreError};
+
+/// A statement of ours that runs longer than this is ended by the server, so that a pass fails and
+/// is tried again instead of hanging.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A transaction of ours in which nothing happens for this long is ended by the server: whatever
+/// became of this process, its row locks must not stop Cuebot.
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection that rested longer is asked for a sign of life before it is used.
+const TRUSTED_REST: Duration = Duration::from_secs(2);
+
+/// Where the database is and who we are there.
+#[derive(Clone)]
+pub struct ConnectSettings {
+    /// Host name, address, or the folder of a Unix socket (begins with `/`).
+    pub host: String,
+    pub port: u16,
+    pub name: String,
+    pub user: String,
+    pub password: Option<String>,
+    /// Most connections held at once.
+    pub pool_size: u32,
+    pub tls: TlsMode,
+    /// Certificates to trust instead of the public authorities, in PEM.
+    pub tls_root_certificate: Option<PathBuf>,
+}
+
+/// How a connection is encrypted; the words of PostgreSQL's `sslmode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    Disable,
+    /// Encrypted when the server offers it.
+    #[default]
+    Prefer,
+    /// Encrypted, whoever answers.
+    Require,
+    /// And the certificate is signed by a trusted authority.
+    VerifyCa,
+    /// And it names the host.
+    VerifyFull,
+}
+
+impl Default for ConnectSettings {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 5432,
+            name: "cuebot".to_owned(),
+            user: "postgres".to_owned(),
+            password: None,
+            pool_size: 20,
+            tls: TlsMode::default(),
+            tls_root_certificate: None,
+        }
+    }
+}
+
+impl fmt::Debug for ConnectSettings {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectSettings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("name", &self.name)
+            .field("user", &self.user)
+            .field("pool_size", &self.pool_size)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectSettings {
+    /// The driver's form of the settings, for connections outside the pool.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .host(&self.host)
+            .port(self.port)
+            .database(&self.name)
+            .username(&self.user)
+            .application_name("cue-scheduler")
+            .statement_cache_capacity(256)
+            .ssl_mode(match self.tls {
+                TlsMode::Disable => PgSslMode::Disable,
+                TlsMode::Prefer => PgSslMode::Prefer,
+                TlsMode::Require => PgSslMode::Require,
+                TlsMode::VerifyCa => PgSslMode::VerifyCa,
+                TlsMode::VerifyFull => PgSslMode::VerifyFull,
+            });
+        if self.host.starts_with('/') {
+            options = options.socket(&self.host);
+        }
+        if let Some(password) = &self.password {
+            options = options.password(password);
+        }
+        if let Some(certificate) = &self.tls_root_certificate {
+            options = options.ssl_root_cert(certificate);
+        }
+        options
+    }
+}
+
+impl Store {
+    /// Opens one connection, looks at the schema, and opens more when they are needed.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`] when no connection can be had, [`StoreError::Schema`] when this is not
+    /// Cuebot's database.
+    pub async fn connect(settings: &ConnectSettings) -> Result<Self, StoreError> {
+        let meter = Meter::default();
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.pool_size.max(1))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .idle_timeout(Duration::from_secs(30))
+            .max_lifetime(Duration::from_secs(3600))
+            .test_before_acquire(false)
+            .before_acquire(|connection, rest| {
+                Box::pin(async move {
+                    if rest.idle_for > TRUSTED_REST {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // Compiling a plan costs more than these short statements take.
+                    let set = format!(
+                        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET jit = off",
+                        STATEMENT_TIMEOUT.as_millis(),
+                        IDLE_TRANSACTION_TIMEOUT.as_millis(),
+                    );
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .connect_with(settings.connect_options())
+            .await
+            .map_err(|source| StoreError::Connect {
+                host: settings.host.clone(),
+                port: settings.port,
+                name: settings.name.clone(),
+                user: settings.user.clone(),
+                source,
+            })?;
+        let features = Features::detect(&pool, &meter).await?;
+        Ok(Self { pool, features, meter })
+    }
+
+    /// Answers once the database does.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(step("waiting for a connection"))?;
+        connection.ping().await.map_err(step("asking the database for a sign of life"))
+    }
+}

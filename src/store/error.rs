@@ -1,0 +1,58 @@
+//! What can go wrong between us and the database.
+
+/// A failed reading. Rows that make no sense are not errors: they are left out.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot use the database {name} at {host}:{port} as {user}; check the database settings")]
+    Connect { host: String, port: u16, name: String, user: String, source: sqlx::Error },
+    #[error(
+        "the database lacks {}; check that the database name is that of Cuebot's database and that the user sees its \
+         tables",
+        .missing.join(", ")
+    )]
+    Schema { missing: Vec<String> },
+    #[error("failed {step}")]
+    Query { step: &'static str, source: sqlx::Error },
+}
+
+impl StoreError {
+    /// The same call may pass at once: serialization failure, deadlock, lock not available.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.sql_state().is_some_and(|code| matches!(code.as_str(), "40001" | "40P01" | "55P03"))
+    }
+
+    /// The server is gone, going down, full, or does not answer; the same call may pass later.
+    #[must_use]
+    pub fn is_connection_lost(&self) -> bool {
+        match self.database_error() {
+            Some(sqlx::Error::Database(_)) => self
+                .sql_state()
+                .is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300"),
+            Some(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::BeginFailed,
+            ) => true,
+            _ => false,
+        }
+    }
+
+    fn database_error(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Connect { source, .. } | Self::Query { source, .. } => Some(source),
+            Self::Schema { .. } => None,
+        }
+    }
+
+    fn sql_state(&self) -> Option<String> {
+        match self.database_error()? {
+            sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
+            _ => None,
+        }
+    }
+}

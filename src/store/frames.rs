@@ -1,0 +1,51 @@
+//! The frames that a plan asked for.
+
+use std::collections::HashMap;
+
+use super::row::{Columns, Problem};
+use super::{Store, StoreError};
+use crate::model::{LayerId, LeftOutRow, WaitingFrame};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaitingFrames {
+    /// In dispatch order; a layer without waiting frames is absent.
+    pub by_layer: HashMap<LayerId, Vec<WaitingFrame>>,
+    pub left_out: Vec<LeftOutRow>,
+}
+
+impl Store {
+    /// The next waiting frames of each layer, at most as many as asked for, in one statement. A layer
+    /// whose start-after time has not come has none.
+    ///
+    /// Fewer than asked for may come: others take frames too, and rows that make no sense are left
+    /// out.
+    pub async fn load_waiting_frames(&self, wanted: &[(LayerId, u32)]) -> Result<WaitingFrames, StoreError> {
+        let mut frames = WaitingFrames::default();
+        if wanted.is_empty() {
+            return Ok(frames);
+        }
+        let statement = sqlx::query(include_str!("sql/waiting_frames.sql"))
+            .bind(wanted.iter().map(|(layer, _)| layer.as_str()).collect::<Vec<_>>())
+            .bind(wanted.iter().map(|(_, frames)| i64::from(*frames)).collect::<Vec<_>>());
+        for row in self.rows("reading waiting frames", statement).await? {
+            let row = Columns(&row);
+            match decode(&row) {
+                Ok(frame) => frames.by_layer.entry(frame.layer.clone()).or_default().push(frame),
+                Err(problem) => frames.left_out.push(row.left_out("frame", "pk_frame", problem)),
+            }
+        }
+        Ok(frames)
+    }
+}
+
+fn decode(row: &Columns<'_>) -> Result<WaitingFrame, Problem> {
+    Ok(WaitingFrame {
+        id: row.text("pk_frame")?.into(),
+        version: row.small_number("int_version")?,
+        layer: row.text("pk_layer")?.into(),
+        job: row.text("pk_job")?.into(),
+        name: row.text("str_name")?,
+        number: row.small_number("int_number")?,
+        waiting_since: row.time("waiting_since")?,
+    })
+}

@@ -1,0 +1,155 @@
+//! One row, column by column, with a problem instead of a panic or a lost statement.
+
+use std::collections::BTreeSet;
+
+use sqlx::postgres::{PgRow, types::Oid};
+use sqlx::{Decode, Postgres, Row as _, Type, ValueRef as _};
+use time::{Date, Month, UtcOffset};
+
+use crate::model::{LeftOutRow, Tag, Timestamp};
+use crate::units::{Cores, Gpus, Kib};
+
+/// Why a row is left out, to be read by the operator.
+pub(super) type Problem = String;
+
+/// A row under decoding.
+pub(super) struct Columns<'r>(pub(super) &'r PgRow);
+
+impl Columns<'_> {
+    /// A text that must be there.
+    pub(super) fn text(&self, column: &str) -> Result<String, Problem> {
+        self.needed(column)
+    }
+
+    pub(super) fn text_or_null(&self, column: &str) -> Result<Option<String>, Problem> {
+        self.read(column)
+    }
+
+    pub(super) fn texts(&self, column: &str) -> Result<Vec<String>, Problem> {
+        self.needed(column)
+    }
+
+    /// Tags as they are stored; blank ones are no tags.
+    pub(super) fn tags(&self, column: &str) -> Result<BTreeSet<Tag>, Problem> {
+        Ok(self.texts(column)?.iter().filter(|tag| !tag.trim().is_empty()).map(Tag::new).collect())
+    }
+
+    pub(super) fn flag(&self, column: &str) -> Result<bool, Problem> {
+        self.needed(column)
+    }
+
+    pub(super) fn flag_or_null(&self, column: &str) -> Result<Option<bool>, Problem> {
+        self.read(column)
+    }
+
+    pub(super) fn number(&self, column: &str) -> Result<i64, Problem> {
+        self.needed(column)
+    }
+
+    pub(super) fn number_or_null(&self, column: &str) -> Result<Option<i64>, Problem> {
+        self.read(column)
+    }
+
+    pub(super) fn small_number(&self, column: &str) -> Result<i32, Problem> {
+        let number = self.number(column)?;
+        i32::try_from(number).map_err(|_| format!("{column} is {number}, which no frame or layer can have"))
+    }
+
+    pub(super) fn small_number_or_null(&self, column: &str) -> Result<Option<i32>, Problem> {
+        match self.number_or_null(column)? {
+            None => Ok(None),
+            Some(_) => self.small_number(column).map(Some),
+        }
+    }
+
+    /// A number that counts something there is.
+    pub(super) fn amount(&self, column: &str) -> Result<i64, Problem> {
+        match self.number(column)? {
+            number if number < 0 => Err(format!("{column} is {number}; set it to 0 or more")),
+            number => Ok(number),
+        }
+    }
+
+    /// What a counter says is in use. Drift below zero counts as nothing in use: whoever repairs the
+    /// counter writes the truth, and until then the work that it counts need not stand still.
+    pub(super) fn counter(&self, column: &str) -> Result<i64, Problem> {
+        self.number(column).map(|number| number.max(0))
+    }
+
+    pub(super) fn cores(&self, column: &str) -> Result<Cores, Problem> {
+        self.amount(column).map(Cores)
+    }
+
+    pub(super) fn kib(&self, column: &str) -> Result<Kib, Problem> {
+        self.amount(column).map(Kib)
+    }
+
+    pub(super) fn gpus(&self, column: &str) -> Result<Gpus, Problem> {
+        self.amount(column).map(Gpus)
+    }
+
+    pub(super) fn time(&self, column: &str) -> Result<Timestamp, Problem> {
+        self.time_or_null(column)?.ok_or_else(|| null(column))
+    }
+
+    pub(super) fn time_or_null(&self, column: &str) -> Result<Option<Timestamp>, Problem> {
+        Ok(self.read::<Moment>(column)?.map(|moment| moment.0))
+    }
+
+    /// Names this row as left out; `id` is the column of its key.
+    pub(super) fn left_out(&self, table: &'static str, id: &str, problem: impl Into<Problem>) -> LeftOutRow {
+        left_out(table, &self.text(id).unwrap_or_else(|_| "?".to_owned()), problem)
+    }
+
+    fn needed<T>(&self, column: &str) -> Result<T, Problem>
+    where
+        T: for<'d> Decode<'d, Postgres> + Type<Postgres>,
+    {
+        self.read(column)?.ok_or_else(|| null(column))
+    }
+
+    fn read<T>(&self, column: &str) -> Result<Option<T>, Problem>
+    where
+        T: for<'d> Decode<'d, Postgres> + Type<Postgres>,
+    {
+        self.0.try_get(column).map_err(|error| format!("{column} cannot be read: {error}"))
+    }
+}
+
+fn null(column: &str) -> Problem {
+    format!("{column} is NULL; give it a value")
+}
+
+/// Leaves a row out: names it and goes on.
+pub(super) fn left_out(table: &'static str, id: &str, problem: impl Into<Problem>) -> LeftOutRow {
+    LeftOutRow { table, id: id.to_owned(), problem: problem.into() }
+}
+
+/// A timestamp that may be infinite or beyond our calendar, brought to its ends: `infinity` in a
+/// start-after is a legal way to say "never", and must not end the process.
+struct Moment(Timestamp);
+
+/// 2000-01-01, from which PostgreSQL counts microseconds.
+const EPOCH: Date = match Date::from_calendar_date(2000, Month::January, 1) {
+    Ok(date) => date,
+    Err(_) => Date::MIN,
+};
+
+impl Type<Postgres> for Moment {
+    fn type_info() -> sqlx::postgres::PgTypeInfo {
+        sqlx::postgres::PgTypeInfo::with_oid(Oid(1184))
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Moment {
+    fn decode(value: sqlx::postgres::PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
+        debug_assert!(!value.is_null());
+        let microseconds = <i64 as Decode<Postgres>>::decode(value)?;
+        let epoch = EPOCH.midnight().assume_offset(UtcOffset::UTC);
+        let moment = epoch.checked_add(time::Duration::microseconds(microseconds)).unwrap_or_else(|| {
+            let end = if microseconds < 0 { Date::MIN } else { Date::MAX };
+            end.midnight().assume_offset(UtcOffset::UTC)
+        });
+        Ok(Self(moment))
+    }
+}

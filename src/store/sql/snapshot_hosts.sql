@@ -1,0 +1,44 @@
+-- All hosts of some facilities, in whatever state, with what the machine last reported.
+-- Parameters: $1 facility ids. Rows: hosts. Locks: none.
+-- A host without host_stat row comes with NULLs and is left out by name.
+SELECT host.pk_host::text AS pk_host,
+       host.str_name::text AS str_name,
+       host.pk_alloc::text AS pk_alloc,
+       alloc.str_name::text AS alloc_name,
+       alloc.pk_facility::text AS pk_facility,
+       host.str_lock_state::text AS str_lock_state,
+       host.int_thread_mode::int8 AS int_thread_mode,
+       host.int_cores::int8 AS int_cores,
+       host.int_cores_idle::int8 AS int_cores_idle,
+       host.int_mem::int8 AS int_mem,
+       host.int_mem_idle::int8 AS int_mem_idle,
+       host.int_gpus::int8 AS int_gpus,
+       host.int_gpus_idle::int8 AS int_gpus_idle,
+       host.int_gpu_mem::int8 AS int_gpu_mem,
+       host.int_gpu_mem_idle::int8 AS int_gpu_mem_idle,
+       host_stat.pk_host IS NOT NULL AS has_stat,
+       host_stat.str_state::text AS str_state,
+       host_stat.str_os::text AS str_os,
+       host_stat.ts_ping AS ts_ping,
+       host_stat.int_mem_free::int8 AS int_mem_free,
+       host_stat.int_gpu_mem_total::int8 AS int_gpu_mem_total,
+       host_stat.int_gpu_mem_free::int8 AS int_gpu_mem_free,
+       EXISTS (SELECT 1 FROM host_local WHERE host_local.pk_host = host.pk_host) AS has_local_work,
+       COALESCE(tags.tags, '{}') AS tags,
+       COALESCE(running.layers, '{}') AS running_layers
+  FROM host
+  JOIN alloc ON alloc.pk_alloc = host.pk_alloc
+  LEFT JOIN host_stat ON host_stat.pk_host = host.pk_host
+  LEFT JOIN (
+       SELECT host_tag.pk_host, array_agg(host_tag.str_tag::text) AS tags
+         FROM host_tag
+        WHERE host_tag.str_tag IS NOT NULL
+        GROUP BY host_tag.pk_host
+       ) AS tags ON tags.pk_host = host.pk_host
+  LEFT JOIN (
+       SELECT proc.pk_host, array_agg(DISTINCT proc.pk_layer::text) AS layers
+         FROM proc
+        WHERE proc.pk_layer IS NOT NULL
+        GROUP BY proc.pk_host
+       ) AS running ON running.pk_host = host.pk_host
+ WHERE alloc.pk_facility = ANY ($1)
