@@ -11,8 +11,9 @@ use super::limits::lock_limits;
 use super::outcome::{ChunkOutcome, Lost, LostReason};
 use super::room::{load_room, split, without};
 use super::totals::Totals;
-use super::tx::{ATTEMPTS_MAX, CommitError, Database, Tx, column_of, id, wait_with_jitter};
+use super::tx::{ATTEMPTS_MAX, CommitError, Tx, column_of, id, wait_with_jitter};
 use crate::model::{Booked, BookingRequest, FrameId};
+use crate::store::Store;
 use crate::units::Cores;
 
 /// How to book.
@@ -24,7 +25,7 @@ pub struct BookOptions {
 
 impl Default for BookOptions {
     fn default() -> Self {
-        Self { limit_settle_window: Duration::from_secs(120) }
+        Self { limit_settle_window: Duration::from_mins(2) }
     }
 }
 
@@ -38,7 +39,7 @@ impl Default for BookOptions {
 /// # Errors
 /// Nothing is booked unless the error is [`BookingError::CommitUnknown`].
 pub async fn book(
-    database: &Database,
+    store: &Store,
     requests: &[BookingRequest],
     options: &BookOptions,
 ) -> Result<ChunkOutcome, BookingError> {
@@ -47,17 +48,17 @@ pub async fn book(
     outcome.lost.extend(lost);
     let mut attempts = 0;
     while !kept.is_empty() {
-        let error = match attempt(database, &kept, options).await {
+        let error = match attempt(store, &kept, options).await {
             Ok(Attempt::Booked { booked, lost }) => {
                 outcome.booked = booked;
                 outcome.lost.extend(lost);
                 break;
             }
-            Ok(Attempt::NoRoom { frames, reason }) => {
+            Ok(Attempt::NoRoom(no_room)) => {
                 outcome.rolled_back += 1;
-                let (fitting, lost) =
-                    fitting(database, &kept, &frames, reason).await.map_err(|error| error.after(attempts))?;
+                let (fitting, lost) = fitting(store, &no_room).await.map_err(|error| error.after(attempts))?;
                 kept = fitting;
+                outcome.lost.extend(no_room.lost);
                 outcome.lost.extend(lost);
                 continue;
             }
@@ -69,7 +70,7 @@ pub async fn book(
         match error.trouble() {
             Trouble::Contention if attempts < ATTEMPTS_MAX => wait_with_jitter(attempts).await,
             Trouble::Row if attempts < ATTEMPTS_MAX => {
-                let frames = refused(database, &kept, options).await.map_err(|error| error.after(attempts))?;
+                let frames = refused(store, &kept, options).await.map_err(|error| error.after(attempts))?;
                 let (writable, lost) = without(&kept, &frames, LostReason::Refused);
                 kept = writable;
                 outcome.lost.extend(lost);
@@ -95,34 +96,30 @@ fn writable(requests: &[BookingRequest]) -> (Vec<&BookingRequest>, Vec<Lost>) {
     })
 }
 
-/// After something refused `frames`: what of the chunk fits under what is left now. At least one of
-/// the refused goes, so that the next round is smaller.
-async fn fitting<'r>(
-    database: &Database,
-    requests: &[&'r BookingRequest],
-    frames: &HashSet<FrameId>,
-    reason: LostReason,
-) -> Result<(Vec<&'r BookingRequest>, Vec<Lost>), StepError> {
-    if reason != LostReason::FrameTaken {
-        let mut room = load_room(database, requests).await?;
-        let (kept, lost) = split(requests, |request| room.take(request));
-        if lost.iter().any(|lost| frames.contains(&lost.frame)) {
+/// What of the claimed fits under what is left now. At least one of the crowded goes, so that the next
+/// round is smaller.
+async fn fitting<'r>(store: &Store, no_room: &NoRoom<'r>) -> Result<(Vec<&'r BookingRequest>, Vec<Lost>), StepError> {
+    let NoRoom { claimed, crowded, reason, .. } = no_room;
+    if *reason != LostReason::FrameTaken {
+        let mut room = load_room(store, claimed).await?;
+        let (kept, lost) = split(claimed, |request| room.take(request));
+        if lost.iter().any(|lost| crowded.contains(&lost.frame)) {
             return Ok((kept, lost));
         }
     }
-    Ok(without(requests, frames, reason))
+    Ok(without(claimed, crowded, *reason))
 }
 
 /// Finds the requests that make the database raise, by trying halves and rolling back.
 async fn refused(
-    database: &Database,
+    store: &Store,
     requests: &[&BookingRequest],
     options: &BookOptions,
 ) -> Result<HashSet<FrameId>, StepError> {
     let mut refused = HashSet::new();
     let mut parts = vec![requests];
     while let Some(part) = parts.pop() {
-        let mut tx = Tx::begin(database).await?;
+        let mut tx = Tx::begin(store).await?;
         let written = write(&mut tx, part, options).await;
         tx.rollback().await?;
         match (written, part) {
@@ -145,30 +142,27 @@ async fn refused(
     Ok(refused)
 }
 
-enum Attempt {
+enum Attempt<'r> {
     Booked {
         booked: Vec<Booked>,
         lost: Vec<Lost>,
     },
-    /// Rolled back: something that these frames share did not have room for them all.
-    NoRoom {
-        frames: HashSet<FrameId>,
-        reason: LostReason,
-    },
+    /// Rolled back.
+    NoRoom(NoRoom<'r>),
     CommitUnknown(Box<UnknownCommit>),
 }
 
-async fn attempt(
-    database: &Database,
-    requests: &[&BookingRequest],
+async fn attempt<'r>(
+    store: &Store,
+    requests: &[&'r BookingRequest],
     options: &BookOptions,
-) -> Result<Attempt, StepError> {
-    let mut tx = Tx::begin(database).await?;
+) -> Result<Attempt<'r>, StepError> {
+    let mut tx = Tx::begin(store).await?;
     let written = match write(&mut tx, requests, options).await {
         Ok(Ok(written)) => written,
-        Ok(Err(NoRoom { frames, reason })) => {
+        Ok(Err(no_room)) => {
             tx.rollback().await?;
-            return Ok(Attempt::NoRoom { frames, reason });
+            return Ok(Attempt::NoRoom(no_room));
         }
         Err(error) => {
             // Frees the locks before anybody waits; a connection too broken for it has none left.
@@ -193,25 +187,24 @@ struct Written {
     lost: Vec<Lost>,
 }
 
-struct NoRoom {
-    frames: HashSet<FrameId>,
+/// Something that requests share did not have room for them all.
+struct NoRoom<'r> {
+    /// What could be booked but for that.
+    claimed: Vec<&'r BookingRequest>,
+    /// Lost on the way here, for other reasons.
+    lost: Vec<Lost>,
+    /// Those of the claimed that share what lacks room.
+    crowded: HashSet<FrameId>,
+    /// Why, as far as the refusal itself tells.
     reason: LostReason,
 }
 
-impl NoRoom {
-    fn of(requests: &[&BookingRequest], reason: LostReason, shares: impl Fn(&BookingRequest) -> bool) -> Self {
-        let frames = requests.iter().filter(|request| shares(request)).map(|request| request.frame.id.clone());
-        Self { frames: frames.collect(), reason }
-    }
-}
-
-/// All statements between BEGIN and COMMIT, in the order of locks. The rows that all of a show's
-/// bookings go through come last, so that they are held the shortest.
-async fn write(
+/// All statements between BEGIN and COMMIT, in the order of locks.
+async fn write<'r>(
     tx: &mut Tx,
-    requests: &[&BookingRequest],
+    requests: &[&'r BookingRequest],
     options: &BookOptions,
-) -> Result<Result<Written, NoRoom>, StepError> {
+) -> Result<Result<Written, NoRoom<'r>>, StepError> {
     let mut limits = lock_limits(tx, requests, options.limit_settle_window).await?;
     let (requests, mut lost) = split(requests, |request| limits.take(request));
     let (transaction, claimed) = claim(tx, &requests).await?;
@@ -233,37 +226,52 @@ async fn write(
     )
     .await?;
     let versions = start_frames(tx, &requests).await?;
-    let with_proc = insert_procs(tx, &requests).await?;
-    if with_proc.len() < requests.len() {
-        return Ok(Err(NoRoom::of(&requests, LostReason::FrameTaken, |r| !with_proc.contains(&r.frame.id))));
+    if let Some((reason, crowded)) = write_amounts(tx, &requests).await? {
+        return Ok(Err(NoRoom { claimed: requests, lost, crowded, reason }));
     }
+    let booked = requests.iter().filter_map(|request| Some(Booked::of(request, *versions.get(&request.frame.id)?)));
+    Ok(Ok(Written { transaction, booked: booked.collect(), lost }))
+}
 
+/// Procs, hosts and counters. The rows that all of a show's bookings go through come last, so that
+/// they are held the shortest. Stops at the first that has no room and names the frames that share it.
+async fn write_amounts(
+    tx: &mut Tx,
+    requests: &[&BookingRequest],
+) -> Result<Option<(LostReason, HashSet<FrameId>)>, StepError> {
+    let crowded = |reason: LostReason, shares: &dyn Fn(&BookingRequest) -> bool| {
+        let sharing = requests.iter().filter(|request| shares(request));
+        Ok(Some((reason, sharing.map(|request| request.frame.id.clone()).collect())))
+    };
+    let with_proc = insert_procs(tx, requests).await?;
+    if with_proc.len() < requests.len() {
+        return crowded(LostReason::FrameTaken, &|request| !with_proc.contains(&request.frame.id));
+    }
     let mut totals = Totals::default();
-    for request in &requests {
+    for request in requests {
         totals.add(&request.host, &request.show, &request.frame.job, &request.frame.layer, request.reservation);
     }
     let allocs = counters::hosts(tx, &totals).await?;
     if allocs.len() < totals.hosts.len() {
-        return Ok(Err(NoRoom::of(&requests, LostReason::HostLacksRoom, |r| !allocs.contains_key(&r.host))));
+        return crowded(LostReason::HostLacksRoom, &|request| !allocs.contains_key(&request.host));
     }
     let over = counters::subscriptions(tx, &totals, &allocs).await?;
     if !over.is_empty() {
-        let is_over = |r: &BookingRequest| over.contains(&(r.show.clone(), allocs[&r.host].clone()));
-        return Ok(Err(NoRoom::of(&requests, LostReason::BurstReached, is_over)));
+        return crowded(LostReason::BurstReached, &|request| {
+            over.contains(&(request.show.clone(), allocs[&request.host].clone()))
+        });
     }
     counters::layers(tx, &totals).await?;
     let over = counters::jobs(tx, &totals).await?;
     if !over.is_empty() {
-        return Ok(Err(NoRoom::of(&requests, LostReason::JobCores, |r| over.contains(&r.frame.job))));
+        return crowded(LostReason::JobCores, &|request| over.contains(&request.frame.job));
     }
     let over = counters::folders(tx, &totals).await?;
     if !over.is_empty() {
-        return Ok(Err(NoRoom::of(&requests, LostReason::FolderCores, |r| over.contains(&r.frame.job))));
+        return crowded(LostReason::FolderCores, &|request| over.contains(&request.frame.job));
     }
     counters::points(tx, &totals).await?;
-
-    let booked = requests.iter().filter_map(|request| Some(Booked::of(request, *versions.get(&request.frame.id)?)));
-    Ok(Ok(Written { transaction, booked: booked.collect(), lost }))
+    Ok(None)
 }
 
 /// The transaction's id and the frames that are ours now.
@@ -278,7 +286,7 @@ async fn claim(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<(i64, HashSe
         include_str!("../store/sql/book_claim.sql")
     };
     let statement = query(statement).bind(&frames).bind(&versions).bind(&layers);
-    let rows = tx.rows("claiming frames", statement).await?;
+    let rows = tx.read("claiming frames", statement).await?;
     let mut transaction = 0;
     let mut claimed = HashSet::with_capacity(rows.len());
     for row in &rows {
@@ -299,7 +307,7 @@ async fn start_frames(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashM
         .bind(&frames.memory)
         .bind(&frames.gpus)
         .bind(&frames.gpu_memory);
-    let rows = tx.rows("starting frames", statement).await?;
+    let rows = tx.write("starting frames", statement).await?;
     rows.iter().map(|row| Ok((id(row, "pk_frame")?, column_of(row, "int_version")?))).collect()
 }
 
@@ -318,6 +326,6 @@ async fn insert_procs(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashS
         .bind(&frames.memory)
         .bind(&frames.gpus)
         .bind(&frames.gpu_memory);
-    let rows = tx.rows("writing procs", statement).await?;
+    let rows = tx.write("writing procs", statement).await?;
     rows.iter().map(|row| id(row, "pk_frame")).collect()
 }

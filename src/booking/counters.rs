@@ -22,9 +22,9 @@ pub(super) async fn lock_stats<'a>(
     let layers: Vec<&str> = layers.collect::<HashSet<_>>().into_iter().collect();
     let jobs: Vec<&str> = jobs.collect::<HashSet<_>>().into_iter().collect();
     let statement = query(include_str!("../store/sql/book_layer_stats.sql"));
-    tx.execute("locking layers' frame counters", statement.bind(&layers)).await?;
+    tx.read("locking layers' frame counters", statement.bind(&layers)).await?;
     let statement = query(include_str!("../store/sql/book_job_stats.sql"));
-    tx.execute("locking jobs' frame counters", statement.bind(&jobs)).await?;
+    tx.read("locking jobs' frame counters", statement.bind(&jobs)).await?;
     Ok(())
 }
 
@@ -32,7 +32,7 @@ pub(super) async fn lock_stats<'a>(
 pub(super) async fn hosts(tx: &mut Tx, totals: &Totals) -> Result<BTreeMap<HostId, AllocId>, StepError> {
     let sums = Columns::of(totals.hosts.iter().map(|(host, amounts)| (host.as_str(), amounts)));
     let rows = tx
-        .rows(
+        .write(
             "taking from hosts",
             query(include_str!("../store/sql/book_hosts.sql"))
                 .bind(&sums.ids)
@@ -55,7 +55,7 @@ pub(super) async fn subscriptions(
     let shows: Vec<&str> = wanted.keys().map(|(show, _)| show.as_str()).collect();
     let sums = Columns::of(wanted.iter().map(|((_, alloc), amounts)| (alloc.as_str(), amounts)));
     let rows = tx
-        .rows(
+        .write(
             "adding to subscriptions",
             query(include_str!("../store/sql/book_subscriptions.sql"))
                 .bind(&shows)
@@ -102,7 +102,7 @@ async fn per_job(
     statement: &'static str,
 ) -> Result<HashSet<JobId>, StepError> {
     let sums = Columns::of(totals.jobs.iter().map(|(job, amounts)| (job.as_str(), amounts)));
-    let rows = tx.rows(name, query(statement).bind(&sums.ids).bind(&sums.cores).bind(&sums.gpus)).await?;
+    let rows = tx.write(name, query(statement).bind(&sums.ids).bind(&sums.cores).bind(&sums.gpus)).await?;
     let mut missing: HashSet<JobId> = totals.jobs.keys().cloned().collect();
     for row in &rows {
         missing.remove(&id::<JobId>(row, "pk_job")?);

@@ -66,7 +66,7 @@ pub(super) async fn lock_limits(
     let layers: HashSet<&str> = requests.iter().map(|request| request.frame.layer.as_str()).collect();
     let layers: Vec<&str> = layers.into_iter().collect();
     let links =
-        tx.rows("locking limits", query(include_str!("../store/sql/book_limits_lock.sql")).bind(&layers)).await?;
+        tx.read("locking limits", query(include_str!("../store/sql/book_limits_lock.sql")).bind(&layers)).await?;
     let mut limits = Limits::default();
     for row in &links {
         let limit: LimitId = id(row, "pk_limit_record")?;
@@ -87,7 +87,7 @@ pub(super) async fn lock_limits(
     } else {
         query(include_str!("../store/sql/book_limits_by_running.sql")).bind(&ids)
     };
-    for row in &tx.rows("counting limits", statement).await? {
+    for row in &tx.read("counting limits", statement).await? {
         let counts_hosts: bool = column_of(row, "counts_hosts")?;
         let holders: Vec<String> = column_of(row, "holders")?;
         let usage = LimitUse {
@@ -105,7 +105,10 @@ mod tests {
     use super::*;
     use crate::booking::testing::request;
 
-    fn limits(uses: &[(&str, i64, Option<i64>, Option<&[&str]>)]) -> Limits {
+    /// Name, use, threshold, and the holders of a limit that counts hosts.
+    type Use<'a> = (&'a str, i64, Option<i64>, Option<&'a [&'a str]>);
+
+    fn limits(uses: &[Use<'_>]) -> Limits {
         Limits {
             of_layer: HashMap::from([("layer".into(), uses.iter().map(|(name, ..)| LimitId::new(name)).collect())]),
             uses: uses

@@ -39,5 +39,4 @@ pub use outcome::{
 };
 pub use repair::repair;
 pub use settle::{find_booked, find_unsettled, resolve_commit};
-pub use tx::{Database, Features};
 pub use unbook::unbook;

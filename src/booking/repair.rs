@@ -4,8 +4,9 @@ use sqlx::query;
 
 use super::error::{BookingError, StepError, Trouble};
 use super::outcome::{CounterTable, Drift, Repaired};
-use super::tx::{ATTEMPTS_MAX, CommitError, Database, Tx, column_of, wait_with_jitter};
+use super::tx::{ATTEMPTS_MAX, CommitError, Tx, column_of, rows, wait_with_jitter};
 use crate::model::ShowId;
+use crate::store::Store;
 
 /// Finds counter rows of `shows` that do not say what the procs hold and writes what they do, each
 /// row in a transaction of its own.
@@ -16,10 +17,10 @@ use crate::model::ShowId;
 ///
 /// # Errors
 /// Rows before the failing one are repaired.
-pub async fn repair(database: &Database, shows: &[ShowId]) -> Result<Drift, BookingError> {
+pub async fn repair(store: &Store, shows: &[ShowId]) -> Result<Drift, BookingError> {
     let mut drift = Drift::default();
-    for (table, row) in find(database, shows).await.map_err(|error| error.after(1))? {
-        drift.repaired.extend(repair_row(database, table, &row).await?);
+    for (table, row) in find(store, shows).await.map_err(|error| error.after(1))? {
+        drift.repaired.extend(repair_row(store, table, &row).await?);
     }
     if !drift.repaired.is_empty() {
         tracing::warn!(rows = ?drift.rows(), "corrected counters that had drifted from the procs");
@@ -27,10 +28,10 @@ pub async fn repair(database: &Database, shows: &[ShowId]) -> Result<Drift, Book
     Ok(drift)
 }
 
-async fn find(database: &Database, shows: &[ShowId]) -> Result<Vec<(CounterTable, String)>, StepError> {
+async fn find(store: &Store, shows: &[ShowId]) -> Result<Vec<(CounterTable, String)>, StepError> {
     let statement =
         query(include_str!("../store/sql/repair_find.sql")).bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>());
-    let rows = database.rows("comparing counters with procs", statement).await?;
+    let rows = rows(store, "comparing counters with procs", statement).await?;
     let mut found = Vec::with_capacity(rows.len());
     for row in &rows {
         let name: &str = column_of(row, "counter")?;
@@ -42,10 +43,10 @@ async fn find(database: &Database, shows: &[ShowId]) -> Result<Vec<(CounterTable
 }
 
 /// `None` when the row agreed once it was locked, or is gone.
-async fn repair_row(database: &Database, table: CounterTable, row: &str) -> Result<Option<Repaired>, BookingError> {
+async fn repair_row(store: &Store, table: CounterTable, row: &str) -> Result<Option<Repaired>, BookingError> {
     let mut attempts = 0;
     loop {
-        let error = match attempt(database, table, row).await {
+        let error = match attempt(store, table, row).await {
             Ok(repaired) => return Ok(repaired),
             Err(error) => error,
         };
@@ -57,8 +58,8 @@ async fn repair_row(database: &Database, table: CounterTable, row: &str) -> Resu
     }
 }
 
-async fn attempt(database: &Database, table: CounterTable, row: &str) -> Result<Option<Repaired>, StepError> {
-    let mut tx = Tx::begin(database).await?;
+async fn attempt(store: &Store, table: CounterTable, row: &str) -> Result<Option<Repaired>, StepError> {
+    let mut tx = Tx::begin(store).await?;
     let Some((cores_before, gpus_before)) = counter(&mut tx, "locking a counter", lock_statement(table), row).await?
     else {
         tx.rollback().await?;
@@ -84,7 +85,7 @@ async fn counter(
     statement: &'static str,
     row: &str,
 ) -> Result<Option<(i64, i64)>, StepError> {
-    let rows = tx.rows(name, query(statement).bind(row)).await?;
+    let rows = tx.write(name, query(statement).bind(row)).await?;
     rows.first().map(|row| Ok((column_of(row, "cores")?, column_of(row, "gpus")?))).transpose()
 }
 

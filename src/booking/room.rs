@@ -6,8 +6,9 @@ use sqlx::query;
 
 use super::error::StepError;
 use super::outcome::{Lost, LostReason};
-use super::tx::{Database, column_of, id};
+use super::tx::{column_of, id, rows};
 use crate::model::{AllocId, BookingRequest, FolderId, FrameId, HostId, JobId, ShowId};
+use crate::store::Store;
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// What is left under the caps that a chunk touches.
@@ -85,14 +86,14 @@ impl Room {
 }
 
 /// What is left now, as far as anybody has committed.
-pub(super) async fn load_room(database: &Database, requests: &[&BookingRequest]) -> Result<Room, StepError> {
+pub(super) async fn load_room(store: &Store, requests: &[&BookingRequest]) -> Result<Room, StepError> {
     let hosts: HashSet<&str> = requests.iter().map(|request| request.host.as_str()).collect();
     let jobs: HashSet<&str> = requests.iter().map(|request| request.frame.job.as_str()).collect();
     let statement = query(include_str!("../store/sql/book_room.sql"))
         .bind(hosts.into_iter().collect::<Vec<_>>())
         .bind(jobs.into_iter().collect::<Vec<_>>());
     let mut room = Room::default();
-    for row in &database.rows("reading what is left", statement).await? {
+    for row in &rows(store, "reading what is left", statement).await? {
         let cores: Option<i64> = column_of(row, "cores")?;
         let gpus: Option<i64> = column_of(row, "gpus")?;
         let (cores, gpus) = (cores.map(Cores), gpus.map(Gpus));

@@ -7,31 +7,32 @@ use sqlx::query;
 
 use super::error::{BookingError, StepError, UnknownCommit};
 use super::outcome::CommitOutcome;
-use super::tx::{Database, amounts, column_of, id};
+use super::tx::{amounts, column_of, id, rows};
 use crate::model::{Booked, ProcId, ShowId};
+use crate::store::Store;
 
 /// Bookings of `shows` that are at least `age` old and that no agent has ever reported: left by a
 /// scheduler that died between commit and launch, or launched and not reported yet. Ask the agent
 /// before taking one back.
-pub async fn find_unsettled(database: &Database, shows: &[ShowId], age: Duration) -> Result<Vec<Booked>, BookingError> {
+pub async fn find_unsettled(store: &Store, shows: &[ShowId], age: Duration) -> Result<Vec<Booked>, BookingError> {
     let statement = query(include_str!("../store/sql/settle_find_unsettled.sql"))
         .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
         .bind(age.as_secs_f64());
-    bookings(database.rows("looking for unsettled bookings", statement).await)
+    bookings(rows(store, "looking for unsettled bookings", statement).await)
 }
 
 /// Those of `procs` that exist and still run their frame.
-pub async fn find_booked(database: &Database, procs: &[ProcId]) -> Result<Vec<Booked>, BookingError> {
+pub async fn find_booked(store: &Store, procs: &[ProcId]) -> Result<Vec<Booked>, BookingError> {
     let statement = query(include_str!("../store/sql/settle_find_booked.sql"))
         .bind(procs.iter().map(ProcId::as_str).collect::<Vec<_>>());
-    bookings(database.rows("looking for procs", statement).await)
+    bookings(rows(store, "looking for procs", statement).await)
 }
 
 /// Asks what became of a commit whose answer was lost. The rows alone do not tell: a server that has
 /// not noticed the loss may still commit, so it is asked for the transaction first.
-pub async fn resolve_commit(database: &Database, unknown: &UnknownCommit) -> Result<CommitOutcome, BookingError> {
+pub async fn resolve_commit(store: &Store, unknown: &UnknownCommit) -> Result<CommitOutcome, BookingError> {
     let statement = query(include_str!("../store/sql/settle_transaction.sql")).bind(unknown.transaction);
-    let rows = database.rows("asking for a transaction", statement).await.map_err(|error| error.after(1))?;
+    let rows = rows(store, "asking for a transaction", statement).await.map_err(|error| error.after(1))?;
     for row in &rows {
         let status: Option<String> = column_of(row, "status").map_err(|error| error.after(1))?;
         if status.as_deref() == Some("in progress") {
@@ -39,7 +40,7 @@ pub async fn resolve_commit(database: &Database, unknown: &UnknownCommit) -> Res
         }
     }
     let procs: Vec<ProcId> = unknown.bookings.iter().map(|booked| booked.proc.clone()).collect();
-    Ok(CommitOutcome::Settled(find_booked(database, &procs).await?))
+    Ok(CommitOutcome::Settled(find_booked(store, &procs).await?))
 }
 
 fn bookings(rows: Result<Vec<PgRow>, StepError>) -> Result<Vec<Booked>, BookingError> {

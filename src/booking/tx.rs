@@ -5,9 +5,10 @@ use std::time::Duration;
 use rand::RngExt as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
 
 use super::error::{StepError, Trouble};
+use crate::store::{Features, Meter, Store};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Longest wait for one row that somebody else holds; Cuebot holds rows for milliseconds.
@@ -18,30 +19,17 @@ pub(super) const ATTEMPTS_MAX: u32 = 8;
 
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-#[derive(Clone, Debug)]
-pub struct Database {
-    pub pool: PgPool,
-    pub features: Features,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Features {
-    pub has_start_after: bool,
-    pub has_limit_types: bool,
-}
-
-impl Database {
-    pub fn with_pool(&self, pool: PgPool) -> Self {
-        Self { pool, features: self.features }
-    }
-    pub(super) async fn rows(&self, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
-        statement.fetch_all(&self.pool).await.map_err(step(name))
-    }
+/// One statement on its own, without locks.
+pub(super) async fn rows(store: &Store, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
+    let rows = statement.fetch_all(store.pool()).await.map_err(step(name))?;
+    store.meter().count_read(rows.len());
+    Ok(rows)
 }
 
 pub(super) struct Tx {
     transaction: Transaction<'static, Postgres>,
     pub(super) features: Features,
+    meter: Meter,
 }
 
 /// How a COMMIT that was sent came out, other than well.
@@ -55,26 +43,44 @@ pub(super) enum CommitError {
 impl Tx {
     /// READ COMMITTED by name: a server's default may be stricter, and then the statements after a
     /// lock would not see what the lock made them wait for.
-    pub(super) async fn begin(database: &Database) -> Result<Self, StepError> {
+    pub(super) async fn begin(store: &Store) -> Result<Self, StepError> {
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}",
             LOCK_TIMEOUT.as_millis()
         );
-        let transaction =
-            database.pool.begin_with(AssertSqlSafe(begin)).await.map_err(step("beginning a transaction"))?;
-        Ok(Self { transaction, features: database.features })
+        let begun = store.pool().begin_with(AssertSqlSafe(begin)).await;
+        let transaction = begun.map_err(step("beginning a transaction"))?;
+        store.meter().count_statements(1);
+        Ok(Self { transaction, features: *store.features(), meter: store.meter().clone() })
     }
 
-    pub(super) async fn rows(&mut self, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
-        statement.fetch_all(&mut *self.transaction).await.map_err(step(name))
+    /// A statement that reads or locks.
+    pub(super) async fn read(&mut self, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
+        let rows = statement.fetch_all(&mut *self.transaction).await.map_err(step(name))?;
+        self.meter.count_read(rows.len());
+        Ok(rows)
     }
 
-    pub(super) async fn execute(&mut self, name: &'static str, statement: Statement<'_>) -> Result<u64, StepError> {
+    /// A statement that returns every row it writes.
+    pub(super) async fn write(
+        &mut self,
+        name: &'static str,
+        statement: Statement<'_>,
+    ) -> Result<Vec<PgRow>, StepError> {
+        let rows = statement.fetch_all(&mut *self.transaction).await.map_err(step(name))?;
+        self.meter.count_write(rows.len() as u64, rows.len());
+        Ok(rows)
+    }
+
+    /// A statement that writes and returns nothing.
+    pub(super) async fn execute(&mut self, name: &'static str, statement: Statement<'_>) -> Result<(), StepError> {
         let done = statement.execute(&mut *self.transaction).await.map_err(step(name))?;
-        Ok(done.rows_affected())
+        self.meter.count_write(done.rows_affected(), 0);
+        Ok(())
     }
 
     pub(super) async fn commit(self) -> Result<(), CommitError> {
+        self.meter.count_statements(1);
         self.transaction.commit().await.map_err(|source| {
             let error = StepError { step: "committing", source };
             match error.trouble() {
@@ -85,6 +91,7 @@ impl Tx {
     }
 
     pub(super) async fn rollback(self) -> Result<(), StepError> {
+        self.meter.count_statements(1);
         self.transaction.rollback().await.map_err(step("rolling back"))
     }
 }

@@ -8,8 +8,9 @@ use super::counters;
 use super::error::{BookingError, StepError, Trouble};
 use super::outcome::{UnbookCause, UnbookOutcome};
 use super::totals::Totals;
-use super::tx::{ATTEMPTS_MAX, CommitError, Database, Tx, amounts, id, wait_with_jitter};
+use super::tx::{ATTEMPTS_MAX, CommitError, Tx, amounts, id, wait_with_jitter};
 use crate::model::{Booked, ProcId};
+use crate::store::Store;
 use crate::units::Amounts;
 
 /// Takes bookings back in one transaction: procs deleted, what they held given back, frames WAITING
@@ -21,16 +22,12 @@ use crate::units::Amounts;
 ///
 /// # Errors
 /// Nothing was written, or the answer to the commit was lost; repeat in both cases.
-pub async fn unbook(
-    database: &Database,
-    bookings: &[Booked],
-    cause: UnbookCause,
-) -> Result<UnbookOutcome, BookingError> {
+pub async fn unbook(store: &Store, bookings: &[Booked], cause: UnbookCause) -> Result<UnbookOutcome, BookingError> {
     let mut outcome = UnbookOutcome::default();
     let mut kept: Vec<&Booked> = bookings.iter().collect();
     let mut attempts = 0;
     let unbooked = loop {
-        let error = match attempt(database, &kept).await {
+        let error = match attempt(store, &kept).await {
             Ok(unbooked) => break unbooked,
             Err(error) => error,
         };
@@ -38,7 +35,7 @@ pub async fn unbook(
         match error.trouble() {
             Trouble::Contention if attempts < ATTEMPTS_MAX => wait_with_jitter(attempts).await,
             Trouble::Row if attempts < ATTEMPTS_MAX => {
-                let refused = refused(database, &kept).await.map_err(|error| error.after(attempts))?;
+                let refused = refused(store, &kept).await.map_err(|error| error.after(attempts))?;
                 kept.retain(|booked| !refused.contains(&booked.proc));
                 outcome.refused.extend(refused);
             }
@@ -59,11 +56,11 @@ pub async fn unbook(
     Ok(outcome)
 }
 
-async fn attempt(database: &Database, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
+async fn attempt(store: &Store, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
     if bookings.is_empty() {
         return Ok(HashSet::new());
     }
-    let mut tx = Tx::begin(database).await?;
+    let mut tx = Tx::begin(store).await?;
     let unbooked = match write(&mut tx, bookings).await {
         Ok(unbooked) => unbooked,
         Err(error) => {
@@ -80,11 +77,11 @@ async fn attempt(database: &Database, bookings: &[&Booked]) -> Result<HashSet<Pr
 }
 
 /// Finds the bookings that make the database raise, by trying halves and rolling back.
-async fn refused(database: &Database, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
+async fn refused(store: &Store, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
     let mut refused = HashSet::new();
     let mut parts = vec![bookings];
     while let Some(part) = parts.pop() {
-        let mut tx = Tx::begin(database).await?;
+        let mut tx = Tx::begin(store).await?;
         let written = write(&mut tx, part).await;
         tx.rollback().await?;
         match (written, part) {
@@ -146,7 +143,7 @@ async fn claim(tx: &mut Tx, bookings: &[&Booked]) -> Result<HashSet<ProcId>, Ste
         .bind(bookings.iter().map(|booked| booked.proc.as_str()).collect::<Vec<_>>())
         .bind(bookings.iter().map(|booked| booked.frame.as_str()).collect::<Vec<_>>())
         .bind(bookings.iter().map(|booked| booked.version).collect::<Vec<_>>());
-    let rows = tx.rows("claiming booked frames", statement).await?;
+    let rows = tx.read("claiming booked frames", statement).await?;
     rows.iter().map(|row| id(row, "pk_proc")).collect()
 }
 
@@ -162,7 +159,7 @@ async fn delete_procs(tx: &mut Tx, bookings: &[&Booked]) -> Result<Deleted, Step
         .bind(bookings.iter().map(|booked| booked.frame.as_str()).collect::<Vec<_>>());
     let booking_of: HashMap<&str, &Booked> = bookings.iter().map(|b| (b.proc.as_str(), *b)).collect();
     let mut deleted = Deleted { procs: HashSet::new(), given_back: Totals::default() };
-    for row in &tx.rows("deleting procs", statement).await? {
+    for row in &tx.write("deleting procs", statement).await? {
         let proc: ProcId = id(row, "pk_proc")?;
         if let Some(booked) = booking_of.get(proc.as_str()) {
             let held = Amounts::default() - amounts(row)?;
