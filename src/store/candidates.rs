@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
-use super::StoreError;
 use super::caps::Limits;
 use super::reading::Reading;
 use super::row::{Columns, Problem, left_out};
+use super::{Features, StoreError};
 use crate::model::{
     Candidate, Cap, Cluster, CoreRequest, FacilityId, FolderId, FolderRow, JobId, JobRow, LayerId, LeftOutRow, LimitId,
     ShowId, ShowRow, Tag, Timestamp,
@@ -25,11 +25,13 @@ pub(super) async fn load_layers(
     reading: &mut Reading,
     shows: &[ShowId],
     facilities: &[FacilityId],
+    features: &Features,
     left_out: &mut Vec<LeftOutRow>,
 ) -> Result<Vec<Layer>, StoreError> {
     let statement = sqlx::query(include_str!("sql/snapshot_candidates.sql"))
         .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
-        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>());
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(features.has_frame_layer_index && features.has_ts_eligible);
     let mut layers = Vec::new();
     for row in reading.rows("reading waiting layers", statement).await? {
         let row = Columns(&row);
@@ -71,7 +73,10 @@ fn decode_layer(row: &Columns<'_>) -> Result<Layer, Problem> {
         candidate,
         job: row.text("pk_job")?.into(),
         limits: row.texts("limits")?.into_iter().map(LimitId::from).collect(),
-        eligible_since: row.time_or_null("ts_eligible")?,
+        eligible_since: match row.time_or_null("frame_eligible")? {
+            None => row.time_or_null("ts_eligible")?,
+            known => known,
+        },
     })
 }
 

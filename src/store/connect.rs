@@ -118,40 +118,20 @@ impl Store {
     /// [`StoreError::Connect`] when no connection can be had, [`StoreError::Schema`] when this is not
     /// Cuebot's database.
     pub async fn connect(settings: &ConnectSettings) -> Result<Self, StoreError> {
+        Self::connect_with(settings.connect_options(), settings.pool_size).await
+    }
+
+    /// As [`Self::connect`], with the driver's own options.
+    pub async fn connect_with(options: PgConnectOptions, pool_size: u32) -> Result<Self, StoreError> {
         let meter = Meter::default();
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.pool_size.max(1))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .idle_timeout(Duration::from_secs(30))
-            .max_lifetime(Duration::from_secs(3600))
-            .test_before_acquire(false)
-            .before_acquire(|connection, rest| {
-                Box::pin(async move {
-                    if rest.idle_for > TRUSTED_REST {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    // Compiling a plan costs more than these short statements take.
-                    let set = format!(
-                        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET jit = off",
-                        STATEMENT_TIMEOUT.as_millis(),
-                        IDLE_TRANSACTION_TIMEOUT.as_millis(),
-                    );
-                    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .connect_with(settings.connect_options())
-            .await
-            .map_err(|source| StoreError::Connect {
-                host: settings.host.clone(),
-                port: settings.port,
-                name: settings.name.clone(),
-                user: settings.user.clone(),
+        let pool =
+            pool_options(pool_size).connect_with(options.clone()).await.map_err(|source| StoreError::Connect {
+                host: options
+                    .get_socket()
+                    .map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string()),
+                port: options.get_port(),
+                name: options.get_database().unwrap_or_default().to_owned(),
+                user: options.get_username().to_owned(),
                 source,
             })?;
         let features = Features::detect(&pool, &meter).await?;
@@ -163,4 +143,33 @@ impl Store {
         let mut connection = self.pool.acquire().await.map_err(step("waiting for a connection"))?;
         connection.ping().await.map_err(step("asking the database for a sign of life"))
     }
+}
+
+fn pool_options(pool_size: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(pool_size.max(1))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(Duration::from_secs(30))
+        .max_lifetime(Duration::from_secs(3600))
+        .test_before_acquire(false)
+        .before_acquire(|connection, rest| {
+            Box::pin(async move {
+                if rest.idle_for > TRUSTED_REST {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // Compiling a plan costs more than these short statements take.
+                let set = format!(
+                    "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET jit = off",
+                    STATEMENT_TIMEOUT.as_millis(),
+                    IDLE_TRANSACTION_TIMEOUT.as_millis(),
+                );
+                sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(connection).await?;
+                Ok(())
+            })
+        })
 }

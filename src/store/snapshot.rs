@@ -46,7 +46,7 @@ impl Store {
         let caps::Shows { taken_at, shows: show_rows, subscriptions } =
             caps::load_shows(&mut reading, &shows, &facilities, &mut left_out).await?;
         let hosts = hosts::load(&mut reading, &facilities, taken_at, options, &mut left_out).await?;
-        let layers = candidates::load_layers(&mut reading, &shows, &facilities, &mut left_out).await?;
+        let layers = candidates::load_layers(&mut reading, &shows, &facilities, self.features(), &mut left_out).await?;
         let jobs = candidates::load_jobs(&mut reading, &layers, &show_rows, &mut left_out).await?;
         let limits = caps::load_limits(
             &mut reading,

@@ -1,7 +1,11 @@
 -- Layers with waiting frames of pending jobs of some shows and facilities, whatever holds them back
 -- (paused, start-after, caps), so that everything that waits can be explained.
--- Parameters: $1 show ids, $2 facility ids. Rows: such layers. Locks: none.
+-- Parameters: $1 show ids, $2 facility ids, $3 whether to look when the next frame became ready.
+-- Rows: such layers. Locks: none.
 -- The counting trigger keeps the waiting count; a negative one is no waiting work.
+-- A layer is eligible from its submission, its frames from the end of their dependencies: the next
+-- frame tells better how long work waits. Looking costs one index row per layer where
+-- i_frame_layer_dispatch_waiting exists, and all frames of the layer where not, hence $3.
 -- ts_start_after and ts_eligible are the layer's columns where the schema has them; where not, the
 -- names find the NULLs of the enclosing row, so one statement serves every generation.
 SELECT found.*
@@ -21,6 +25,11 @@ SELECT found.*
               layer.b_threadable,
               ts_start_after,
               ts_eligible,
+              CASE WHEN $3 THEN (SELECT ts_eligible
+                                   FROM frame
+                                  WHERE frame.pk_layer = layer.pk_layer AND frame.str_state = 'WAITING'
+                                  ORDER BY frame.int_dispatch_order, frame.int_layer_order
+                                  LIMIT 1) END AS frame_eligible,
               waiting.int_waiting_count::int8 AS int_waiting_count,
               ARRAY (SELECT DISTINCT layer_limit.pk_limit_record::text
                        FROM layer_limit
