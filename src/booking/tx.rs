@@ -48,8 +48,8 @@ impl Tx {
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}",
             LOCK_TIMEOUT.as_millis()
         );
-        let begun = store.pool().begin_with(AssertSqlSafe(begin)).await;
-        let transaction = begun.map_err(step("beginning a transaction"))?;
+        let opened = store.pool().begin_with(AssertSqlSafe(begin)).await;
+        let transaction = opened.map_err(step("beginning a transaction"))?;
         store.meter().count_statements(1);
         Ok(Self { transaction, features: *store.features(), meter: store.meter().clone() })
     }
