@@ -4,6 +4,7 @@ pub mod agents;
 pub mod audit;
 pub mod cuebot;
 pub mod fleet;
+pub mod launch;
 pub mod postgres;
 pub mod schema;
 pub mod seed;
