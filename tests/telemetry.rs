@@ -1,1 +1,434 @@
-//! (being written)
+//! Metrics and health pages over real HTTP, and the log with its real subscriber.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cue_scheduler::model::{Plan, WaitReason, Waiting};
+use cue_scheduler::telemetry::labels::{CapTable, LaunchResult, PassEnd};
+use cue_scheduler::telemetry::logs::{self, LogSettings, LogsError};
+use cue_scheduler::telemetry::{Condition, Health, Metrics, PassFigures, error_chain, http};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+/// A server on a free port with everything behind it.
+struct Pages {
+    address: SocketAddr,
+    metrics: Metrics,
+    health: Health,
+    stop: CancellationToken,
+    served: tokio::task::JoinHandle<()>,
+}
+
+impl Pages {
+    async fn start() -> Self {
+        let registry = prometheus::Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let health = Health::new();
+        let stop = CancellationToken::new();
+        let listener = http::bind(0).await.unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()));
+        let served = tokio::spawn(http::serve(listener, registry, health.clone(), stop.clone()));
+        Self { address, metrics, health, stop, served }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        request(self.address, "GET", path).await
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+async fn request(address: SocketAddr, method: &str, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+/// `name type` of every metric on a page, in the page's order.
+fn types(page: &str) -> Vec<&str> {
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect()
+}
+
+/// The value of one series, written as on the page.
+fn value(page: &str, series: &str) -> f64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no series {series} in\n{page}")).parse().unwrap()
+}
+
+/// Upper bounds of a histogram, the first series of it.
+fn buckets(page: &str, name: &str) -> Vec<String> {
+    let mut bounds = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with(&format!("{name}_bucket{{"))) {
+        let bound = line.split_once("le=\"").unwrap().1.split_once('"').unwrap().0.to_owned();
+        let is_last = bound == "+Inf";
+        bounds.push(bound);
+        if is_last {
+            break;
+        }
+    }
+    bounds
+}
+
+#[tokio::test]
+async fn a_scrape_has_the_published_names_types_and_buckets() {
+    let pages = Pages::start().await;
+    pages.metrics.jobs_processed("show", 1);
+    pages.metrics.frames_dispatched("show", 3);
+    let answer = pages.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{}", answer.head);
+    let page = &answer.body;
+
+    let published = [
+        "scheduler_accounting_limit_exceeded_total counter",
+        "scheduler_active_scan_duration_seconds histogram",
+        "scheduler_active_tags gauge",
+        "scheduler_candidates_per_layer histogram",
+        "scheduler_checkout_outcome_total counter",
+        "scheduler_cluster_round_trip_seconds histogram",
+        "scheduler_clusters_active gauge",
+        "scheduler_clusters_sleeping gauge",
+        "scheduler_clusters_total gauge",
+        "scheduler_frames_dispatched_per_pass histogram",
+        "scheduler_frames_dispatched_total counter",
+        "scheduler_job_cap_precheck_skip_total counter",
+        "scheduler_job_query_duration_seconds histogram",
+        "scheduler_jobs_processed_total counter",
+        "scheduler_jobs_queried_total counter",
+        "scheduler_no_candidate_iterations_total counter",
+        "scheduler_pass_terminated_reason_total counter",
+        "scheduler_placement_inner_retries_exhausted_total counter",
+        "scheduler_placement_score_chosen histogram",
+        "scheduler_recompute_cycle_duration_seconds histogram",
+        "scheduler_time_to_book_seconds histogram",
+    ];
+    let types = types(page);
+    for name in published {
+        assert!(types.contains(&name), "{name} is missing");
+    }
+
+    let query = "0.001 0.005 0.01 0.05 0.1 0.5 1 5 10 +Inf";
+    let expected = BTreeMap::from([
+        ("scheduler_candidates_per_layer", "1 5 10 20 50 100 +Inf"),
+        ("scheduler_time_to_book_seconds", "0.1 0.5 1 5 10 30 60 120 300 +Inf"),
+        ("scheduler_job_query_duration_seconds", query),
+        ("scheduler_active_scan_duration_seconds", query),
+        ("scheduler_recompute_cycle_duration_seconds", "0.01 0.05 0.1 0.25 0.5 1 2.5 5 10 15 30 60 +Inf"),
+        ("scheduler_cluster_round_trip_seconds", "0.05 0.1 0.25 0.5 1 2.5 5 10 30 60 120 +Inf"),
+        ("scheduler_frames_dispatched_per_pass", "0 1 5 10 20 50 100 250 500 +Inf"),
+        ("scheduler_placement_score_chosen", "0 0.5 1 2 5 10 25 50 100 250 1000 +Inf"),
+    ]);
+    for (name, bounds) in expected {
+        assert_eq!(buckets(page, name).join(" "), bounds, "{name}");
+    }
+
+    let labelled = [
+        "scheduler_jobs_processed_total{show_name=\"show\"} 1",
+        "scheduler_frames_dispatched_total{show_name=\"show\"} 3",
+        "scheduler_pass_terminated_reason_total{reason=\"saturated\"} 0",
+        "scheduler_checkout_outcome_total{outcome=\"no_match\"} 0",
+        "scheduler_accounting_limit_exceeded_total{table=\"subscription\"} 0",
+        "scheduler_clusters_total{cluster_type=\"hostname\"} 0",
+        "scheduler_cluster_round_trip_seconds_count{cluster_type=\"hardware\"} 0",
+        "scheduler_frames_dispatched_per_pass_count{cluster_type=\"alloc\"} 0",
+    ];
+    for line in labelled {
+        assert!(page.lines().any(|found| found == line), "{line} is missing");
+    }
+}
+
+#[tokio::test]
+async fn waiting_frames_are_there_for_every_reason_and_follow_the_plan() {
+    let pages = Pages::start().await;
+    let waiting = |candidate, frames, reason| Waiting { candidate, frames, reason };
+    pages.metrics.set_waiting(&Plan {
+        placements: Vec::new(),
+        waiting: vec![
+            waiting(0, 5, WaitReason::Capacity),
+            waiting(1, 7, WaitReason::Capacity),
+            waiting(2, 2, WaitReason::LimitReached),
+        ],
+    });
+    let page = pages.get("/metrics").await.body;
+    assert_eq!(value(&page, "scheduler_waiting_frames{reason=\"capacity\"}"), 12.0);
+    assert_eq!(value(&page, "scheduler_waiting_layers{reason=\"capacity\"}"), 2.0);
+    assert_eq!(value(&page, "scheduler_waiting_frames{reason=\"limit_reached\"}"), 2.0);
+    let series = page.lines().filter(|line| line.starts_with("scheduler_waiting_frames{"));
+    assert_eq!(series.count(), WaitReason::ALL.len());
+
+    pages.metrics.set_waiting(&Plan::default());
+    let page = pages.get("/metrics").await.body;
+    for reason in WaitReason::ALL {
+        assert_eq!(value(&page, &format!("scheduler_waiting_frames{{reason=\"{}\"}}", reason.as_str())), 0.0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_pass_did_is_counted() {
+    let pages = Pages::start().await;
+    let metrics = &pages.metrics;
+    metrics.pass_ended(&PassFigures {
+        end: PassEnd::Booked,
+        duration: Duration::from_millis(40),
+        statements: 30,
+        rows_read: 400,
+        rows_written: 200,
+    });
+    metrics.database_used(31, 401, 200);
+    metrics.launch_ended(LaunchResult::ConfirmedNotRunning);
+    metrics.booking_lost("frame_taken");
+    metrics.cap_reached(CapTable::LimitRecord);
+    metrics.unbooked("launch_refused", 4);
+    metrics.set_database_up(true);
+    let in_flight = metrics.launch_sent();
+    let page = pages.get("/metrics").await.body;
+    let expected = [
+        ("scheduler_passes_total", 1.0),
+        ("scheduler_pass_terminated_reason_total{reason=\"booked\"}", 1.0),
+        ("scheduler_pass_duration_seconds_bucket{le=\"0.05\"}", 1.0),
+        ("scheduler_statements_per_pass_sum", 30.0),
+        ("scheduler_rows_per_pass_sum", 600.0),
+        ("scheduler_statements_total", 31.0),
+        ("scheduler_rows_read_total", 401.0),
+        ("scheduler_rows_written_total", 200.0),
+        ("scheduler_launches_total{outcome=\"confirmed_not_running\"}", 1.0),
+        ("scheduler_launches_total{outcome=\"too_late\"}", 0.0),
+        ("scheduler_launches_in_flight", 1.0),
+        ("scheduler_bookings_lost_total{reason=\"frame_taken\"}", 1.0),
+        ("scheduler_accounting_limit_exceeded_total{table=\"limit_record\"}", 1.0),
+        ("scheduler_unbooked_total{cause=\"launch_refused\"}", 4.0),
+        ("scheduler_database_up", 1.0),
+        ("scheduler_paused", 0.0),
+        (concat!("scheduler_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+    ];
+    for (series, expected) in expected {
+        assert_eq!(value(&page, series), expected, "{series}");
+    }
+    drop(in_flight);
+    assert_eq!(value(&pages.get("/metrics").await.body, "scheduler_launches_in_flight"), 0.0);
+}
+
+#[tokio::test]
+async fn readiness_follows_the_conditions_and_liveness_does_not() {
+    let pages = Pages::start().await;
+    let ready = pages.get("/readyz").await;
+    assert_eq!((ready.status, ready.body.as_str()), (503, "service: starting\n"));
+    assert_eq!(pages.get("/livez").await.status, 200);
+
+    pages.health.set_ready();
+    let ready = pages.get("/readyz").await;
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ok\n"));
+
+    pages.health.raise(Condition::ForeignPlanner, "Cuebot's planner books show1");
+    pages.health.raise(Condition::Database, "connection refused");
+    let ready = pages.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.body, "database: connection refused\nforeign planner: Cuebot's planner books show1\n");
+    assert_eq!(pages.get("/livez").await.status, 200);
+
+    pages.health.clear(Condition::Database);
+    pages.health.clear(Condition::ForeignPlanner);
+    assert_eq!(pages.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn other_pages_and_methods_are_answered_in_kind() {
+    let pages = Pages::start().await;
+    let index = pages.get("/").await;
+    assert_eq!(index.status, 200);
+    assert!(index.body.contains("/metrics") && index.body.contains("/readyz"), "{}", index.body);
+    assert_eq!(pages.get("/nothing").await.status, 404);
+    assert_eq!(request(pages.address, "POST", "/metrics").await.status, 405);
+    let head = request(pages.address, "HEAD", "/livez").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn the_pages_end_with_the_stop_signal() {
+    let pages = Pages::start().await;
+    let mut idle = TcpStream::connect(pages.address).await.unwrap();
+    pages.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), pages.served).await.expect("it ends").unwrap();
+    assert_eq!(idle.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    assert!(TcpStream::connect(pages.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_an_error_that_says_what_to_change() {
+    let taken = http::bind(0).await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = http::bind(port).await.expect_err("it is taken");
+    let message = error_chain(&error);
+    assert!(message.contains(&format!("port {port}")) && message.contains("queue.metrics_port"), "{message}");
+}
+
+#[test]
+fn a_registry_takes_one_scheduler() {
+    let registry = prometheus::Registry::new();
+    Metrics::new(&registry).unwrap();
+    let error = Metrics::new(&registry).expect_err("names are taken");
+    assert!(error_chain(&error).starts_with("cannot declare the metric scheduler_"), "{error}");
+    Metrics::new(&prometheus::Registry::new()).expect("another registry has room");
+}
+
+/// Collects what the log writes.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn writer(&self) -> BoxMakeWriter {
+        let lines = self.clone();
+        BoxMakeWriter::new(move || lines.clone())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn with_time_removed(line: &str) -> &str {
+    let (time, rest) = line.split_once(' ').unwrap();
+    let shape: String = time.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
+    rest
+}
+
+#[test]
+fn log_lines_have_the_published_form() {
+    let lines = Lines::default();
+    let settings = LogSettings { level: "debug,sqlx=warn".to_owned(), ..LogSettings::default() };
+    let (subscriber, _logs) = logs::build(&settings, lines.writer()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info!(target: "cue_scheduler::pass", "Starting scheduler feed");
+        tracing::debug!(target: "cue_scheduler::pass", frames = 120, show = "s", "Processed 5 layers");
+        tracing::trace!(target: "cue_scheduler::pass", "hidden");
+        tracing::info!(target: "sqlx::query", "hidden");
+        tracing::warn!(target: "sqlx::query", "slow");
+    });
+    let text = lines.text();
+    let lines: Vec<&str> = text.lines().map(with_time_removed).collect();
+    assert_eq!(
+        lines,
+        [
+            "INFO scheduler: Starting scheduler feed",
+            "DEBUG scheduler: Processed 5 layers frames=120 show=\"s\"",
+            "WARN sqlx::query: slow",
+        ]
+    );
+}
+
+#[test]
+fn a_log_of_json_has_one_object_a_line() {
+    let lines = Lines::default();
+    let settings = LogSettings { json: true, ..LogSettings::default() };
+    let (subscriber, _logs) = logs::build(&settings, lines.writer()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info!(target: "cue_scheduler::pass", frames = 3, "booked");
+    });
+    let line: serde_json::Value = serde_json::from_str(lines.text().trim()).unwrap();
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["message"], "booked");
+    assert_eq!(line["frames"], 3);
+    with_time_removed(&format!("{} ", line["timestamp"].as_str().unwrap()));
+}
+
+#[test]
+fn the_file_really_has_the_lines_once_the_log_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("logs").join("scheduler.log");
+    for _run in 0..2 {
+        let lines = Lines::default();
+        let settings = LogSettings { file: Some(path.clone()), ..LogSettings::default() };
+        let (subscriber, logs) = logs::build(&settings, lines.writer()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            for number in 0..500 {
+                tracing::info!(target: "cue_scheduler", number, "line");
+            }
+        });
+        drop(logs);
+        assert_eq!(lines.text().lines().count(), 500);
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 1000, "appended, and nothing lost");
+    assert_eq!(with_time_removed(text.lines().last().unwrap()), "INFO scheduler: line number=499");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = LogSettings { file: Some(folder.path().to_owned()), ..LogSettings::default() };
+    let error = logs::build(&settings, Lines::default().writer()).err().expect("it is a folder");
+    assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+}
+
+#[test]
+fn a_bad_level_is_an_error_that_names_it() {
+    let settings = LogSettings { level: "info,sqlx=loud".to_owned(), ..LogSettings::default() };
+    let error = logs::build(&settings, Lines::default().writer()).err().expect("no such level");
+    assert!(matches!(&error, LogsError::LevelUnknown { part } if part == "sqlx=loud"), "{error}");
+}
+
+#[test]
+fn the_toggle_goes_between_info_and_debug_and_leaves_other_targets() {
+    let lines = Lines::default();
+    let settings = LogSettings { level: "info,sqlx=debug".to_owned(), ..LogSettings::default() };
+    let (subscriber, logs) = logs::build(&settings, lines.writer()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        let say = |text: &str| {
+            tracing::debug!(target: "cue_scheduler::pass", "own {text}");
+            tracing::debug!(target: "sqlx", "other {text}");
+        };
+        say("before");
+        assert_eq!(logs.control().toggle(), LevelFilter::DEBUG);
+        say("debug");
+        assert_eq!(logs.control().toggle(), LevelFilter::INFO);
+        say("after");
+    });
+    let text = lines.text();
+    let said: Vec<&str> = text.lines().filter_map(|line| line.split_once(": ")).map(|(_, message)| message).collect();
+    assert_eq!(said, ["other before", "own debug", "other debug", "other after"]);
+}
+
+#[test]
+fn verbose_and_quiet_win_over_the_configured_level() {
+    let count = |verbosity| {
+        let lines = Lines::default();
+        let settings = LogSettings { verbosity, ..LogSettings::default() };
+        let (subscriber, _logs) = logs::build(&settings, lines.writer()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "cue_scheduler", "error");
+            tracing::warn!(target: "cue_scheduler", "warn");
+            tracing::info!(target: "cue_scheduler", "info");
+            tracing::debug!(target: "cue_scheduler", "debug");
+            tracing::trace!(target: "cue_scheduler", "trace");
+        });
+        lines.text().lines().count()
+    };
+    assert_eq!([-2, -1, 0, 1, 2].map(count), [1, 2, 3, 4, 5]);
+}

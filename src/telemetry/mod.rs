@@ -1,1 +1,23 @@
-//! (being written)
+//! What the scheduler says about itself: logs, metrics, and whether it is ready.
+//!
+//! Invariants:
+//! - handles are values given to whoever counts; nothing is global but the log subscriber, which the
+//!   command installs once;
+//! - labels are the closed lists of the model or of [`labels`], or a show's name; never an id, a host
+//!   or a text with a number in it, since every new label value is a new series for ever;
+//! - nothing here reads a clock: durations are measured by whoever did the work.
+
+mod declare;
+mod error_chain;
+mod health;
+pub mod http;
+pub mod labels;
+pub mod logs;
+mod metrics;
+mod observe;
+
+pub use declare::MetricsError;
+pub use error_chain::error_chain;
+pub use health::{Condition, Health};
+pub use metrics::Metrics;
+pub use observe::{LaunchInFlight, PassFigures};

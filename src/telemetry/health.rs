@@ -1,0 +1,116 @@
+//! Whether the scheduler does its work now, and if not, why.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What can keep the scheduler from working. Each holds or not, independently of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Condition {
+    /// It is starting or stopping.
+    Service,
+    /// The database does not answer.
+    Database,
+    /// Another planner books the same shows.
+    ForeignPlanner,
+    /// An operator paused it.
+    Paused,
+}
+
+impl Condition {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Database => "database",
+            Self::ForeignPlanner => "foreign planner",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// The conditions that hold now, each with its reason. Ready means that none does. Cloning shares
+/// them. A new one is not ready: the service is starting.
+#[derive(Clone, Debug)]
+pub struct Health {
+    conditions: Arc<Mutex<BTreeMap<Condition, String>>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Health {
+    #[must_use]
+    pub fn new() -> Self {
+        let health = Self { conditions: Arc::default() };
+        health.set_not_ready("starting");
+        health
+    }
+
+    /// The service itself has started. Other conditions stay as they are.
+    pub fn set_ready(&self) {
+        self.clear(Condition::Service);
+    }
+
+    /// The service itself is starting or stopping.
+    pub fn set_not_ready(&self, reason: impl Into<String>) {
+        self.raise(Condition::Service, reason);
+    }
+
+    /// Says that `condition` holds, and why; a newer reason replaces the older one.
+    /// Returns whether it did not hold before, so that the caller can log the change once.
+    pub fn raise(&self, condition: Condition, reason: impl Into<String>) -> bool {
+        // A reason is one line of the page.
+        let reason = reason.into().replace(['\n', '\r'], " ");
+        self.lock().insert(condition, reason).is_none()
+    }
+
+    /// Says that `condition` holds no longer. Returns whether it did.
+    pub fn clear(&self, condition: Condition) -> bool {
+        self.lock().remove(&condition).is_some()
+    }
+
+    #[must_use]
+    pub fn holds(&self, condition: Condition) -> bool {
+        self.lock().contains_key(&condition)
+    }
+
+    /// # Errors
+    /// One line, `condition: reason`, for each condition that holds.
+    pub fn readiness(&self) -> Result<(), String> {
+        let conditions = self.lock();
+        if conditions.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> =
+            conditions.iter().map(|(condition, reason)| format!("{}: {reason}", condition.as_str())).collect();
+        Err(lines.join("\n"))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Condition, String>> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_ready_only_when_no_condition_holds() {
+        let health = Health::new();
+        assert_eq!(health.readiness(), Err("service: starting".to_owned()));
+        health.set_ready();
+        assert_eq!(health.readiness(), Ok(()));
+        assert!(health.raise(Condition::ForeignPlanner, "holds\nthe lock"));
+        assert!(health.raise(Condition::Database, "refused"));
+        assert!(!health.raise(Condition::Database, "timed out"));
+        assert_eq!(health.readiness(), Err("database: timed out\nforeign planner: holds the lock".to_owned()));
+        assert!(health.clear(Condition::ForeignPlanner));
+        assert!(!health.clear(Condition::ForeignPlanner));
+        health.set_ready();
+        assert_eq!(health.readiness(), Err("database: timed out".to_owned()));
+    }
+}

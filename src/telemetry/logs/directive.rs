@@ -1,0 +1,170 @@
+//! Reading `info,sqlx=warn`.
+//!
+//! Stricter than the library's own reader, which takes a misspelt level for the name of a target and
+//! a colon for a comma, and then logs nothing.
+
+use std::collections::BTreeMap;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+
+use super::LogsError;
+
+/// This program's own target as people write it, and as the compiler does.
+pub(super) const OWN_NAME: &str = "scheduler";
+pub(super) const OWN_TARGET: &str = "cue_scheduler";
+
+/// The HTTP library logs every scraper that hangs up as an error.
+const HUSHED: &str = "warp";
+
+/// Levels by target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Levels {
+    default: LevelFilter,
+    /// By the compiler's names.
+    by_target: BTreeMap<String, LevelFilter>,
+}
+
+impl Levels {
+    /// # Errors
+    /// Names the part that is no directive.
+    pub fn parse(text: &str) -> Result<Self, LogsError> {
+        let mut levels = Self { default: LevelFilter::ERROR, by_target: BTreeMap::new() };
+        let mut has_default = false;
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match part.split_once('=') {
+                None => {
+                    levels.default = level(part, part)?;
+                    has_default = true;
+                }
+                Some((target, word)) => {
+                    let target = target.trim();
+                    if !is_target(target) {
+                        return Err(LogsError::NotADirective { part: part.to_owned() });
+                    }
+                    levels.by_target.insert(compiled_name(target), level(word.trim(), part)?);
+                }
+            }
+        }
+        if !has_default && levels.by_target.is_empty() {
+            return Err(LogsError::NotADirective { part: text.to_owned() });
+        }
+        Ok(levels)
+    }
+
+    /// `verbosity` steps of -v (positive) or -q (negative): the first moves what has no level of its
+    /// own, this program among it; the second moves everything.
+    #[must_use]
+    pub fn with_verbosity(mut self, verbosity: i8) -> Self {
+        let level = match verbosity {
+            0 => return self,
+            1 => LevelFilter::DEBUG,
+            2.. => LevelFilter::TRACE,
+            -1 => LevelFilter::WARN,
+            ..=-2 => LevelFilter::ERROR,
+        };
+        if verbosity.unsigned_abs() > 1 {
+            self.by_target.clear();
+        }
+        self.by_target.retain(|target, _| !is_own(target));
+        self.default = level;
+        self
+    }
+
+    /// The level of this program's own events.
+    #[must_use]
+    pub fn own(&self) -> LevelFilter {
+        self.by_target.get(OWN_TARGET).copied().unwrap_or(self.default)
+    }
+
+    #[must_use]
+    pub(super) fn with_own(mut self, level: LevelFilter) -> Self {
+        self.by_target.retain(|target, _| !is_own(target));
+        self.by_target.insert(OWN_TARGET.to_owned(), level);
+        self
+    }
+
+    pub(super) fn of(targets: &Targets) -> Self {
+        Self {
+            default: targets.default_level().unwrap_or(LevelFilter::OFF),
+            by_target: targets.iter().map(|(target, level)| (target.to_owned(), level)).collect(),
+        }
+    }
+
+    pub(super) fn targets(&self) -> Targets {
+        Targets::new()
+            .with_default(self.default)
+            .with_target(HUSHED, LevelFilter::OFF)
+            .with_targets(self.by_target.iter().map(|(target, level)| (target.clone(), *level)))
+    }
+}
+
+/// As the standard parser, but words only: it also takes numbers.
+fn level(word: &str, part: &str) -> Result<LevelFilter, LogsError> {
+    let known = ["off", "error", "warn", "info", "debug", "trace"];
+    if !known.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+        let is_path = word.contains(':');
+        return Err(if is_path {
+            LogsError::NotADirective { part: part.to_owned() }
+        } else {
+            LogsError::LevelUnknown { part: part.to_owned() }
+        });
+    }
+    word.parse().map_err(|_| LogsError::LevelUnknown { part: part.to_owned() })
+}
+
+/// A path of names: `sqlx`, `hyper::client`.
+fn is_target(text: &str) -> bool {
+    text.split("::").all(|name| {
+        !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter))
+    })
+}
+
+fn compiled_name(target: &str) -> String {
+    match target.strip_prefix(OWN_NAME) {
+        Some(rest) if rest.is_empty() || rest.starts_with("::") => format!("{OWN_TARGET}{rest}"),
+        _ => target.to_owned(),
+    }
+}
+
+pub(super) fn is_own(target: &str) -> bool {
+    target.strip_prefix(OWN_TARGET).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(text: &str, verbosity: i8) -> (LevelFilter, LevelFilter) {
+        let levels = Levels::parse(text).expect("a directive").with_verbosity(verbosity);
+        let sqlx = levels.by_target.get("sqlx").copied().unwrap_or(levels.default);
+        (levels.own(), sqlx)
+    }
+
+    #[test]
+    fn levels_are_read_by_target() {
+        assert_eq!(own("info,sqlx=warn", 0), (LevelFilter::INFO, LevelFilter::WARN));
+        assert_eq!(own(" DEBUG , scheduler = trace ", 0), (LevelFilter::TRACE, LevelFilter::DEBUG));
+        assert_eq!(own("warn,sqlx=off", 1), (LevelFilter::DEBUG, LevelFilter::OFF));
+        assert_eq!(own("warn,sqlx=off,scheduler=info", 2), (LevelFilter::TRACE, LevelFilter::TRACE));
+        assert_eq!(own("trace,sqlx=info", -1), (LevelFilter::WARN, LevelFilter::INFO));
+        assert_eq!(own("trace,sqlx=info", -2), (LevelFilter::ERROR, LevelFilter::ERROR));
+    }
+
+    #[test]
+    fn a_bad_directive_is_named() {
+        let cases = [
+            ("inof", "log level \"inof\" is not known"),
+            ("info,sqlx=loud", "log level \"sqlx=loud\" is not known"),
+            ("debug:sqlx=info", "log directive \"debug:sqlx=info\" is not of the form target=level"),
+            ("info,=warn", "log directive \"=warn\" is not of the form"),
+            ("info,a b=warn", "log directive \"a b=warn\" is not of the form"),
+            ("3", "log level \"3\" is not known"),
+            ("", "log directive \"\" is not of the form"),
+        ];
+        for (text, expected) in cases {
+            let message = Levels::parse(text).expect_err(text).to_string();
+            assert!(message.starts_with(expected), "{text}: {message}");
+        }
+    }
+}

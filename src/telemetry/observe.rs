@@ -1,0 +1,231 @@
+//! What is counted when. The rooms that do the work call these with the model's own types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use prometheus::IntGaugeVec;
+
+use super::Metrics;
+use super::labels::{CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, host_state};
+use crate::model::{Cluster, Plan, Snapshot, Tag, WaitReason};
+
+/// What one pass asked of the database, and how long it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassFigures {
+    pub end: PassEnd,
+    pub duration: Duration,
+    pub statements: u64,
+    pub rows_read: u64,
+    pub rows_written: u64,
+}
+
+impl Metrics {
+    /// A snapshot was read: its hosts, clusters, jobs and unusable rows.
+    pub fn snapshot_read(&self, snapshot: &Snapshot, duration: Duration) {
+        self.job_query_duration.observe(duration.as_secs_f64());
+        let jobs: BTreeSet<usize> = snapshot.candidates.iter().map(|candidate| candidate.job).collect();
+        self.jobs_queried.inc_by(jobs.len() as u64);
+        set_counts(&self.hosts, &HOST_STATES, snapshot.hosts.iter().map(|host| host_state(&host.state)));
+        self.left_out_rows.reset();
+        for row in &snapshot.left_out {
+            self.left_out_rows.with_label_values(&[row.table]).inc();
+        }
+        self.count_clusters(snapshot);
+    }
+
+    /// The planner decided: reasons of what waits, hosts per layer.
+    pub fn planned(&self, snapshot: &Snapshot, plan: &Plan, duration: Duration) {
+        self.plan_duration.observe(duration.as_secs_f64());
+        let mut hosts: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for placement in &plan.placements {
+            hosts.entry(placement.candidate).or_default().insert(placement.host);
+        }
+        for hosts in hosts.values() {
+            self.candidates_per_layer.observe(as_f64(hosts.len() as u64));
+        }
+        let without = snapshot.candidates.len().saturating_sub(hosts.len());
+        self.no_candidate_iterations.inc_by(without as u64);
+        self.checkouts.with_label_values(&[CheckoutOutcome::NoMatch.as_str()]).inc_by(without as u64);
+        self.set_waiting(plan);
+        for waiting in &plan.waiting {
+            if matches!(waiting.reason, WaitReason::JobCapNotPositive | WaitReason::JobCores | WaitReason::JobGpus) {
+                self.job_cap_skips.inc();
+            }
+        }
+    }
+
+    /// Frames and layers by reason, as the pass left them. The caller may have changed reasons after
+    /// [`Self::planned`], since a booking can lose what was planned.
+    pub fn set_waiting(&self, plan: &Plan) {
+        let mut counts: BTreeMap<WaitReason, (i64, i64)> = BTreeMap::new();
+        for waiting in &plan.waiting {
+            let (frames, layers) = counts.entry(waiting.reason).or_default();
+            *frames += i64::from(waiting.frames);
+            *layers += 1;
+        }
+        for reason in WaitReason::ALL {
+            let (frames, layers) = counts.get(&reason).copied().unwrap_or_default();
+            self.waiting_frames.with_label_values(&[reason.as_str()]).set(frames);
+            self.waiting_layers.with_label_values(&[reason.as_str()]).set(layers);
+        }
+    }
+
+    /// A booking transaction ended, committed or not. `rolled_back` transactions came before it.
+    pub fn chunk_ended(&self, duration: Duration, rolled_back: u32) {
+        self.chunk_duration.observe(duration.as_secs_f64());
+        self.chunks_rolled_back.inc_by(u64::from(rolled_back));
+    }
+
+    /// One frame was booked, so long after it became ready.
+    pub fn frame_booked(&self, waited: Duration) {
+        self.time_to_book.observe(waited.as_secs_f64());
+    }
+
+    /// A pass booked frames of so many jobs of the show.
+    pub fn jobs_processed(&self, show_name: &str, jobs: u64) {
+        self.jobs_processed.with_label_values(&[show_name]).inc_by(jobs);
+    }
+
+    /// A planned frame was not booked. `reason` is the booking's own closed list.
+    pub fn booking_lost(&self, reason: &'static str) {
+        self.bookings_lost.with_label_values(&[reason]).inc();
+    }
+
+    /// A cap in `table` stopped a booking when it was written.
+    pub fn cap_reached(&self, table: CapTable) {
+        self.limit_exceeded.with_label_values(&[table.as_str()]).inc();
+    }
+
+    /// What became of one layer's hosts in a pass. [`Self::planned`] counts those that got none.
+    pub fn checkout(&self, outcome: CheckoutOutcome) {
+        self.checkouts.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    pub fn placement_scored(&self, score: f64) {
+        self.placement_score.observe(score);
+    }
+
+    pub fn placement_retries_exhausted(&self) {
+        self.placement_retries_exhausted.inc();
+    }
+
+    /// Bookings were taken back. `cause` is the booking's own closed list.
+    pub fn unbooked(&self, cause: &'static str, bookings: u64) {
+        self.unbooked.with_label_values(&[cause]).inc_by(bookings);
+    }
+
+    pub fn set_unsettled_bookings(&self, bookings: usize) {
+        self.unsettled_bookings.set(as_i64(bookings));
+    }
+
+    /// A launch is sent. The value returned counts it as in flight until it is dropped.
+    #[must_use]
+    pub fn launch_sent(&self) -> LaunchInFlight {
+        self.launches_in_flight.inc();
+        LaunchInFlight { gauge: self.launches_in_flight.clone() }
+    }
+
+    pub fn launch_answered(&self, duration: Duration) {
+        self.launch_duration.observe(duration.as_secs_f64());
+    }
+
+    pub fn launch_ended(&self, result: LaunchResult) {
+        self.launches.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Frames of a show were booked and launched.
+    pub fn frames_dispatched(&self, show_name: &str, frames: u64) {
+        self.frames_dispatched.with_label_values(&[show_name]).inc_by(frames);
+    }
+
+    /// Frames that one pass dispatched for the clusters of one kind.
+    pub fn pass_dispatched(&self, cluster: &Cluster, frames: u64) {
+        self.frames_per_pass.with_label_values(&[cluster.kind_name()]).observe(as_f64(frames));
+    }
+
+    pub fn pass_ended(&self, figures: &PassFigures) {
+        self.passes.inc();
+        self.pass_duration.observe(figures.duration.as_secs_f64());
+        self.pass_ends.with_label_values(&[figures.end.as_str()]).inc();
+        self.statements_per_pass.observe(as_f64(figures.statements));
+        self.rows_per_pass.observe(as_f64(figures.rows_read + figures.rows_written));
+    }
+
+    /// So much was asked of the database since the last call, by passes or otherwise.
+    pub fn database_used(&self, statements: u64, rows_read: u64, rows_written: u64) {
+        self.statements.inc_by(statements);
+        self.rows_read.inc_by(rows_read);
+        self.rows_written.inc_by(rows_written);
+    }
+
+    /// So long after the last look, a cluster was looked at again.
+    pub fn cluster_visited(&self, cluster: &Cluster, since_last: Duration) {
+        self.cluster_round_trip.with_label_values(&[cluster.kind_name()]).observe(since_last.as_secs_f64());
+    }
+
+    /// The database was asked whether anything changed.
+    pub fn change_probed(&self, duration: Duration) {
+        self.active_scan_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counters were compared with procs.
+    pub fn repair_ended(&self, duration: Duration) {
+        self.recompute_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counter rows were corrected. `table` is the booking's own closed list.
+    pub fn drift_repaired(&self, table: &'static str, rows: u64) {
+        self.drift_repaired.with_label_values(&[table]).inc_by(rows);
+    }
+
+    pub fn set_database_up(&self, is_up: bool) {
+        self.database_up.set(i64::from(is_up));
+    }
+
+    pub fn set_paused(&self, is_paused: bool) {
+        self.paused.set(i64::from(is_paused));
+    }
+
+    fn count_clusters(&self, snapshot: &Snapshot) {
+        set_counts(&self.clusters, &CLUSTER_KINDS, snapshot.clusters.iter().map(Cluster::kind_name));
+        let active: BTreeSet<usize> =
+            snapshot.candidates.iter().flat_map(|candidate| candidate.clusters.iter().copied()).collect();
+        let tags: BTreeSet<&Tag> =
+            active.iter().filter_map(|&cluster| snapshot.clusters.get(cluster)).flat_map(Cluster::tags).collect();
+        self.clusters_active.set(as_i64(active.len()));
+        self.clusters_sleeping.set(as_i64(snapshot.clusters.len().saturating_sub(active.len())));
+        self.active_tags.set(as_i64(tags.len()));
+    }
+}
+
+/// A launch that was sent and not answered yet.
+#[derive(Debug)]
+pub struct LaunchInFlight {
+    gauge: prometheus::IntGauge,
+}
+
+impl Drop for LaunchInFlight {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+/// Sets every value of a closed list, to zero where nothing has it.
+fn set_counts(gauges: &IntGaugeVec, values: &[&'static str], found: impl Iterator<Item = &'static str>) {
+    let mut counts: BTreeMap<&'static str, i64> = values.iter().map(|&value| (value, 0)).collect();
+    for value in found {
+        *counts.entry(value).or_default() += 1;
+    }
+    for (value, count) in counts {
+        gauges.with_label_values(&[value]).set(count);
+    }
+}
+
+fn as_i64(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a pass, far below where a float loses whole numbers")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}
