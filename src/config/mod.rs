@@ -1,1 +1,27 @@
-//! (being written)
+//! What an operator may set: the YAML file, the environment, the flags.
+//!
+//! Flags win over the environment, which wins over the file, which wins over the defaults; where each
+//! value came from is kept. Every value of every layer is checked, even one that another layer
+//! overrides, and all problems are reported at once.
+//!
+//! Invariants:
+//! - a key means something, or is refused, or is listed as without effect when it is set: no setting
+//!   is silently dead;
+//! - secrets are in no message and no `Debug` output;
+//! - nothing outside the file is read but what the caller passes in.
+
+mod error;
+mod ignored;
+mod keys;
+mod load;
+mod types;
+mod value;
+mod yaml;
+
+pub use error::{ConfigError, NamedBy, Place, Problem, Problems};
+pub use keys::{Key, keys};
+pub use load::{FlagValue, Inputs, Loaded, Origins, SYSTEM_FILE, Warning, load};
+pub use types::{
+    Accounting, BesideMaestro, Config, Database, FractionalCores, HostBookingStrategy, HostBookingStrategyKind,
+    HostCache, LogFormat, Logging, Queue, Rqd, Scheduler, Secret, Tls,
+};

@@ -1,0 +1,105 @@
+//! What is wrong with the settings, all of it at once.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why no settings can be had. Nothing may start then.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named, or found in a usual place, cannot be read.
+    #[error("Failed to load config file {}, {named_by}", path.display())]
+    InvalidPath { path: PathBuf, named_by: NamedBy, source: io::Error },
+    /// The file, the environment or the flags say something that cannot be.
+    #[error("{0}")]
+    LoadConfig(Problems),
+}
+
+/// How a file came to be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    Flag,
+    Environment,
+    UsualPlace,
+}
+
+impl fmt::Display for NamedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flag => "named by --config",
+            Self::Environment => "named by OPENCUE_SCHEDULER_CONFIG",
+            Self::UsualPlace => "found in its usual place",
+        })
+    }
+}
+
+/// Every problem that was found, in the order of the file, then the environment, then the flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems {
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    pub problems: Vec<Problem>,
+}
+
+/// One thing wrong. Values of secret keys never are in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub place: Place,
+    /// Path of the key, when it is about one.
+    pub key: Option<String>,
+    pub what: String,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Nobody said anything: the built-in default.
+    Default,
+    /// In the file; the line counts from 1, and is unknown for the file as a whole.
+    File { line: Option<usize> },
+    /// The variable of this name.
+    Environment(String),
+    /// The flag as documented.
+    Flag(&'static str),
+}
+
+impl Problem {
+    pub(super) const fn at_line(line: Option<usize>, what: String) -> Self {
+        Self { place: Place::File { line }, key: None, what }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { line: Some(line) } => write!(f, "line {line}"),
+            Self::File { line: None } => f.write_str("file"),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{}: {key}: {}", self.place, self.what),
+            None => write!(f, "{}: {}", self.place, self.what),
+        }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_file = |problem: &Problem| matches!(problem.place, Place::File { .. });
+        match self.file.as_deref().filter(|_| self.problems.iter().any(of_file)) {
+            Some(file) => write!(f, "Failed to load config file {}", Path::display(file))?,
+            None => f.write_str("Failed to load config")?,
+        }
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! The table of keys: how each is spelt, read and shown. Whatever lists keys goes over this.
+
+use super::types::{Config, HostBookingStrategyKind};
+use super::value::{self, Complaint, Read, Show};
+use super::yaml::{Given, Value};
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// With dots, as in `queue.monitor_interval`.
+    pub path: &'static str,
+    /// Whether its value is never shown.
+    pub is_secret: bool,
+    /// Other spellings, in full.
+    pub(super) aliases: &'static [&'static str],
+    pub(super) set: fn(&mut Config, &Given) -> Result<(), Complaint>,
+    show: fn(&Config) -> String,
+}
+
+impl Key {
+    /// The value in effect, as it could be written in an environment variable; a secret as `***`,
+    /// and empty text for none.
+    #[must_use]
+    pub fn value(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+
+    /// The name of the variable that sets it and that every shell can export.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("{}{}", super::load::VARIABLE_PREFIX, self.path.replace('.', "__").to_uppercase())
+    }
+
+    pub(super) const fn spelt(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.is_secret = true;
+        self
+    }
+}
+
+macro_rules! key {
+    ($section:ident . $field:ident, $read:expr) => {
+        key!(concat!(stringify!($section), ".", stringify!($field)) => $section.$field, $read)
+    };
+    ($path:expr => $($field:ident).+, $read:expr) => {
+        Key {
+            path: $path,
+            is_secret: false,
+            aliases: &[],
+            set: |config, given| {
+                config.$($field).+ = $read(given)?;
+                Ok(())
+            },
+            show: |config| config.$($field).+.show(),
+        }
+    };
+}
+
+/// All keys, in the order of the shipped file.
+#[must_use]
+pub const fn keys() -> &'static [Key] {
+    KEYS
+}
+
+const KEYS: &[Key] = &[
+    key!(logging.level, value::log_filter),
+    key!(logging.format, value::one_of),
+    key!(logging.file_appender, value::yes_or_no),
+    key!(logging.path, value::path),
+    key!(database.pool_size, value::count::<_, 1, 1_000>),
+    key!(database.db_host, value::database_host),
+    key!(database.db_port, port),
+    key!(database.db_name, value::word),
+    key!(database.db_user, value::word),
+    key!(database.db_pass, value::secret_if_any).secret(),
+    key!(database.db_pass_file, value::path_if_any),
+    key!(database.tls, value::one_of),
+    key!(database.tls_root_certificate, value::path_if_any),
+    core_multiplier("database.core_multiplier"),
+    key!(rqd.grpc_port, port),
+    key!(rqd.dry_run_mode, value::yes_or_no),
+    key!(rqd.fractional_cores, value::one_of),
+    key!(rqd.connect_timeout, value::duration),
+    key!(rqd.launch_timeout, value::duration),
+    key!(rqd.launches_in_flight, value::count::<_, 1, 100_000>),
+    key!(rqd.launches_in_flight_per_host, value::count::<_, 1, 1_000>),
+    key!(rqd.breaker_failures, value::count::<_, 0, 1_000>),
+    key!(rqd.breaker_cool_down, value::duration),
+    key!(queue.monitor_interval, value::duration),
+    key!(queue.active_scan_interval, value::duration),
+    key!(queue.cluster_saturated_sleep, value::duration_or_zero),
+    key!(queue.cluster_reload_interval, value::duration),
+    key!(queue.worker_threads, value::count::<_, 1, 1_024>),
+    key!(queue.dispatch_frames_per_layer_limit, value::count::<_, 1, 1_000_000>),
+    key!(queue.frames_per_pass_limit, value::count::<_, 1, 10_000_000>),
+    key!(queue.job_order, value::one_of),
+    key!("queue.host_booking_strategy.type" => queue.host_booking_strategy.kind, strategy_kind),
+    key!("queue.host_booking_strategy.core_saturation" => queue.host_booking_strategy.flags.core_saturation, value::yes_or_no),
+    key!("queue.host_booking_strategy.memory_saturation" => queue.host_booking_strategy.flags.memory_saturation, value::yes_or_no),
+    key!(queue.memory_stranded_threshold, value::size),
+    key!(queue.selfish_services, value::names),
+    key!(queue.job_back_off_duration, value::duration_or_zero),
+    key!(queue.manual_tags_chunk_size, value::count::<_, 1, 100_000>),
+    key!(queue.hostname_tags_chunk_size, value::count::<_, 1, 100_000>),
+    key!(queue.booking_chunk_size, value::count::<_, 1, 10_000>),
+    key!(queue.booking_chunks_in_flight, value::count::<_, 1, 1_000>),
+    key!(queue.limit_settle_window, value::duration_or_zero),
+    key!(queue.frame_memory_soft_limit, value::factor),
+    key!(queue.frame_memory_hard_limit, value::factor),
+    key!(queue.empty_job_cycles_before_quiting, value::count_if_any::<1, 1_000_000_000>)
+        .spelt(&["queue.empty_job_cycles_before_quitting"]),
+    key!(queue.shutdown_timeout, value::duration),
+    key!(queue.metrics_address, value::address),
+    key!(queue.metrics_port, value::count::<_, 0, 65_535>),
+    core_multiplier("queue.core_multiplier"),
+    key!(host_cache.host_staleness_threshold, value::duration),
+    key!(scheduler.facility, value::word_if_any),
+    key!(scheduler.alloc_tags, value::alloc_tags),
+    key!(scheduler.manual_tags, value::names),
+    key!(scheduler.ignore_tags, value::names),
+    key!(scheduler.beside_maestro, value::one_of),
+    key!(accounting.recompute_interval, value::duration),
+];
+
+fn port(given: &Given) -> Read<u16> {
+    value::count::<_, 1, 65_535>(given)
+}
+
+/// Nothing to choose, but files carry it: Cuebot counts in hundredths of a core and nothing else.
+const fn core_multiplier(path: &'static str) -> Key {
+    Key {
+        path,
+        is_secret: false,
+        aliases: &[],
+        set: |_, given| match &given.value {
+            Value::Text(text) if text.trim() == "100" => Ok(()),
+            _ => Err(Complaint::new(given, "must be 100: Cuebot's tables count in hundredths of a core".to_owned())),
+        },
+        show: |_| "100".to_owned(),
+    }
+}
+
+fn strategy_kind(given: &Given) -> Read<HostBookingStrategyKind> {
+    match &given.value {
+        Value::Text(text) if text.trim() == "epvm" => {
+            let what = "epvm is not offered; use saturation, with core_saturation and memory_saturation";
+            Err(Complaint::new(given, what.to_owned()))
+        }
+        _ => value::one_of(given),
+    }
+}

@@ -1,0 +1,392 @@
+//! From file, environment and flags to one [`Config`].
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, NamedBy, Place, Problem, Problems};
+use super::ignored;
+use super::keys::{Key, keys};
+use super::types::{Config, Secret, Tls};
+use super::value::Complaint;
+use super::yaml::{self, Entry, Given, Value};
+
+/// Where the file is looked for last.
+pub const SYSTEM_FILE: &str = "/etc/cue-scheduler/scheduler.yaml";
+const FILE_VARIABLE: &str = "OPENCUE_SCHEDULER_CONFIG";
+pub(super) const VARIABLE_PREFIX: &str = "OPENSCHEDULER_";
+/// No settings are longer; what is, is not settings.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+const PASSWORD_BYTES_MAX: u64 = 1 << 12;
+/// Likeness of two last words, from 0 to 1, above which one is taken for a slip of the other.
+const LIKE_ENOUGH: f64 = 0.85;
+
+/// What settings are made of. Not `Debug`: the environment holds secrets.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    /// The file that a flag names.
+    pub file: Option<PathBuf>,
+    pub environment: BTreeMap<OsString, OsString>,
+    pub flags: Vec<FlagValue>,
+    /// The last place to look for a file, normally [`SYSTEM_FILE`].
+    pub system_file: Option<PathBuf>,
+}
+
+/// What a flag says about a key.
+#[derive(Clone, Debug)]
+pub struct FlagValue {
+    flag: &'static str,
+    key: &'static str,
+    value: Value,
+}
+
+impl FlagValue {
+    #[must_use]
+    pub fn one(flag: &'static str, key: &'static str, text: impl Into<String>) -> Self {
+        Self { flag, key, value: Value::Text(text.into()) }
+    }
+
+    #[must_use]
+    pub fn many(flag: &'static str, key: &'static str, texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let items = texts.into_iter().map(|text| Given { line: None, value: Value::Text(text.into()) });
+        Self { flag, key, value: Value::List(items.collect()) }
+    }
+}
+
+/// Settings that may be used, and how they came about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    pub config: Config,
+    /// The file that was read; none was found otherwise.
+    pub file: Option<PathBuf>,
+    pub origins: Origins,
+    /// To be said once at start.
+    pub warnings: Vec<Warning>,
+}
+
+/// Where the value of each key came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(BTreeMap<&'static str, Place>);
+
+impl Origins {
+    #[must_use]
+    pub fn of(&self, key: &Key) -> Place {
+        self.at(key.path)
+    }
+
+    fn at(&self, path: &str) -> Place {
+        self.0.get(path).cloned().unwrap_or(Place::Default)
+    }
+}
+
+/// Something that was set in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub place: Place,
+    pub key: &'static str,
+    pub what: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.place, self.key, self.what)
+    }
+}
+
+/// Finds the file, reads it, lays environment and flags over it, and checks everything.
+///
+/// # Errors
+/// When the file cannot be read, or with everything that is wrong in any layer.
+pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    let file = find_file(inputs)?;
+    let mut layers = Layers::default();
+    if let Some((path, bytes)) = &file {
+        layers.loaded.file = Some(path.clone());
+        match text_of(bytes).and_then(yaml::parse) {
+            Ok(tree) => layers.lay_section("", &tree),
+            Err(problem) => layers.problems.push(problem),
+        }
+    }
+    layers.lay_environment(&inputs.environment);
+    for flag in &inputs.flags {
+        let given = Given { line: None, value: flag.value.clone() };
+        layers.lay(flag.key, &Place::Flag(flag.flag), &given);
+    }
+    layers.finish()
+}
+
+fn find_file(inputs: &Inputs) -> Result<Option<(PathBuf, Vec<u8>)>, ConfigError> {
+    let read = |path: PathBuf, named_by| match read_at_most(&path, FILE_BYTES_MAX) {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(source) => Err(ConfigError::InvalidPath { path, named_by, source }),
+    };
+    if let Some(path) = &inputs.file {
+        return read(path.clone(), NamedBy::Flag).map(Some);
+    }
+    let variable = |name: &str| inputs.environment.get(&OsString::from(name));
+    if let Some(path) = variable(FILE_VARIABLE) {
+        return read(path.into(), NamedBy::Environment).map(Some);
+    }
+    let home = variable("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let of_user = home.map(|home| home.join(".config/cue-scheduler/scheduler.yaml"));
+    for path in of_user.into_iter().chain(inputs.system_file.clone()) {
+        match read(path, NamedBy::UsualPlace) {
+            Err(ConfigError::InvalidPath { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            other => return other.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Problem::at_line(Some(line), "not UTF-8 text".to_owned())
+    })
+}
+
+/// What a path in the file or the environment leads to.
+enum Target {
+    Key(&'static Key),
+    Ignored { key: &'static str, why: &'static str },
+    Section,
+    Unknown,
+}
+
+fn target(path: &str) -> Target {
+    if let Some(key) = keys().iter().find(|key| key.path == path || key.aliases.contains(&path)) {
+        return Target::Key(key);
+    }
+    if let Some((key, why)) = ignored::find(path) {
+        return Target::Ignored { key, why };
+    }
+    match all_paths().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))) {
+        true => Target::Section,
+        false => Target::Unknown,
+    }
+}
+
+fn all_paths() -> impl Iterator<Item = &'static str> {
+    keys().iter().map(|key| key.path).chain(ignored::IGNORED.iter().map(|(path, _)| *path))
+}
+
+#[derive(Default)]
+struct Layers {
+    loaded: Loaded,
+    problems: Vec<Problem>,
+    /// Where each key was set in the layer that is being laid.
+    seen: BTreeMap<&'static str, Place>,
+}
+
+impl Layers {
+    fn lay_section(&mut self, prefix: &str, given: &Given) {
+        let entries = match &given.value {
+            Value::Nothing => return,
+            Value::Section(entries) => entries,
+            Value::Text(_) | Value::List(_) => {
+                let what = match prefix {
+                    "" => "expected sections such as `queue:` with indented keys".to_owned(),
+                    _ => format!("expected a section with indented keys, such as {}", example_of(prefix)),
+                };
+                self.complain(&Place::File { line: given.line }, prefix, what);
+                return;
+            }
+        };
+        let mut sections: BTreeMap<&str, Option<usize>> = BTreeMap::new();
+        for Entry { name, line, given } in entries {
+            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            let place = Place::File { line: *line };
+            if !matches!(target(&path), Target::Section) {
+                self.lay(&path, &place, given);
+            } else if let Some(first) = sections.insert(name, *line) {
+                self.complain(&place, &path, twice(&Place::File { line: first }));
+            } else {
+                self.lay_section(&path, given);
+            }
+        }
+    }
+
+    fn lay_environment(&mut self, environment: &BTreeMap<OsString, OsString>) {
+        self.seen.clear();
+        for (name, value) in environment {
+            let Some(dotted) = name.to_str().and_then(|name| name.strip_prefix(VARIABLE_PREFIX)) else { continue };
+            let path = dotted.to_lowercase().replace("__", ".");
+            let place = Place::Environment(name.to_string_lossy().into_owned());
+            match value.to_str() {
+                Some(text) => self.lay(&path, &place, &Given { line: None, value: Value::Text(text.to_owned()) }),
+                None => self.complain(&place, &path, "not UTF-8 text".to_owned()),
+            }
+        }
+    }
+
+    fn lay(&mut self, path: &str, place: &Place, given: &Given) {
+        match target(path) {
+            Target::Key(key) => {
+                if let Some(first) = self.see(key.path, place) {
+                    return self.complain(place, path, twice(&first));
+                }
+                match (key.set)(&mut self.loaded.config, given) {
+                    Ok(()) if given.value == Value::Nothing => {}
+                    Ok(()) => {
+                        self.loaded.origins.0.insert(key.path, place.clone());
+                    }
+                    Err(Complaint { line: Some(line), what }) => {
+                        self.complain(&Place::File { line: Some(line) }, path, what);
+                    }
+                    Err(Complaint { line: None, what }) => self.complain(place, path, what),
+                }
+            }
+            Target::Ignored { key, why } => {
+                if let Some(first) = self.see(key, place) {
+                    return self.complain(place, path, twice(&first));
+                }
+                if given.value != Value::Nothing {
+                    self.warn(place, key, format!("has no effect and can be removed: {why}"));
+                }
+            }
+            Target::Section => {
+                self.complain(place, path, format!("a section; set its keys, such as {}", example_of(path)))
+            }
+            Target::Unknown => {
+                let what = match nearest(path) {
+                    Some(near) => format!("unknown key; did you mean {near}?"),
+                    None => "unknown key".to_owned(),
+                };
+                self.complain(place, path, what);
+            }
+        }
+    }
+
+    /// Notes that a key is set, and says where it was set before in the same layer.
+    fn see(&mut self, key: &'static str, place: &Place) -> Option<Place> {
+        if matches!(place, Place::Flag(_)) {
+            return None;
+        }
+        self.seen.insert(key, place.clone())
+    }
+
+    fn complain(&mut self, place: &Place, path: &str, what: String) {
+        let key = (!path.is_empty()).then(|| path.to_owned());
+        self.problems.push(Problem { place: place.clone(), key, what });
+    }
+
+    fn warn(&mut self, place: &Place, key: &'static str, what: String) {
+        self.loaded.warnings.push(Warning { place: place.clone(), key, what });
+    }
+
+    fn finish(mut self) -> Result<Loaded, ConfigError> {
+        self.read_password();
+        self.check_together();
+        if self.problems.is_empty() {
+            return Ok(self.loaded);
+        }
+        Err(ConfigError::LoadConfig(Problems { file: self.loaded.file, problems: self.problems }))
+    }
+
+    /// The password may stand in a file of its own; the stronger layer decides which one is meant.
+    fn read_password(&mut self) {
+        let (by_text, by_file) =
+            (self.loaded.origins.at("database.db_pass"), self.loaded.origins.at("database.db_pass_file"));
+        let Some(path) = self.loaded.config.database.db_pass_file.clone() else { return };
+        if rank(&by_text) > rank(&by_file) {
+            return;
+        }
+        if rank(&by_text) == rank(&by_file) {
+            let what = format!("set together with database.db_pass ({by_text}); only one can hold");
+            return self.complain(&by_file, "database.db_pass_file", what);
+        }
+        let password = read_at_most(&path, PASSWORD_BYTES_MAX)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData)));
+        match password {
+            Ok(text) => {
+                let text = text.trim_end_matches(['\r', '\n']);
+                self.loaded.config.database.db_pass = (!text.is_empty()).then(|| Secret::new(text.to_owned()));
+            }
+            Err(error) => {
+                self.complain(&by_file, "database.db_pass_file", format!("cannot read {}: {error}", path.display()));
+            }
+        }
+    }
+
+    /// What no key can say alone.
+    fn check_together(&mut self) {
+        let Config { database, queue, scheduler, .. } = &self.loaded.config;
+        let (soft, hard) = (queue.frame_memory_soft_limit, queue.frame_memory_hard_limit);
+        let uses_certificate = matches!(database.tls, Tls::VerifyCa | Tls::VerifyFull);
+        let has_useless_certificate = database.tls_root_certificate.is_some() && !uses_certificate;
+        let ignored_tags: Vec<String> =
+            scheduler.manual_tags.iter().filter(|tag| scheduler.ignore_tags.contains(tag)).cloned().collect();
+        if soft > hard {
+            let (soft_place, hard_place) = (
+                self.loaded.origins.at("queue.frame_memory_soft_limit"),
+                self.loaded.origins.at("queue.frame_memory_hard_limit"),
+            );
+            let (key, place) = match rank(&soft_place) >= rank(&hard_place) {
+                true => ("queue.frame_memory_soft_limit", soft_place),
+                false => ("queue.frame_memory_hard_limit", hard_place),
+            };
+            let what = format!("the soft limit, {soft}, is above the hard limit, {hard}");
+            self.complain(&place, key, what);
+        }
+        if has_useless_certificate {
+            let place = self.loaded.origins.at("database.tls_root_certificate");
+            let what = "only looked at when database.tls is verify-ca or verify-full".to_owned();
+            self.complain(&place, "database.tls_root_certificate", what);
+        }
+        for tag in ignored_tags {
+            let place = self.loaded.origins.at("scheduler.manual_tags");
+            let what = format!("names {tag:?}, which scheduler.ignore_tags takes away again");
+            self.warn(&place, "scheduler.manual_tags", what);
+        }
+    }
+}
+
+const fn rank(place: &Place) -> u8 {
+    match place {
+        Place::Default => 0,
+        Place::File { .. } => 1,
+        Place::Environment(_) => 2,
+        Place::Flag(_) => 3,
+    }
+}
+
+fn twice(first: &Place) -> String {
+    format!("set twice, before at {first}")
+}
+
+fn example_of(section: &str) -> &'static str {
+    let in_section = |path: &&str| path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
+    all_paths().find(in_section).unwrap_or_default()
+}
+
+/// The key or section that was probably meant.
+fn nearest(path: &str) -> Option<String> {
+    let (section, word) = path.rsplit_once('.').unwrap_or(("", path));
+    let same_word = all_paths().find(|known| known.rsplit('.').next() == Some(word));
+    let mut names: Vec<&str> = all_paths().collect();
+    names.extend(all_paths().filter_map(|known| known.rsplit_once('.')).map(|(section, _)| section));
+    let likeness = |known: &str| {
+        let (of_section, of_word) = known.rsplit_once('.').unwrap_or(("", known));
+        let likeness = strsim::jaro_winkler(word, of_word);
+        // A slip inside the same section is likelier than a slip and a wrong section.
+        if of_section == section { likeness } else { likeness - 0.08 }
+    };
+    let like = || {
+        let scored = names.iter().map(|name| (likeness(name), *name));
+        scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= LIKE_ENOUGH).map(|(_, name)| name)
+    };
+    same_word.or_else(like).map(str::to_owned)
+}

@@ -1,0 +1,340 @@
+//! The settings as a tree of the same shape as the file, with the built-in defaults.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{self, AllocTag, HostStrategy, JobOrder, Policy, Selection, TagChunkSizes};
+use crate::units::Kib;
+
+/// Everything an operator may set. Each field is the key of the same path in the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    pub logging: Logging,
+    pub database: Database,
+    pub rqd: Rqd,
+    pub queue: Queue,
+    pub host_cache: HostCache,
+    pub scheduler: Scheduler,
+    pub accounting: Accounting,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logging {
+    /// Filter directive: a level, or several `target=level`, comma-separated.
+    pub level: String,
+    pub format: LogFormat,
+    /// Where the log goes with `file_appender`.
+    pub path: PathBuf,
+    /// To `path` instead of standard error.
+    pub file_appender: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Database {
+    /// Most connections held at once.
+    pub pool_size: u32,
+    /// Host name, address, or the folder of a Unix socket (begins with `/`).
+    pub db_host: String,
+    pub db_port: u16,
+    pub db_name: String,
+    pub db_user: String,
+    /// Also holds what was read from the file that `db_pass_file` names.
+    pub db_pass: Option<Secret>,
+    pub db_pass_file: Option<PathBuf>,
+    pub tls: Tls,
+    /// Certificates to trust instead of the public authorities, in PEM.
+    pub tls_root_certificate: Option<PathBuf>,
+}
+
+/// How connections to the database are encrypted; the words of PostgreSQL's `sslmode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    Disable,
+    /// Encrypted when the server offers it.
+    #[default]
+    Prefer,
+    /// Encrypted, whoever answers.
+    Require,
+    /// And the certificate is signed by a trusted authority.
+    VerifyCa,
+    /// And it names the host.
+    VerifyFull,
+}
+
+/// Text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself; for whom it was made for, never for a message.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rqd {
+    /// One port for all hosts.
+    pub grpc_port: u16,
+    /// Plan and report only: nothing is booked, nothing is launched.
+    pub dry_run_mode: bool,
+    pub fractional_cores: FractionalCores,
+    pub connect_timeout: Duration,
+    /// From sending a launch to the host's answer; then its outcome counts as unknown.
+    pub launch_timeout: Duration,
+    /// Launches that may wait for an answer at once, of all hosts.
+    pub launches_in_flight: usize,
+    /// And of one host.
+    pub launches_in_flight_per_host: usize,
+    /// Unknown outcomes in a row after which a host is put aside; 0: never.
+    pub breaker_failures: u32,
+    /// How long a host that refuses or fails launches is put aside.
+    pub breaker_cool_down: Duration,
+}
+
+/// Whether agents take fractions of a core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FractionalCores {
+    /// All do: fractions are booked as they are.
+    Yes,
+    /// Some do not: fractions are rounded up when planned.
+    No,
+    /// Booked as they are until an agent refuses one, rounded up from then on.
+    #[default]
+    Auto,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// Longest time between two full looks at the farm.
+    pub monitor_interval: Duration,
+    /// Time between two cheap looks for changes while idle.
+    pub active_scan_interval: Duration,
+    /// Rest after a pass that placed nothing although work waits.
+    pub cluster_saturated_sleep: Duration,
+    /// Time between two rebuilds of the clusters.
+    pub cluster_reload_interval: Duration,
+    /// Threads of the runtime.
+    pub worker_threads: usize,
+    /// Frames that a layer may place before the next one has its turn; turns repeat.
+    pub dispatch_frames_per_layer_limit: u32,
+    /// Frames that one pass may place.
+    pub frames_per_pass_limit: u32,
+    pub job_order: JobOrder,
+    pub host_booking_strategy: HostBookingStrategy,
+    /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
+    pub memory_stranded_threshold: Kib,
+    /// Services whose threadable frames take all whole idle cores.
+    pub selfish_services: Vec<String>,
+    /// How long a layer is held back whose launches keep failing.
+    pub job_back_off_duration: Duration,
+    pub manual_tags_chunk_size: usize,
+    pub hostname_tags_chunk_size: usize,
+    /// Frames booked by one transaction.
+    pub booking_chunk_size: usize,
+    /// Such transactions at once.
+    pub booking_chunks_in_flight: usize,
+    /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
+    pub limit_settle_window: Duration,
+    /// Times a layer's memory, told to RQD as the soft limit of a frame.
+    pub frame_memory_soft_limit: f64,
+    /// And as the hard limit.
+    pub frame_memory_hard_limit: f64,
+    /// End after so many full looks in a row that found nothing waiting; for tests.
+    pub empty_job_cycles_before_quiting: Option<u32>,
+    /// Longest time that a stop waits for launches under way.
+    pub shutdown_timeout: Duration,
+    /// Where the metrics and health pages listen.
+    pub metrics_address: IpAddr,
+    /// 0: any free port, which the log names.
+    pub metrics_port: u16,
+}
+
+/// Which of the fitting hosts is taken first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostBookingStrategy {
+    pub kind: HostBookingStrategyKind,
+    pub flags: HostStrategy,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostBookingStrategyKind {
+    /// By the two saturation flags.
+    #[default]
+    Saturation,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostCache {
+    /// A host whose last report is older takes nothing.
+    pub host_staleness_threshold: Duration,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scheduler {
+    pub facility: Option<String>,
+    pub alloc_tags: Vec<AllocTag>,
+    pub manual_tags: Vec<String>,
+    pub ignore_tags: Vec<String>,
+    /// What to do while Cuebot's own planner is active.
+    pub beside_maestro: BesideMaestro,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BesideMaestro {
+    /// Book nothing and say why.
+    #[default]
+    Refuse,
+    /// Book all the same: somebody made sure that its shows are not ours.
+    Book,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accounting {
+    /// Time between two repairs of the counters of owned shows.
+    pub recompute_interval: Duration,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            level: "info,sqlx=warn".to_owned(),
+            format: LogFormat::default(),
+            path: "/opt/rqd/logs/scheduler.log".into(),
+            file_appender: false,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            pool_size: 20,
+            db_host: "localhost".to_owned(),
+            db_port: 5432,
+            db_name: "cuebot".to_owned(),
+            db_user: "cuebot".to_owned(),
+            db_pass: None,
+            db_pass_file: None,
+            tls: Tls::default(),
+            tls_root_certificate: None,
+        }
+    }
+}
+
+impl Default for Rqd {
+    fn default() -> Self {
+        Self {
+            grpc_port: 8444,
+            dry_run_mode: false,
+            fractional_cores: FractionalCores::default(),
+            connect_timeout: Duration::from_secs(3),
+            launch_timeout: Duration::from_secs(10),
+            launches_in_flight: 256,
+            launches_in_flight_per_host: 4,
+            breaker_failures: 2,
+            breaker_cool_down: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let policy = Policy::default();
+        let chunk_sizes = TagChunkSizes::default();
+        Self {
+            monitor_interval: Duration::from_secs(5),
+            active_scan_interval: Duration::from_millis(250),
+            cluster_saturated_sleep: Duration::from_millis(500),
+            cluster_reload_interval: Duration::from_secs(120),
+            worker_threads: 4,
+            dispatch_frames_per_layer_limit: policy.frames_per_layer_turn,
+            frames_per_pass_limit: policy.frames_per_pass_max,
+            job_order: policy.job_order,
+            host_booking_strategy: HostBookingStrategy::default(),
+            memory_stranded_threshold: policy.memory_stranded_threshold,
+            selfish_services: Vec::new(),
+            job_back_off_duration: Duration::from_secs(300),
+            manual_tags_chunk_size: chunk_sizes.manual,
+            hostname_tags_chunk_size: chunk_sizes.hostname,
+            booking_chunk_size: 300,
+            booking_chunks_in_flight: 4,
+            limit_settle_window: Duration::from_secs(120),
+            frame_memory_soft_limit: 1.6,
+            frame_memory_hard_limit: 2.0,
+            empty_job_cycles_before_quiting: None,
+            shutdown_timeout: Duration::from_secs(30),
+            metrics_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            metrics_port: 9090,
+        }
+    }
+}
+
+impl Default for HostCache {
+    fn default() -> Self {
+        Self { host_staleness_threshold: Duration::from_secs(120) }
+    }
+}
+
+impl Default for Accounting {
+    fn default() -> Self {
+        Self { recompute_interval: Duration::from_secs(15) }
+    }
+}
+
+impl Config {
+    /// What the planner is told. With [`FractionalCores::Auto`] fractions are kept at first; whoever
+    /// learns of a refusal changes the policy.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy {
+            job_order: self.queue.job_order,
+            frames_per_layer_turn: self.queue.dispatch_frames_per_layer_limit,
+            frames_per_pass_max: self.queue.frames_per_pass_limit,
+            host_strategy: self.queue.host_booking_strategy.flags,
+            fractional_cores: match self.rqd.fractional_cores {
+                FractionalCores::Yes | FractionalCores::Auto => model::FractionalCores::Keep,
+                FractionalCores::No => model::FractionalCores::RoundUp,
+            },
+            memory_stranded_threshold: self.queue.memory_stranded_threshold,
+            selfish_services: self.queue.selfish_services.iter().cloned().collect(),
+        }
+    }
+
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        Selection {
+            facility: self.scheduler.facility.clone(),
+            alloc_tags: self.scheduler.alloc_tags.clone(),
+            manual_tags: self.scheduler.manual_tags.clone(),
+            ignore_tags: self.scheduler.ignore_tags.clone(),
+        }
+    }
+
+    #[must_use]
+    pub const fn chunk_sizes(&self) -> TagChunkSizes {
+        TagChunkSizes { manual: self.queue.manual_tags_chunk_size, hostname: self.queue.hostname_tags_chunk_size }
+    }
+}
