@@ -1,1 +1,412 @@
-//! (being written)
+//! A private PostgreSQL, started from the programs that this machine has.
+//!
+//! Invariants:
+//! - nothing outlives its owner: a keeper process holds the other end of a pipe of ours, and when that
+//!   closes, by a drop, a panic, Ctrl-C or SIGKILL, it ends the server and removes the folder;
+//! - nothing of the machine is shared: an own folder that only the server's user may enter, an own port
+//!   on 127.0.0.1 with an own password, and a socket inside the folder;
+//! - the server belongs to no runtime: it may be used from one after the other.
+//!
+//! Starting, stopping and restarting take turns; connecting does not wait for them.
+
+mod binaries;
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::RngExt as _;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+
+use crate::store::{ConnectSettings, TlsMode};
+
+use self::binaries::RunAs;
+
+/// The one role, a superuser.
+const ROLE: &str = "cuebot";
+/// Longest time until a started server answers; recovery after a hard stop is part of it.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Longest time until a server that was told to stop has ended.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time that a drop waits for the server and the keeper.
+const DROP_LIMIT: Duration = Duration::from_secs(15);
+/// Between two looks at a process.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Below the ports that systems hand to outgoing connections, so that the port is still free after a
+/// restart.
+const PORTS: std::ops::Range<u16> = 15_000..30_000;
+/// How often a port is drawn: another server may take one between our look and our start.
+const PORT_DRAWS: u32 = 20;
+
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    pub max_connections: u16,
+    pub durability: Durability,
+    pub shared_buffers_mib: u32,
+    /// Whether Debian's package is installed when nothing is found and we are root.
+    pub may_install: bool,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self { max_connections: 200, durability: Durability::Fast, shared_buffers_mib: 160, may_install: true }
+    }
+}
+
+/// Whether a commit survives a crash of the machine. Either survives [`RestartMode::Immediate`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing waits for the disk.
+    #[default]
+    Fast,
+    /// As a farm runs it: every commit waits for the disk.
+    Real,
+}
+
+/// How the server goes down before it comes up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartMode {
+    /// Running transactions are rolled back and clients are told.
+    Fast,
+    /// As a crash: clients lose their connections, the server recovers when it comes up.
+    Immediate,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    #[error(
+        "PostgreSQL is not installed here: install it (Debian: `apt-get install postgresql`, macOS: `brew install \
+         postgresql`) or put the folder of `postgres` and `initdb` on PATH"
+    )]
+    Missing,
+    #[error("cannot install PostgreSQL")]
+    Install(#[source] io::Error),
+    #[error("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` to run it as")]
+    NoUser,
+    #[error("cannot prepare the folder of the server")]
+    Folder(#[source] io::Error),
+    #[error("cannot run {}", program.display())]
+    Run { program: PathBuf, source: io::Error },
+    #[error("cannot make a database cluster: {said}")]
+    Initdb { said: String },
+    #[error("PostgreSQL ended while it was starting: {log}")]
+    Ended { log: String },
+    #[error("PostgreSQL does not answer after {} s: {log}", START_LIMIT.as_secs())]
+    NoAnswer { log: String, source: Option<sqlx::Error> },
+    #[error("no free port on 127.0.0.1 between {} and {}", PORTS.start, PORTS.end)]
+    NoPort,
+    #[error("PostgreSQL does not stop within {} s", STOP_LIMIT.as_secs())]
+    NoStop,
+    #[error("cannot signal PostgreSQL")]
+    Signal(#[source] nix::Error),
+    #[error("cannot {act} database {name}")]
+    Database { act: &'static str, name: String, source: sqlx::Error },
+}
+
+/// A running server and its folder. Both are gone a moment after this is dropped.
+#[derive(Debug)]
+pub struct PostgresServer {
+    binaries: PathBuf,
+    run_as: RunAs,
+    port: u16,
+    password: String,
+    /// `None` while it is stopped.
+    process: Mutex<Option<Child>>,
+    keeper: Child,
+    /// Removed by the keeper; here for the case that the keeper was killed.
+    folder: TempDir,
+}
+
+impl PostgresServer {
+    /// Makes a folder, a cluster in it and a server over it, and returns when that answers.
+    pub async fn start(options: &PostgresOptions) -> Result<Self, PostgresError> {
+        let binaries = {
+            let may_install = options.may_install;
+            // Installing takes a while.
+            tokio::task::spawn_blocking(move || binaries::find_or_install(may_install))
+                .await
+                .map_err(|_| PostgresError::Missing)??
+        };
+        let run_as = RunAs::choose()?;
+        let folder = tempfile::Builder::new()
+            .prefix("cue-scheduler-")
+            .tempdir_in(run_as.temporary_root())
+            .map_err(PostgresError::Folder)?;
+        run_as.give(folder.path()).map_err(PostgresError::Folder)?;
+        let mut server = Self {
+            keeper: spawn_keeper(&run_as, folder.path())?,
+            password: format!("{:032x}", rand::rng().random::<u128>()),
+            port: 0,
+            process: Mutex::new(None),
+            binaries,
+            run_as,
+            folder,
+        };
+        server.make_cluster(options).await?;
+        for _ in 0..PORT_DRAWS {
+            server.port = draw_port()?;
+            match server.start_server().await {
+                Err(PostgresError::Ended { log }) if log.contains("Address already in use") => {}
+                other => return other.map(|()| server),
+            }
+        }
+        Err(PostgresError::NoPort)
+    }
+
+    /// Ends the server, keeps the folder and the port.
+    pub async fn stop_server(&self, mode: RestartMode) -> Result<(), PostgresError> {
+        let mut process = self.process.lock().await;
+        self.stop_process(&mut process, mode).await
+    }
+
+    /// Starts the server again after [`Self::stop_server`]; nothing to do while it runs.
+    pub async fn start_server(&self) -> Result<(), PostgresError> {
+        let mut process = self.process.lock().await;
+        self.start_process(&mut process).await
+    }
+
+    /// Down and up again on the same port.
+    pub async fn restart(&self, mode: RestartMode) -> Result<(), PostgresError> {
+        let mut process = self.process.lock().await;
+        self.stop_process(&mut process, mode).await?;
+        self.start_process(&mut process).await
+    }
+
+    /// Ends the server and removes the folder.
+    pub async fn stop(self) {
+        // The drop waits for processes. It runs to its end even if this is cancelled.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+
+    /// An empty database, or a copy of `template`, to which nobody may be connected.
+    pub async fn create_database(&self, name: &str, template: Option<&str>) -> Result<(), PostgresError> {
+        let template = template.map(|template| format!(" TEMPLATE {}", quoted(template))).unwrap_or_default();
+        self.administer("create", name, format!("CREATE DATABASE {}{template}", quoted(name))).await
+    }
+
+    /// Removes a database and ends the connections to it.
+    pub async fn drop_database(&self, name: &str) -> Result<(), PostgresError> {
+        self.administer("drop", name, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name))).await
+    }
+
+    /// How the scheduler connects.
+    #[must_use]
+    pub fn connect_settings(&self, database: &str) -> ConnectSettings {
+        ConnectSettings {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            port: self.port,
+            name: database.to_owned(),
+            user: ROLE.to_owned(),
+            password: Some(self.password.clone()),
+            tls: TlsMode::Disable,
+            ..ConnectSettings::default()
+        }
+    }
+
+    #[must_use]
+    pub fn connect_options(&self, database: &str) -> PgConnectOptions {
+        self.connect_settings(database).connect_options()
+    }
+
+    /// Holds the cluster (`data`), the server's log (`log`) and its Unix socket.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    async fn make_cluster(&self, options: &PostgresOptions) -> Result<(), PostgresError> {
+        let data = self.data();
+        let password_file = self.folder().join("password");
+        fs::write(&password_file, &self.password)
+            .and_then(|()| self.run_as.give(&password_file))
+            .map_err(PostgresError::Folder)?;
+        let program = self.binaries.join("initdb");
+        let mut initdb = self.run_as.command(&program, self.folder());
+        initdb.args(["--encoding=UTF8", "--locale=C", "--no-sync", "--auth-local=trust", "--auth-host=scram-sha-256"]);
+        initdb.args(["--username", ROLE]).arg("--pwfile").arg(&password_file).arg("--pgdata").arg(&data);
+        let output = tokio::process::Command::from(initdb)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|source| PostgresError::Run { program, source })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(PostgresError::Initdb { said });
+        }
+        fs::remove_file(&password_file)
+            .and_then(|()| fs::write(data.join("postgresql.auto.conf"), settings(options, self.folder())))
+            .map_err(PostgresError::Folder)
+    }
+
+    async fn start_process(&self, process: &mut Option<Child>) -> Result<(), PostgresError> {
+        if process.as_mut().is_some_and(is_running) {
+            return Ok(());
+        }
+        let log = File::create(self.log()).map_err(PostgresError::Folder)?;
+        let program = self.binaries.join("postgres");
+        let child = self
+            .run_as
+            .command(&program, self.folder())
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|source| PostgresError::Run { program, source })?;
+        let child = process.insert(child);
+        let started = Instant::now();
+        loop {
+            if !is_running(child) {
+                *process = None;
+                return Err(PostgresError::Ended { log: self.log_end() });
+            }
+            let left = START_LIMIT.saturating_sub(started.elapsed());
+            let source = match timeout(left, self.connect()).await {
+                Ok(Ok(connection)) => {
+                    // It answered already; whether it hears the farewell does not matter.
+                    let _ = connection.close().await;
+                    return Ok(());
+                }
+                Ok(Err(source)) => Some(source),
+                Err(_) => None,
+            };
+            if started.elapsed() >= START_LIMIT {
+                return Err(PostgresError::NoAnswer { log: self.log_end(), source });
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn stop_process(&self, process: &mut Option<Child>, mode: RestartMode) -> Result<(), PostgresError> {
+        let Some(child) = process.as_mut() else { return Ok(()) };
+        let signal = match mode {
+            RestartMode::Fast => Signal::SIGINT,
+            RestartMode::Immediate => Signal::SIGQUIT,
+        };
+        if is_running(child) {
+            kill(pid(child), signal).map_err(PostgresError::Signal)?;
+        }
+        let told = Instant::now();
+        while is_running(child) {
+            if told.elapsed() > STOP_LIMIT {
+                return Err(PostgresError::NoStop);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        *process = None;
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        self.connect_options("postgres").connect().await
+    }
+
+    async fn administer(&self, act: &'static str, name: &str, statement: String) -> Result<(), PostgresError> {
+        let failed = |source| PostgresError::Database { act, name: name.to_owned(), source };
+        let mut connection = self.connect().await.map_err(failed)?;
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.map_err(failed)?;
+        connection.close().await.map_err(failed)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder().join("log")
+    }
+
+    /// The last lines of the log, for messages.
+    fn log_end(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(5)..].join("; ")
+    }
+}
+
+impl Drop for PostgresServer {
+    /// Lets the keeper do its work and waits for it, usually a tenth of a second.
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let process = self.process.get_mut();
+        let deadline = Instant::now() + DROP_LIMIT;
+        // Both are waited for, or they would stay in the process table until we end.
+        while process.as_mut().is_some_and(is_running) || is_running(&mut self.keeper) {
+            if Instant::now() > deadline {
+                break;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+fn spawn_keeper(run_as: &RunAs, folder: &Path) -> Result<Child, PostgresError> {
+    let program = PathBuf::from("/bin/sh");
+    let mut command: Command = run_as.command(&program, Path::new("/"));
+    command
+        .args(["-c", include_str!("postgres/keeper.sh"), "keeper"])
+        .arg(folder)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|source| PostgresError::Run { program, source })
+}
+
+/// What differs from PostgreSQL's own defaults.
+fn settings(options: &PostgresOptions, folder: &Path) -> String {
+    let mut lines = vec![
+        "listen_addresses = '127.0.0.1'".to_owned(),
+        format!("unix_socket_directories = '{}'", folder.display()),
+        "unix_socket_permissions = 0700".to_owned(),
+        format!("max_connections = {}", options.max_connections),
+        format!("shared_buffers = '{}MB'", options.shared_buffers_mib),
+        "max_wal_size = '4GB'".to_owned(),
+    ];
+    if options.durability == Durability::Fast {
+        lines.extend(
+            [
+                "fsync = off",
+                "synchronous_commit = off",
+                "full_page_writes = off",
+                "wal_level = minimal",
+                "max_wal_senders = 0",
+            ]
+            .map(str::to_owned),
+        );
+    }
+    lines.join("\n") + "\n"
+}
+
+fn draw_port() -> Result<u16, PostgresError> {
+    (0..PORT_DRAWS)
+        .map(|_| rand::rng().random_range(PORTS))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or(PostgresError::NoPort)
+}
+
+/// A process whose state cannot be told has ended: somebody else waited for it.
+fn is_running(child: &mut Child) -> bool {
+    matches!(child.try_wait(), Ok(None))
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("the system counts processes in 32 bits"))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
