@@ -9,6 +9,7 @@ mod config;
 mod cuebot;
 mod faults;
 mod fleet;
+mod launch;
 mod schema;
 mod seed;
 mod snapshot;

@@ -1,3 +1,23 @@
-//! Talking to RQD agents.
+//! Talking to RQD agents: the message that starts a frame, the calls, and what their ends mean.
+//!
+//! Invariants:
+//! - a launch counts as not started only if nothing of it was sent or the agent itself said so;
+//!   everything else may be running and stays booked until the agent has answered for it;
+//! - nothing is decided by the text of a refusal, which differs from agent to agent;
+//! - no call is without a bound in time and number, and one slow host holds up only itself.
+//!
+//! Frame ranges, the message, confirmations and the breaker are pure.
 
+mod channels;
+mod client;
+mod error;
+mod frame_range;
 pub mod proto;
+mod run_frame;
+
+pub use client::{AgentSettings, Agents, KillOutcome, LaunchOutcome};
+pub use error::AgentError;
+pub use frame_range::{CHUNK_FRAMES_MAX, Chunk, FrameRangeError, FrameSet, INTERLEAVED_FRAMES_MAX};
+pub use run_frame::{MESSAGE_BYTES_MAX, MemoryLimitFactors, RunFrameError, RunFrameProblem, build_run_frame};
+/// The word of an agent's answer.
+pub use tonic::Code;

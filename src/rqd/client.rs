@@ -1,0 +1,217 @@
+//! Calls to agents, bounded in number and time, and what their ends mean.
+
+use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tonic::client::GrpcService as _;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use super::channels::{Channels, Line};
+use super::error::{AgentError, CallError};
+use super::proto::report::HostReport;
+use super::proto::rqd::rqd_interface_client::RqdInterfaceClient;
+use super::proto::rqd::{
+    RqdStaticKillRunningFrameRequest, RqdStaticLaunchFrameRequest, RqdStaticReportStatusRequest, RunFrame,
+};
+use crate::model::{FrameId, ProcId};
+
+/// A report lists every process of every frame; gRPC's default of 4 MiB is near for a big host.
+const REPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// The port that every agent of the farm listens on.
+    pub port: u16,
+    /// From looking the name up to an open connection.
+    pub connect_timeout: Duration,
+    /// From sending a call to its answer. Also told to the agent, which drops a call that waited
+    /// longer instead of starting it late.
+    pub call_timeout: Duration,
+    /// Calls to all hosts together that are being made at once.
+    pub calls_in_flight_max: usize,
+    /// Calls to one host that are being made at once; agents start frames one after the other.
+    pub calls_per_host_max: usize,
+    /// Connections kept; beyond it the longest unused ones are closed.
+    pub connections_max: usize,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            port: 8444,
+            connect_timeout: Duration::from_secs(3),
+            call_timeout: Duration::from_secs(10),
+            calls_in_flight_max: 256,
+            calls_per_host_max: 4,
+            connections_max: 8_192,
+        }
+    }
+}
+
+/// All agents of the farm, reached by host name. Cloning shares connections and bounds.
+#[derive(Clone)]
+pub struct Agents {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: AgentSettings,
+    channels: Channels,
+    calls: Semaphore,
+}
+
+/// What became of a launch.
+#[derive(Clone, Debug)]
+pub enum LaunchOutcome {
+    /// The agent runs the frame under our proc.
+    Launched,
+    /// The agent said no, and that it does not run the frame was checked where the answer may mean
+    /// "already running".
+    Refused { code: Code, message: String },
+    /// The agent said no because the frame still runs there under an earlier proc, whose row cannot
+    /// exist any more: ours holds the frame. Kill it before the frame is given free, or it runs twice.
+    Occupied { by: ProcId, code: Code, message: String },
+    /// No byte of the launch left this machine.
+    NotSent(AgentError),
+    /// The frame may run. Nothing may be given back before the agent has been asked.
+    Unknown(AgentError),
+}
+
+/// What became of a kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillOutcome {
+    Killed,
+    NotRunning,
+}
+
+impl Agents {
+    #[must_use]
+    pub fn new(settings: AgentSettings) -> Self {
+        let shared =
+            Shared { settings, channels: Channels::new(settings), calls: Semaphore::new(settings.calls_in_flight_max.max(1)) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Tells the agent of `host` to run the frame.
+    ///
+    /// Agents word "already running" differently and some give every refusal the same code, so
+    /// after such a code the agent is asked what it runs, once.
+    pub async fn launch(&self, host: &str, frame: RunFrame) -> LaunchOutcome {
+        let (proc, frame_id) = (frame.resource_id.clone(), frame.frame_id.clone());
+        let request = RqdStaticLaunchFrameRequest { run_frame: Some(frame) };
+        let answer = self.call(host, request, async |mut agent, request| agent.launch_frame(request).await).await;
+        let (code, message) = match answer {
+            Ok(_) => return LaunchOutcome::Launched,
+            Err(CallError::NotSent(error)) => return LaunchOutcome::NotSent(error),
+            Err(CallError::Unanswered(error)) => return LaunchOutcome::Unknown(error),
+            Err(CallError::Answered { code, message }) => (code, message),
+        };
+        if !is_refusal(code) {
+            return LaunchOutcome::Unknown(AgentError::Answered { host: host.to_owned(), code, message });
+        }
+        if !may_mean_already_running(code) {
+            return LaunchOutcome::Refused { code, message };
+        }
+        let report = match self.report(host).await {
+            Ok(report) => report,
+            // It could be running: only an answer decides.
+            Err(error) => return LaunchOutcome::Unknown(error),
+        };
+        if report.frames.iter().any(|running| running.resource_id == proc) {
+            return LaunchOutcome::Launched;
+        }
+        match report.frames.into_iter().find(|running| running.frame_id == frame_id) {
+            Some(running) => LaunchOutcome::Occupied { by: running.resource_id.into(), code, message },
+            None => LaunchOutcome::Refused { code, message },
+        }
+    }
+
+    /// The procs whose frames the agent runs now.
+    pub async fn running_frames(&self, host: &str) -> Result<HashSet<ProcId>, AgentError> {
+        let report = self.report(host).await?;
+        Ok(report.frames.into_iter().map(|frame| ProcId::from(frame.resource_id)).collect())
+    }
+
+    /// The agent's state as it would report it to Cuebot, taken now.
+    pub async fn report(&self, host: &str) -> Result<HostReport, AgentError> {
+        let request = RqdStaticReportStatusRequest {};
+        self.call(host, request, async |mut agent, request| agent.report_status(request).await)
+            .await
+            .map_err(|error| error.into_error(host))?
+            .host_report
+            // Without a report "runs nothing" would be our own invention.
+            .ok_or_else(|| AgentError::EmptyReport { host: host.to_owned() })
+    }
+
+    /// Ends a frame. The message ends up in the frame's log.
+    ///
+    /// A kill within milliseconds of the launch can end the published agent itself; never call this
+    /// for a frame just launched.
+    pub async fn kill(&self, host: &str, frame: &FrameId, message: &str) -> Result<KillOutcome, AgentError> {
+        // One kind of agent refuses a kill without a message.
+        let message = if message.is_empty() { "killed by the scheduler" } else { message };
+        let request = RqdStaticKillRunningFrameRequest { frame_id: frame.to_string(), message: message.to_owned() };
+        match self.call(host, request, async |mut agent, request| agent.kill_running_frame(request).await).await {
+            Ok(_) => Ok(KillOutcome::Killed),
+            Err(CallError::Answered { code: Code::NotFound, .. }) => Ok(KillOutcome::NotRunning),
+            Err(error) => Err(error.into_error(host)),
+        }
+    }
+
+    async fn call<Q, A, F>(
+        &self,
+        host: &str,
+        message: Q,
+        act: impl FnOnce(RqdInterfaceClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, CallError>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let AgentSettings { call_timeout, .. } = self.shared.settings;
+        let line = self.shared.channels.line(host);
+        // The host's bound comes first: what waits for a slow host must not keep others waiting.
+        let _of_host = line.calls.acquire().await;
+        let _of_all = self.shared.calls.acquire().await;
+        let agent = self.connect(&line, host).await.map_err(CallError::NotSent)?;
+        let mut request = Request::new(message);
+        request.set_timeout(call_timeout);
+        let answer = match tokio::time::timeout(call_timeout, act(agent, request)).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(CallError::of(host, status)),
+            Err(_) => Err(CallError::Unanswered(AgentError::NoAnswer { host: host.to_owned(), limit: call_timeout })),
+        };
+        if matches!(answer, Err(CallError::NotSent(_) | CallError::Unanswered(_))) {
+            line.hang_up();
+        }
+        answer
+    }
+
+    async fn connect(&self, line: &Line, host: &str) -> Result<RqdInterfaceClient<Channel>, AgentError> {
+        let mut channel = self.shared.channels.connect(line).await?;
+        // Asked here, since the generated client would report it as if the agent had answered.
+        if let Err(source) = poll_fn(|context| channel.poll_ready(context)).await {
+            line.hang_up();
+            let source = Arc::new(Status::from_error(Box::new(source)));
+            return Err(AgentError::Broken { host: host.to_owned(), source });
+        }
+        Ok(RqdInterfaceClient::new(channel).max_decoding_message_size(REPORT_BYTES_MAX))
+    }
+}
+
+/// Whether an agent that answers this did decide not to start the frame. The other codes are also
+/// given by what stands between agent and network after the frame started.
+const fn is_refusal(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::Ok | Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled | Code::Internal | Code::DataLoss
+    )
+}
+
+/// The codes that agents give to a frame that runs already, among other refusals.
+const fn may_mean_already_running(code: Code) -> bool {
+    matches!(code, Code::Unknown | Code::InvalidArgument | Code::AlreadyExists)
+}

@@ -1,0 +1,96 @@
+//! What can go wrong between us and an agent.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+/// Cheap to clone, since calls that wait for one connection share its failure.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(
+        "host name {host:?} does not resolve; give the host a name in DNS or in /etc/hosts, or correct host.str_name"
+    )]
+    NameUnknown {
+        host: String,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    #[error("cannot connect to the agent of {host} at {address}")]
+    Connect {
+        host: String,
+        /// Address and port that were dialled.
+        address: String,
+        #[source]
+        source: Arc<tonic::transport::Error>,
+    },
+    #[error("no connection to the agent of {host} within {limit:?}")]
+    ConnectTimeout { host: String, limit: Duration },
+    /// Our own lack, which says nothing about the host.
+    #[error("no file descriptor left to connect to the agent of {host}; raise the limit of open files (ulimit -n)")]
+    OutOfSockets {
+        host: String,
+        #[source]
+        source: Arc<tonic::transport::Error>,
+    },
+    #[error("no answer from the agent of {host} within {limit:?}")]
+    NoAnswer { host: String, limit: Duration },
+    #[error("the connection to the agent of {host} broke before it answered")]
+    Broken {
+        host: String,
+        #[source]
+        source: Arc<Status>,
+    },
+    #[error("the agent of {host} answers {code:?}: {message}")]
+    Answered { host: String, code: Code, message: String },
+    #[error("the agent of {host} answers with an empty report")]
+    EmptyReport { host: String },
+}
+
+impl AgentError {
+    /// Whether the host, its name or its network is at fault, as far as can be told from here.
+    #[must_use]
+    pub const fn blames_host(&self) -> bool {
+        !matches!(self, Self::OutOfSockets { .. })
+    }
+}
+
+/// How a call ended that brought no message back. What was not answered may have been received,
+/// so only the first kind and an answer allow to act as if nothing had happened on the host.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// Not a byte of the call was written.
+    NotSent(AgentError),
+    /// Written, perhaps in part, and no answer came back.
+    Unanswered(AgentError),
+    /// The agent itself answered with a status other than OK.
+    Answered { code: Code, message: String },
+}
+
+impl CallError {
+    /// Tells what the agent said from what our own end of the connection made up: the former comes
+    /// out of the answer's headers and has no cause, the latter always carries one. The codes do not
+    /// tell: a broken connection can come out as UNKNOWN, which is also how agents refuse.
+    pub(super) fn of(host: &str, status: Status) -> Self {
+        if status.source().is_none() {
+            return Self::Answered { code: status.code(), message: status.message().to_owned() };
+        }
+        let was_connected = !causes(&status).any(|cause| cause.is::<tonic::ConnectError>());
+        let error = AgentError::Broken { host: host.to_owned(), source: Arc::new(status) };
+        if was_connected { Self::Unanswered(error) } else { Self::NotSent(error) }
+    }
+
+    pub(super) fn into_error(self, host: &str) -> AgentError {
+        match self {
+            Self::NotSent(error) | Self::Unanswered(error) => error,
+            Self::Answered { code, message } => AgentError::Answered { host: host.to_owned(), code, message },
+        }
+    }
+}
+
+/// An error and what caused it, outermost first.
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (**error).source())
+}
