@@ -1,7 +1,12 @@
 //! Keys of the published scheduler that this one has no use for. They are accepted, so that its
 //! files load, and named when they are set, with what to do instead.
 
-/// Path and why it has no effect.
+/// Path of each, and why it has no effect.
+#[must_use]
+pub const fn ignored_keys() -> &'static [(&'static str, &'static str)] {
+    IGNORED
+}
+
 pub(super) const IGNORED: &[(&str, &str)] = &[
     ("sentry_dsn", "errors go to the log and the metrics"),
     ("queue.cluster_empty_sleep", "an idle farm is watched by a cheap probe, see queue.active_scan_interval"),

@@ -19,6 +19,7 @@ mod value;
 mod yaml;
 
 pub use error::{ConfigError, NamedBy, Place, Problem, Problems};
+pub use ignored::ignored_keys;
 pub use keys::{Key, keys};
 pub use load::{FlagValue, Inputs, Loaded, Origins, SYSTEM_FILE, Warning, load};
 pub use types::{

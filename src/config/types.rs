@@ -1,7 +1,7 @@
 //! The settings as a tree of the same shape as the file, with the built-in defaults.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,10 +25,9 @@ pub struct Logging {
     /// Filter directive: a level, or several `target=level`, comma-separated.
     pub level: String,
     pub format: LogFormat,
-    /// Where the log goes with `file_appender`.
-    pub path: PathBuf,
-    /// To `path` instead of standard error.
+    /// Also to `path`, besides standard error.
     pub file_appender: bool,
+    pub path: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,8 +165,8 @@ pub struct Queue {
     pub empty_job_cycles_before_quiting: Option<u32>,
     /// Longest time that a stop waits for launches under way.
     pub shutdown_timeout: Duration,
-    /// Where the metrics and health pages listen.
-    pub metrics_address: IpAddr,
+    /// Where the metrics and health pages listen; `None`: at all addresses of the machine.
+    pub metrics_address: Option<IpAddr>,
     /// 0: any free port, which the log names.
     pub metrics_port: u16,
 }
@@ -286,7 +285,7 @@ impl Default for Queue {
             frame_memory_hard_limit: 2.0,
             empty_job_cycles_before_quiting: None,
             shutdown_timeout: Duration::from_secs(30),
-            metrics_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            metrics_address: None,
             metrics_port: 9090,
         }
     }

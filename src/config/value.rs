@@ -169,8 +169,11 @@ pub(super) fn secret_if_any(given: &Given) -> Read<Option<Secret>> {
     }
 }
 
-pub(super) fn address(given: &Given) -> Read<IpAddr> {
-    parsed(given).ok_or_else(|| expected("an IP address, such as 0.0.0.0 or 127.0.0.1", given))
+pub(super) fn address_if_any(given: &Given) -> Read<Option<IpAddr>> {
+    let address = |given: &Given| {
+        parsed(given).ok_or_else(|| expected("an IP address of this machine, such as 127.0.0.1", given))
+    };
+    if_any(address, given)
 }
 
 /// A host name, an address without a port, or the folder of a Unix socket.
@@ -187,24 +190,31 @@ fn is_host_name(text: &str) -> bool {
     text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
-/// Comma-separated `level` or `target=level`.
+/// Comma-separated `level` or `target=level`; words only, so that neither a misspelt level nor a
+/// colon in place of a comma is taken for the name of a target, which would silence the log.
 pub(super) fn log_filter(given: &Given) -> Read<String> {
     let text = word(given).map_err(|_| expected("a level such as info, or info,sqlx=warn", given))?;
-    for directive in text.split(',').map(str::trim) {
-        let (target, level) = match directive.rsplit_once('=') {
-            Some((target, level)) => (Some(target), level),
-            None => (None, directive),
+    let directives: Vec<&str> = text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter))
+    };
+    for directive in &directives {
+        let (target, level) =
+            directive.split_once('=').map_or((None, *directive), |(target, level)| (Some(target), level));
+        let is_level = LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level.trim()));
+        let has_target = target.is_none_or(|target| target.trim().split("::").all(is_name));
+        if has_target && is_level {
+            continue;
+        }
+        let what = if !has_target || level.contains(':') {
+            format!("{directive:?} is not target=level; directives are separated by commas, as in info,sqlx=warn")
+        } else {
+            format!("{:?} is no level; levels are {}", level.trim(), LEVELS.join(", "))
         };
-        if target.is_some_and(|target| target.replace("::", "").contains(':')) {
-            let what = format!(
-                "{directive:?} is no directive; between a level and a target belongs a comma, as in info,sqlx=warn"
-            );
-            return Err(Complaint::new(given, what));
-        }
-        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            let what = format!("{level:?} is no level; there are: {}", LEVELS.join(", "));
-            return Err(Complaint::new(given, what));
-        }
+        return Err(Complaint::new(given, what));
+    }
+    if directives.is_empty() {
+        return Err(expected("a level such as info, or info,sqlx=warn", given));
     }
     Ok(text)
 }
@@ -236,11 +246,11 @@ fn alloc_tag(item: &Given) -> Read<AllocTag> {
                 .ok_or_else(|| expected("show:tag", item));
         }
     };
-    for Entry { name, line, .. } in entries {
+    for (position, Entry { name, line, .. }) in entries.iter().enumerate() {
         if !matches!(name.as_str(), "show" | "tag") {
             return Err(Complaint { line: *line, what: format!("unknown key {name:?}; an entry has show and tag") });
         }
-        if entries.iter().filter(|entry| entry.name == *name).count() > 1 {
+        if entries[..position].iter().any(|entry| entry.name == *name) {
             return Err(Complaint { line: *line, what: format!("{name} is there twice in one entry") });
         }
     }
@@ -348,8 +358,13 @@ impl Show for Duration {
 }
 
 impl Show for Kib {
+    /// In the largest unit that keeps it whole.
     fn show(&self) -> String {
-        format!("{}KiB", self.0)
+        match self.0 {
+            kib if kib != 0 && kib % 1_048_576 == 0 => format!("{}GiB", kib / 1_048_576),
+            kib if kib != 0 && kib % 1_024 == 0 => format!("{}MiB", kib / 1_024),
+            kib => format!("{kib}KiB"),
+        }
     }
 }
 
