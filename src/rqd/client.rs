@@ -91,8 +91,11 @@ pub enum KillOutcome {
 impl Agents {
     #[must_use]
     pub fn new(settings: AgentSettings) -> Self {
-        let shared =
-            Shared { settings, channels: Channels::new(settings), calls: Semaphore::new(settings.calls_in_flight_max.max(1)) };
+        let shared = Shared {
+            settings,
+            channels: Channels::new(settings),
+            calls: Semaphore::new(settings.calls_in_flight_max.max(1)),
+        };
         Self { shared: Arc::new(shared) }
     }
 

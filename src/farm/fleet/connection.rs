@@ -168,10 +168,9 @@ pub(super) fn make_room(hosts: usize) -> Result<(), FleetError> {
         return Ok(());
     }
     // Only root may go above the hard limit; everybody may go up to it.
-    let raised =
-        setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed)).map(|()| needed).or_else(|_| {
-            setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard)
-        });
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed))
+        .map(|()| needed)
+        .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
     let limit = raised.unwrap_or(soft);
     if limit < FILES_BESIDE / 2 + 2 * hosts as u64 {
         return Err(FleetError::OpenFiles { hosts, limit, needed });

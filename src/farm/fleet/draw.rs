@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_command_may_say_how_long_it_runs() {
-        let asked = ["sleep 0.5", " sleep  2 ", "sleep", "sleep -1", "sleep 1 && ls", "sleep nan", "sleep 1e30"].map(sleep_of);
+        let asked =
+            ["sleep 0.5", " sleep  2 ", "sleep", "sleep -1", "sleep 1 && ls", "sleep nan", "sleep 1e30"].map(sleep_of);
         let half = Some(Duration::from_millis(500));
         assert_eq!(asked, [half, Some(Duration::from_secs(2)), None, None, None, None, None]);
     }

@@ -16,7 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 use super::{FleetError, Shared};
 use crate::rqd::proto::report::rqd_report_interface_client::RqdReportInterfaceClient;
 use crate::rqd::proto::report::{
-    BootReport, FrameCompleteReport, HostReport, RqdReportRqdStartupRequest, RqdReportRunningFrameCompletionRequest, RqdReportStatusRequest,
+    BootReport, FrameCompleteReport, HostReport, RqdReportRqdStartupRequest, RqdReportRunningFrameCompletionRequest,
+    RqdReportStatusRequest,
 };
 
 const CHANNELS: usize = 4;

@@ -178,12 +178,8 @@ impl State {
         if host.running.is_empty() {
             self.counts.hosts_busy += 1;
         }
-        let running = Running {
-            launch,
-            fails: drawn.frame_fails,
-            completion_lost: drawn.completion_lost,
-            info: info_of(frame),
-        };
+        let running =
+            Running { launch, fails: drawn.frame_fails, completion_lost: drawn.completion_lost, info: info_of(frame) };
         host.running.insert(frame.frame_id.clone(), running);
         Started { launch, ends_at: started_at + run_time }
     }
