@@ -1,0 +1,26 @@
+-- Frames in SETUP are counted nowhere but in the total.
+SELECT s.pk_layer_stat AS id,
+    format('waiting %s, running %s, dead %s, depend %s, eaten %s, succeeded %s, checkpoint %s, total %s; counted %s, %s, %s, %s, %s, %s, %s, %s',
+        s.int_waiting_count, s.int_running_count, s.int_dead_count, s.int_depend_count, s.int_eaten_count,
+        s.int_succeeded_count, s.int_checkpoint_count, s.int_total_count, coalesce(counted.waiting, 0), coalesce(counted.running, 0),
+        coalesce(counted.dead, 0), coalesce(counted.depend, 0), coalesce(counted.eaten, 0),
+        coalesce(counted.succeeded, 0), coalesce(counted.checkpoint, 0), coalesce(counted.total, 0)) AS detail
+FROM layer_stat s
+LEFT JOIN (
+    SELECT pk_layer,
+        count(*) FILTER (WHERE str_state = 'WAITING') AS waiting,
+        count(*) FILTER (WHERE str_state = 'RUNNING') AS running,
+        count(*) FILTER (WHERE str_state = 'DEAD') AS dead,
+        count(*) FILTER (WHERE str_state = 'DEPEND') AS depend,
+        count(*) FILTER (WHERE str_state = 'EATEN') AS eaten,
+        count(*) FILTER (WHERE str_state = 'SUCCEEDED') AS succeeded,
+        count(*) FILTER (WHERE str_state = 'CHECKPOINT') AS checkpoint,
+        count(*) AS total
+    FROM frame
+    GROUP BY pk_layer
+) AS counted ON counted.pk_layer = s.pk_layer
+WHERE (s.int_waiting_count, s.int_running_count, s.int_dead_count, s.int_depend_count, s.int_eaten_count,
+        s.int_succeeded_count, s.int_checkpoint_count, s.int_total_count)
+    IS DISTINCT FROM (coalesce(counted.waiting, 0), coalesce(counted.running, 0), coalesce(counted.dead, 0),
+        coalesce(counted.depend, 0), coalesce(counted.eaten, 0), coalesce(counted.succeeded, 0),
+        coalesce(counted.checkpoint, 0), coalesce(counted.total, 0))
