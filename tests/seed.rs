@@ -28,7 +28,7 @@ async fn seeded(pool: &PgPool, spec: &FarmSpec) -> Seeded {
 async fn every_generation_takes_the_demo_farm_with_all_its_companion_rows() {
     for generation in Generation::ALL {
         let database = database(generation).await;
-        let pool = database.pool();
+        let pool = &database.pool();
         let farm = seeded(pool, &FarmSpec::demo(60, 12, 700, 5)).await;
         assert_eq!((farm.hosts.len(), farm.jobs.len(), farm.frames), (60, 12, 700), "{generation}");
         for (what, sql) in [
@@ -89,9 +89,9 @@ async fn every_generation_takes_the_demo_farm_with_all_its_companion_rows() {
 async fn the_same_description_gives_the_same_rows() {
     let (one, other) = (database(Generation::G0).await, database(Generation::G0).await);
     let spec = FarmSpec::demo(20, 5, 100, 9);
-    assert_eq!(seeded(one.pool(), &spec).await, seeded(other.pool(), &spec).await);
+    assert_eq!(seeded(&one.pool(), &spec).await, seeded(&other.pool(), &spec).await);
     let frames = "SELECT concat_ws(' ', pk_frame, pk_layer, str_name, int_number, int_dispatch_order, int_layer_order) FROM frame ORDER BY pk_frame";
-    assert_eq!(texts(one.pool(), frames).await, texts(other.pool(), frames).await);
+    assert_eq!(texts(&one.pool(), frames).await, texts(&other.pool(), frames).await);
 }
 
 #[tokio::test]
@@ -101,11 +101,11 @@ async fn frames_are_named_and_ordered_as_at_submission() {
         job.layers.push(LayerSpec { first_frame: -1, ..LayerSpec::new("sim").frames(3) });
         job.layers.push(LayerSpec { first_frame: 9_990, ..LayerSpec::new("comp").frames(3).chunk_size(10) });
     });
-    seeded(database.pool(), &farm).await;
+    seeded(&database.pool(), &farm).await;
     let rows = "SELECT concat_ws(' ', f.str_name, f.int_number, f.int_dispatch_order, f.int_layer_order, l.str_range)
         FROM frame f JOIN layer l USING (pk_layer) ORDER BY f.int_layer_order, f.int_dispatch_order";
     assert_eq!(
-        texts(database.pool(), rows).await,
+        texts(&database.pool(), rows).await,
         [
             "0001-render 1 0 1 1-3",
             "0002-render 2 1 1 1-3",
@@ -123,7 +123,7 @@ async fn frames_are_named_and_ordered_as_at_submission() {
 #[tokio::test]
 async fn what_a_description_names_is_in_the_columns() {
     let database = database(Generation::G5).await;
-    let pool = database.pool();
+    let pool = &database.pool();
     let spec = FarmSpec::simple(4)
         .limit("nuke", 2)
         .host_names(HostNames::Numbered { prefix: "render".into() })
@@ -182,7 +182,7 @@ async fn what_a_description_names_is_in_the_columns() {
 async fn a_full_size_farm_takes_seconds_and_is_all_in_the_snapshot() {
     let database = database(Generation::G5).await;
     let begun = Instant::now();
-    let farm = seeded(database.pool(), &FarmSpec::demo(3_000, 200, 40_000, 1)).await;
+    let farm = seeded(&database.pool(), &FarmSpec::demo(3_000, 200, 40_000, 1)).await;
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(30), "seeding took {took:?}");
 
@@ -203,7 +203,7 @@ async fn a_full_size_farm_takes_seconds_and_is_all_in_the_snapshot() {
 async fn what_the_database_refuses_leaves_nothing_behind() {
     let database = database(Generation::G0).await;
     let spec = FarmSpec::simple(1).each_host_class(|class| class.tags.push(("x".repeat(60), TagKind::Manual)));
-    let error = seed(database.pool(), &spec).await.expect_err("the tag is too long");
+    let error = seed(&database.pool(), &spec).await.expect_err("the tag is too long");
     assert_eq!(error.to_string(), "failed writing host tags");
-    assert_eq!(number(database.pool(), "SELECT count(*) FROM facility").await, 0);
+    assert_eq!(number(&database.pool(), "SELECT count(*) FROM facility").await, 0);
 }
