@@ -8,14 +8,18 @@
 //!
 //! Frame ranges, the message, confirmations and the breaker are pure.
 
+mod breaker;
 mod channels;
 mod client;
+mod confirm;
 mod error;
 mod frame_range;
 pub mod proto;
 mod run_frame;
 
+pub use breaker::{BreakerSettings, Breakers};
 pub use client::{AgentSettings, Agents, KillOutcome, LaunchOutcome};
+pub use confirm::{ConfirmAnswer, ConfirmSettings, Confirmation, Verdict};
 pub use error::AgentError;
 pub use frame_range::{CHUNK_FRAMES_MAX, Chunk, FrameRangeError, FrameSet, INTERLEAVED_FRAMES_MAX};
 pub use run_frame::{MESSAGE_BYTES_MAX, MemoryLimitFactors, RunFrameError, RunFrameProblem, build_run_frame};

@@ -1,0 +1,437 @@
+//! Leaving alone what keeps failing.
+//!
+//! One failure gives a host a short pause. Several in a row put it aside for a cool-down, after
+//! which one launch probes: its success forgets everything, its failure doubles the cool-down.
+//!
+//! A layer that every agent refuses must not put the farm aside, nor a broken host all layers.
+//! So each refusal is held against both, and counts only if the one before came from somebody
+//! else: for a host from another layer, for a layer from another host. Silence is held against the
+//! host alone, each time.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use super::client::LaunchOutcome;
+use super::confirm::doubled;
+use super::run_frame::RunFrameError;
+use crate::model::{Booked, HostId, LayerId};
+
+/// What failed is remembered without its ever succeeding again: hosts are taken away, layers end.
+/// Beyond this many, the long quiet ones are forgotten.
+const REMEMBERED_MAX: usize = 10_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Failures in a row that put aside; 0 = never.
+    pub failures: u32,
+    /// After a failure that is not yet one too many; zero = none.
+    pub pause: Duration,
+    pub cool_down_first: Duration,
+    pub cool_down_max: Duration,
+}
+
+impl BreakerSettings {
+    #[must_use]
+    pub const fn hosts() -> Self {
+        Self {
+            failures: 2,
+            pause: Duration::from_secs(5),
+            cool_down_first: Duration::from_secs(60),
+            cool_down_max: Duration::from_secs(15 * 60),
+        }
+    }
+
+    /// Slower than for hosts: on a farm in trouble, a few hosts in a row refuse anything.
+    #[must_use]
+    pub const fn layers() -> Self {
+        Self { failures: 5, pause: Duration::ZERO, ..Self::hosts() }
+    }
+}
+
+/// The breakers of all hosts and layers.
+#[derive(Clone, Debug)]
+pub struct Breakers {
+    hosts: Breaker<HostId, LayerId>,
+    layers: Breaker<LayerId, HostId>,
+}
+
+impl Breakers {
+    #[must_use]
+    pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
+        Self { hosts: Breaker::new(hosts), layers: Breaker::new(layers) }
+    }
+
+    /// Takes a launch's end.
+    pub fn record(&mut self, booked: &Booked, outcome: &LaunchOutcome, now: Instant) {
+        let (host, layer) = (&booked.host, &booked.layer);
+        match outcome {
+            LaunchOutcome::Launched => {
+                self.hosts.succeeded(host);
+                self.layers.succeeded(layer);
+            }
+            LaunchOutcome::Refused { code, message } => {
+                let reason = format!("launch refused with {code:?}: {message}");
+                self.hosts.failed(host, Some(layer), &reason, now);
+                self.layers.failed(layer, Some(host), &reason, now);
+            }
+            LaunchOutcome::Occupied { by, .. } => {
+                self.hosts.failed(host, Some(layer), &format!("a frame still runs there under proc {by}"), now);
+            }
+            LaunchOutcome::NotSent(error) | LaunchOutcome::Unknown(error) => {
+                if error.blames_host() {
+                    self.hosts.failed(host, None, &error.to_string(), now);
+                }
+            }
+        }
+    }
+
+    /// Puts a layer aside at once: a launch of it cannot even be built.
+    pub fn record_unbuildable(&mut self, layer: &LayerId, error: &RunFrameError, now: Instant) {
+        self.layers.put_aside_now(layer, &format!("{error}: {}", error.problem), now);
+    }
+
+    /// Whether a launch may go out now. After a host's cool-down only the first may, until its end
+    /// is recorded; the others would meet the same fate together.
+    pub fn admit(&mut self, booked: &Booked, now: Instant) -> bool {
+        self.hosts.admit(&booked.host, now)
+    }
+
+    /// Hosts to leave out of the next plan, and why.
+    pub fn hosts_put_aside(&self, now: Instant) -> HashMap<HostId, String> {
+        self.hosts.put_aside(now)
+    }
+
+    /// Layers to hold back in the next plan, and why.
+    pub fn layers_put_aside(&self, now: Instant) -> HashMap<LayerId, String> {
+        self.layers.put_aside(now)
+    }
+}
+
+impl Default for Breakers {
+    fn default() -> Self {
+        Self::new(BreakerSettings::hosts(), BreakerSettings::layers())
+    }
+}
+
+/// One kind of thing that may fail.
+#[derive(Clone, Debug)]
+struct Breaker<Key, Witness> {
+    settings: BreakerSettings,
+    /// Only what failed and has not succeeded since.
+    failing: HashMap<Key, Failing<Witness>>,
+}
+
+#[derive(Clone, Debug)]
+struct Failing<Witness> {
+    in_a_row: u32,
+    last_witness: Option<Witness>,
+    /// How often in a row it was put aside.
+    cool_downs: u32,
+    until: Instant,
+    probe: Probe,
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// Pauses only: when the pause is over everything is as before.
+    NotNeeded,
+    Needed,
+    /// Being launched; lost if nothing is heard of it for a cool-down.
+    Sent(Instant),
+}
+
+impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Breaker<Key, Witness> {
+    fn new(settings: BreakerSettings) -> Self {
+        Self { settings, failing: HashMap::new() }
+    }
+
+    fn succeeded(&mut self, key: &Key) {
+        self.failing.remove(key);
+    }
+
+    /// `witness`: who else may be at fault.
+    fn failed(&mut self, key: &Key, witness: Option<&Witness>, reason: &str, now: Instant) {
+        if self.settings.failures == 0 {
+            return;
+        }
+        let settings = self.settings;
+        let entry = self.entry(key, now);
+        reason.clone_into(&mut entry.reason);
+        // Launches that were on the way when it was put aside tell nothing new.
+        if entry.probe == Probe::Needed && now < entry.until {
+            return;
+        }
+        if entry.in_a_row == 0 || witness.is_none() || entry.last_witness.as_ref() != witness {
+            entry.in_a_row = entry.in_a_row.saturating_add(1);
+        }
+        entry.last_witness = witness.cloned();
+        if entry.probe == Probe::NotNeeded && entry.in_a_row < settings.failures {
+            entry.until = entry.until.max(now + settings.pause);
+        } else {
+            entry.cool_down(settings, now);
+        }
+    }
+
+    /// Starts a cool-down whatever was before.
+    fn put_aside_now(&mut self, key: &Key, reason: &str, now: Instant) {
+        let settings = self.settings;
+        let entry = self.entry(key, now);
+        reason.clone_into(&mut entry.reason);
+        if entry.probe != Probe::Needed || now >= entry.until {
+            entry.cool_down(settings, now);
+        }
+    }
+
+    fn entry(&mut self, key: &Key, now: Instant) -> &mut Failing<Witness> {
+        if self.failing.len() >= REMEMBERED_MAX && !self.failing.contains_key(key) {
+            let quiet = self.settings.cool_down_max;
+            self.failing.retain(|_, entry| now < entry.until + quiet);
+        }
+        self.failing.entry(key.clone()).or_insert_with(|| Failing {
+            in_a_row: 0,
+            last_witness: None,
+            cool_downs: 0,
+            until: now,
+            probe: Probe::NotNeeded,
+            reason: String::new(),
+        })
+    }
+
+    /// Whether a launch may go out now. After a cool-down only the first may, until its end is
+    /// recorded; the others would meet the same fate together.
+    fn admit(&mut self, key: &Key, now: Instant) -> bool {
+        let cool_down = self.settings.cool_down_first;
+        let Some(entry) = self.failing.get_mut(key) else { return true };
+        match entry.probe {
+            _ if now < entry.until => false,
+            Probe::NotNeeded => true,
+            Probe::Sent(at) if now < at + cool_down => false,
+            Probe::Needed | Probe::Sent(_) => {
+                entry.probe = Probe::Sent(now);
+                true
+            }
+        }
+    }
+
+    /// What to leave out of the next plan, and why.
+    fn put_aside(&self, now: Instant) -> HashMap<Key, String> {
+        let cool_down = self.settings.cool_down_first;
+        self.failing
+            .iter()
+            .filter(|(_, entry)| now < entry.until || matches!(entry.probe, Probe::Sent(at) if now < at + cool_down))
+            .map(|(key, entry)| (key.clone(), entry.reason.clone()))
+            .collect()
+    }
+}
+
+impl<Witness> Failing<Witness> {
+    fn cool_down(&mut self, settings: BreakerSettings, now: Instant) {
+        let wait = doubled(settings.cool_down_first, self.cool_downs, settings.cool_down_max);
+        self.until = self.until.max(now + wait);
+        self.cool_downs = self.cool_downs.saturating_add(1);
+        self.probe = Probe::Needed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rqd::{AgentError, Code};
+    use crate::units::Amounts;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn refused() -> LaunchOutcome {
+        LaunchOutcome::Refused { code: Code::Aborted, message: "no".to_owned() }
+    }
+
+    fn unknown() -> LaunchOutcome {
+        LaunchOutcome::Unknown(AgentError::NoAnswer { host: "h".to_owned(), limit: SECOND })
+    }
+
+    struct Case {
+        breakers: Breakers,
+        now: Instant,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            Self { breakers: Breakers::default(), now: Instant::now() }
+        }
+
+        fn record(&mut self, host: &str, layer: &str, outcome: &LaunchOutcome) {
+            self.breakers.record(&booked(host, layer), outcome, self.now);
+        }
+
+        fn pass(&mut self, seconds: u32) {
+            self.now += SECOND * seconds;
+        }
+
+        /// Seconds until the host is offered again.
+        fn host_waits(&self, host: &str) -> Option<u32> {
+            (0..2_000).find(|second| !self.breakers.hosts_put_aside(self.now + SECOND * *second).contains_key(host))
+        }
+
+        fn layer_waits(&self, layer: &str) -> Option<u32> {
+            (0..2_000).find(|second| !self.breakers.layers_put_aside(self.now + SECOND * *second).contains_key(layer))
+        }
+
+        fn admit(&mut self) -> bool {
+            self.breakers.admit(&booked("h", "l"), self.now)
+        }
+    }
+
+    fn booked(host: &str, layer: &str) -> Booked {
+        Booked {
+            proc: "proc".into(),
+            frame: "frame".into(),
+            frame_name: String::new(),
+            frame_number: 1,
+            version: 1,
+            layer: layer.into(),
+            job: "job".into(),
+            show: "show".into(),
+            host: host.into(),
+            host_name: host.to_owned(),
+            reservation: Amounts::default(),
+        }
+    }
+
+    #[test]
+    fn one_failure_pauses_and_two_put_aside() {
+        let mut case = Case::new();
+        case.record("h", "l", &unknown());
+        assert_eq!(case.host_waits("h"), Some(5));
+        case.pass(10);
+        case.record("h", "l", &unknown());
+        assert_eq!(case.host_waits("h"), Some(60));
+        assert_eq!(case.breakers.hosts_put_aside(case.now)["h"], "no answer from the agent of h within 1s");
+        assert_eq!((case.host_waits("other"), case.layer_waits("l")), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn a_success_in_between_forgets() {
+        let mut case = Case::new();
+        case.record("h", "l", &unknown());
+        case.record("h", "l", &LaunchOutcome::Launched);
+        assert_eq!(case.host_waits("h"), Some(0));
+        case.record("h", "l", &unknown());
+        assert_eq!(case.host_waits("h"), Some(5));
+    }
+
+    #[test]
+    fn after_the_cool_down_one_probe_goes_out() {
+        let mut case = Case::new();
+        case.record("h", "l", &unknown());
+        case.record("h", "l", &unknown());
+        case.pass(59);
+        assert!(!case.admit());
+        case.pass(1);
+        assert!(case.admit());
+        assert!(!case.admit());
+        assert_ne!(case.host_waits("h"), Some(0));
+        case.record("h", "l", &LaunchOutcome::Launched);
+        assert!(case.admit() && case.admit());
+    }
+
+    #[test]
+    fn a_failed_probe_doubles_the_cool_down_up_to_a_bound() {
+        let mut case = Case::new();
+        case.record("h", "l", &unknown());
+        case.record("h", "l", &unknown());
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let wait = case.host_waits("h").unwrap();
+            waits.push(wait);
+            case.pass(wait);
+            assert!(case.admit());
+            case.record("h", "l", &unknown());
+        }
+        assert_eq!(waits, [60, 120, 240, 480, 900, 900, 900]);
+    }
+
+    #[test]
+    fn a_probe_that_is_never_heard_of_is_replaced() {
+        let mut case = Case::new();
+        case.record("h", "l", &unknown());
+        case.record("h", "l", &unknown());
+        case.pass(60);
+        assert!(case.admit());
+        case.pass(59);
+        assert!(!case.admit());
+        case.pass(1);
+        assert!(case.admit());
+    }
+
+    #[test]
+    fn launches_already_on_the_way_do_not_lengthen_a_cool_down() {
+        let mut case = Case::new();
+        for _ in 0..20 {
+            case.record("h", "l", &unknown());
+        }
+        assert_eq!(case.host_waits("h"), Some(60));
+    }
+
+    #[test]
+    fn a_layer_that_is_refused_everywhere_is_held_back_and_no_host_is() {
+        let mut case = Case::new();
+        for _ in 0..3 {
+            for host in ["a", "b", "c", "d", "e", "f"] {
+                case.record(host, "bad", &refused());
+            }
+        }
+        assert_eq!((case.layer_waits("bad"), case.host_waits("a")), (Some(60), Some(5)));
+        case.record("a", "good", &refused());
+        assert_eq!((case.layer_waits("good"), case.host_waits("a")), (Some(0), Some(60)));
+    }
+
+    #[test]
+    fn a_host_that_refuses_everything_holds_back_no_layer() {
+        let mut case = Case::new();
+        for _ in 0..20 {
+            case.record("bad", "l", &refused());
+        }
+        assert_eq!(case.layer_waits("l"), Some(0));
+    }
+
+    #[test]
+    fn a_layer_without_a_launch_is_held_back_at_once_and_longer_each_time() {
+        let mut case = Case::new();
+        let problem = crate::rqd::RunFrameProblem::Uid { uid: 0 };
+        let error = RunFrameError { job: "job".to_owned(), frame: "0001-l".to_owned(), problem };
+        case.breakers.record_unbuildable(&"l".into(), &error, case.now);
+        case.breakers.record_unbuildable(&"l".into(), &error, case.now);
+        assert_eq!(case.layer_waits("l"), Some(60));
+        case.pass(60);
+        case.breakers.record_unbuildable(&"l".into(), &error, case.now);
+        assert_eq!(case.layer_waits("l"), Some(120));
+    }
+
+    #[test]
+    fn our_own_lack_of_sockets_and_a_breaker_turned_off_put_nothing_aside() {
+        let mut case = Case::new();
+        let source = std::sync::Arc::new(tonic::transport::Endpoint::from_shared("no uri").unwrap_err());
+        let ours = LaunchOutcome::NotSent(AgentError::OutOfSockets { host: "h".to_owned(), source });
+        case.record("h", "l", &ours);
+        case.record("h", "l", &ours);
+        assert_eq!(case.host_waits("h"), Some(0));
+        let off = BreakerSettings { failures: 0, ..BreakerSettings::hosts() };
+        case.breakers = Breakers::new(off, off);
+        case.record("h", "l", &unknown());
+        case.record("h", "l", &unknown());
+        assert!(case.host_waits("h") == Some(0) && case.admit());
+    }
+
+    #[test]
+    fn the_long_quiet_are_forgotten() {
+        let mut case = Case::new();
+        for number in 0..REMEMBERED_MAX {
+            case.record(&format!("old-{number}"), "l", &unknown());
+        }
+        case.pass(5 + 15 * 60);
+        case.record("new", "l", &unknown());
+        assert_eq!(case.breakers.hosts.failing.len(), 1);
+    }
+}
