@@ -39,6 +39,8 @@ pub enum WaitReason {
     ThreadMode,
     /// Too big for every host, even an empty one.
     Shape,
+    /// Every host that could run it has idle GPUs and keeps itself for work that uses GPU memory.
+    GpuReserved,
     /// Fits an empty host, not what is idle now.
     Capacity,
     /// A booking lost its frames or amounts to somebody else in this pass; tried again in the next.
@@ -50,7 +52,7 @@ pub enum WaitReason {
 }
 
 impl WaitReason {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::JobPaused,
         Self::AutoBookOff,
         Self::ShowInactive,
@@ -70,6 +72,7 @@ impl WaitReason {
         Self::OperatingSystem,
         Self::ThreadMode,
         Self::Shape,
+        Self::GpuReserved,
         Self::Capacity,
         Self::LostRace,
         Self::BackOff,
@@ -99,6 +102,7 @@ impl WaitReason {
             Self::OperatingSystem => "operating_system",
             Self::ThreadMode => "thread_mode",
             Self::Shape => "shape",
+            Self::GpuReserved => "gpu_reserved",
             Self::Capacity => "capacity",
             Self::LostRace => "lost_race",
             Self::BackOff => "back_off",
@@ -129,6 +133,7 @@ impl WaitReason {
             Self::OperatingSystem => "no open host runs its operating system",
             Self::ThreadMode => "open hosts take threadable layers only",
             Self::Shape => "too big for every host, even an empty one",
+            Self::GpuReserved => "hosts keep their idle GPUs for GPU work",
             Self::Capacity => "fits an empty host, but not what is idle now",
             Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",
             Self::BackOff => "held back for a while after failures",

@@ -1,1 +1,31 @@
-//! (being written)
+//! Deciding: which waiting layers go to which hosts now, and why the others wait.
+//!
+//! [`plan`] is a pure function of one snapshot and a policy. It reads no clock, draws no random
+//! number, logs nothing and waits for nobody, so `run`, the previews and the tests decide alike. Equal
+//! farms give equal plans, in whatever order the rows were read: every choice ends in a comparison of
+//! ids.
+//!
+//! A plan proposes. Within itself it never goes above what a host has idle, a subscription's burst,
+//! a folder's or job's cap or a limit, but only the booking transaction knows whether that still
+//! holds.
+//!
+//! Reading order: [`plan`] (the steps), `order` (who is next), `demand` (which hosts a layer may go
+//! to at all), `hosts` (which of them it takes), `fit` (what it takes there), `caps` (what is used),
+//! `gates` (every reason to wait, each defined once).
+//!
+//! Amounts only shrink while a plan grows. So what did not fit is not tried again, with one exception:
+//! GPU work can use up what a host keeps for it, and so open the host for other work.
+
+mod caps;
+mod demand;
+mod fit;
+mod gates;
+mod hosts;
+mod order;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+pub use fit::{Ask, Refusal, Room, reserve};
+pub use plan::plan;

@@ -1,0 +1,115 @@
+//! The running account of everything that has a cap: the snapshot's use, plus what the plan adds.
+
+use std::collections::HashSet;
+
+use crate::model::{LimitUse, Snapshot};
+use crate::units::{Amounts, Cores, Gpus};
+
+/// Cores and GPUs in use under one cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) cores: Cores,
+    pub(super) gpus: Gpus,
+}
+
+impl Used {
+    /// The use after one more booking.
+    pub(super) fn with(self, amounts: &Amounts) -> Self {
+        Self { cores: self.cores + amounts.cores, gpus: self.gpus + amounts.gpus }
+    }
+}
+
+/// Each list runs parallel to the snapshot's.
+pub(super) struct Ledger<'s> {
+    snapshot: &'s Snapshot,
+    subscriptions: Vec<Cores>,
+    folders: Vec<Used>,
+    jobs: Vec<Used>,
+    limits: Vec<LimitAccount>,
+}
+
+pub(super) struct LimitAccount {
+    used: i64,
+    max: i64,
+    /// Positions of the hosts that hold a seat; `None` for limits that count frames.
+    holders: Option<HashSet<usize>>,
+}
+
+impl LimitAccount {
+    /// One more frame may run, whatever its host.
+    pub(super) const fn has_room(&self) -> bool {
+        self.used < self.max
+    }
+
+    /// Hosts that take any number of frames; none for limits that count frames.
+    pub(super) const fn holders(&self) -> Option<&HashSet<usize>> {
+        self.holders.as_ref()
+    }
+
+    pub(super) fn allows(&self, host: usize) -> bool {
+        self.has_room() || self.holders.as_ref().is_some_and(|holders| holders.contains(&host))
+    }
+
+    fn take(&mut self, host: usize) {
+        let is_new = self.holders.as_mut().is_none_or(|holders| holders.insert(host));
+        if is_new {
+            self.used += 1;
+        }
+    }
+}
+
+impl<'s> Ledger<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot) -> Self {
+        Self {
+            snapshot,
+            subscriptions: snapshot.subscriptions.iter().map(|subscription| subscription.cores).collect(),
+            folders: snapshot.folders.iter().map(|row| Used { cores: row.cores, gpus: row.gpus }).collect(),
+            jobs: snapshot.jobs.iter().map(|row| Used { cores: row.cores, gpus: row.gpus }).collect(),
+            limits: snapshot.limits.iter().map(|limit| account(&limit.usage, snapshot)).collect(),
+        }
+    }
+
+    pub(super) fn subscription(&self, subscription: usize) -> Cores {
+        self.subscriptions[subscription]
+    }
+
+    pub(super) fn folder(&self, folder: usize) -> Used {
+        self.folders[folder]
+    }
+
+    pub(super) fn job(&self, job: usize) -> Used {
+        self.jobs[job]
+    }
+
+    pub(super) fn limit(&self, limit: usize) -> &LimitAccount {
+        &self.limits[limit]
+    }
+
+    /// Adds one frame of a candidate on a host to everything that counts it.
+    pub(super) fn take(&mut self, candidate: usize, host: usize, subscription: usize, amounts: &Amounts) {
+        let candidate = &self.snapshot.candidates[candidate];
+        let folder = self.snapshot.jobs[candidate.job].folder;
+        self.subscriptions[subscription] += amounts.cores;
+        self.folders[folder] = self.folders[folder].with(amounts);
+        self.jobs[candidate.job] = self.jobs[candidate.job].with(amounts);
+        for &limit in &candidate.limits {
+            self.limits[limit].take(host);
+        }
+    }
+}
+
+/// Holders are named as the licence server names them; a host that takes a seat in this plan holds
+/// it as itself, since hosts that are named by address share the name before the first dot.
+fn account(usage: &LimitUse, snapshot: &Snapshot) -> LimitAccount {
+    match usage {
+        LimitUse::Frames { used, max } => LimitAccount { used: *used, max: *max, holders: None },
+        LimitUse::Hosts { used, max, holders } => {
+            let holding = snapshot.hosts.iter().enumerate().filter(|(_, host)| {
+                let name = host.name.to_lowercase();
+                let short = name.split('.').next().unwrap_or_default();
+                holders.contains(short)
+            });
+            LimitAccount { used: *used, max: *max, holders: Some(holding.map(|(host, _)| host).collect()) }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What one frame of a layer reserves on one host: Cuebot's rule, in centicores.
+//!
+//! The rule is kept to the last corner, because Cuebot goes on booking the same farm by it: a layer
+//! must not grow or shrink when a show changes hands.
+
+use crate::model::{Candidate, CoreRequest, FractionalCores, Host, Policy, ThreadMode};
+use crate::units::{Amounts, Cores, Gpus, Kib};
+
+/// What a host with idle GPU memory keeps back from layers that ask for none.
+const KEPT_FOR_GPU_WORK: Amounts =
+    Amounts { cores: Cores::ONE, memory: Kib::gib(4), gpus: Gpus(1), gpu_memory: Kib::gib(4) };
+
+/// Up to this much idle GPU memory can be kept back; a host with more takes no other work at all.
+pub(super) const GPU_MEMORY_KEPT: Kib = KEPT_FOR_GPU_WORK.gpu_memory;
+
+/// All that the rule knows of a layer. Layers with equal asks fit equal hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ask {
+    pub cores: CoreRequest,
+    /// `None` = no ceiling.
+    pub cores_max: Option<Cores>,
+    pub memory: Kib,
+    pub gpus: Gpus,
+    pub gpu_memory: Kib,
+    pub is_threadable: bool,
+    /// One of its services takes all whole idle cores.
+    pub is_selfish: bool,
+}
+
+impl Ask {
+    #[must_use]
+    pub fn of(candidate: &Candidate, policy: &Policy) -> Self {
+        Self {
+            cores: candidate.cores,
+            cores_max: candidate.cores_max,
+            memory: candidate.memory,
+            gpus: candidate.gpus,
+            gpu_memory: candidate.gpu_memory,
+            is_threadable: candidate.is_threadable,
+            is_selfish: candidate.services.iter().any(|service| policy.selfish_services.contains(service)),
+        }
+    }
+
+    /// Asks for a host with nothing on it.
+    #[must_use]
+    pub const fn is_exclusive(&self) -> bool {
+        !matches!(self.cores, CoreRequest::AtLeast(_))
+    }
+
+    /// Idle cores below which the rule refuses on every host of the mode; 0 for exclusive asks.
+    #[must_use]
+    pub fn idle_cores_min(&self, mode: ThreadMode) -> Cores {
+        match self.cores {
+            CoreRequest::AtLeast(cores) if cores < Cores::ONE => cores,
+            CoreRequest::AtLeast(cores) if mode == ThreadMode::Variable && self.is_threadable => {
+                cores.max(Cores::whole(2))
+            }
+            CoreRequest::AtLeast(cores) => cores,
+            CoreRequest::WholeHost | CoreRequest::AllBut(_) => Cores::ZERO,
+        }
+    }
+
+    /// Cores that a frame takes at least, whatever the host; 0 for exclusive asks, which depend on it.
+    #[must_use]
+    pub fn cores_min(&self, policy: &Policy) -> Cores {
+        let CoreRequest::AtLeast(cores) = self.cores else { return Cores::ZERO };
+        let least = if cores < Cores::ONE {
+            cores
+        } else if self.is_threadable {
+            let whole = Cores::whole(cores.whole_cores());
+            self.cores_max.map_or(whole, |max| max.min(whole))
+        } else {
+            Cores::ONE
+        };
+        match policy.fractional_cores {
+            FractionalCores::Keep => least,
+            FractionalCores::RoundUp => least.max(Cores::ONE),
+        }
+    }
+}
+
+/// What the rule knows of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Room {
+    pub thread_mode: ThreadMode,
+    /// All cores of the host, idle or not.
+    pub cores: Cores,
+    pub idle: Amounts,
+}
+
+impl Room {
+    #[must_use]
+    pub fn of(host: &Host, idle: Amounts) -> Self {
+        Self { thread_mode: host.thread_mode, cores: host.total.cores, idle }
+    }
+
+    /// The host with nothing on it. A ledger may claim more idle than there is; that counts.
+    #[must_use]
+    pub fn emptied(host: &Host) -> Self {
+        let idle = Amounts {
+            cores: host.total.cores.max(host.idle.cores),
+            memory: host.total.memory.max(host.idle.memory),
+            gpus: host.total.gpus.max(host.idle.gpus),
+            gpu_memory: host.total.gpu_memory.max(host.idle.gpu_memory),
+        };
+        Self { thread_mode: host.thread_mode, cores: idle.cores, idle }
+    }
+}
+
+/// Why a frame may not be reserved on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The host takes threadable layers only.
+    ThreadModeAll,
+    /// The host has idle GPUs and keeps them, with a core and memory, for layers that use GPU memory.
+    GpuKept,
+    /// The layer asks for a host with nothing on it.
+    HostNotFullyIdle,
+    /// Less than one core is idle.
+    NoWholeCore,
+    /// The host's mode gives threadable frames two cores and fewer are idle.
+    VariableNeedsTwo,
+    CoresShort,
+    MemoryShort,
+    GpusShort,
+    GpuMemoryShort,
+    /// "The whole host but n" on a host of n cores or fewer.
+    ReservesNothing,
+}
+
+/// What one frame reserves on the host as it is now.
+///
+/// # Errors
+/// Why it may not.
+pub fn reserve(ask: &Ask, room: &Room, policy: &Policy) -> Result<Amounts, Refusal> {
+    if room.thread_mode == ThreadMode::All && !ask.is_threadable {
+        return Err(Refusal::ThreadModeAll);
+    }
+    if ask.gpu_memory > Kib::ZERO || room.idle.gpu_memory <= Kib::ZERO {
+        return reserve_unprotected(ask, room, policy);
+    }
+    let beside = beside_gpu_work(room);
+    if beside.idle.gpu_memory > Kib::ZERO {
+        return Err(Refusal::GpuKept);
+    }
+    reserve_unprotected(ask, &beside, policy)
+        .map_err(|short| reserve_unprotected(ask, room, policy).map_or(short, |_| Refusal::GpuKept))
+}
+
+/// The host less what it keeps for GPU work.
+fn beside_gpu_work(room: &Room) -> Room {
+    let idle = room.idle;
+    let kept = Amounts {
+        cores: KEPT_FOR_GPU_WORK.cores.min(idle.cores),
+        memory: KEPT_FOR_GPU_WORK.memory.min(idle.memory),
+        gpus: KEPT_FOR_GPU_WORK.gpus.min(idle.gpus),
+        gpu_memory: KEPT_FOR_GPU_WORK.gpu_memory.min(idle.gpu_memory),
+    };
+    Room { idle: idle - kept, ..*room }
+}
+
+/// The rule without the protection of idle GPUs.
+pub(super) fn reserve_unprotected(ask: &Ask, room: &Room, policy: &Policy) -> Result<Amounts, Refusal> {
+    let idle = room.idle;
+    let cores = cores_reserved(ask, room, Cores::ZERO, policy)?;
+    match ask.cores {
+        CoreRequest::AtLeast(least) if idle.cores < least => return Err(Refusal::CoresShort),
+        CoreRequest::AtLeast(_) => {}
+        CoreRequest::WholeHost | CoreRequest::AllBut(_) if idle.cores != room.cores => {
+            return Err(Refusal::HostNotFullyIdle);
+        }
+        CoreRequest::WholeHost | CoreRequest::AllBut(_) => {}
+    }
+    if cores <= Cores::ZERO {
+        return Err(Refusal::ReservesNothing);
+    }
+    if cores > idle.cores {
+        return Err(Refusal::CoresShort);
+    }
+    if ask.memory > idle.memory {
+        return Err(Refusal::MemoryShort);
+    }
+    if ask.gpus > idle.gpus {
+        return Err(Refusal::GpusShort);
+    }
+    if ask.gpu_memory > idle.gpu_memory {
+        return Err(Refusal::GpuMemoryShort);
+    }
+    let cores = match policy.fractional_cores {
+        FractionalCores::Keep => cores,
+        FractionalCores::RoundUp => rounded_up(ask, cores, idle.cores)?,
+    };
+    Ok(Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory })
+}
+
+/// The cores of the rule, before anybody asks whether so many are idle.
+///
+/// `stranded` are idle cores that a finished frame of the job left on a host without memory for
+/// anything else. Nothing records them, so it is zero; the published rule has it.
+pub(super) fn cores_reserved(ask: &Ask, room: &Room, stranded: Cores, policy: &Policy) -> Result<Cores, Refusal> {
+    let asked = stranded
+        + match ask.cores {
+            CoreRequest::AtLeast(cores) => cores,
+            CoreRequest::WholeHost => Cores::ZERO,
+            CoreRequest::AllBut(cores) => -cores,
+        };
+    let cores = if asked == Cores::ZERO {
+        room.cores
+    } else if asked < Cores::ZERO {
+        room.cores + asked
+    } else if asked < Cores::ONE {
+        asked
+    } else {
+        whole_cores_reserved(ask, room, asked, policy)?
+    };
+    Ok(if ask.is_threadable { cores } else { cores.min(Cores::ONE) })
+}
+
+/// For asks of a core or more.
+fn whole_cores_reserved(ask: &Ask, room: &Room, asked: Cores, policy: &Policy) -> Result<Cores, Refusal> {
+    let idle_whole = Cores::whole(room.idle.cores.whole_cores());
+    if idle_whole <= Cores::ZERO {
+        return Err(Refusal::NoWholeCore);
+    }
+    let is_variable = room.thread_mode == ThreadMode::Variable && ask.is_threadable;
+    let mut cores = if room.thread_mode == ThreadMode::All {
+        idle_whole
+    } else if !ask.is_threadable {
+        asked
+    } else if ask.is_selfish || room.idle.memory - ask.memory <= policy.memory_stranded_threshold {
+        idle_whole
+    } else {
+        memory_span(ask, room)
+    };
+    if is_variable && cores <= Cores::whole(2) {
+        cores = Cores::whole(2);
+        if cores > room.idle.cores {
+            return Err(Refusal::VariableNeedsTwo);
+        }
+    }
+    cores = cores.max(Cores::ONE).max(asked);
+    if let Some(max) = ask.cores_max {
+        cores = cores.min(max);
+    }
+    if cores > room.idle.cores {
+        if is_variable && idle_whole == Cores::ONE {
+            return Err(Refusal::VariableNeedsTwo);
+        }
+        cores = idle_whole;
+    }
+    Ok(cores)
+}
+
+/// Cores in proportion to the share of the idle memory that the frame takes, over all cores of the
+/// host: on a half-used host frames get wider, which is Cuebot's way.
+fn memory_span(ask: &Ask, room: &Room) -> Cores {
+    let memory_per_core = room.idle.memory.get() / room.cores.whole_cores().max(1);
+    if memory_per_core <= 0 {
+        return Cores::ONE;
+    }
+    // Half a core rounds up.
+    let span = ask.memory.get().saturating_mul(2).saturating_add(memory_per_core) / memory_per_core.saturating_mul(2);
+    let span = Cores::whole(span);
+    ask.cores_max.map_or(span, |max| span.min(max))
+}
+
+/// Whole cores for agents that refuse fractions. Where a host has not so many idle, its whole idle
+/// cores do, unless that is less than the layer asks for.
+fn rounded_up(ask: &Ask, cores: Cores, idle: Cores) -> Result<Cores, Refusal> {
+    if !cores.is_fractional() {
+        return Ok(cores);
+    }
+    let up = Cores::whole(cores.whole_cores().saturating_add(1));
+    if up <= idle {
+        return Ok(up);
+    }
+    let idle_whole = Cores::whole(idle.whole_cores());
+    match ask.cores {
+        CoreRequest::AtLeast(least) if idle_whole >= least && idle_whole > Cores::ZERO => Ok(idle_whole),
+        CoreRequest::WholeHost | CoreRequest::AllBut(_) if idle_whole > Cores::ZERO => Ok(idle_whole),
+        _ => Err(Refusal::CoresShort),
+    }
+}

@@ -1,0 +1,319 @@
+//! The steps of a plan.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+
+use super::caps::Ledger;
+use super::demand::{Demand, Demands, Lane};
+use super::fit::reserve;
+use super::gates::{candidate_gate, cap_gate, limit_gate, subscription_gate};
+use super::hosts::{Found, HostIndex, Spot};
+use super::order::{Line, Order, Standing};
+use crate::model::{
+    AllocId, LayerId, Placement, Plan, Policy, ShowId, Snapshot, Subscription, Tag, WaitReason, Waiting,
+};
+use crate::units::Amounts;
+
+/// Places what fits now, in order, and says why the rest waits.
+#[must_use]
+pub fn plan(snapshot: &Snapshot, policy: &Policy) -> Plan {
+    let mut planner = Planner::new(snapshot, policy);
+    planner.place();
+    planner.finish()
+}
+
+/// A plan in the making.
+pub(super) struct Planner<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) policy: &'s Policy,
+    pub(super) index: HostIndex<'s>,
+    pub(super) ledger: Ledger<'s>,
+    pub(super) demands: Demands,
+    order: Order,
+    /// Position of each subscription, by show and rank of the allocation.
+    subscriptions: HashMap<(&'s ShowId, usize), usize>,
+    /// Hosts that run frames of the layer already, per candidate.
+    warm: Vec<Vec<usize>>,
+    /// Frames still waiting, per candidate.
+    waiting: Vec<u32>,
+    frames_left: u32,
+    placements: Vec<Placement>,
+}
+
+/// One show's layers on one allocation.
+struct Contender {
+    subscription: usize,
+    alloc: usize,
+    line: Line,
+}
+
+impl<'s> Planner<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, policy: &'s Policy) -> Self {
+        let asked: HashSet<&Tag> = snapshot.candidates.iter().flat_map(|candidate| &candidate.tags).collect();
+        let index = HostIndex::new(&snapshot.hosts, &asked, policy);
+        let allocs = alloc_ranks(snapshot);
+        Self {
+            snapshot,
+            policy,
+            ledger: Ledger::new(snapshot),
+            demands: Demands::of(snapshot, policy, &index, &allocs),
+            index,
+            order: Order::of(snapshot, policy.job_order),
+            subscriptions: subscriptions_by_alloc(snapshot, &allocs),
+            warm: warm_hosts(snapshot),
+            waiting: snapshot.candidates.iter().map(|candidate| candidate.waiting_frames).collect(),
+            frames_left: policy.frames_per_pass_max,
+            placements: Vec::new(),
+        }
+    }
+
+    /// Goes round until nothing more fits. A second round is needed only where GPU work has opened
+    /// hosts to layers that had already left.
+    pub(super) fn place(&mut self) {
+        loop {
+            let contenders = self.contenders();
+            self.go_round(contenders);
+            let opened = self.index.take_opened();
+            if !self.reopen(&opened) || self.frames_left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Every show with work for an allocation that it may use, by ids of show and allocation.
+    fn contenders(&self) -> Vec<Contender> {
+        let mut lines: BTreeMap<(&ShowId, usize), Vec<usize>> = BTreeMap::new();
+        for &position in &self.order.candidates {
+            let candidate = &self.snapshot.candidates[position];
+            let is_held = candidate.is_backing_off || candidate_gate(self.snapshot, candidate).is_err();
+            if is_held || self.waiting[position] == 0 {
+                continue;
+            }
+            let show = self.show_of(position);
+            for lane in self.demands.get(position).lanes.iter().filter(|lane| !lane.is_exhausted) {
+                lines.entry((show, lane.alloc)).or_default().push(position);
+            }
+        }
+        let contender = |((show, alloc), candidates)| {
+            let subscription = *self.subscriptions.get(&(show, alloc))?;
+            let line = Line::new(Vec::into_iter(candidates), self.policy.frames_per_layer_turn);
+            Some(Contender { subscription, alloc, line })
+        };
+        lines.into_iter().filter_map(contender).collect()
+    }
+
+    fn go_round(&mut self, mut contenders: Vec<Contender>) {
+        let standing = |planner: &Self, contenders: &[Contender], line: usize| {
+            let subscription = contenders[line].subscription;
+            let used = planner.ledger.subscription(subscription);
+            Standing { tier: planner.snapshot.subscriptions[subscription].tier(used), line }
+        };
+        let mut queue: BinaryHeap<Reverse<Standing>> =
+            (0..contenders.len()).map(|line| Reverse(standing(self, &contenders, line))).collect();
+        while self.frames_left > 0
+            && let Some(Reverse(Standing { line, .. })) = queue.pop()
+        {
+            let next = queue.peek().map(|&Reverse(next)| next);
+            let contender = &mut contenders[line];
+            let Some((candidate, frames)) = contender.line.front(&self.order) else { continue };
+            let placed = self.place_on_one_host(candidate, contender, frames, line, next);
+            if placed == 0 || self.waiting[candidate] == 0 {
+                contender.line.leave();
+            } else {
+                contender.line.spend(placed);
+            }
+            queue.push(Reverse(standing(self, &contenders, line)));
+        }
+    }
+
+    /// Places frames of a candidate on the best host of an allocation while it is the best, the turn
+    /// lasts and the show is next. Returns how many.
+    fn place_on_one_host(
+        &mut self,
+        candidate: usize,
+        contender: &Contender,
+        frames_max: u32,
+        line: usize,
+        next: Option<Standing>,
+    ) -> u32 {
+        let Some(spot) = self.find(candidate, contender.alloc, contender.subscription) else { return 0 };
+        let ask = self.demands.get(candidate).ask;
+        let frames_max = frames_max.min(self.waiting[candidate]).min(self.frames_left);
+        let mut room = self.index.room(spot.host);
+        let mut amounts = spot.amounts;
+        let mut frames = 0;
+        loop {
+            room.idle -= amounts;
+            self.ledger.take(candidate, spot.host, contender.subscription, &amounts);
+            self.record(candidate, spot, amounts);
+            frames += 1;
+            // With the largest host first, another host is larger now.
+            if frames == frames_max || !self.policy.host_strategy.core_saturation {
+                break;
+            }
+            let used = self.ledger.subscription(contender.subscription);
+            let tier = self.snapshot.subscriptions[contender.subscription].tier(used);
+            if next.is_some_and(|next| next < Standing { tier, line }) {
+                break;
+            }
+            match reserve(&ask, &room, self.policy) {
+                Ok(again) if self.accepts(candidate, contender.subscription, spot.host, &again).is_ok() => {
+                    amounts = again;
+                }
+                _ => break,
+            }
+        }
+        self.index.set_idle(spot.host, room.idle);
+        self.waiting[candidate] -= frames;
+        self.frames_left -= frames;
+        frames
+    }
+
+    /// The best host of an allocation for one more frame, under all caps.
+    fn find(&mut self, candidate: usize, alloc: usize, subscription: usize) -> Option<Spot> {
+        let demand = self.demands.get(candidate);
+        let lane = demand.lanes.iter().find(|lane| lane.alloc == alloc)?;
+        let is_hopeless = lane.is_exhausted
+            || self.subscription_gate(Some(subscription), &demand.least).is_err()
+            || self.caps_for_least(candidate).is_err();
+        if is_hopeless {
+            return None;
+        }
+        let found = self.search(candidate, demand, lane, |host, amounts| {
+            self.accepts(candidate, subscription, host, amounts).is_ok()
+        });
+        if found.spot.is_none() && !found.has_passed_over {
+            let demand = self.demands.get_mut(candidate);
+            demand.lanes.iter_mut().filter(|lane| lane.alloc == alloc).for_each(|lane| lane.is_exhausted = true);
+        }
+        found.spot
+    }
+
+    /// The best host of a lane. Where a limit has no more seats, only hosts that hold one are asked.
+    pub(super) fn search(
+        &self,
+        candidate: usize,
+        demand: &Demand,
+        lane: &Lane,
+        accepts: impl FnMut(usize, &Amounts) -> bool,
+    ) -> Found {
+        let limits = self.snapshot.candidates[candidate].limits.iter().map(|&limit| self.ledger.limit(limit));
+        match limits.filter(|limit| !limit.has_room()).find_map(|limit| limit.holders()) {
+            Some(holders) => {
+                let spot = self.index.find_among(holders.iter().copied(), lane, &demand.ask, accepts);
+                Found { spot, has_passed_over: true }
+            }
+            None => self.index.find(lane, &demand.ask, &self.warm[candidate], accepts),
+        }
+    }
+
+    /// Folder, job and limits, asked for the least that a frame takes: what fails here fails on every
+    /// host.
+    pub(super) fn caps_for_least(&self, position: usize) -> Result<(), WaitReason> {
+        let candidate = &self.snapshot.candidates[position];
+        let demand = self.demands.get(position);
+        cap_gate(self.snapshot, &self.ledger, candidate, &demand.least)?;
+        let is_held_in_reach = |holders: &HashSet<usize>| {
+            let groups = || holders.iter().map(|&host| self.index.group_of(host));
+            demand.lanes.iter().any(|lane| groups().any(|group| lane.cluster_of(group).is_some()))
+        };
+        let has_seat = candidate.limits.iter().all(|&limit| {
+            let limit = self.ledger.limit(limit);
+            limit.has_room() || limit.holders().is_some_and(is_held_in_reach)
+        });
+        if has_seat { Ok(()) } else { Err(WaitReason::LimitReached) }
+    }
+
+    /// All caps, asked for what a frame takes on the host.
+    pub(super) fn accepts(
+        &self,
+        candidate: usize,
+        subscription: usize,
+        host: usize,
+        amounts: &Amounts,
+    ) -> Result<(), WaitReason> {
+        self.subscription_gate(Some(subscription), amounts)?;
+        let candidate = &self.snapshot.candidates[candidate];
+        cap_gate(self.snapshot, &self.ledger, candidate, amounts)?;
+        limit_gate(&self.ledger, candidate, host)
+    }
+
+    pub(super) fn subscription_gate(&self, subscription: Option<usize>, amounts: &Amounts) -> Result<(), WaitReason> {
+        let used = subscription.map(|position| self.ledger.subscription(position)).unwrap_or_default();
+        let row: Option<&Subscription> = subscription.map(|position| &self.snapshot.subscriptions[position]);
+        subscription_gate(row, used, amounts.cores)
+    }
+
+    pub(super) fn subscription_of(&self, candidate: usize, alloc: usize) -> Option<usize> {
+        self.subscriptions.get(&(self.show_of(candidate), alloc)).copied()
+    }
+
+    fn show_of(&self, candidate: usize) -> &'s ShowId {
+        &self.snapshot.shows[self.snapshot.jobs[self.snapshot.candidates[candidate].job].show].id
+    }
+
+    fn record(&mut self, candidate: usize, spot: Spot, reservation: Amounts) {
+        let one = Placement { candidate, host: spot.host, cluster: spot.cluster, frames: 1, reservation };
+        match self.placements.last_mut() {
+            Some(last) if (Placement { frames: 1, ..*last }) == one => last.frames += 1,
+            _ => self.placements.push(one),
+        }
+    }
+
+    /// Whether GPU work has opened hosts for demands that had found none.
+    fn reopen(&mut self, opened: &[usize]) -> bool {
+        let mut is_any = false;
+        for demand in &mut self.demands.list {
+            for lane in demand.lanes.iter_mut().filter(|lane| lane.is_exhausted) {
+                let fits = opened.iter().any(|&host| {
+                    lane.cluster_of(self.index.group_of(host)).is_some()
+                        && reserve(&demand.ask, &self.index.room(host), self.policy).is_ok()
+                });
+                lane.is_exhausted = !fits;
+                is_any |= fits;
+            }
+        }
+        is_any
+    }
+
+    fn finish(self) -> Plan {
+        let waiting = (0..self.waiting.len())
+            .filter(|&candidate| self.waiting[candidate] > 0)
+            .map(|candidate| Waiting { candidate, frames: self.waiting[candidate], reason: self.reason(candidate) });
+        Plan { waiting: waiting.collect(), placements: self.placements }
+    }
+}
+
+/// Allocations by their ids.
+fn alloc_ranks(snapshot: &Snapshot) -> HashMap<&AllocId, usize> {
+    let of_hosts = snapshot.hosts.iter().map(|host| &host.alloc);
+    let all: BTreeSet<&AllocId> = of_hosts.chain(snapshot.subscriptions.iter().map(|row| &row.alloc)).collect();
+    all.into_iter().zip(0..).collect()
+}
+
+/// Should a show subscribe twice to an allocation, the subscription with the lower id counts.
+fn subscriptions_by_alloc<'s>(
+    snapshot: &'s Snapshot,
+    allocs: &HashMap<&AllocId, usize>,
+) -> HashMap<(&'s ShowId, usize), usize> {
+    let mut found: HashMap<(&ShowId, usize), usize> = HashMap::new();
+    for (position, row) in snapshot.subscriptions.iter().enumerate() {
+        let first = found.entry((&row.show, allocs[&row.alloc])).or_insert(position);
+        if row.id < snapshot.subscriptions[*first].id {
+            *first = position;
+        }
+    }
+    found
+}
+
+fn warm_hosts(snapshot: &Snapshot) -> Vec<Vec<usize>> {
+    let candidates: HashMap<&LayerId, usize> =
+        snapshot.candidates.iter().enumerate().map(|(position, candidate)| (&candidate.layer, position)).collect();
+    let mut warm = vec![Vec::new(); snapshot.candidates.len()];
+    for (host, row) in snapshot.hosts.iter().enumerate() {
+        for candidate in row.running_layers.iter().filter_map(|layer| candidates.get(layer)) {
+            warm[*candidate].push(host);
+        }
+    }
+    warm
+}

@@ -1,0 +1,163 @@
+//! A small farm with working defaults, so that a test names only what matters to it.
+
+use std::collections::BTreeSet;
+
+use crate::model::{
+    Candidate, Cap, Cluster, ClusterKind, CoreRequest, FolderRow, Host, HostState, JobRow, LimitRow, LimitUse, Plan,
+    ShowRow, Snapshot, Subscription, Tag, ThreadMode, Timestamp, WaitReason,
+};
+use crate::units::{Amounts, Cores, Gpus, Kib};
+
+/// Starts with one show that may use 100 cores of the one allocation, one folder without caps, and
+/// the cluster of the tag `general`.
+pub(super) struct Farm(pub(super) Snapshot);
+
+pub(super) fn tags(tags: &[&str]) -> BTreeSet<Tag> {
+    tags.iter().map(Tag::new).collect()
+}
+
+pub(super) fn amounts(cores: i64, gib: i64, gpus: i64, gpu_gib: i64) -> Amounts {
+    Amounts { cores: Cores::whole(cores), memory: Kib::gib(gib), gpus: Gpus(gpus), gpu_memory: Kib::gib(gpu_gib) }
+}
+
+impl Farm {
+    pub(super) fn new() -> Self {
+        let mut farm = Self(Snapshot::default());
+        farm.0.folders.push(FolderRow {
+            id: "folder".into(),
+            name: "folder".to_owned(),
+            cores: Cores::ZERO,
+            cores_max: Cap::Unlimited,
+            gpus: Gpus::ZERO,
+            gpus_max: Cap::Unlimited,
+        });
+        farm.show("show", 100, 100);
+        farm
+    }
+
+    /// A show with a subscription in whole cores to `alloc` and a cluster for `general` there.
+    pub(super) fn show(&mut self, name: &str, size: i64, burst: i64) -> usize {
+        self.0.shows.push(ShowRow { id: name.into(), name: name.to_owned(), is_active: true });
+        self.subscribe(name, "alloc", size, burst);
+        let allocs = vec![("alloc".into(), "alloc".to_owned())];
+        self.cluster(name, ClusterKind::Allocation { tag: "general".into(), allocs });
+        self.0.shows.len() - 1
+    }
+
+    pub(super) fn subscribe(&mut self, show: &str, alloc: &str, size: i64, burst: i64) {
+        self.0.subscriptions.push(Subscription {
+            id: format!("{show}-{alloc}").into(),
+            show: show.into(),
+            alloc: alloc.into(),
+            size: Cores::whole(size),
+            burst: Cores::whole(burst),
+            cores: Cores::ZERO,
+        });
+    }
+
+    pub(super) fn cluster(&mut self, show: &str, kind: ClusterKind) -> usize {
+        self.0.clusters.push(Cluster {
+            name: format!("{show}-{}", self.0.clusters.len()),
+            facility: "facility".into(),
+            facility_name: "facility".to_owned(),
+            show: show.into(),
+            show_name: show.to_owned(),
+            kind,
+        });
+        self.0.clusters.len() - 1
+    }
+
+    /// An empty open host with the tag `general`.
+    pub(super) fn host(&mut self, total: Amounts) -> &mut Host {
+        let name = format!("host-{:04}", self.0.hosts.len());
+        self.0.hosts.push(Host {
+            id: name.as_str().into(),
+            name,
+            facility: "facility".into(),
+            alloc: "alloc".into(),
+            alloc_name: "facility.alloc".to_owned(),
+            tags: tags(&["general"]),
+            os: vec!["linux".to_owned()],
+            thread_mode: ThreadMode::Auto,
+            total,
+            idle: total,
+            state: HostState::Open,
+            running_layers: BTreeSet::new(),
+        });
+        self.0.hosts.last_mut().expect("just pushed")
+    }
+
+    /// A job of a show, priority 100, all of whose caps are wide.
+    pub(super) fn job(&mut self, show: usize) -> usize {
+        let name = format!("job-{:04}", self.0.jobs.len());
+        self.0.jobs.push(JobRow {
+            id: name.as_str().into(),
+            name,
+            show,
+            folder: 0,
+            facility: "facility".into(),
+            dept: "dept".into(),
+            is_paused: false,
+            is_auto_book: true,
+            os: Some("linux".to_owned()),
+            priority: 100,
+            started_at: Timestamp::UNIX_EPOCH,
+            cores: Cores::ZERO,
+            cores_max: Cores::whole(10_000),
+            gpus: Gpus::ZERO,
+            gpus_max: Gpus(100),
+        });
+        self.0.jobs.len() - 1
+    }
+
+    /// A layer of one-core, one-GiB frames that are not threadable and go to `general`.
+    pub(super) fn layer(&mut self, job: usize, frames: u32) -> &mut Candidate {
+        let show = self.0.shows[self.0.jobs[job].show].id.clone();
+        let clusters = (0..self.0.clusters.len()).filter(|&cluster| self.0.clusters[cluster].show == show).collect();
+        let name = format!("layer-{:04}", self.0.candidates.len());
+        self.0.candidates.push(Candidate {
+            layer: name.as_str().into(),
+            layer_name: name,
+            job,
+            clusters,
+            tags: tags(&["general"]),
+            cores: CoreRequest::AtLeast(Cores::ONE),
+            cores_max: None,
+            memory: Kib::gib(1),
+            gpus: Gpus::ZERO,
+            gpu_memory: Kib::ZERO,
+            is_threadable: false,
+            services: Vec::new(),
+            limits: Vec::new(),
+            start_after: None,
+            dispatch_order: 0,
+            waiting_frames: frames,
+            waiting_since: Timestamp::UNIX_EPOCH,
+            is_backing_off: false,
+        });
+        self.0.candidates.last_mut().expect("just pushed")
+    }
+
+    /// A limit; bind it by its position.
+    pub(super) fn limit(&mut self, usage: LimitUse) -> usize {
+        let name = format!("limit-{}", self.0.limits.len());
+        self.0.limits.push(LimitRow { id: name.as_str().into(), name, usage });
+        self.0.limits.len() - 1
+    }
+}
+
+/// Host and frames of every placement of a candidate, by host.
+pub(super) fn placed(plan: &Plan, candidate: usize) -> Vec<(usize, u32)> {
+    let mut placed: Vec<(usize, u32)> = plan
+        .placements
+        .iter()
+        .filter(|placement| placement.candidate == candidate)
+        .map(|placement| (placement.host, placement.frames))
+        .collect();
+    placed.sort_unstable();
+    placed
+}
+
+pub(super) fn reason(plan: &Plan, candidate: usize) -> Option<WaitReason> {
+    plan.waiting.iter().find(|waiting| waiting.candidate == candidate).map(|waiting| waiting.reason)
+}
