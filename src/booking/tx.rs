@@ -126,5 +126,6 @@ pub(super) fn amounts(row: &PgRow) -> Result<Amounts, StepError> {
 /// collided.
 pub(super) async fn wait_with_jitter(attempt: u32) {
     let bound = 20_u64 << attempt.min(5);
-    tokio::time::sleep(Duration::from_millis(rand::rng().random_range(1..=bound))).await;
+    let pause = rand::rng().random_range(1..=bound);
+    tokio::time::sleep(Duration::from_millis(pause)).await;
 }

@@ -1,1 +1,37 @@
-//! (being written)
+//! The loop that ties the rooms together: snapshot, plan, frames, bookings, launches.
+//!
+//! A pass is one turn of that way. Passes run back to back while work flows; while nothing can be
+//! placed a cheap probe looks for changes, and a full look is taken at least every
+//! `queue.monitor_interval`.
+//!
+//! Invariants:
+//! - what lives between passes ([`Hints`]) may be dropped at any time: it only holds back hosts and
+//!   layers for a while, the rows decide everything else;
+//! - a frame is launched only after its booking is committed, and at most once per booking;
+//! - a booking whose launch has no known outcome is neither launched again nor taken back before its
+//!   host has said, twice, that it does not run it;
+//! - a launch that could not be sent in time is taken back unsent, and a booking of a dead instance is
+//!   looked at only after that time, so that no two instances ever act on one booking;
+//! - every loop survives its own errors and ends when told to stop.
+//!
+//! Loops: `passes` (the turns), `clusters` (rebuild), `unbook` (batches of bookings to take back),
+//! `settle` (unknown launches), `recover` (bookings of dead instances), `repair` (drifted counters).
+
+mod error;
+mod hints;
+mod launcher;
+mod named_once;
+mod report;
+mod requests;
+mod service;
+mod settings;
+mod totals;
+mod turn;
+
+pub use error::PassError;
+pub use hints::Hints;
+pub use launcher::{Launcher, LaunchTargets};
+pub use report::{PassReport, WaitingCount};
+pub use service::{Ended, Parts, Service};
+pub use settings::Settings;
+pub use totals::{Totals, TotalsReading};

@@ -1,11 +1,12 @@
 //! Calls to agents, bounded in number and time, and what their ends mean.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::client::GrpcService as _;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
@@ -110,6 +111,12 @@ pub enum KillOutcome {
     NotRunning,
 }
 
+impl fmt::Debug for Agents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agents").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
 impl Agents {
     #[must_use]
     pub fn new(settings: AgentSettings) -> Self {
@@ -126,9 +133,34 @@ impl Agents {
     /// Agents word "already running" differently and some give every refusal the same code, so
     /// after such a code the agent is asked what it runs, once.
     pub async fn launch(&self, host: &str, frame: RunFrame) -> LaunchOutcome {
+        match self.launch_unless(host, frame, std::future::pending()).await {
+            Some(outcome) => outcome,
+            None => unreachable!("nobody gives a launch up that is pending for ever"),
+        }
+    }
+
+    /// As [`Self::launch`], but gives the launch up, unsent, when `given_up` ends while it still waits
+    /// for its turn. `None`: given up. Once it is being sent it is seen through.
+    pub async fn launch_unless(
+        &self,
+        host: &str,
+        frame: RunFrame,
+        given_up: impl Future<Output = ()>,
+    ) -> Option<LaunchOutcome> {
+        let line = self.shared.channels.line(host);
+        let _turn = tokio::select! {
+            biased;
+            () = given_up => return None,
+            turn = self.turn(&line) => turn,
+        };
+        Some(self.launch_now(&line, host, frame).await)
+    }
+
+    async fn launch_now(&self, line: &Line, host: &str, frame: RunFrame) -> LaunchOutcome {
         let (proc, frame_id) = (frame.resource_id.clone(), frame.frame_id.clone());
         let request = RqdStaticLaunchFrameRequest { run_frame: Some(frame) };
-        let answer = self.call(host, request, async |mut agent, request| agent.launch_frame(request).await).await;
+        let answer =
+            self.call_in_turn(line, host, request, async |mut agent, request| agent.launch_frame(request).await).await;
         let (code, message) = match answer {
             Ok(_) => return LaunchOutcome::Launched,
             Err(CallError::NotSent(error)) => return LaunchOutcome::NotSent(error),
@@ -141,7 +173,7 @@ impl Agents {
         if !may_mean_already_running(code) {
             return LaunchOutcome::Refused { code, message };
         }
-        let report = match self.report(host).await {
+        let report = match self.report_in_turn(line, host).await {
             Ok(report) => report,
             // It could be running: only an answer decides.
             Err(error) => return LaunchOutcome::Unknown(error),
@@ -163,8 +195,14 @@ impl Agents {
 
     /// The agent's state as it would report it to Cuebot, taken now.
     pub async fn report(&self, host: &str) -> Result<HostReport, AgentError> {
+        let line = self.shared.channels.line(host);
+        let _turn = self.turn(&line).await;
+        self.report_in_turn(&line, host).await
+    }
+
+    async fn report_in_turn(&self, line: &Line, host: &str) -> Result<HostReport, AgentError> {
         let request = RqdStaticReportStatusRequest {};
-        self.call(host, request, async |mut agent, request| agent.report_status(request).await)
+        self.call_in_turn(line, host, request, async |mut agent, request| agent.report_status(request).await)
             .await
             .map_err(|error| error.into_error(host))?
             .host_report
@@ -196,12 +234,29 @@ impl Agents {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let AgentSettings { call_timeout, .. } = self.shared.settings;
         let line = self.shared.channels.line(host);
-        // The host's bound comes first: what waits for a slow host must not keep others waiting.
-        let _of_host = line.calls.acquire().await;
-        let _of_all = self.shared.calls.acquire().await;
-        let agent = self.connect(&line, host).await.map_err(CallError::NotSent)?;
+        let _turn = self.turn(&line).await;
+        self.call_in_turn(&line, host, message, act).await
+    }
+
+    /// Waits until a call may be made. The host's bound comes first: what waits for a slow host must
+    /// not keep others waiting.
+    async fn turn<'a>(&'a self, line: &'a Line) -> (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>) {
+        (line.calls.acquire().await.ok(), self.shared.calls.acquire().await.ok())
+    }
+
+    async fn call_in_turn<Q, A, F>(
+        &self,
+        line: &Line,
+        host: &str,
+        message: Q,
+        act: impl FnOnce(RqdInterfaceClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, CallError>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let AgentSettings { call_timeout, .. } = self.shared.settings;
+        let agent = self.connect(line, host).await.map_err(CallError::NotSent)?;
         let mut request = Request::new(message);
         request.set_timeout(call_timeout);
         let answer = match tokio::time::timeout(call_timeout, act(agent, request)).await {

@@ -12,6 +12,10 @@ pub enum Condition {
     Database,
     /// Another planner books the same shows.
     ForeignPlanner,
+    /// The clusters cannot be rebuilt; those of before are used.
+    Clusters,
+    /// Passes fail, with the database there.
+    Passes,
     /// An operator paused it.
     Paused,
 }
@@ -23,6 +27,8 @@ impl Condition {
             Self::Service => "service",
             Self::Database => "database",
             Self::ForeignPlanner => "foreign planner",
+            Self::Clusters => "clusters",
+            Self::Passes => "passes",
             Self::Paused => "paused",
         }
     }

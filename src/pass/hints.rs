@@ -1,0 +1,101 @@
+//! What is remembered between passes: only to be polite, never to be right.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::model::{Booked, FractionalCores, HostId, LayerId};
+use crate::rqd::{BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
+
+/// Hosts and layers that are held back for a while. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Hints {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    breakers: Breakers,
+    /// Launches without a known outcome.
+    unsettled: HashMap<HostId, u32>,
+    refuses_fractions: bool,
+}
+
+impl Hints {
+    #[must_use]
+    pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
+        let state = State {
+            breakers: Breakers::new(hosts, layers),
+            unsettled: HashMap::new(),
+            refuses_fractions: false,
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Hosts to leave out of the next plan, with words for an operator.
+    #[must_use]
+    pub fn put_aside(&self, now: Instant) -> HashMap<HostId, String> {
+        let state = self.state();
+        let mut aside = state.breakers.hosts_put_aside(now);
+        for (host, launches) in &state.unsettled {
+            aside.insert(host.clone(), format!("{launches} launches without a known outcome"));
+        }
+        aside
+    }
+
+    #[must_use]
+    pub fn backing_off(&self, now: Instant) -> HashSet<LayerId> {
+        self.state().breakers.layers_put_aside(now).into_keys().collect()
+    }
+
+    /// `configured`, unless it was left open and an agent has refused a fraction.
+    #[must_use]
+    pub fn fractional_cores(&self, configured: Option<FractionalCores>) -> FractionalCores {
+        configured.unwrap_or(if self.state().refuses_fractions {
+            FractionalCores::RoundUp
+        } else {
+            FractionalCores::Keep
+        })
+    }
+
+    /// Whether the launch may go out: a host that was put aside is probed with one first.
+    pub(super) fn admits(&self, booked: &Booked, now: Instant) -> bool {
+        self.state().breakers.admit(booked, now)
+    }
+
+    pub(super) fn launch_ended(&self, booked: &Booked, outcome: &LaunchOutcome, now: Instant) {
+        self.state().breakers.record(booked, outcome, now);
+    }
+
+    /// Holds a layer back at once: nothing of it can be launched.
+    pub(super) fn unlaunchable(&self, layer: &LayerId, error: &RunFrameError, now: Instant) {
+        self.state().breakers.record_unbuildable(layer, error, now);
+    }
+
+    pub(super) fn fraction_refused(&self) {
+        let mut state = self.state();
+        if !state.refuses_fractions {
+            state.refuses_fractions = true;
+            tracing::warn!("an agent refuses fractions of a core; from now on they are rounded up when planned");
+        }
+    }
+
+    /// Withholds a host while a launch on it has no known outcome.
+    pub(super) fn unsettled(&self, host: &HostId) {
+        *self.state().unsettled.entry(host.clone()).or_default() += 1;
+    }
+
+    pub(super) fn settled(&self, host: &HostId) {
+        let mut state = self.state();
+        if let Some(launches) = state.unsettled.get_mut(host) {
+            *launches -= 1;
+            if *launches == 0 {
+                state.unsettled.remove(host);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

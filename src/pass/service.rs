@@ -1,0 +1,454 @@
+//! The loops of the service, wired and run until told to stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::error::PassError;
+use super::hints::Hints;
+use super::launcher::{LaunchTargets, Launcher, Unbooks};
+use super::named_once::NamedOnce;
+use super::report::PassReport;
+use super::settings::Settings;
+use super::totals::Totals;
+use super::turn::Turn;
+use crate::booking;
+use crate::cluster;
+use crate::model::{Cluster, ShowId};
+use crate::store::{ChangeProbe, ConnectSettings, MeterReading, Store, StoreError};
+use crate::tasks::Tasks;
+use crate::telemetry::labels::PassEnd;
+use crate::telemetry::{Condition, Health, Metrics, PassFigures, error_chain};
+
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Release notifications come in bursts; one comparison serves a burst.
+const REPAIR_GATHER: Duration = Duration::from_millis(500);
+
+/// What the service is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    pub targets: LaunchTargets,
+    pub settings: Settings,
+    pub metrics: Metrics,
+    pub health: Health,
+    pub totals: Totals,
+}
+
+/// How the service ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Nothing waited for so many looks in a row that the configuration says to stop.
+    pub had_nothing_to_do: bool,
+    /// Bookings whose launch was still unsettled; the next start settles them.
+    pub unsettled: usize,
+    /// Loops that did not end in time.
+    pub unfinished: Vec<&'static str>,
+}
+
+/// The scheduler.
+#[derive(Debug)]
+pub struct Service {
+    turn: Turn,
+    health: Health,
+    totals: Totals,
+    clusters: watch::Sender<Arc<[Cluster]>>,
+    unbooks: Unbooks,
+}
+
+impl Service {
+    /// Connects, trying again with growing pauses while the database is away.
+    ///
+    /// # Errors
+    /// When the database answers and is not Cuebot's, or refuses us. `Ok(None)` when told to stop.
+    pub async fn connect(
+        settings: &ConnectSettings,
+        health: &Health,
+        stop: &CancellationToken,
+    ) -> Result<Option<Store>, StoreError> {
+        let mut pause = RETRY_PAUSE_MIN;
+        loop {
+            let attempt = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(None),
+                attempt = Store::connect(settings) => attempt,
+            };
+            match attempt {
+                Ok(store) => {
+                    health.clear(Condition::Database);
+                    return Ok(Some(store));
+                }
+                Err(error) if error.is_connection_lost() => {
+                    let chain = error_chain(&error);
+                    tracing::error!(target: "scheduler", "Failed to connect to database: {chain}; trying again in {pause:?}");
+                    health.raise(Condition::Database, format!("failed to connect to the database: {chain}"));
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
+    /// Builds the clusters and gets everything ready; nothing runs yet.
+    ///
+    /// # Errors
+    /// When the selection names what does not exist, or the database cannot be read.
+    pub async fn prepare(parts: Parts) -> Result<Self, PassError> {
+        let Parts { store, targets, settings, metrics, health, totals } = parts;
+        let loaded = cluster::load(&store, &settings.selection, settings.chunk_sizes).await?;
+        NamedOnce::default().name(&loaded.left_out);
+        tracing::info!(target: "scheduler", clusters = loaded.clusters.len(), "built the clusters");
+        let (clusters, _) = watch::channel(loaded.clusters.into());
+        let hints = Hints::new(settings.host_breaker, settings.layer_breaker());
+        let (launcher, unbooks) = Launcher::new(
+            store.clone(),
+            targets,
+            settings.clone(),
+            hints.clone(),
+            metrics.clone(),
+            totals.clone(),
+        );
+        let turn = Turn { store, launcher, settings, hints, metrics };
+        Ok(Self { turn, health, totals, clusters, unbooks })
+    }
+
+    /// Runs until `stop` is cancelled, or until there was nothing to do for long enough. Then: no new
+    /// pass, the chunks under way are committed, launches are settled within the limit.
+    pub async fn run(self, stop: CancellationToken) -> Ended {
+        let Self { turn, health, totals, clusters, unbooks } = self;
+        let launcher = turn.launcher.clone();
+        let limit = turn.settings.shutdown_limit;
+        let tasks = Tasks::new();
+        let late = Tasks::new();
+        late.spawn("unbook", launcher.clone().run_unbook(unbooks, late.stop_signal()));
+        late.spawn("settle", launcher.clone().run_settle(late.stop_signal()));
+        tasks.spawn("clusters", run_clusters(turn.clone(), clusters.clone(), health.clone(), tasks.stop_signal()));
+        tasks.spawn("recover", run_recover(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+        tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+
+        tracing::info!(target: "scheduler", "Starting scheduler feed");
+        let passes = Passes {
+            clusters: clusters.subscribe(),
+            health: health.clone(),
+            totals,
+            named: NamedOnce::default(),
+            database: MeterReading::default(),
+            turn,
+        };
+        let had_nothing_to_do = passes.run(stop).await;
+
+        let stopping = Instant::now();
+        health.set_not_ready("stopping");
+        tracing::info!(target: "scheduler", "stopping: no new pass, settling launches");
+        let mut unfinished = tasks.stop(limit / 4).await;
+        let unsettled = launcher.close(limit.saturating_sub(stopping.elapsed()).mul_f32(0.8)).await;
+        unfinished.extend(late.stop(limit.saturating_sub(stopping.elapsed()).max(Duration::from_millis(500))).await);
+        if unsettled > 0 || !unfinished.is_empty() {
+            tracing::warn!(unsettled, ?unfinished, "stopped with work unsettled; the next start settles it");
+        }
+        tracing::info!(target: "scheduler", took = ?stopping.elapsed(), "stopped");
+        Ended { had_nothing_to_do, unsettled, unfinished }
+    }
+}
+
+/// The main loop.
+struct Passes {
+    turn: Turn,
+    clusters: watch::Receiver<Arc<[Cluster]>>,
+    health: Health,
+    totals: Totals,
+    named: NamedOnce,
+    /// What the metrics were told already.
+    database: MeterReading,
+}
+
+/// What a turn calls for.
+enum Next {
+    Now,
+    /// When something changed, or after the longest interval.
+    Change(Option<ChangeProbe>),
+    /// After a pause that grows with every failure.
+    Retry,
+}
+
+impl Passes {
+    /// Returns true when there was nothing to do for long enough.
+    async fn run(mut self, stop: CancellationToken) -> bool {
+        let mut empty_looks = 0;
+        let mut pause = RETRY_PAUSE_MIN;
+        while !stop.is_cancelled() {
+            let began = Instant::now();
+            let (next, is_empty) = self.look(&stop).await;
+            let empty_looks_max = self.turn.settings.empty_looks_max;
+            let mut count = |is_empty: bool| {
+                empty_looks = if is_empty { empty_looks + 1 } else { 0 };
+                empty_looks_max.is_some_and(|max| empty_looks >= max)
+            };
+            if count(is_empty) {
+                tracing::info!(target: "scheduler", looks = empty_looks, "nothing to do for long enough; quitting");
+                return true;
+            }
+            match next {
+                Next::Now => pause = RETRY_PAUSE_MIN,
+                Next::Change(before) => {
+                    pause = RETRY_PAUSE_MIN;
+                    // A pass that placed nothing is not repeated more often than half of the time.
+                    let rest = if is_empty { Duration::ZERO } else { self.turn.settings.saturated_rest };
+                    let gap = self.turn.settings.probe_interval.max(rest).max(began.elapsed());
+                    loop {
+                        tokio::select! {
+                            () = stop.cancelled() => return false,
+                            () = tokio::time::sleep(gap) => {}
+                        }
+                        let is_due = began.elapsed() >= self.turn.settings.monitor_interval;
+                        if is_due || before.is_none() || self.probe().await != before {
+                            break;
+                        }
+                        if count(is_empty) {
+                            tracing::info!(target: "scheduler", "nothing to do for long enough; quitting");
+                            return true;
+                        }
+                    }
+                }
+                Next::Retry => {
+                    tokio::select! {
+                        () = stop.cancelled() => return false,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                }
+            }
+        }
+        false
+    }
+
+    /// One look and what it calls for; whether nothing at all waited.
+    async fn look(&mut self, stop: &CancellationToken) -> (Next, bool) {
+        match self.turn.foreign_planner_blocks().await {
+            Ok(false) => _ = self.health.clear(Condition::ForeignPlanner),
+            Ok(true) => {
+                let reason = "Cuebot's own planner is active on this database; booking nothing beside it. \
+                              Stop it, or set scheduler.beside_maestro to book";
+                if self.health.raise(Condition::ForeignPlanner, reason) {
+                    tracing::error!(target: "scheduler", "{reason}");
+                }
+                return (Next::Retry, false);
+            }
+            Err(error) => return (self.failed(&error), false),
+        }
+        // Taken before the snapshot, so that what changes during the pass shows as a change.
+        let before = self.probe().await;
+        let clusters = Arc::clone(&self.clusters.borrow_and_update());
+        let began = Instant::now();
+        match self.turn.run(&clusters, stop).await {
+            Ok(report) => {
+                self.recovered();
+                self.totals.passed();
+                self.record(&report, began.elapsed());
+                let next = if report.did_something() { Next::Now } else { Next::Change(before) };
+                (next, report.is_empty())
+            }
+            Err(error) => (self.failed(&error), false),
+        }
+    }
+
+    async fn probe(&self) -> Option<ChangeProbe> {
+        let clusters = Arc::clone(&self.clusters.borrow());
+        let began = Instant::now();
+        let probe = self.turn.store.probe_change(&clusters).await.ok();
+        self.turn.metrics.change_probed(began.elapsed());
+        probe
+    }
+
+    fn failed(&mut self, error: &PassError) -> Next {
+        let chain = error_chain(error);
+        self.ended(PassEnd::QueryError, MeterReading::default(), Duration::ZERO);
+        self.turn.metrics.set_database_up(!error.is_database_away());
+        if error.is_database_away() {
+            if self.health.raise(Condition::Database, format!("the database is away: {chain}")) {
+                tracing::error!(target: "scheduler", "Failed to connect to database: {chain}; pausing until it is back");
+            }
+        } else {
+            self.health.raise(Condition::Passes, format!("the last pass failed: {chain}"));
+            tracing::error!(target: "scheduler", error = chain, "a pass failed; trying again");
+        }
+        Next::Retry
+    }
+
+    fn recovered(&self) {
+        self.health.set_ready();
+        self.turn.metrics.set_database_up(true);
+        self.health.clear(Condition::Passes);
+        if self.health.clear(Condition::Database) {
+            tracing::info!(target: "scheduler", "the database is back; going on");
+        }
+    }
+
+    fn ended(&mut self, end: PassEnd, database: MeterReading, duration: Duration) {
+        let MeterReading { statements, rows_read, rows_written } = database;
+        self.turn.metrics.pass_ended(&PassFigures { end, duration, statements, rows_read, rows_written });
+        let now = self.turn.store.meter().reading();
+        let used = now - self.database;
+        self.turn.metrics.database_used(used.statements, used.rows_read, used.rows_written);
+        self.database = now;
+    }
+
+    fn record(&mut self, report: &PassReport, took: Duration) {
+        self.named.name(&report.left_out);
+        let end = match report {
+            PassReport { booked: 1.., .. } => PassEnd::Booked,
+            PassReport { candidates: 0, .. } => PassEnd::NoJobs,
+            _ => PassEnd::Saturated,
+        };
+        self.ended(end, report.database, took);
+        self.turn.metrics.set_unsettled_bookings(self.turn.launcher.unsettled());
+        if report.booked > 0 || report.planned > 0 {
+            tracing::info!(
+                target: "scheduler",
+                planned = report.planned,
+                lost = report.planned.saturating_sub(report.booked),
+                hosts = report.hosts,
+                snapshot = ?report.snapshot_took,
+                plan = ?report.plan_took,
+                booking = ?report.booking_took,
+                statements = report.database.statements,
+                rows = report.database.rows_read + report.database.rows_written,
+                "Processed {} layers, dispatched {} frames",
+                report.candidates,
+                report.booked,
+            );
+        } else {
+            tracing::debug!(target: "scheduler", candidates = report.candidates, hosts = report.hosts, "placed nothing");
+        }
+    }
+}
+
+impl Turn {
+    async fn foreign_planner_blocks(&self) -> Result<bool, PassError> {
+        Ok(!self.settings.book_beside_foreign_planner && self.store.foreign_planner_active().await?)
+    }
+}
+
+/// Rebuilds the clusters, so that new shows, tags and subscriptions appear without a restart.
+async fn run_clusters(
+    turn: Turn,
+    clusters: watch::Sender<Arc<[Cluster]>>,
+    health: Health,
+    stop: CancellationToken,
+) {
+    let mut named = NamedOnce::default();
+    while sleep_or_stop(turn.settings.cluster_reload_interval, &stop).await {
+        match cluster::load(&turn.store, &turn.settings.selection, turn.settings.chunk_sizes).await {
+            Ok(loaded) => {
+                named.name(&loaded.left_out);
+                health.clear(Condition::Clusters);
+                clusters.send_if_modified(|known| {
+                    let is_new = **known != *loaded.clusters;
+                    if is_new {
+                        tracing::info!(target: "scheduler", clusters = loaded.clusters.len(), "rebuilt the clusters");
+                        *known = loaded.clusters.into();
+                    }
+                    is_new
+                });
+            }
+            Err(error) => {
+                let chain = error_chain(&error);
+                if health.raise(Condition::Clusters, format!("cannot rebuild the clusters: {chain}")) {
+                    tracing::error!(error = chain, "cannot rebuild the clusters; going on with those there were");
+                }
+            }
+        }
+    }
+}
+
+/// Looks for bookings that a dead instance left without a launch.
+async fn run_recover(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop: CancellationToken) {
+    loop {
+        let shows = shows_of(&clusters.borrow());
+        match turn.launcher.recover(&shows).await {
+            Ok(0) => {}
+            Ok(bookings) => tracing::info!(bookings, "asking hosts about bookings that no agent has reported"),
+            Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),
+        }
+        if !sleep_or_stop(turn.settings.recover_interval, &stop).await {
+            return;
+        }
+    }
+}
+
+/// Compares counters with procs, at intervals and when a Cuebot says that it left a release to us.
+async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop: CancellationToken) {
+    let mut listener = None;
+    loop {
+        if listener.is_none() && turn.store.features().has_scheduler_managed {
+            listener = listen(&turn.store).await;
+        }
+        let released = async {
+            match &mut listener {
+                Some(listener) => listener.recv().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(turn.settings.repair_interval) => {}
+            is_listening = released => {
+                if !is_listening {
+                    listener = None;
+                }
+                if !sleep_or_stop(REPAIR_GATHER, &stop).await {
+                    return;
+                }
+                if let Some(listener) = &mut listener {
+                    while listener.next_buffered().is_some() {}
+                }
+            }
+        }
+        // While Cuebot's planner is active it writes these counters after its commits.
+        if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
+            continue;
+        }
+        let shows = shows_of(&clusters.borrow());
+        let began = Instant::now();
+        match booking::repair(&turn.store, &shows).await {
+            Ok(drift) => {
+                turn.metrics.repair_ended(began.elapsed());
+                for (table, rows) in drift.rows() {
+                    turn.metrics.drift_repaired(table.as_str(), rows as u64);
+                }
+            }
+            Err(error) => tracing::debug!(error = error_chain(&error), "cannot compare counters with procs now"),
+        }
+    }
+}
+
+async fn listen(store: &Store) -> Option<PgListener> {
+    let mut listener = PgListener::connect_with(store.pool()).await.ok()?;
+    listener.listen("acct_release").await.ok()?;
+    Some(listener)
+}
+
+fn shows_of(clusters: &[Cluster]) -> Vec<ShowId> {
+    let mut shows: Vec<ShowId> = clusters.iter().map(|cluster| cluster.show.clone()).collect();
+    shows.sort();
+    shows.dedup();
+    shows
+}
+
+/// False when told to stop.
+async fn sleep_or_stop(time: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(time) => true,
+    }
+}

@@ -1,0 +1,162 @@
+//! What the configuration means to the loop.
+
+use std::time::Duration;
+
+use crate::model::{FractionalCores, Policy, Selection, TagChunkSizes};
+use crate::config::{BesideMaestro, Config, FractionalCores as Fractions};
+use crate::rqd::{AgentSettings, BreakerSettings, ConfirmSettings, MemoryLimitFactors};
+
+/// A layer whose launches failed on this many different hosts in a row, without one success, is held
+/// back.
+const LAYER_FAILURES_MAX: u32 = 5;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub selection: Selection,
+    pub chunk_sizes: TagChunkSizes,
+    pub policy: Policy,
+    /// `None`: kept until an agent refuses a fraction, rounded up from then on.
+    pub fractional_cores: Option<FractionalCores>,
+    /// A host whose last report is older takes nothing.
+    pub host_staleness: Duration,
+    /// Cuebot's `limit.settle_window_seconds`.
+    pub limit_settle_window: Duration,
+    /// Longest time between two full looks.
+    pub monitor_interval: Duration,
+    /// Between two cheap looks for changes while nothing can be placed.
+    pub probe_interval: Duration,
+    /// Least rest after a pass that placed nothing although work waits.
+    pub saturated_rest: Duration,
+    pub cluster_reload_interval: Duration,
+    /// Frames in one booking transaction, about.
+    pub chunk_frames_max: usize,
+    pub chunks_in_flight_max: usize,
+    /// Bookings that may wait for their launch; no more are made before some are launched.
+    pub launches_waiting_max: usize,
+    /// A launch that could not be sent this long after its booking is taken back unsent.
+    pub launch_deadline: Duration,
+    /// Longest time of one launch call, part of the age at which a booking counts as nobody's.
+    pub launch_timeout: Duration,
+    pub confirm: ConfirmSettings,
+    /// When hosts whose launches fail are put aside.
+    pub host_breaker: BreakerSettings,
+    pub memory_limits: MemoryLimitFactors,
+    /// How long a layer whose launches keep failing is held back.
+    pub layer_back_off: Duration,
+    /// Between two searches for bookings of dead instances.
+    pub recover_interval: Duration,
+    /// Between two comparisons of the counters with the procs.
+    pub repair_interval: Duration,
+    /// Longest time from the stop signal to the end.
+    pub shutdown_limit: Duration,
+    /// Ends the service after so many looks in a row at which nothing waited; for tests.
+    pub empty_looks_max: Option<u32>,
+    /// Books also while Cuebot's own planner is active.
+    pub book_beside_foreign_planner: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            selection: Selection::default(),
+            chunk_sizes: TagChunkSizes::default(),
+            policy: Policy::default(),
+            fractional_cores: None,
+            host_staleness: Duration::from_mins(2),
+            limit_settle_window: Duration::from_mins(2),
+            monitor_interval: Duration::from_secs(5),
+            probe_interval: Duration::from_millis(250),
+            saturated_rest: Duration::from_millis(250),
+            cluster_reload_interval: Duration::from_mins(2),
+            chunk_frames_max: 250,
+            chunks_in_flight_max: 3,
+            launches_waiting_max: 2_000,
+            launch_deadline: Duration::from_secs(20),
+            launch_timeout: Duration::from_secs(10),
+            confirm: ConfirmSettings::default(),
+            host_breaker: BreakerSettings::hosts(),
+            memory_limits: MemoryLimitFactors::default(),
+            layer_back_off: Duration::from_mins(5),
+            recover_interval: Duration::from_secs(10),
+            repair_interval: Duration::from_secs(15),
+            shutdown_limit: Duration::from_secs(20),
+            empty_looks_max: None,
+            book_beside_foreign_planner: false,
+        }
+    }
+}
+
+impl Settings {
+    /// What the configuration says.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let defaults = Self::default();
+        Self {
+            selection: config.selection(),
+            chunk_sizes: config.chunk_sizes(),
+            policy: config.policy(),
+            fractional_cores: match config.rqd.fractional_cores {
+                Fractions::Yes => Some(FractionalCores::Keep),
+                Fractions::No => Some(FractionalCores::RoundUp),
+                Fractions::Auto => None,
+            },
+            host_staleness: config.host_cache.host_staleness_threshold,
+            limit_settle_window: config.queue.limit_settle_window,
+            monitor_interval: config.queue.monitor_interval,
+            probe_interval: config.queue.active_scan_interval,
+            saturated_rest: config.queue.cluster_saturated_sleep,
+            cluster_reload_interval: config.queue.cluster_reload_interval,
+            chunk_frames_max: config.queue.booking_chunk_size,
+            chunks_in_flight_max: config.queue.booking_chunks_in_flight,
+            launches_waiting_max: (config.rqd.launches_in_flight * 8).max(config.queue.booking_chunk_size),
+            launch_timeout: config.rqd.connect_timeout + config.rqd.launch_timeout,
+            host_breaker: BreakerSettings {
+                failures: config.rqd.breaker_failures,
+                cool_down_first: config.rqd.breaker_cool_down,
+                cool_down_max: config.rqd.breaker_cool_down * 15,
+                pause: (config.rqd.breaker_cool_down / 12).min(defaults.host_breaker.pause),
+            },
+            memory_limits: MemoryLimitFactors {
+                soft: config.queue.frame_memory_soft_limit,
+                hard: config.queue.frame_memory_hard_limit,
+            },
+            layer_back_off: config.queue.job_back_off_duration,
+            repair_interval: config.accounting.recompute_interval,
+            shutdown_limit: config.queue.shutdown_timeout,
+            empty_looks_max: config.queue.empty_job_cycles_before_quiting,
+            book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
+            ..defaults
+        }
+    }
+
+    /// How agents are called.
+    #[must_use]
+    pub fn agents_of(config: &Config) -> AgentSettings {
+        AgentSettings {
+            port: config.rqd.grpc_port,
+            connect_timeout: config.rqd.connect_timeout,
+            call_timeout: config.rqd.launch_timeout,
+            calls_in_flight_max: config.rqd.launches_in_flight,
+            calls_per_host_max: config.rqd.launches_in_flight_per_host,
+            ..AgentSettings::default()
+        }
+    }
+
+    /// When a layer whose launches keep failing is held back, and for how long.
+    #[must_use]
+    pub fn layer_breaker(&self) -> BreakerSettings {
+        BreakerSettings {
+            failures: LAYER_FAILURES_MAX,
+            pause: Duration::ZERO,
+            cool_down_first: self.layer_back_off,
+            cool_down_max: self.layer_back_off,
+        }
+    }
+
+    /// The age at which a booking that nobody has reported is no longer in anybody's hands: whoever
+    /// made it has launched it, or taken it back, or is gone.
+    #[must_use]
+    pub fn recovery_age(&self) -> Duration {
+        self.launch_deadline + self.launch_timeout + Duration::from_secs(1)
+    }
+}
