@@ -1,17 +1,10 @@
-//! Our statement of Cuebot's schema against the lists of its columns and indexes, and its triggers.
+//! Our statement of Cuebot's schema: against the lists of Cuebot's columns and indexes, and trigger by
+//! trigger against what Cuebot's do.
 
-use cue_scheduler::farm::schema::Generation;
-
-use crate::support::database;
-
-#[tokio::test]
-async fn every_generation_can_be_created() {
-    for generation in Generation::ALL {
-        let database = database(generation).await;
-        let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
-            .fetch_one(&database.pool())
-            .await
-            .unwrap();
-        assert!(tables >= 52, "{generation} has {tables} tables");
-    }
-}
+mod case;
+mod catalog;
+mod frame;
+mod history;
+mod refusals;
+mod routines;
+mod rows;
