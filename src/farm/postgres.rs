@@ -191,13 +191,25 @@ impl PostgresServer {
 
     /// An empty database, or a copy of `template`, to which nobody may be connected.
     pub async fn create_database(&self, name: &str, template: Option<&str>) -> Result<(), PostgresError> {
-        let template = template.map(|template| format!(" TEMPLATE {}", quoted(template))).unwrap_or_default();
-        self.administer("create", name, format!("CREATE DATABASE {}{template}", quoted(name))).await
+        let failed = |source| PostgresError::Database { act: "create", name: name.to_owned(), source };
+        let mut connection = self.connect().await.map_err(failed)?;
+        let mut statement = format!("CREATE DATABASE {}", quoted(name));
+        if let Some(template) = template {
+            statement = format!("{statement} TEMPLATE {}", quoted(template));
+        }
+        // Copying files takes a fifth of the time of copying through the log, the default since 15.
+        if connection.server_version_num().is_some_and(|version| version >= 150_000) {
+            statement.push_str(" STRATEGY FILE_COPY");
+        }
+        execute(connection, statement).await.map_err(failed)
     }
 
     /// Removes a database and ends the connections to it.
     pub async fn drop_database(&self, name: &str) -> Result<(), PostgresError> {
-        self.administer("drop", name, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name))).await
+        let failed = |source| PostgresError::Database { act: "drop", name: name.to_owned(), source };
+        let connection = self.connect().await.map_err(failed)?;
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
+        execute(connection, statement).await.map_err(failed)
     }
 
     /// How the scheduler connects.
@@ -313,13 +325,6 @@ impl PostgresServer {
         self.connect_options("postgres").connect().await
     }
 
-    async fn administer(&self, act: &'static str, name: &str, statement: String) -> Result<(), PostgresError> {
-        let failed = |source| PostgresError::Database { act, name: name.to_owned(), source };
-        let mut connection = self.connect().await.map_err(failed)?;
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.map_err(failed)?;
-        connection.close().await.map_err(failed)
-    }
-
     fn data(&self) -> PathBuf {
         self.folder().join("data")
     }
@@ -405,6 +410,11 @@ fn is_running(child: &mut Child) -> bool {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("the system counts processes in 32 bits"))
+}
+
+async fn execute(mut connection: PgConnection, statement: String) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+    connection.close().await
 }
 
 fn quoted(name: &str) -> String {

@@ -44,8 +44,7 @@ async fn a_host_never_gives_more_than_it_has() {
     let gpus = "unable to allocate additional GPU units";
     let gpu_memory = "unable to allocate additional GPU memory";
     // A row that was inserted below zero: nothing looks at it then.
-    let below = "UPDATE proc SET pk_host = 'low' WHERE false;
-                 INSERT INTO host (pk_host, pk_alloc, str_name, str_lock_state, int_cores_idle)
+    let below = "INSERT INTO host (pk_host, pk_alloc, str_name, str_lock_state, int_cores_idle)
                  VALUES ('low', 'alloc', 'low', 'OPEN', -5)";
     let cases = [
         raises("", &set("int_cores_idle = -1"), cores),
