@@ -136,9 +136,13 @@ impl<'s> Planner<'s> {
         line: usize,
         next: Option<Standing>,
     ) -> u32 {
+        let frames_max = frames_max.min(self.waiting[candidate]).min(self.frames_left);
+        // Its last frames may have gone to another allocation.
+        if frames_max == 0 {
+            return 0;
+        }
         let Some(spot) = self.find(candidate, contender.alloc, contender.subscription) else { return 0 };
         let ask = self.demands.get(candidate).ask;
-        let frames_max = frames_max.min(self.waiting[candidate]).min(self.frames_left);
         let mut room = self.index.room(spot.host);
         let mut amounts = spot.amounts;
         let mut frames = 0;

@@ -2,4 +2,5 @@
 
 mod farm;
 mod gates;
+mod properties;
 mod vectors;
