@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::farm::seed::Seeded;
 use crate::units::Amounts;
 
 /// One simulated host.
@@ -20,6 +21,19 @@ pub struct FleetHost {
 }
 
 impl FleetHost {
+    /// The hosts of a seeded farm. Their tags stay out of the reports, as they have rows.
+    #[must_use]
+    pub fn all_of(seeded: &Seeded) -> Vec<Self> {
+        let hosts = seeded.hosts.iter().map(|host| Self {
+            name: host.name.clone(),
+            total: host.total,
+            facility: seeded.facility_name.clone(),
+            os: host.os.clone(),
+            tags: Vec::new(),
+        });
+        hosts.collect()
+    }
+
     /// A Linux host of facility `local` without tags.
     #[must_use]
     pub fn new(name: impl Into<String>, total: Amounts) -> Self {

@@ -1,0 +1,180 @@
+//! A stand-in for Cuebot beside a scheduler: takes the reports of agents, stops frames, releases procs
+//! and sweeps for lost runs, with the row changes of the generation that the database has.
+//!
+//! Invariants:
+//! - stop and release are transactions of their own, as Cuebot's are; in between a proc is there and
+//!   runs nothing;
+//! - rows are locked in Cuebot's order (frame, layer_stat, job_stat, proc, host, subscription,
+//!   layer_resource, job_resource, folder_resource, point), each table sorted;
+//! - a proc gives back what its row says when it is deleted;
+//! - a report is applied to the run that it names and to no later one;
+//! - a report counts as taken when its rows are written, and is tried again while the database is away.
+//!
+//! Left out, as no farm of this product needs it: dependencies, redirects, memory raises, local
+//! dispatch, deeds, delay rules. Reports of older generations are verified as the newest does. The
+//! tags of a host with a row are left as they are when it boots.
+
+mod completions;
+mod database;
+mod hosts;
+mod maintenance;
+mod next_state;
+mod options;
+mod release;
+mod reports;
+mod service;
+mod stop;
+mod totals;
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+pub use options::{CuebotCounts, CuebotOptions, Maintenance, NextFrames};
+
+use self::database::Patience;
+use self::service::Service;
+use self::stop::RunLimit;
+use super::schema::Generation;
+use crate::rqd::Agents;
+use crate::rqd::proto::report::rqd_report_interface_server::RqdReportInterfaceServer;
+use crate::tasks::Tasks;
+
+/// Reports on their way to a worker; more wait in their connections.
+const QUEUED_MAX: usize = 4_096;
+/// Batches between stop and release.
+const BATCHES_QUEUED_MAX: usize = 4;
+/// Time for the reports under way when the stand-in is stopped.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum CuebotError {
+    #[error("cannot listen at {address} for agents' reports")]
+    Listen { address: SocketAddr, source: io::Error },
+}
+
+/// Answers until it is stopped or dropped.
+pub struct Cuebot {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+/// What the workers have in common.
+struct Shared {
+    pool: PgPool,
+    generation: Generation,
+    options: CuebotOptions,
+    agents: Mutex<Option<Agents>>,
+    counts: Mutex<CuebotCounts>,
+    tasks: Tasks,
+}
+
+impl Cuebot {
+    /// Listens for reports and begins to sweep. Uses at most four of the pool's connections at once.
+    pub async fn start(pool: PgPool, generation: Generation, options: CuebotOptions) -> Result<Self, CuebotError> {
+        let failed = |source| CuebotError::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let shared = Arc::new(Shared {
+            pool,
+            generation,
+            agents: Mutex::new(options.agents.clone()),
+            options,
+            counts: Mutex::default(),
+            tasks: Tasks::new(),
+        });
+        let (completions, ended) = mpsc::channel(QUEUED_MAX);
+        let (hosts, seen) = mpsc::channel(QUEUED_MAX);
+        let (stopped, to_release) = mpsc::channel(BATCHES_QUEUED_MAX);
+        let tasks = &shared.tasks;
+        tasks.spawn("cuebot stops", completions::stop_runs(Arc::clone(&shared), ended, stopped));
+        tasks.spawn("cuebot releases", completions::release_procs(Arc::clone(&shared), to_release));
+        tasks.spawn("cuebot reports", reports::take_reports(Arc::clone(&shared), seen));
+        if let Some(maintenance) = shared.options.maintenance {
+            tasks.spawn("cuebot maintenance", maintenance::sweep_regularly(Arc::clone(&shared), maintenance));
+        }
+        let stop = tasks.stop_signal();
+        tasks.spawn("cuebot server", async move {
+            let service = RqdReportInterfaceServer::new(Service { completions, hosts });
+            let connections = TcpListenerStream::new(listener);
+            let serving = Server::builder().tcp_nodelay(true).add_service(service);
+            if let Err(error) = serving.serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await {
+                tracing::error!(%error, "the Cuebot stand-in stopped answering");
+            }
+        });
+        Ok(Self { shared, address })
+    }
+
+    /// Where agents report to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> CuebotCounts {
+        *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names the agents, once their port is known: they need this address before they start.
+    pub fn call_agents(&self, agents: Agents) {
+        *self.shared.agents.lock().unwrap_or_else(PoisonError::into_inner) = Some(agents);
+    }
+
+    /// Finishes the reports under way, at most within a few seconds. Returns the names of tasks that
+    /// did not end.
+    pub async fn stop(self) -> Vec<&'static str> {
+        self.shared.tasks.stop(STOP_LIMIT).await
+    }
+}
+
+impl Drop for Cuebot {
+    fn drop(&mut self) {
+        self.shared.tasks.stop_signal().cancel();
+    }
+}
+
+impl Shared {
+    fn agents(&self) -> Option<Agents> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, change: impl FnOnce(&mut CuebotCounts)) {
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::new(self.tasks.stop_signal())
+    }
+
+    /// Halves of a part that the database refuses, or nothing when it is down to one, or nobody wants
+    /// it any more.
+    fn halve(&self, step: &'static str, part: Range<usize>, error: &sqlx::Error) -> Vec<Range<usize>> {
+        if part.len() > 1 && !self.tasks.stop_signal().is_cancelled() {
+            let middle = part.start + part.len() / 2;
+            return vec![middle..part.end, part.start..middle];
+        }
+        self.refuse(step, error);
+        Vec::new()
+    }
+
+    fn refuse(&self, step: &'static str, error: &sqlx::Error) {
+        tracing::warn!(step, %error, "the database did not take a report");
+        self.count(|counts| counts.refused += 1);
+    }
+
+    const fn run_limit(&self) -> RunLimit {
+        match self.generation {
+            Generation::G0 => RunLimit(8 * 3_600),
+            _ => RunLimit(12 * 3_600),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The second transaction of an ended run: the proc goes, and what it held is given back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row as _, query};
+
+use crate::farm::schema::Generation;
+
+/// What a deleted proc held.
+struct Released {
+    host: String,
+    show: String,
+    layer: String,
+    job: String,
+    held: Held,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Held {
+    cores: i64,
+    memory: i64,
+    gpus: i64,
+    gpu_memory: i64,
+}
+
+/// Who subtracts released procs of flagged shows from the five accounting tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Managed {
+    /// Cuebot does, as for every show.
+    Subtracted,
+    /// The show's scheduler has to.
+    Skipped,
+    /// The show's scheduler has to, and is told by a notification.
+    Notified,
+}
+
+const fn managed(generation: Generation) -> Managed {
+    match generation {
+        Generation::G0 | Generation::G1 | Generation::G4 | Generation::G5 => Managed::Subtracted,
+        Generation::G2 => Managed::Skipped,
+        Generation::G3 => Managed::Notified,
+    }
+}
+
+/// Releases those of the procs that run nothing, as this generation of Cuebot does. Returns how many.
+pub(super) async fn release(pool: &PgPool, generation: Generation, procs: &[String]) -> Result<usize, sqlx::Error> {
+    if procs.is_empty() {
+        return Ok(0);
+    }
+    let mut tx = pool.begin().await?;
+    let statement = query(include_str!("../sql/cuebot_delete_procs.sql")).bind(procs);
+    let rows = statement.fetch_all(&mut *tx).await?;
+    let mut released = rows.iter().map(Released::of).collect::<Result<Vec<_>, _>>()?;
+    let count = released.len();
+    let allocs = give_hosts(&mut tx, &released).await?;
+    if managed(generation) != Managed::Subtracted {
+        let flagged = managed_shows(&mut tx, &released).await?;
+        let (skipped, subtracted) = released.into_iter().partition(|proc| flagged.contains(&proc.show));
+        released = subtracted;
+        if managed(generation) == Managed::Notified {
+            notify(&mut tx, &skipped).await?;
+        }
+    }
+    subtract(&mut tx, &released, &allocs).await?;
+    tx.commit().await?;
+    Ok(count)
+}
+
+async fn give_hosts(
+    connection: &mut PgConnection,
+    released: &[Released],
+) -> Result<BTreeMap<String, String>, sqlx::Error> {
+    let sums = Sums::by(released, |proc| &proc.host);
+    let statement = query(include_str!("../sql/cuebot_give_hosts.sql"))
+        .bind(&sums.keys)
+        .bind(&sums.cores)
+        .bind(&sums.memory)
+        .bind(&sums.gpus)
+        .bind(&sums.gpu_memory);
+    let rows = statement.fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("pk_host")?, row.try_get("pk_alloc")?))).collect()
+}
+
+async fn managed_shows(
+    connection: &mut PgConnection,
+    released: &[Released],
+) -> Result<BTreeSet<String>, sqlx::Error> {
+    let shows: BTreeSet<&str> = released.iter().map(|proc| proc.show.as_str()).collect();
+    let statement = query(include_str!("../sql/cuebot_managed_shows.sql"));
+    let rows = statement.bind(shows.into_iter().collect::<Vec<_>>()).fetch_all(connection).await?;
+    rows.iter().map(|row| row.try_get("pk_show")).collect()
+}
+
+async fn notify(connection: &mut PgConnection, skipped: &[Released]) -> Result<(), sqlx::Error> {
+    let statement = query(include_str!("../sql/cuebot_notify_releases.sql"))
+        .bind(skipped.iter().map(|proc| proc.host.as_str()).collect::<Vec<_>>())
+        .bind(skipped.iter().map(|proc| proc.job.as_str()).collect::<Vec<_>>())
+        .bind(skipped.iter().map(|proc| proc.layer.as_str()).collect::<Vec<_>>())
+        .bind(skipped.iter().map(|proc| proc.held.cores).collect::<Vec<_>>())
+        .bind(skipped.iter().map(|proc| proc.held.gpus).collect::<Vec<_>>());
+    statement.execute(connection).await?;
+    Ok(())
+}
+
+/// The five accounting tables, in the order in which everybody locks them.
+async fn subtract(
+    connection: &mut PgConnection,
+    released: &[Released],
+    allocs: &BTreeMap<String, String>,
+) -> Result<(), sqlx::Error> {
+    if released.is_empty() {
+        return Ok(());
+    }
+    let mut subscriptions: BTreeMap<(&str, &str), Held> = BTreeMap::new();
+    for proc in released {
+        if let Some(alloc) = allocs.get(&proc.host) {
+            subscriptions.entry((&proc.show, alloc)).or_default().add(&proc.held);
+        }
+    }
+    let statement = query(include_str!("../sql/cuebot_take_subscriptions.sql"))
+        .bind(subscriptions.keys().map(|(show, _)| *show).collect::<Vec<_>>())
+        .bind(subscriptions.keys().map(|(_, alloc)| *alloc).collect::<Vec<_>>())
+        .bind(subscriptions.values().map(|held| held.cores).collect::<Vec<_>>())
+        .bind(subscriptions.values().map(|held| held.gpus).collect::<Vec<_>>());
+    statement.execute(&mut *connection).await?;
+
+    let layers = Sums::by(released, |proc| &proc.layer);
+    let statement = query(include_str!("../sql/cuebot_take_layers.sql"));
+    statement.bind(&layers.keys).bind(&layers.cores).bind(&layers.gpus).execute(&mut *connection).await?;
+
+    let jobs = Sums::by(released, |proc| &proc.job);
+    for statement in [
+        include_str!("../sql/cuebot_take_jobs.sql"),
+        include_str!("../sql/cuebot_take_folders.sql"),
+        include_str!("../sql/cuebot_take_points.sql"),
+    ] {
+        let statement = query(statement).bind(&jobs.keys).bind(&jobs.cores).bind(&jobs.gpus);
+        statement.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+impl Released {
+    /// The ids of show, layer and job may be missing in a row that somebody wrote by hand; it then
+    /// counts nowhere.
+    fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let text = |column| row.try_get::<Option<String>, _>(column).map(Option::unwrap_or_default);
+        Ok(Self {
+            host: row.try_get("pk_host")?,
+            show: text("pk_show")?,
+            layer: text("pk_layer")?,
+            job: text("pk_job")?,
+            held: Held {
+                cores: row.try_get("cores")?,
+                memory: row.try_get("memory")?,
+                gpus: row.try_get("gpus")?,
+                gpu_memory: row.try_get("gpu_memory")?,
+            },
+        })
+    }
+}
+
+impl Held {
+    fn add(&mut self, other: &Self) {
+        self.cores += other.cores;
+        self.memory += other.memory;
+        self.gpus += other.gpus;
+        self.gpu_memory += other.gpu_memory;
+    }
+}
+
+/// One column per array parameter, one entry per key.
+#[derive(Default)]
+struct Sums<'a> {
+    keys: Vec<&'a str>,
+    cores: Vec<i64>,
+    memory: Vec<i64>,
+    gpus: Vec<i64>,
+    gpu_memory: Vec<i64>,
+}
+
+impl<'a> Sums<'a> {
+    fn by(released: &'a [Released], key: impl Fn(&'a Released) -> &'a str) -> Self {
+        let mut sums: BTreeMap<&str, Held> = BTreeMap::new();
+        for proc in released {
+            sums.entry(key(proc)).or_default().add(&proc.held);
+        }
+        let mut columns = Self::default();
+        for (key, held) in sums {
+            columns.keys.push(key);
+            columns.cores.push(held.cores);
+            columns.memory.push(held.memory);
+            columns.gpus.push(held.gpus);
+            columns.gpu_memory.push(held.gpu_memory);
+        }
+        columns
+    }
+}
