@@ -1,5 +1,5 @@
 //! The command line as types. No logic and nothing from the library: what a value means, and
-//! whether it is any good, is decided where the configuration is resolved.
+//! whether it is any good, is decided where the settings are resolved.
 
 use std::path::PathBuf;
 
@@ -46,9 +46,23 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
     pub(crate) color: Color,
 
-    /// Port of the metrics and health pages, instead of `queue.metrics_port`.
-    #[arg(long, alias = "metrics_port", global = true, value_name = "PORT", help_heading = "Global options")]
+    /// Port of the metrics and health pages, instead of `queue.metrics_port`; 0: any free one.
+    #[arg(
+        long = "metrics_port",
+        visible_alias = "metrics-port",
+        global = true,
+        value_name = "PORT",
+        help_heading = "Global options"
+    )]
     pub(crate) metrics_port: Option<u16>,
+}
+
+impl GlobalArgs {
+    /// Steps of `-v` (positive) or `-q` (negative).
+    pub(crate) fn verbosity(&self) -> i8 {
+        let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
+        steps(self.verbose) - steps(self.quiet)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -64,10 +78,10 @@ pub(crate) enum Color {
 #[command(next_help_heading = "Selection")]
 pub(crate) struct SelectionArgs {
     /// Only clusters of this facility.
-    #[arg(short, long, global = true, value_name = "NAME")]
+    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Selection")]
     pub(crate) facility: Option<String>,
 
-    /// Allocation clusters, as show:tag; comma-separated or repeated. Needs a facility.
+    /// Allocation clusters, as show:tag; comma-separated or repeated.
     #[arg(
         short,
         long = "alloc_tags",
@@ -79,7 +93,7 @@ pub(crate) struct SelectionArgs {
     )]
     pub(crate) alloc_tags: Vec<String>,
 
-    /// Manual tags to serve; comma-separated or repeated. Needs a facility.
+    /// Manual tags to serve; comma-separated or repeated.
     #[arg(
         short = 't',
         long = "manual_tags",
@@ -119,36 +133,28 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Simulated hosts.
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1_200, value_name = "N")]
     pub(crate) hosts: u32,
 
-    /// Jobs.
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Jobs that the frames belong to.
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) jobs: u32,
 
     /// Frames, of all jobs together.
-    #[arg(long, default_value_t = 2_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 6_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) frames: u32,
 
     /// Seed of the farm and of its faults; the same seed gives the same farm. Chosen and printed when not given.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
 
-    /// Real RQD agents that join the simulated ones; needs the published Python package.
+    /// Real RQD agents that join the simulated hosts; needs Python.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) agents: u32,
 
-    /// Scheduler instances that share the work.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) instances: u32,
-
     /// Which Cuebot the farm's tables and releases follow.
-    #[arg(long, alias = "schema_generation", value_enum, default_value_t, value_name = "GENERATION")]
-    pub(crate) schema_generation: SchemaGeneration,
-
-    /// What goes wrong while it runs; comma-separated or repeated.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
-    pub(crate) fault: Vec<Fault>,
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
+    pub(crate) generation: Generation,
 
     /// Keep the farm up afterwards until interrupted, and say how to reach it.
     #[arg(long)]
@@ -158,16 +164,44 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
 
-    /// Measure: no pauses for the reader, figures at the end.
-    #[arg(long)]
-    pub(crate) bench: bool,
+    #[command(flatten)]
+    pub(crate) faults: FaultArgs,
+}
+
+/// What goes wrong, in per cent of what could.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Faults")]
+pub(crate) struct FaultArgs {
+    /// Launches that hosts refuse.
+    #[arg(long, default_value_t, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) refuse: f64,
+
+    /// Launches that never reach their host.
+    #[arg(long, visible_alias = "lose_requests", default_value_t, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) lose_requests: f64,
+
+    /// Launches that hosts accept, and whose answer is lost.
+    #[arg(long, visible_alias = "lose_answers", default_value_t, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) lose_answers: f64,
+
+    /// Launches that hosts answer late.
+    #[arg(long, visible_alias = "delay_answers", default_value_t, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) delay_answers: f64,
+
+    /// Hosts that die in the middle of their work.
+    #[arg(long, visible_alias = "kill_hosts", default_value_t, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) kill_hosts: f64,
+}
+
+fn percent(text: &str) -> Result<f64, &'static str> {
+    let number: f64 = text.trim_end_matches('%').parse().map_err(|_| "not a number")?;
+    if (0.0..=100.0).contains(&number) { Ok(number) } else { Err("not from 0 to 100") }
 }
 
 /// Cuebot's generations by who keeps the accounting tables, oldest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SchemaGeneration {
+pub(crate) enum Generation {
     /// December 2025: exclusion list, Cuebot subtracts on release.
-    #[default]
     G0,
     /// Spring 2026: a property decides who keeps the counters.
     G1,
@@ -178,25 +212,6 @@ pub(crate) enum SchemaGeneration {
     /// With Cuebot's own planner; a property decides who keeps the counters.
     G4,
     /// Newest: Cuebot always subtracts.
+    #[default]
     G5,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Fault {
-    /// Hosts refuse some launches.
-    LaunchRefused,
-    /// Some launches never arrive.
-    LaunchLost,
-    /// Some launches succeed, but the answer is lost.
-    AnswerLost,
-    /// Hosts vanish in the middle of their work.
-    HostLost,
-    /// Somebody else books the same frames.
-    LostRace,
-    /// The database answers late.
-    SlowDatabase,
-    /// The database is restarted.
-    DatabaseRestart,
-    /// A scheduler instance is killed.
-    InstanceKilled,
 }

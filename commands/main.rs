@@ -1,1 +1,55 @@
-fn main() {}
+//! The program: parse, resolve, call one command, and turn what it says into an exit code.
+
+mod cli;
+mod clusters;
+mod demo;
+mod failure;
+mod output;
+mod run;
+mod settings;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use output::Printer;
+use settings::Environment;
+
+/// Lookups that outlive their command are not waited for longer.
+const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    // Prints help and usage errors itself, before any settings are looked at.
+    let cli = Cli::parse();
+    let environment: Environment = std::env::vars_os().collect();
+    let printer = Printer::new(&cli.global, |name| environment.get(name.as_ref() as &std::ffi::OsStr).cloned());
+    start(cli, &environment, printer).unwrap_or_else(|error| failure::report(&error, printer))
+}
+
+fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Result<ExitCode> {
+    let Cli { global, selection, command } = cli;
+    match command.unwrap_or(Command::Run) {
+        Command::Run => {
+            let settings = settings::for_run(&global, &selection, environment, printer)?;
+            block_on(settings.loaded.config.queue.worker_threads, run::run(settings, printer))
+        }
+        Command::Demo(args) => {
+            let settings = settings::for_demo(&global, &selection, args, environment, printer)?;
+            block_on(settings.config.queue.worker_threads, demo::run(settings, printer))
+        }
+    }
+}
+
+fn block_on(threads: usize, command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime's threads")?;
+    let code = runtime.block_on(command);
+    runtime.shutdown_timeout(LEFTOVERS_MAX);
+    code
+}

@@ -5,6 +5,7 @@ mod support;
 mod agents;
 mod audit;
 mod booking;
+mod cli;
 mod config;
 mod cuebot;
 mod faults;

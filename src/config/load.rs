@@ -17,7 +17,8 @@ use super::yaml::{self, Entry, Given, Value};
 /// Where the file is looked for last.
 pub const SYSTEM_FILE: &str = "/etc/cue-scheduler/scheduler.yaml";
 const FILE_VARIABLE: &str = "OPENCUE_SCHEDULER_CONFIG";
-pub(super) const VARIABLE_PREFIX: &str = "OPENSCHEDULER_";
+/// What the names of variables that set a key begin with.
+pub const VARIABLE_PREFIX: &str = "OPENSCHEDULER_";
 /// No settings are longer; what is, is not settings.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const PASSWORD_BYTES_MAX: u64 = 1 << 12;
@@ -44,6 +45,12 @@ pub struct FlagValue {
 }
 
 impl FlagValue {
+    /// The flag as documented.
+    #[must_use]
+    pub const fn flag(&self) -> &'static str {
+        self.flag
+    }
+
     #[must_use]
     pub fn one(flag: &'static str, key: &'static str, text: impl Into<String>) -> Self {
         Self { flag, key, value: Value::Text(text.into()) }

@@ -21,7 +21,7 @@ mod yaml;
 pub use error::{ConfigError, NamedBy, Place, Problem, Problems};
 pub use ignored::ignored_keys;
 pub use keys::{Key, keys};
-pub use load::{FlagValue, Inputs, Loaded, Origins, SYSTEM_FILE, Warning, load};
+pub use load::{FlagValue, Inputs, Loaded, Origins, SYSTEM_FILE, VARIABLE_PREFIX, Warning, load};
 pub use types::{
     Accounting, BesideMaestro, Config, Database, FractionalCores, HostBookingStrategy, HostBookingStrategyKind,
     HostCache, LogFormat, Logging, Queue, Rqd, Scheduler, Secret, Tls,

@@ -1,0 +1,91 @@
+//! What the user sees: data on standard output, everything else on standard error.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use crate::cli::{Color, GlobalArgs};
+
+/// How loud and how colourful this process is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Printer {
+    verbosity: i8,
+    is_stderr_colored: bool,
+}
+
+/// Why data could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// Whoever read it has enough; nothing to complain about.
+    #[error("nobody reads the output any more")]
+    ClosedPipe,
+    #[error("cannot write the output")]
+    Write(#[source] io::Error),
+}
+
+impl Printer {
+    /// Colour: only on a terminal that shows it, and not with `NO_COLOR`, unless a flag says otherwise.
+    pub(crate) fn new(args: &GlobalArgs, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let is_unwanted = variable("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || variable("TERM").is_some_and(|value| value == "dumb");
+        let is_stderr_colored = match args.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => io::stderr().is_terminal() && !is_unwanted,
+        };
+        Self { verbosity: args.verbosity(), is_stderr_colored }
+    }
+
+    /// Steps of `-v` (positive) or `-q` (negative).
+    pub(crate) const fn verbosity(&self) -> i8 {
+        self.verbosity
+    }
+
+    pub(crate) const fn is_stderr_colored(&self) -> bool {
+        self.is_stderr_colored
+    }
+
+    /// A line of what was asked for.
+    pub(crate) fn data(&self, line: impl fmt::Display) -> Result<(), OutputError> {
+        let written = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => OutputError::ClosedPipe,
+            _ => OutputError::Write(error),
+        })
+    }
+
+    /// What went well and is no data; not with `-q`.
+    pub(crate) fn note(&self, line: impl fmt::Display) {
+        if self.verbosity >= 0 {
+            Self::stderr(line);
+        }
+    }
+
+    /// Not with `-qq`.
+    pub(crate) fn warning(&self, line: impl fmt::Display) {
+        if self.verbosity >= -1 {
+            self.labelled("warning", "33", line);
+        }
+    }
+
+    pub(crate) fn error(&self, line: impl fmt::Display) {
+        self.labelled("error", "31", line);
+    }
+
+    pub(crate) fn hint(&self, line: impl fmt::Display) {
+        self.labelled("hint", "36", line);
+    }
+
+    fn labelled(&self, label: &str, color: &str, line: impl fmt::Display) {
+        if self.is_stderr_colored {
+            Self::stderr(format_args!("\x1b[1;{color}m{label}:\x1b[0m {line}"));
+        } else {
+            Self::stderr(format_args!("{label}: {line}"));
+        }
+    }
+
+    /// There is nobody left to tell when this fails.
+    fn stderr(line: impl fmt::Display) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}

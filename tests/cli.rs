@@ -1,0 +1,159 @@
+//! The program as a user starts it: exit codes, what goes to which stream, and no secrets.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use assert_cmd::Command as Program;
+
+/// A program with a home of its own and nothing else around it.
+struct Surroundings(tempfile::TempDir);
+
+impl Surroundings {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// With the file in its usual place.
+    fn with_file(text: &str) -> Self {
+        let surroundings = Self::new();
+        let folder = surroundings.0.path().join(".config/cue-scheduler");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("scheduler.yaml"), text).unwrap();
+        surroundings
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("cue-scheduler"));
+        command.env_clear().env("HOME", self.0.path());
+        command
+    }
+
+    /// Exit code, standard output, standard error; the home is called `~`.
+    fn run(&self, args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+        let mut command = self.program();
+        command.args(args).envs(variables.iter().copied());
+        let output = Program::from_std(command).timeout(std::time::Duration::from_secs(60)).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&*self.0.path().to_string_lossy(), "~");
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+#[test]
+fn wrong_settings_end_with_2_and_start_nothing() {
+    let surroundings = Surroundings::with_file("queue:\n  monitor_intervall: 5s\ndatabase:\n  db_port: 70000\n");
+    for args in [&[][..], &["run"]] {
+        let (code, stdout, stderr) = surroundings.run(args, &[]);
+        assert_eq!((code, stdout.as_str()), (2, ""));
+        assert_eq!(
+            stderr,
+            "\
+error: Failed to load config file ~/.config/cue-scheduler/scheduler.yaml
+  line 2: queue.monitor_intervall: unknown key; did you mean queue.monitor_interval?
+  line 4: database.db_port: expected a whole number from 1 to 65535, found \"70000\"
+hint: config/scheduler.yaml documents every key
+"
+        );
+    }
+}
+
+#[test]
+fn a_named_file_that_is_not_there_ends_with_2() {
+    let surroundings = Surroundings::new();
+    let (code, _, stderr) = surroundings.run(&["--config", "/nonexistent/s.yaml"], &[]);
+    assert_eq!(code, 2);
+    assert_eq!(
+        stderr,
+        "error: Failed to load config file /nonexistent/s.yaml, named by --config: No such file or directory (os error 2)\n"
+    );
+    let (code, _, stderr) = surroundings.run(&[], &[("OPENCUE_SCHEDULER_CONFIG", "/nonexistent/s.yaml")]);
+    assert_eq!(code, 2);
+    assert_eq!(
+        stderr,
+        "error: Failed to load config file /nonexistent/s.yaml, named by OPENCUE_SCHEDULER_CONFIG: No such file or \
+         directory (os error 2)\nhint: let OPENCUE_SCHEDULER_CONFIG name a file that can be read, or unset it\n"
+    );
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_names_the_nearest() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--facilty", "spi"], "a similar argument exists: '--facility'"),
+        (&["rum"], "a similar subcommand exists: 'run'"),
+        (&["--facility"], "a value is required for '--facility <NAME>'"),
+        (&["-f", "a", "-f", "b"], "the argument '--facility <NAME>' cannot be used multiple times"),
+        (&["--metrics_port", "70000"], "70000 is not in 0..=65535"),
+        (&["--color", "sometimes"], "invalid value 'sometimes' for '--color <WHEN>'"),
+        (&["-v", "-q"], "cannot be used with"),
+        (&["demo", "--frames", "0"], "0 is not in 1..=4294967295"),
+        (&["demo", "--hosts", "-1"], "unexpected argument '-1' found"),
+        (&["demo", "--refuse", "101"], "not from 0 to 100"),
+        (&["demo", "--lose-answers", "some"], "not a number"),
+        (&["demo", "--generation", "g6"], "invalid value 'g6' for '--generation <NAME>'"),
+        (&["demo", "--facility", "spi"], "error: --facility is not for the demo"),
+        (&["demo", "--hosts", "0"], "error: a demo without hosts runs nothing"),
+        (&["--manual_tags", "a,,b"], "--manual_tags: scheduler.manual_tags: expected a name, found empty text"),
+    ];
+    for (args, message) in cases {
+        let (code, stdout, stderr) = Surroundings::new().run(args, &[]);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+        assert!(stderr.contains(message), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn help_and_version_need_no_settings_and_show_no_secret() {
+    let surroundings = Surroundings::with_file("this: is [not yaml");
+    for args in [&["--help"][..], &["-h"], &["run", "--help"], &["demo", "--help"], &["help", "demo"], &["--version"]] {
+        let secret = [("OPENSCHEDULER_DATABASE__DB_PASS", "hunter2")];
+        let (code, stdout, stderr) = surroundings.run(args, &secret);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
+        assert!(stdout.contains("cue-scheduler") && !stdout.contains("hunter2"), "{args:?}: {stdout}");
+    }
+}
+
+#[test]
+fn every_published_flag_is_in_the_help() {
+    let (_, stdout, _) = Surroundings::new().run(&["--help"], &[]);
+    for name in ["facility", "alloc_tags", "alloc-tags", "manual_tags", "manual-tags", "ignore_tags", "ignore-tags"] {
+        assert!(stdout.contains(&format!("--{name}")), "{name}: {stdout}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let mut command = Surroundings::new().program();
+    let mut child = command.arg("--help").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+/// Not only asked for, but never given when unasked: the output of a test is no terminal.
+#[test]
+fn colour_is_only_where_it_is_wanted() {
+    let surroundings = Surroundings::new();
+    let wrong = ["--config", "/nonexistent/s.yaml", "--color"];
+    for (when, is_colored) in [("auto", false), ("never", false), ("always", true)] {
+        let (_, _, stderr) = surroundings.run(&[&wrong[..], &[when]].concat(), &[]);
+        assert_eq!(stderr.contains('\x1b'), is_colored, "{when}: {stderr}");
+    }
+}
+
+#[test]
+fn a_database_that_is_not_there_is_told_in_the_published_words() {
+    let surroundings = Surroundings::with_file("database: {db_host: /nonexistent/socket, db_pass: hunter2}");
+    let mut child = surroundings.program().args(["--metrics_port", "0"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        told.push_str(&line.unwrap());
+        told.push('\n');
+        if told.contains("Failed to connect to database") {
+            break;
+        }
+    }
+    // It may have ended by itself, or be waiting for the database.
+    let _ = child.kill();
+    child.wait().unwrap();
+    assert!(told.contains("Failed to connect to database") && !told.contains("hunter2"), "{told}");
+}
