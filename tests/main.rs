@@ -1,4 +1,5 @@
 //! What crosses rooms, against a real PostgreSQL and real gRPC. One binary, one link.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
 

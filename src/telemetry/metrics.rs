@@ -76,6 +76,7 @@ impl Metrics {
     ///
     /// # Errors
     /// A registry takes each name once: a second [`Metrics`] in the same one is refused.
+    #[expect(clippy::too_many_lines, reason = "a table: one entry per metric")]
     pub fn new(registry: &Registry) -> Result<Self, MetricsError> {
         let declare = Declare(registry);
         let metrics = Self {

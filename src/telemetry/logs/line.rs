@@ -29,7 +29,7 @@ where
         Milliseconds.format_time(&mut writer)?;
         let level = metadata.level();
         if writer.has_ansi_escapes() {
-            write!(writer, " \x1b[{}m{level}\x1b[0m ", color(level))?;
+            write!(writer, " \x1b[{}m{level}\x1b[0m ", color(*level))?;
         } else {
             write!(writer, " {level} ")?;
         }
@@ -50,8 +50,8 @@ impl FormatTime for Milliseconds {
     }
 }
 
-const fn color(level: &Level) -> u8 {
-    match *level {
+const fn color(level: Level) -> u8 {
+    match level {
         Level::ERROR => 31,
         Level::WARN => 33,
         Level::INFO => 32,
