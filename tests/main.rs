@@ -12,6 +12,7 @@ mod cuebot;
 mod faults;
 mod fleet;
 mod launch;
+mod postgres;
 mod schema;
 mod seed;
 mod snapshot;

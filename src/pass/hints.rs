@@ -24,11 +24,8 @@ struct State {
 impl Hints {
     #[must_use]
     pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
-        let state = State {
-            breakers: Breakers::new(hosts, layers),
-            unsettled: HashMap::new(),
-            refuses_fractions: false,
-        };
+        let state =
+            State { breakers: Breakers::new(hosts, layers), unsettled: HashMap::new(), refuses_fractions: false };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 

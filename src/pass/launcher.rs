@@ -220,8 +220,8 @@ impl Launcher {
         let factors = &self.shared.settings.memory_limits;
         let launch = launches.get(&booked.layer);
         let is_threadable = launch.is_some_and(|launch| launch.is_threadable);
-        let frame = launch
-            .map(|launch| rqd::build_run_frame(launch, &booked, time::OffsetDateTime::now_utc(), factors));
+        let frame =
+            launch.map(|launch| rqd::build_run_frame(launch, &booked, time::OffsetDateTime::now_utc(), factors));
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -381,8 +381,11 @@ impl Launcher {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(error = error_chain(&error), bookings = bookings.len(),
-                        "cannot take bookings back yet; trying again");
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        bookings = bookings.len(),
+                        "cannot take bookings back yet; trying again"
+                    );
                     if matches!(error, BookingError::Database { .. }) {
                         // Not a matter of waiting: left to the recovery, which asks the hosts first.
                         self.forget(bookings.iter().map(|booked| &booked.proc));

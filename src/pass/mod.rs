@@ -30,7 +30,7 @@ mod turn;
 
 pub use error::PassError;
 pub use hints::Hints;
-pub use launcher::{Launcher, LaunchTargets};
+pub use launcher::{LaunchTargets, Launcher};
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;

@@ -108,14 +108,8 @@ impl Service {
         tracing::info!(target: "scheduler", clusters = loaded.clusters.len(), "built the clusters");
         let (clusters, _) = watch::channel(loaded.clusters.into());
         let hints = Hints::new(settings.host_breaker, settings.layer_breaker());
-        let (launcher, unbooks) = Launcher::new(
-            store.clone(),
-            targets,
-            settings.clone(),
-            hints.clone(),
-            metrics.clone(),
-            totals.clone(),
-        );
+        let (launcher, unbooks) =
+            Launcher::new(store.clone(), targets, settings.clone(), hints.clone(), metrics.clone(), totals.clone());
         let turn = Turn { store, launcher, settings, hints, metrics };
         Ok(Self { turn, health, totals, clusters, unbooks })
     }
@@ -338,12 +332,7 @@ impl Turn {
 }
 
 /// Rebuilds the clusters, so that new shows, tags and subscriptions appear without a restart.
-async fn run_clusters(
-    turn: Turn,
-    clusters: watch::Sender<Arc<[Cluster]>>,
-    health: Health,
-    stop: CancellationToken,
-) {
+async fn run_clusters(turn: Turn, clusters: watch::Sender<Arc<[Cluster]>>, health: Health, stop: CancellationToken) {
     let mut named = NamedOnce::default();
     while sleep_or_stop(turn.settings.cluster_reload_interval, &stop).await {
         match cluster::load(&turn.store, &turn.settings.selection, turn.settings.chunk_sizes).await {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::{FractionalCores, Policy, Selection, TagChunkSizes};
 use crate::config::{BesideMaestro, Config, FractionalCores as Fractions};
+use crate::model::{FractionalCores, Policy, Selection, TagChunkSizes};
 use crate::rqd::{AgentSettings, BreakerSettings, ConfirmSettings, MemoryLimitFactors};
 
 /// A layer whose launches failed on this many different hosts in a row, without one success, is held

@@ -152,12 +152,7 @@ impl Turn {
         }
     }
 
-    async fn book(
-        &self,
-        snapshot: &Snapshot,
-        plan: &Plan,
-        stop: &CancellationToken,
-    ) -> Result<Outcome, PassError> {
+    async fn book(&self, snapshot: &Snapshot, plan: &Plan, stop: &CancellationToken) -> Result<Outcome, PassError> {
         let wanted = requests::wanted(snapshot, plan);
         if wanted.is_empty() {
             return Ok(Outcome::default());
