@@ -387,19 +387,19 @@ fn a_bad_file_is_told_with_line_and_key() {
         ),
         (
             "queue:\n\n  monitor_interval: -5s",
-            "line 3: queue.monitor_interval: expected a duration above 0 and of at most a year, such as 5s, 2m or 300ms, found \"-5s\"",
+            "line 3: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"-5s\"",
         ),
         (
             "queue:\n  monitor_interval: 5",
-            "line 2: queue.monitor_interval: expected a duration above 0 and of at most a year, such as 5s, 2m or 300ms, found \"5\"",
+            "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"5\"",
         ),
         (
             "queue:\n  monitor_interval: 0s",
-            "line 2: queue.monitor_interval: expected a duration above 0 and of at most a year, such as 5s, 2m or 300ms, found \"0s\"",
+            "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"0s\"",
         ),
         (
             "queue:\n  monitor_interval: 2y",
-            "line 2: queue.monitor_interval: expected a duration above 0 and of at most a year, such as 5s, 2m or 300ms, found \"2y\"",
+            "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"2y\"",
         ),
         (
             "queue:\n  memory_stranded_threshold: 2097152",

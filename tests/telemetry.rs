@@ -31,7 +31,7 @@ impl Pages {
         let metrics = Metrics::new(&registry).unwrap();
         let health = Health::new();
         let stop = CancellationToken::new();
-        let listener = http::bind(0).await.unwrap();
+        let listener = http::bind(None, 0).await.unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()));
         let served = tokio::spawn(http::serve(listener, registry, health.clone(), stop.clone()));
         Self { address, metrics, health, stop, served }
@@ -270,11 +270,20 @@ async fn the_pages_end_with_the_stop_signal() {
 
 #[tokio::test]
 async fn a_port_in_use_is_an_error_that_says_what_to_change() {
-    let taken = http::bind(0).await.unwrap();
+    let taken = http::bind(None, 0).await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = http::bind(port).await.expect_err("it is taken");
+    let error = http::bind(None, port).await.expect_err("it is taken");
     let message = error_chain(&error);
     assert!(message.contains(&format!("port {port}")) && message.contains("queue.metrics_port"), "{message}");
+}
+
+#[tokio::test]
+async fn the_pages_listen_where_they_are_told() {
+    let here = http::bind(Some(Ipv4Addr::LOCALHOST.into()), 0).await.unwrap();
+    assert_eq!(here.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
+    // Reserved for documentation: no machine has it.
+    let error = http::bind(Some(Ipv4Addr::new(192, 0, 2, 1).into()), 0).await.expect_err("not ours");
+    assert!(error_chain(&error).contains("queue.metrics_address"), "{error}");
 }
 
 #[test]

@@ -66,6 +66,9 @@ pub const fn keys() -> &'static [Key] {
     KEYS
 }
 
+/// Cuebot takes a booking that no agent reports for lost after 300 seconds; calls must end well before.
+const CALL_SECONDS_MAX: u64 = 60;
+
 const KEYS: &[Key] = &[
     key!(logging.level, value::log_filter),
     key!(logging.format, value::one_of),
@@ -84,8 +87,8 @@ const KEYS: &[Key] = &[
     key!(rqd.grpc_port, port),
     key!(rqd.dry_run_mode, value::yes_or_no),
     key!(rqd.fractional_cores, value::one_of),
-    key!(rqd.connect_timeout, value::duration),
-    key!(rqd.launch_timeout, value::duration),
+    key!(rqd.connect_timeout, value::duration_up_to::<CALL_SECONDS_MAX>),
+    key!(rqd.launch_timeout, value::duration_up_to::<CALL_SECONDS_MAX>),
     key!(rqd.launches_in_flight, value::count::<_, 1, 100_000>),
     key!(rqd.launches_in_flight_per_host, value::count::<_, 1, 1_000>),
     key!(rqd.breaker_failures, value::count::<_, 0, 1_000>),

@@ -21,8 +21,8 @@ pub(super) struct Complaint {
 
 pub(super) type Read<T> = Result<T, Complaint>;
 
-/// Longest time that any setting makes sense with.
-const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Longest time that any setting makes sense with: 30 days.
+const DURATION_SECONDS_MAX: u64 = 30 * 24 * 3600;
 /// Longest part of a wrong value that a message repeats.
 const REPEATED_MAX: usize = 60;
 
@@ -86,18 +86,29 @@ pub(super) fn factor(given: &Given) -> Read<f64> {
 
 /// A time above 0.
 pub(super) fn duration(given: &Given) -> Read<Duration> {
-    some_duration(given)
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| expected("a duration above 0 and of at most a year, such as 5s, 2m or 300ms", given))
+    duration_up_to::<DURATION_SECONDS_MAX>(given)
+}
+
+/// A time above 0 and of at most so many seconds.
+pub(super) fn duration_up_to<const SECONDS: u64>(given: &Given) -> Read<Duration> {
+    let max = Duration::from_secs(SECONDS);
+    some_duration(given).filter(|duration| !duration.is_zero() && *duration <= max).ok_or_else(|| {
+        let max = humantime::format_duration(max);
+        expected(format_args!("a duration above 0 and up to {max}, such as 5s or 300ms"), given)
+    })
 }
 
 /// A time, or 0 for none.
 pub(super) fn duration_or_zero(given: &Given) -> Read<Duration> {
-    some_duration(given).ok_or_else(|| expected("a duration of at most a year, such as 5s, 2m or 300ms, or 0s", given))
+    let max = Duration::from_secs(DURATION_SECONDS_MAX);
+    some_duration(given).filter(|duration| *duration <= max).ok_or_else(|| {
+        let max = humantime::format_duration(max);
+        expected(format_args!("a duration of up to {max}, such as 5s or 300ms, or 0s"), given)
+    })
 }
 
 fn some_duration(given: &Given) -> Option<Duration> {
-    text_of(given).and_then(|text| humantime::parse_duration(text).ok()).filter(|duration| *duration <= DURATION_MAX)
+    humantime::parse_duration(text_of(given)?).ok()
 }
 
 /// An amount of memory, rounded down to whole KiB.

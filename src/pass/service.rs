@@ -125,8 +125,12 @@ impl Service {
         late.spawn("unbook", launcher.clone().run_unbook(unbooks, late.stop_signal()));
         late.spawn("settle", launcher.clone().run_settle(late.stop_signal()));
         tasks.spawn("clusters", run_clusters(turn.clone(), clusters.clone(), health.clone(), tasks.stop_signal()));
-        tasks.spawn("recover", run_recover(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
-        tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+        if turn.settings.is_dry_run {
+            tracing::warn!(target: "scheduler", "dry run: nothing is booked, launched or repaired");
+        } else {
+            tasks.spawn("recover", run_recover(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+            tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+        }
 
         tracing::info!(target: "scheduler", "Starting scheduler feed");
         let passes = Passes {
@@ -304,7 +308,17 @@ impl Passes {
         };
         self.ended(end, report.database, took);
         self.turn.metrics.set_unsettled_bookings(self.turn.launcher.unsettled());
-        if report.booked > 0 || report.planned > 0 {
+        if self.turn.settings.is_dry_run {
+            tracing::info!(
+                target: "scheduler",
+                hosts = report.hosts,
+                snapshot = ?report.snapshot_took,
+                plan = ?report.plan_took,
+                "Processed {} layers, would dispatch {} frames",
+                report.candidates,
+                report.planned,
+            );
+        } else if report.booked > 0 || report.planned > 0 {
             tracing::info!(
                 target: "scheduler",
                 planned = report.planned,

@@ -53,6 +53,8 @@ pub struct Settings {
     pub empty_looks_max: Option<u32>,
     /// Books also while Cuebot's own planner is active.
     pub book_beside_foreign_planner: bool,
+    /// Plans and reports; nothing is written and nothing launched.
+    pub is_dry_run: bool,
 }
 
 impl Default for Settings {
@@ -82,6 +84,7 @@ impl Default for Settings {
             shutdown_limit: Duration::from_secs(20),
             empty_looks_max: None,
             book_beside_foreign_planner: false,
+            is_dry_run: false,
         }
     }
 }
@@ -125,6 +128,7 @@ impl Settings {
             shutdown_limit: config.queue.shutdown_timeout,
             empty_looks_max: config.queue.empty_job_cycles_before_quiting,
             book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
+            is_dry_run: config.rqd.dry_run_mode,
             ..defaults
         }
     }

@@ -64,7 +64,8 @@ impl Turn {
 
         let booking = Instant::now();
         let placed = planned.placed_frames();
-        let Outcome { booked, lost, left_out } = self.book(&snapshot, &planned, stop).await?;
+        let Outcome { booked, lost, left_out } =
+            if self.settings.is_dry_run { Outcome::default() } else { self.book(&snapshot, &planned, stop).await? };
         snapshot.left_out.extend(left_out);
         report::add_lost(&mut planned, &snapshot, &lost);
         self.metrics.set_waiting(&planned);

@@ -1,7 +1,7 @@
 //! The pages of a running scheduler: metrics, liveness, readiness.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use prometheus::{Registry, TextEncoder};
 use tokio::net::TcpListener;
@@ -34,22 +34,28 @@ pub enum HttpError {
         "cannot listen on port {port} for the metrics page; choose another with `queue.metrics_port` or --metrics-port"
     )]
     Listen { port: u16, source: io::Error },
+    #[error("this machine does not have the address {address}; check `queue.metrics_address`")]
+    NotOurs { address: IpAddr, source: io::Error },
 }
 
-/// Listens on `port` at all addresses of this machine, IPv6 too where there is any. With port 0 the
-/// system chooses; the listener says which.
+/// Listens on `port` at `address`, or at all addresses of this machine, IPv6 too where there is any.
+/// With port 0 the system chooses; the listener says which.
 ///
 /// # Errors
 /// [`HttpError`] says what to change.
-pub async fn bind(port: u16) -> Result<TcpListener, HttpError> {
-    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-        }
-        bound => bound,
+pub async fn bind(address: Option<IpAddr>, port: u16) -> Result<TcpListener, HttpError> {
+    let listener = match address {
+        Some(address) => TcpListener::bind((address, port)).await,
+        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+            }
+            bound => bound,
+        },
     };
-    listener.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => HttpError::PortInUse { port, source },
+    listener.map_err(|source| match (source.kind(), address) {
+        (io::ErrorKind::AddrInUse, _) => HttpError::PortInUse { port, source },
+        (io::ErrorKind::AddrNotAvailable, Some(address)) => HttpError::NotOurs { address, source },
         _ => HttpError::Listen { port, source },
     })
 }
