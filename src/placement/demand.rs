@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::fit::Ask;
+use super::fit::{Ask, Room};
 use super::gates::{nature_gate, shape_gate};
 use super::hosts::HostIndex;
-use crate::model::{AllocId, Candidate, JobRow, Policy, Snapshot, Tag, WaitReason};
+use crate::model::{AllocId, Candidate, Host, JobRow, Policy, Snapshot, Tag, WaitReason};
 use crate::units::{Amounts, Cores};
 
 /// What layers ask for that differ only in name, job and caps.
@@ -25,6 +25,8 @@ pub(super) struct Lane {
     pub(super) alloc: usize,
     /// By group.
     pub(super) groups: Vec<Reached>,
+    /// Hosts reached by a tag that few carry, by position; some may be in the groups too.
+    pub(super) pinned: Vec<Pinned>,
     /// No host has room for the demand, and none will have in this plan.
     pub(super) is_exhausted: bool,
 }
@@ -36,10 +38,23 @@ pub(super) struct Reached {
     pub(super) cluster: usize,
 }
 
+/// A single host, and the first cluster by name that reaches it.
+#[derive(Clone, Copy)]
+pub(super) struct Pinned {
+    pub(super) host: usize,
+    pub(super) cluster: usize,
+}
+
 impl Lane {
-    pub(super) fn cluster_of(&self, group: usize) -> Option<usize> {
-        let at = self.groups.binary_search_by_key(&group, |reached| reached.group).ok()?;
-        Some(self.groups[at].cluster)
+    const fn new(alloc: usize) -> Self {
+        Self { alloc, groups: Vec::new(), pinned: Vec::new(), is_exhausted: false }
+    }
+
+    /// The cluster through which a host, of this group, is reached.
+    pub(super) fn cluster_of(&self, host: usize, group: usize) -> Option<usize> {
+        let pinned = self.pinned.binary_search_by_key(&host, |pinned| pinned.host).map(|at| self.pinned[at].cluster);
+        let grouped = || self.groups.binary_search_by_key(&group, |reached| reached.group);
+        pinned.or_else(|_| grouped().map(|at| self.groups[at].cluster)).ok()
     }
 }
 
@@ -73,7 +88,7 @@ impl Demands {
                 let hosts = reaches
                     .entry(reach)
                     .or_insert_with(|| Hosts::reached(snapshot, candidate, job, index, &clusters_by_name));
-                list.push(hosts.demand(ask, policy, index, allocs));
+                list.push(hosts.demand(ask, snapshot, policy, index, allocs));
                 list.len() - 1
             });
             of_candidate.push(demand);
@@ -101,10 +116,11 @@ fn clusters_by_name(snapshot: &Snapshot) -> Vec<usize> {
     ranks
 }
 
-/// The groups that tags, state, operating system and thread mode leave.
+/// The hosts that tags, state, operating system and thread mode leave.
 struct Hosts {
     groups: Vec<Reached>,
-    /// The gate that took the last ones away, or, where some are left, the one that comes next.
+    pinned: Vec<Pinned>,
+    /// The gate that took the last ones away; of no meaning where some are left.
     furthest: WaitReason,
 }
 
@@ -118,51 +134,75 @@ impl Hosts {
     ) -> Self {
         let mut clusters = candidate.clusters.clone();
         clusters.sort_unstable_by_key(|&cluster| clusters_by_name[cluster]);
-        let mut reached: BTreeMap<usize, usize> = BTreeMap::new();
-        for tag in &candidate.tags {
-            for &group in index.groups_with(tag) {
-                let host = index.representative(group);
-                if host.facility != job.facility {
-                    continue;
-                }
-                let covering = clusters.iter().copied().find(|&cluster| snapshot.clusters[cluster].covers(tag, host));
-                if let Some(cluster) = covering {
-                    let first = reached.entry(group).or_insert(cluster);
-                    if clusters_by_name[cluster] < clusters_by_name[*first] {
-                        *first = cluster;
-                    }
-                }
+        // The first cluster that covers the host through one of the tags.
+        let reaching = |tags: &mut dyn Iterator<Item = &Tag>, host: &Host| {
+            let covering = |tag| clusters.iter().copied().find(|&cluster| snapshot.clusters[cluster].covers(tag, host));
+            tags.filter_map(covering).min_by_key(|&cluster| clusters_by_name[cluster])
+        };
+        let of_facility = |host: &Host| host.facility == job.facility;
+        let groups: BTreeSet<usize> = candidate.tags.iter().flat_map(|tag| index.groups_with(tag)).copied().collect();
+        let groups = groups.into_iter().filter_map(|group| {
+            let host = Some(index.representative(group)).filter(|host| of_facility(host))?;
+            // The representative may carry rare tags that the others lack.
+            let mut common = candidate.tags.iter().filter(|tag| index.groups_with(tag).contains(&group));
+            Some((Reached { group, cluster: reaching(&mut common, host)? }, host))
+        });
+        let pinned: BTreeSet<usize> =
+            candidate.tags.iter().flat_map(|tag| index.hosts_with_rare(tag)).copied().collect();
+        let pinned = pinned.into_iter().filter_map(|position| {
+            let host = Some(&snapshot.hosts[position]).filter(|host| of_facility(host))?;
+            Some((Pinned { host: position, cluster: reaching(&mut candidate.tags.iter(), host)? }, host))
+        });
+
+        let mut found = Self { groups: Vec::new(), pinned: Vec::new(), furthest: WaitReason::NoHostWithTags };
+        for (reached, host) in groups {
+            match nature_gate(job, candidate, host) {
+                Ok(()) => found.groups.push(reached),
+                Err(reason) => found.furthest = found.furthest.max(reason),
             }
         }
-        let mut furthest = WaitReason::NoHostWithTags;
-        let mut groups = Vec::new();
-        for (group, cluster) in reached {
-            match nature_gate(job, candidate, index.representative(group)) {
-                Ok(()) => groups.push(Reached { group, cluster }),
-                Err(reason) => furthest = furthest.max(reason),
+        for (pinned, host) in pinned {
+            match nature_gate(job, candidate, host) {
+                Ok(()) => found.pinned.push(pinned),
+                Err(reason) => found.furthest = found.furthest.max(reason),
             }
         }
-        Self { groups, furthest }
+        found
     }
 
-    fn demand(&self, ask: Ask, policy: &Policy, index: &HostIndex<'_>, allocs: &HashMap<&AllocId, usize>) -> Demand {
-        let mut lanes: BTreeMap<usize, Vec<Reached>> = BTreeMap::new();
+    /// Leaves out the hosts that are too small even when empty.
+    fn demand(
+        &self,
+        ask: Ask,
+        snapshot: &Snapshot,
+        policy: &Policy,
+        index: &HostIndex<'_>,
+        allocs: &HashMap<&AllocId, usize>,
+    ) -> Demand {
+        let mut lanes: BTreeMap<usize, Lane> = BTreeMap::new();
         let mut exclusive_min = Cores(i64::MAX);
         for &reached in &self.groups {
-            let fitting =
-                index.group(reached.group).emptied.iter().filter_map(|empty| shape_gate(&ask, empty, policy).ok());
+            let emptied = &index.group(reached.group).emptied;
+            let fitting = emptied.iter().filter_map(|empty| shape_gate(&ask, empty, policy).ok());
             let Some(smallest) = fitting.map(|amounts| amounts.cores).min() else { continue };
             exclusive_min = exclusive_min.min(smallest);
             let alloc = allocs[&index.representative(reached.group).alloc];
-            lanes.entry(alloc).or_default().push(reached);
+            lanes.entry(alloc).or_insert_with(|| Lane::new(alloc)).groups.push(reached);
         }
-        let cores = if ask.is_exclusive() { exclusive_min } else { ask.cores_min(policy) };
-        let furthest = if self.groups.is_empty() { self.furthest } else { WaitReason::Shape };
+        for &pinned in &self.pinned {
+            let host = &snapshot.hosts[pinned.host];
+            let Ok(amounts) = shape_gate(&ask, &Room::emptied(host), policy) else { continue };
+            exclusive_min = exclusive_min.min(amounts.cores);
+            let alloc = allocs[&host.alloc];
+            lanes.entry(alloc).or_insert_with(|| Lane::new(alloc)).pinned.push(pinned);
+        }
+        let is_reached = !(self.groups.is_empty() && self.pinned.is_empty());
+        let cores = if ask.is_exclusive() && !lanes.is_empty() { exclusive_min } else { ask.cores_min(policy) };
         Demand {
             ask,
             least: Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory },
-            lanes: lanes.into_iter().map(|(alloc, groups)| Lane { alloc, groups, is_exhausted: false }).collect(),
-            furthest,
+            lanes: lanes.into_values().collect(),
+            furthest: if is_reached { WaitReason::Shape } else { self.furthest },
         }
     }
 }

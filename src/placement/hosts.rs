@@ -1,9 +1,10 @@
 //! The open hosts, indexed so that the best one for a layer is found without looking at all.
 //!
-//! Hosts that no candidate can tell apart by anything but their amounts form a *group*: same
+//! Hosts that candidates can hardly tell apart by anything but their amounts form a *group*: same
 //! allocation, same operating systems, same thread mode, same tags as far as anybody asks for them.
 //! Inside a group they stand on shelves, sorted by the host strategy's order, and move along as the
-//! plan takes from them.
+//! plan takes from them. Tags that few hosts carry, as a host's own name, make no groups, or a farm
+//! whose hosts are asked for by name would fall apart into groups of one: such hosts are listed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -22,6 +23,9 @@ type Key = (i64, i64, u32);
 /// through the wrong hosts.
 const SHELVES: usize = 6;
 
+/// A tag on at most so many hosts is looked up host by host. Tests have small farms and want both.
+const PINNED_HOSTS_MAX: usize = if cfg!(test) { 3 } else { 16 };
+
 pub(super) struct HostIndex<'s> {
     hosts: &'s [Host],
     policy: &'s Policy,
@@ -32,12 +36,14 @@ pub(super) struct HostIndex<'s> {
     group_of: Vec<usize>,
     groups: Vec<Group>,
     groups_by_tag: HashMap<&'s Tag, Vec<usize>>,
+    /// For tags that make no groups.
+    hosts_by_tag: HashMap<&'s Tag, Vec<usize>>,
     /// Hosts whose idle GPU memory shrank, so that they may take other work now.
     opened: Vec<usize>,
 }
 
 pub(super) struct Group {
-    /// Any of its hosts: they answer alike to all but questions about amounts.
+    /// Any of its hosts: they answer alike to all but questions about amounts and rare tags.
     pub(super) representative: usize,
     /// The different hosts there are when empty.
     pub(super) emptied: Vec<Room>,
@@ -62,7 +68,7 @@ pub(super) struct Found {
 }
 
 impl<'s> HostIndex<'s> {
-    /// `asked` are the tags that some candidate asks for; no other tag tells hosts apart.
+    /// `asked` are the tags that some candidate asks for; no other tag matters.
     pub(super) fn new(hosts: &'s [Host], asked: &HashSet<&'s Tag>, policy: &'s Policy) -> Self {
         let mut by_rank: Vec<usize> = (0..hosts.len()).collect();
         by_rank.sort_by(|&a, &b| hosts[a].id.cmp(&hosts[b].id));
@@ -79,13 +85,21 @@ impl<'s> HostIndex<'s> {
             group_of: Vec::with_capacity(hosts.len()),
             groups: Vec::new(),
             groups_by_tag: HashMap::new(),
+            hosts_by_tag: HashMap::new(),
             opened: Vec::new(),
         };
-        index.build_groups(asked);
+        for (position, host) in hosts.iter().enumerate() {
+            for tag in host.tags.iter().filter(|tag| asked.contains(tag)) {
+                index.hosts_by_tag.entry(tag).or_default().push(position);
+            }
+        }
+        let is_common = |tagged: &mut Vec<usize>| tagged.len() > PINNED_HOSTS_MAX;
+        let common = index.hosts_by_tag.extract_if(|_, tagged| is_common(tagged)).map(|(tag, _)| tag).collect();
+        index.build_groups(&common);
         index
     }
 
-    fn build_groups(&mut self, asked: &HashSet<&'s Tag>) {
+    fn build_groups(&mut self, common: &HashSet<&'s Tag>) {
         #[derive(PartialEq, Eq, Hash)]
         struct Alike<'s> {
             facility: &'s FacilityId,
@@ -100,7 +114,7 @@ impl<'s> HostIndex<'s> {
             let alike = Alike {
                 facility: &host.facility,
                 alloc: &host.alloc,
-                tags: host.tags.iter().filter(|tag| asked.contains(tag)).collect(),
+                tags: host.tags.iter().filter(|tag| common.contains(tag)).collect(),
                 os: &host.os,
                 thread_mode: host.thread_mode,
                 is_open: host.state.is_open(),
@@ -134,8 +148,15 @@ impl<'s> HostIndex<'s> {
         &self.hosts[self.groups[group].representative]
     }
 
-    pub(super) fn hosts_of(&self, group: usize) -> impl Iterator<Item = usize> {
-        self.groups[group].hosts.iter().copied()
+    /// All hosts of a lane; one that is reached both ways comes twice.
+    pub(super) fn hosts_of(&self, lane: &Lane) -> impl Iterator<Item = usize> {
+        let grouped = lane.groups.iter().flat_map(|reached| &self.groups[reached.group].hosts);
+        grouped.copied().chain(lane.pinned.iter().map(|pinned| pinned.host))
+    }
+
+    /// The cluster through which a lane reaches a host, if it does.
+    pub(super) fn cluster_in(&self, lane: &Lane, host: usize) -> Option<usize> {
+        lane.cluster_of(host, self.group_of[host])
     }
 
     /// Groups, in whatever state, whose hosts carry the tag.
@@ -143,8 +164,9 @@ impl<'s> HostIndex<'s> {
         self.groups_by_tag.get(tag).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn group_of(&self, host: usize) -> usize {
-        self.group_of[host]
+    /// Hosts, in whatever state, that carry the tag, if it is one of the rare ones.
+    pub(super) fn hosts_with_rare(&self, tag: &Tag) -> &[usize] {
+        self.hosts_by_tag.get(tag).map_or(&[], Vec::as_slice)
     }
 
     /// The host with what the plan has left of it.
@@ -204,28 +226,52 @@ impl<'s> HostIndex<'s> {
                     is_accepted
                 });
                 if let Some((key, host, amounts)) = first {
-                    best = Some((key, Spot { host, cluster: reached.cluster, amounts }));
+                    let cluster = self.cluster_in(lane, host).unwrap_or(reached.cluster);
+                    best = Some((key, Spot { host, cluster, amounts }));
                 }
             }
         }
-        let spot = best.map(|(key, cold)| self.warmest(key, cold, lane, ask, warm, accepts));
+        let pinned = lane.pinned.iter().map(|pinned| pinned.host);
+        let first = self.first_of(pinned, lane, ask, |host, amounts| {
+            let is_accepted = accepts(host, amounts);
+            has_passed_over |= !is_accepted;
+            is_accepted
+        });
+        best = best.into_iter().chain(first).min_by_key(|&(key, _)| key);
+        let spot = best.map(|(key, cold)| {
+            let equal = warm.iter().copied().filter(|&host| {
+                let (_, (cores, gib, _)) = self.place_of(host);
+                (cores, gib) == (key.0, key.1)
+            });
+            self.find_among(equal, lane, ask, accepts).unwrap_or(cold)
+        });
         Found { spot, has_passed_over }
     }
 
-    /// The best of some hosts of the lane, when only these come into question.
+    /// The best of some hosts, as far as they belong to the lane.
     pub(super) fn find_among(
         &self,
         hosts: impl Iterator<Item = usize>,
         lane: &Lane,
         ask: &Ask,
-        mut accepts: impl FnMut(usize, &Amounts) -> bool,
+        accepts: impl FnMut(usize, &Amounts) -> bool,
     ) -> Option<Spot> {
+        self.first_of(hosts, lane, ask, accepts).map(|(_, spot)| spot)
+    }
+
+    fn first_of(
+        &self,
+        hosts: impl Iterator<Item = usize>,
+        lane: &Lane,
+        ask: &Ask,
+        mut accepts: impl FnMut(usize, &Amounts) -> bool,
+    ) -> Option<(Key, Spot)> {
         let spots = hosts.filter_map(|host| {
-            let cluster = lane.cluster_of(self.group_of[host])?;
+            let cluster = self.cluster_in(lane, host)?;
             let amounts = reserve(ask, &self.room(host), self.policy).ok().filter(|amounts| accepts(host, amounts))?;
             Some((self.place_of(host).1, Spot { host, cluster, amounts }))
         });
-        spots.min_by_key(|&(key, _)| key).map(|(_, spot)| spot)
+        spots.min_by_key(|&(key, _)| key)
     }
 
     /// The first host on a shelf, before `bound`, that fits and is accepted.
@@ -264,23 +310,6 @@ impl<'s> HostIndex<'s> {
             }
             return None;
         }
-    }
-
-    /// The best host, or a warm one that the strategy holds equal to it.
-    fn warmest(
-        &self,
-        best: Key,
-        cold: Spot,
-        lane: &Lane,
-        ask: &Ask,
-        warm: &[usize],
-        mut accepts: impl FnMut(usize, &Amounts) -> bool,
-    ) -> Spot {
-        let equal = warm.iter().copied().filter(|&host| {
-            let (_, (cores, gib, _)) = self.place_of(host);
-            (cores, gib) == (best.0, best.1)
-        });
-        self.find_among(equal, lane, ask, &mut accepts).unwrap_or(cold)
     }
 }
 

@@ -218,8 +218,8 @@ impl<'s> Planner<'s> {
         let demand = self.demands.get(position);
         cap_gate(self.snapshot, &self.ledger, candidate, &demand.least)?;
         let is_held_in_reach = |holders: &HashSet<usize>| {
-            let groups = || holders.iter().map(|&host| self.index.group_of(host));
-            demand.lanes.iter().any(|lane| groups().any(|group| lane.cluster_of(group).is_some()))
+            let is_reached = |&host| demand.lanes.iter().any(|lane| self.index.cluster_in(lane, host).is_some());
+            holders.iter().any(is_reached)
         };
         let has_seat = candidate.limits.iter().all(|&limit| {
             let limit = self.ledger.limit(limit);
@@ -270,7 +270,7 @@ impl<'s> Planner<'s> {
         for demand in &mut self.demands.list {
             for lane in demand.lanes.iter_mut().filter(|lane| lane.is_exhausted) {
                 let fits = opened.iter().any(|&host| {
-                    lane.cluster_of(self.index.group_of(host)).is_some()
+                    self.index.cluster_in(lane, host).is_some()
                         && reserve(&demand.ask, &self.index.room(host), self.policy).is_ok()
                 });
                 lane.is_exhausted = !fits;

@@ -65,8 +65,7 @@ impl Planner<'_> {
 
     /// Of hosts that could run it and have no room for it now.
     fn room_reason(&self, demand: &Demand, lanes: &[(&Lane, usize)]) -> WaitReason {
-        let groups = lanes.iter().flat_map(|(lane, _)| &lane.groups);
-        let mut hosts = groups.flat_map(|reached| self.index.hosts_of(reached.group));
+        let mut hosts = lanes.iter().flat_map(|(lane, _)| self.index.hosts_of(lane));
         let lacks_room = |host: usize| {
             let emptied = Room::emptied(&self.snapshot.hosts[host]);
             shape_gate(&demand.ask, &emptied, self.policy).is_ok()

@@ -1,6 +1,8 @@
 //! Tests of the planner as a whole; small pure parts are tested beside their code.
 
+mod choice;
 mod farm;
 mod gates;
 mod properties;
+mod scale;
 mod vectors;

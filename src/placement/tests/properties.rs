@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 
 use super::farm::{Farm, tags};
 use crate::model::{
@@ -46,7 +47,7 @@ struct LayerDraft {
     gpu_gib: i64,
     is_threadable: bool,
     limits: Pick,
-    is_backing_off: bool,
+    held: Pick,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ struct JobDraft {
     started: i64,
     cores_max: Pick,
     gpus_max: Pick,
-    is_paused: bool,
+    held: Pick,
     os: Pick,
 }
 
@@ -78,10 +79,10 @@ fn host() -> impl Strategy<Value = HostDraft> {
 }
 
 fn layer() -> impl Strategy<Value = LayerDraft> {
-    let work = (0..5_usize, 1..30_u32, 1..8_usize, 0..8_usize, 0..5_usize, 0..12_i64);
-    let rest = (0..5_i64, 0..6_i64, any::<bool>(), 0..8_usize, 0..12_u32);
+    let work = (0..5_usize, 1..30_u32, 1..8_usize, 0..8_usize, 0..5_usize, 0..8_i64);
+    let rest = (0..5_i64, 0..6_i64, any::<bool>(), 0..40_usize, 0..30_usize);
     (work, rest).prop_map(
-        |((job, frames, tags, cores, cores_max, gib), (gpus, gpu_gib, is_threadable, limits, back_off))| LayerDraft {
+        |((job, frames, tags, cores, cores_max, gib), (gpus, gpu_gib, is_threadable, limits, held))| LayerDraft {
             job,
             frames,
             tags,
@@ -92,21 +93,21 @@ fn layer() -> impl Strategy<Value = LayerDraft> {
             gpu_gib: (gpu_gib - 3).max(0),
             is_threadable,
             limits,
-            is_backing_off: back_off == 0,
+            held,
         },
     )
 }
 
 fn job() -> impl Strategy<Value = JobDraft> {
-    (0..3_usize, 0..2_usize, 0..3_i32, 0..3_i64, 0..6_usize, 0..8_usize, 0..10_u32, 0..5_usize).prop_map(
-        |(show, folder, priority, started, cores_max, gpus_max, paused, os)| JobDraft {
+    (0..3_usize, 0..2_usize, 0..3_i32, 0..3_i64, 0..24_usize, 0..40_usize, 0..30_usize, 0..16_usize).prop_map(
+        |(show, folder, priority, started, cores_max, gpus_max, held, os)| JobDraft {
             show,
             folder,
             priority,
             started,
             cores_max,
             gpus_max,
-            is_paused: paused == 0,
+            held,
             os,
         },
     )
@@ -114,12 +115,12 @@ fn job() -> impl Strategy<Value = JobDraft> {
 
 prop_compose! {
     fn farm()(
-        hosts in vec(host(), 0..9),
+        hosts in vec(host(), 0..14),
         layers in vec(layer(), 0..9),
         jobs in vec(job(), 5),
-        bursts in vec((0..4_i64, 0..30_i64), 6),
-        folders in vec(0..5_usize, 2),
-        limits in vec((0..3_i64, 0..8_i64, any::<bool>()), 3),
+        bursts in vec((0..4_i64, -1..60_i64), 6),
+        folders in vec(0..16_usize, 2),
+        limits in vec((0..3_i64, 0..12_i64, any::<bool>()), 3),
     ) -> Snapshot {
         build(&hosts, &layers, &jobs, &bursts, &folders, &limits)
     }
@@ -147,13 +148,14 @@ fn build(
         }
         farm.cluster(name, ClusterKind::Tags { kind: TagKind::Manual, tags: vec!["gpu".into(), "desk".into()] });
     }
+    farm.0.shows[2].is_active = bursts[5].1 > 3;
     farm.0.folders.push(crate::model::FolderRow { id: "folder-2".into(), ..farm.0.folders[0].clone() });
     for (folder, &cap) in farm.0.folders.iter_mut().zip(folders) {
-        folder.cores_max = [Cap::Unlimited, Cap::Unlimited, Cap::AtMost(Cores(350)), Cap::AtMost(Cores(0))]
+        folder.cores_max = [Cap::AtMost(Cores::whole(12)), Cap::AtMost(Cores(350)), Cap::AtMost(Cores(0))]
             .get(cap)
             .copied()
-            .unwrap_or(Cap::AtMost(Cores::whole(12)));
-        folder.gpus_max = if cap == 1 { Cap::AtMost(Gpus(1)) } else { Cap::Unlimited };
+            .unwrap_or(Cap::Unlimited);
+        folder.gpus_max = if cap == 3 { Cap::AtMost(Gpus(1)) } else { Cap::Unlimited };
     }
     for draft in hosts {
         let total = Amounts {
@@ -164,6 +166,7 @@ fn build(
         };
         let host = farm.host(total);
         host.alloc = ALLOCS[draft.alloc].into();
+        host.facility = if draft.busy == 4 && draft.state == 2 { "far".into() } else { host.facility.clone() };
         host.tags = some_tags(draft.tags);
         host.idle.cores = Cores((total.cores.get() - draft.busy * 50).max(0));
         host.idle.memory = Kib((total.memory.get() - draft.busy * 700_000).max(0));
@@ -186,7 +189,8 @@ fn build(
             .copied()
             .unwrap_or(Cores::whole(100));
         row.gpus_max = [Gpus(-1), Gpus(0), Gpus(1)].get(draft.gpus_max).copied().unwrap_or(Gpus(10));
-        row.is_paused = draft.is_paused;
+        row.is_paused = draft.held == 0;
+        row.is_auto_book = draft.held != 1;
         row.os =
             [None, Some("windows"), Some("mac")].get(draft.os).copied().unwrap_or(Some("linux")).map(str::to_owned);
     }
@@ -206,8 +210,12 @@ fn build(
         layer.gpus = Gpus(draft.gpus);
         layer.gpu_memory = Kib::gib(draft.gpu_gib);
         layer.is_threadable = draft.is_threadable;
-        layer.limits = (0..3).filter(|limit| draft.limits & (1 << limit) != 0 && draft.limits > 3).collect();
-        layer.is_backing_off = draft.is_backing_off;
+        layer.limits = (0..3).filter(|limit| draft.limits & (1 << limit) != 0 && draft.limits < 8).collect();
+        layer.is_backing_off = draft.held == 0;
+        layer.start_after = (draft.held == 1).then_some(Timestamp::UNIX_EPOCH + time::Duration::HOUR);
+        if draft.held == 2 {
+            layer.clusters.clear();
+        }
     }
     farm.0
 }
@@ -287,6 +295,9 @@ impl<'s> Recount<'s> {
             && reaches
             && os_fits
             && !job.is_paused
+            && job.is_auto_book
+            && self.snapshot.shows[job.show].is_active
+            && candidate.start_after.is_none_or(|start| start <= self.snapshot.taken_at)
             && after <= self.snapshot.subscriptions[subscription].burst
             && folder.cores_max.allows(folder_cores + amounts.cores)
             && (amounts.gpus == Gpus::ZERO || folder.gpus_max.allows(folder_gpus + amounts.gpus))
@@ -457,4 +468,20 @@ proptest! {
         let (other, places) = shuffled(&snapshot, seed);
         prop_assert_eq!(&planned, &translated(&plan(&other, &policy), &places));
     }
+}
+
+#[test]
+fn the_farms_drawn_here_show_every_reason() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen = std::collections::BTreeMap::<WaitReason, usize>::new();
+    let mut placed = 0;
+    for _ in 0..3_000 {
+        let (snapshot, policy) = (farm(), policy()).new_tree(&mut runner).expect("nothing is rejected").current();
+        let plan = plan(&snapshot, &policy);
+        placed += usize::from(plan.placed_frames() > 0);
+        plan.waiting.iter().for_each(|waiting| *seen.entry(waiting.reason).or_default() += 1);
+    }
+    assert!(placed > 1_500, "only {placed} farms have work that fits: {seen:?}");
+    let missing: Vec<WaitReason> = WaitReason::ALL.into_iter().filter(|reason| !seen.contains_key(reason)).collect();
+    assert_eq!(missing, [WaitReason::LostRace], "{seen:?}");
 }
