@@ -1,10 +1,191 @@
-//! `demo`: a whole farm on this machine.
+//! `demo`: a whole farm on this machine, and the real scheduler working through it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
+use comfy_table::{CellAlignment, Table, presets};
+use cue_scheduler::farm::audit::LISTED_PER_RULE_MAX;
+use cue_scheduler::farm::demo::{Demo, DemoOptions, DemoReport, DemoSummary};
+use cue_scheduler::farm::fleet::{Faults, RunTime};
+use cue_scheduler::farm::schema::Generation;
+use cue_scheduler::pass::Settings;
+use cue_scheduler::telemetry::logs::{self, LogSettings};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli;
+use crate::failure::FAILED;
 use crate::output::Printer;
+use crate::progress;
 use crate::settings::DemoSettings;
 
-pub(crate) async fn run(settings: DemoSettings, _printer: Printer) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this build cannot bring up the farm of {settings:?}")
+/// How long a host takes to answer late.
+const ANSWER_DELAY: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Result<ExitCode> {
+    // The bars have the terminal: only what a person must know goes between them.
+    let quiet = LogSettings { verbosity: settings.logs.verbosity - 2, ..settings.logs.clone() };
+    let _logs = logs::install(&quiet)?;
+    let seed = settings.seed.unwrap_or_else(rand::random);
+    let watcher = progress::watcher(printer.verbosity() < 0);
+    watcher.step(&format!("seed {seed}"));
+    let stop = stop_signal()?;
+
+    let started = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(ExitCode::from(FAILED)),
+        started = Demo::start(options(&settings, seed), watcher.as_ref()) => started,
+    };
+    let demo = started.context("the demo cannot start")?;
+    let outcome = demo.run(watcher.as_ref(), stop.clone()).await;
+    let good = match outcome {
+        Ok(report) => show(&report, &settings, printer),
+        Err(error) => Err(anyhow::Error::new(error).context("the demo broke off")),
+    };
+    if settings.keep && good.is_ok() && !stop.is_cancelled() {
+        keep(&demo, printer, &stop).await?;
+    }
+    let left = demo.stop().await;
+    if !left.is_empty() {
+        printer.warning(format_args!("did not end in time: {}", left.join(", ")));
+    }
+    Ok(if good? { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn options(settings: &DemoSettings, seed: u64) -> DemoOptions {
+    let share = |percent: f64| percent / 100.0;
+    let faults = &settings.faults;
+    DemoOptions {
+        hosts: settings.hosts as usize,
+        jobs: settings.jobs as usize,
+        frames: settings.frames,
+        seed,
+        agents: u8::try_from(settings.agents).unwrap_or(u8::MAX),
+        generation: match settings.generation {
+            cli::Generation::G0 => Generation::G0,
+            cli::Generation::G1 => Generation::G1,
+            cli::Generation::G2 => Generation::G2,
+            cli::Generation::G3 => Generation::G3,
+            cli::Generation::G4 => Generation::G4,
+            cli::Generation::G5 => Generation::G5,
+        },
+        faults: Faults {
+            refuse: share(faults.refuse),
+            lose_request: share(faults.lose_requests),
+            lose_answer: share(faults.lose_answers),
+            delay_answer: share(faults.delay_answers),
+            answer_delay: ANSWER_DELAY,
+            ..Faults::default()
+        },
+        dying_hosts: share(faults.kill_hosts),
+        run_time: RunTime::Between(Duration::from_millis(500), Duration::from_millis(1500)),
+        settings: Settings::of(&settings.config),
+    }
+}
+
+/// Cancelled by the first Ctrl-C or SIGTERM. What the farm runs ends with this process in any case.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let install = |kind| signal(kind).context("cannot watch for signals");
+    let (mut interrupt, mut terminate) = (install(SignalKind::interrupt())?, install(SignalKind::terminate())?);
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(stop)
+}
+
+/// Whether everything was as it must be.
+fn show(report: &DemoReport, settings: &DemoSettings, printer: Printer) -> anyhow::Result<bool> {
+    printer.data(table(&report.summary))?;
+    if let Some(reason) = &report.unfinished {
+        printer.error(format_args!("the work is not done: {reason}"));
+    }
+    if report.summary.files_wrong > 0 || report.summary.files_right < report.summary.files_expected {
+        printer.error(format_args!(
+            "real processes left {} files right and {} wrong, of {}",
+            report.summary.files_right, report.summary.files_wrong, report.summary.files_expected
+        ));
+    }
+    if report.audit.is_clean() {
+        printer.note(format_args!(
+            "audit clean: {} launches, no frame twice at once, no cap exceeded, all counters balance",
+            report.summary.launched
+        ));
+    }
+    for violation in &report.audit.violations {
+        printer.error(format_args!("audit: {} {} {}: {}", violation.rule.as_str(), violation.table, violation.row, violation.detail));
+    }
+    for (rule, count) in &report.audit.violations_by_rule {
+        if *count > LISTED_PER_RULE_MAX as u64 {
+            printer.error(format_args!("audit: {} rows break {} in all", count, rule.as_str()));
+        }
+    }
+    if let Some(path) = &settings.summary {
+        let text = serde_json::to_string_pretty(&report.summary).context("cannot write the figures as JSON")?;
+        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        printer.note(format_args!("wrote {}", path.display()));
+    }
+    Ok(report.is_good())
+}
+
+fn table(summary: &DemoSummary) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let mut row = |name: &str, value: String, remark: &str| {
+        table.add_row([name.to_owned(), value, remark.to_owned()]);
+    };
+    row("hosts", summary.hosts.to_string(), &match summary.agents {
+        0 => String::new(),
+        agents => format!("{agents} of them real RQD agents"),
+    });
+    row("frames", summary.frames.to_string(), &format!("in {} jobs", summary.jobs));
+    row("dispatched", summary.dispatched.to_string(), &format!("{} taken back and booked again", summary.unbooked));
+    row(
+        "launched",
+        summary.launched.to_string(),
+        &format!("{} refused, {} without an answer", summary.refused_launches, summary.unknown_launches),
+    );
+    row("completed", summary.completed.to_string(), &format!("{} dead", summary.dead));
+    row("frames/s", format!("{:.0}", summary.frames_per_second), &format!("{:.1} s in all", summary.seconds));
+    row(
+        "first frame",
+        summary.time_to_first_frame_ms.map_or_else(|| "-".to_owned(), |time| format!("{time} ms")),
+        "from start to the first launch accepted",
+    );
+    row("double launches", summary.double_launches.to_string(), "");
+    row("cap breaches", summary.cap_breaches.to_string(), "");
+    row("audit violations", summary.audit_violations.to_string(), "");
+    row("statements/frame", format!("{:.2}", summary.statements_per_frame), "");
+    row("rows/frame", format!("{:.1}", summary.rows_per_frame), "read and written");
+    row("peak memory", format!("{} MiB", summary.peak_rss_mib), "the whole sandbox");
+    if summary.files_expected > 0 {
+        row("files", format!("{}", summary.files_right), &format!("of {} that real processes write", summary.files_expected));
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Says how to reach the farm and waits to be interrupted.
+async fn keep(demo: &Demo, printer: Printer, stop: &CancellationToken) -> anyhow::Result<()> {
+    let database = demo.sandbox().database();
+    printer.data(format_args!(
+        "\nThe farm stays up until Ctrl-C. Settings for a scheduler of your own:\n\n\
+         database:\n  db_host: {}\n  db_port: {}\n  db_name: {}\n  db_user: {}\n  db_pass: {}\nrqd:\n  grpc_port: {}",
+        database.host,
+        database.port,
+        database.name,
+        database.user,
+        database.password.as_deref().unwrap_or_default(),
+        demo.sandbox().rqd_port(),
+    ))?;
+    stop.cancelled().await;
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod clusters;
 mod demo;
 mod failure;
 mod output;
+mod progress;
 mod run;
 mod settings;
 

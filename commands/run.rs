@@ -2,37 +2,101 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use cue_scheduler::store::Store;
-use cue_scheduler::telemetry::logs;
+use anyhow::{Context as _, bail};
+use cue_scheduler::pass::{LaunchTargets, Parts, Service, Settings, Totals};
+use cue_scheduler::rqd::Agents;
+use cue_scheduler::tasks::Tasks;
+use cue_scheduler::telemetry::logs::{self, LogControl};
+use cue_scheduler::telemetry::{Health, Metrics, http};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::clusters;
 use crate::output::Printer;
 use crate::settings::RunSettings;
 
-pub(crate) async fn run(settings: RunSettings, printer: Printer) -> anyhow::Result<ExitCode> {
-    let _logs = logs::install(&settings.logs)?;
+/// As a shell says it of a process that SIGINT ended.
+const ENDED_AT_ONCE: i32 = 130;
+
+pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Result<ExitCode> {
+    let logs = logs::install(&settings.logs)?;
     say_settings(&settings);
-    let store = Store::connect(&settings.connect).await.context("Failed to connect to database")?;
-    let loaded = clusters::load(&store, &settings.loaded.config).await?;
-    for row in &loaded.left_out {
-        tracing::warn!(row = ?row, "A row is left out");
+    let config = &settings.loaded.config;
+    if config.rqd.dry_run_mode {
+        bail!("rqd.dry_run_mode is true: use the command dry-run, or set it to false to book and launch");
     }
-    for cluster in &loaded.clusters {
-        printer.data(&cluster.name)?;
-    }
-    printer.note(format_args!("{} clusters are selected", loaded.clusters.len()));
+    let stop = CancellationToken::new();
+    watch_signals(stop.clone(), logs.control().clone())?;
+
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let health = Health::new();
+    let pages = Tasks::new();
+    let listener = http::bind(config.queue.metrics_address, config.queue.metrics_port).await?;
+    let address = listener.local_addr().context("cannot tell the address of the metrics page")?;
+    tracing::info!(target: "scheduler", %address, "metrics server listening at /metrics");
+    pages.spawn("pages", http::serve(listener, registry, health.clone(), pages.stop_signal()));
+
+    let connected = Service::connect(&settings.connect, &health, &stop).await.context("Failed to connect to database")?;
+    let Some(store) = connected else {
+        tracing::info!(target: "scheduler", "stopped before the database was there");
+        return Ok(ExitCode::SUCCESS);
+    };
+    tracing::info!(target: "scheduler", schema = store.features().generation_guess(), "connected to the database");
+    clusters::load(&store, config).await?;
+    let parts = Parts {
+        store: store.clone(),
+        targets: LaunchTargets::Agents(Agents::new(Settings::agents_of(config))),
+        settings: Settings::of(config),
+        metrics,
+        health,
+        totals: Totals::default(),
+    };
+    let service = Service::prepare(parts).await?;
+    service.run(stop).await;
     store.close().await;
+    pages.stop(std::time::Duration::from_secs(1)).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// SIGTERM and SIGINT stop, a second one ends at once; SIGUSR1 and SIGUSR2 both change between info
+/// and debug.
+fn watch_signals(stop: CancellationToken, log: LogControl) -> anyhow::Result<()> {
+    let install = |kind| signal(kind).context("cannot watch for signals");
+    let mut terminate = install(SignalKind::terminate())?;
+    let mut interrupt = install(SignalKind::interrupt())?;
+    let mut toggles = [install(SignalKind::user_defined1())?, install(SignalKind::user_defined2())?];
+    tokio::spawn(async move {
+        let [first, second] = &mut toggles;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = first.recv() => { say_level(&log); continue }
+                _ = second.recv() => { say_level(&log); continue }
+            }
+            if stop.is_cancelled() {
+                tracing::warn!(target: "scheduler", "told to stop a second time: ending at once");
+                std::process::exit(ENDED_AT_ONCE);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+fn say_level(log: &LogControl) {
+    let level = log.toggle();
+    tracing::info!(target: "scheduler", %level, "changed the log level");
 }
 
 /// Which file holds, and what in it has no effect.
 fn say_settings(settings: &RunSettings) {
     match &settings.loaded.file {
-        Some(file) => tracing::info!(file = %file.display(), "Config::load: using config file"),
-        None => tracing::info!("Config::load: no config file, using the defaults"),
+        Some(file) => tracing::info!(target: "scheduler", file = %file.display(), "Config::load: using config file"),
+        None => tracing::info!(target: "scheduler", "Config::load: no config file, using the defaults"),
     }
     for warning in &settings.loaded.warnings {
-        tracing::warn!(place = %warning.place, key = warning.key, "{}", warning.what);
+        tracing::warn!(target: "scheduler", place = %warning.place, key = warning.key, "{}", warning.what);
     }
 }

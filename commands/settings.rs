@@ -22,7 +22,6 @@ pub(crate) struct RunSettings {
 
 /// What the demo runs with.
 #[derive(Debug)]
-#[expect(dead_code, reason = "read by the demo")]
 pub(crate) struct DemoSettings {
     /// Only for how the scheduler works; its database and its selection are the demo's own.
     pub(crate) config: Config,

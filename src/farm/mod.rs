@@ -3,8 +3,11 @@
 pub mod agents;
 pub mod audit;
 pub mod cuebot;
+pub mod demo;
 pub mod fleet;
 pub mod launch;
 pub mod postgres;
+pub mod progress;
+pub mod sandbox;
 pub mod schema;
 pub mod seed;

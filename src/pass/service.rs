@@ -249,7 +249,7 @@ impl Passes {
         match self.turn.run(&clusters, stop).await {
             Ok(report) => {
                 self.recovered();
-                self.totals.passed();
+                self.totals.passed(&report.waiting);
                 self.record(&report, began.elapsed());
                 let next = if report.did_something() { Next::Now } else { Next::Change(before) };
                 (next, report.is_empty())

@@ -1,7 +1,11 @@
 //! Running totals of what the service did, for the demo's bars and the tests.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::report::WaitingCount;
+use crate::model::WaitReason;
 
 /// Cloning shares the totals.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +21,7 @@ struct Counts {
     refused: AtomicU64,
     unknown: AtomicU64,
     unbooked: AtomicU64,
+    waiting: Mutex<BTreeMap<WaitReason, WaitingCount>>,
 }
 
 /// The totals at one moment.
@@ -49,8 +54,15 @@ impl Totals {
         }
     }
 
-    pub(super) fn passed(&self) {
+    /// What the last pass left waiting, by reason.
+    #[must_use]
+    pub fn waiting(&self) -> BTreeMap<WaitReason, WaitingCount> {
+        self.counts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn passed(&self, waiting: &BTreeMap<WaitReason, WaitingCount>) {
         self.counts.passes.fetch_add(1, Ordering::Relaxed);
+        self.counts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone_from(waiting);
     }
 
     pub(super) fn booked(&self, frames: usize) {
