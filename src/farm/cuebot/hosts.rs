@@ -117,10 +117,7 @@ pub(super) async fn ping_procs(pool: &PgPool, frames: &[&RunningFrameInfo]) -> R
 
 /// Of reported runs that no proc vouches for: the frames that count as running, and whether the proc
 /// exists and holds something else.
-pub(super) async fn doubted(
-    pool: &PgPool,
-    frames: &[&RunningFrameInfo],
-) -> Result<HashMap<String, bool>, sqlx::Error> {
+pub(super) async fn doubted(pool: &PgPool, frames: &[&RunningFrameInfo]) -> Result<HashMap<String, bool>, sqlx::Error> {
     let rows = query(include_str!("../sql/cuebot_doubted_frames.sql"))
         .bind(frames.iter().map(|frame| frame.resource_id.as_str()).collect::<Vec<_>>())
         .bind(frames.iter().map(|frame| frame.frame_id.as_str()).collect::<Vec<_>>())

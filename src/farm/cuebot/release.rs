@@ -82,10 +82,7 @@ async fn give_hosts(
     rows.iter().map(|row| Ok((row.try_get("pk_host")?, row.try_get("pk_alloc")?))).collect()
 }
 
-async fn managed_shows(
-    connection: &mut PgConnection,
-    released: &[Released],
-) -> Result<BTreeSet<String>, sqlx::Error> {
+async fn managed_shows(connection: &mut PgConnection, released: &[Released]) -> Result<BTreeSet<String>, sqlx::Error> {
     let shows: BTreeSet<&str> = released.iter().map(|proc| proc.show.as_str()).collect();
     let statement = query(include_str!("../sql/cuebot_managed_shows.sql"));
     let rows = statement.bind(shows.into_iter().collect::<Vec<_>>()).fetch_all(connection).await?;
