@@ -10,30 +10,42 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
 use super::AgentSettings;
 use super::error::{AgentError, causes};
 
+/// Files that the rest of the process may have open, on top of one per connection.
+const FILES_BESIDE: u64 = 1_024;
+
 /// How long a silent connection rests before the kernel asks whether the host is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 pub(super) struct Channels {
     settings: AgentSettings,
+    /// As in the settings, or what the process is allowed.
+    connections_max: usize,
+    open: Arc<AtomicUsize>,
     lines: Mutex<HashMap<Arc<str>, Arc<Line>>>,
 }
 
-/// What is kept for one host.
+/// What is kept for one host, for good: a name, two counters, and mostly a connection.
 pub(super) struct Line {
     /// The host's share of calls.
     pub(super) calls: Semaphore,
+    calls_max: usize,
     host: Arc<str>,
+    /// Open connections of all lines.
+    open: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
 
@@ -50,7 +62,9 @@ enum Dial {
 
 impl Channels {
     pub(super) fn new(settings: AgentSettings) -> Self {
-        Self { settings, lines: Mutex::default() }
+        let allowed = allow_open_files(FILES_BESIDE + settings.connections_max as u64);
+        let connections_max = usize::try_from(allowed / 2).unwrap_or(usize::MAX).min(settings.connections_max).max(1);
+        Self { settings, connections_max, open: Arc::default(), lines: Mutex::default() }
     }
 
     pub(super) fn line(&self, host: &str) -> Arc<Line> {
@@ -58,14 +72,13 @@ impl Channels {
         if let Some(line) = lines.get(host) {
             return Arc::clone(line);
         }
-        if lines.len() >= self.settings.connections_max {
-            let kept = self.settings.connections_max - self.settings.connections_max.div_ceil(8);
-            drop_longest_unused(&mut lines, kept);
-        }
+        let calls_max = self.settings.calls_per_host_max.max(1);
         let host: Arc<str> = host.into();
         let line = Arc::new(Line {
-            calls: Semaphore::new(self.settings.calls_per_host_max.max(1)),
+            calls: Semaphore::new(calls_max),
+            calls_max,
             host: Arc::clone(&host),
+            open: Arc::clone(&self.open),
             state: Mutex::new(State { used_at: Instant::now(), dial: Dial::Closed }),
         });
         lines.insert(host, Arc::clone(&line));
@@ -74,25 +87,51 @@ impl Channels {
 
     /// The host's connection, dialled if there is none. An error means that nothing was sent.
     pub(super) async fn connect(&self, line: &Line) -> Result<Channel, AgentError> {
-        let dialled = line.connect(&self.settings).await;
+        if let Some(channel) = line.channel() {
+            return Ok(channel);
+        }
+        if self.open.load(Ordering::Relaxed) >= self.connections_max {
+            self.close_longest_unused(self.connections_max.div_ceil(8));
+        }
+        let dialled = line.dial(&self.settings).await;
         if !matches!(dialled, Err(AgentError::OutOfSockets { .. })) {
             return dialled;
         }
-        // Unused connections hold what is missing.
-        {
-            let mut lines = lock(&self.lines);
-            let kept = lines.len() / 2;
-            drop_longest_unused(&mut lines, kept);
+        self.close_longest_unused(self.open.load(Ordering::Relaxed).div_ceil(2));
+        line.dial(&self.settings).await
+    }
+
+    fn close_longest_unused(&self, count: usize) {
+        let resting = |line: &&Arc<Line>| line.calls.available_permits() == line.calls_max;
+        let mut lines: Vec<(Instant, Arc<Line>)> = lock(&self.lines)
+            .values()
+            .filter(resting)
+            .filter_map(|line| {
+                let state = lock(&line.state);
+                matches!(state.dial, Dial::Open(_)).then(|| (state.used_at, Arc::clone(line)))
+            })
+            .collect();
+        lines.sort_unstable_by_key(|(used_at, _)| *used_at);
+        for (_, line) in lines.iter().take(count) {
+            line.hang_up();
         }
-        line.connect(&self.settings).await
     }
 }
 
 impl Line {
-    async fn connect(&self, settings: &AgentSettings) -> Result<Channel, AgentError> {
+    fn channel(&self) -> Option<Channel> {
+        let mut state = lock(&self.state);
+        state.used_at = Instant::now();
+        match &state.dial {
+            Dial::Open(channel) => Some(channel.clone()),
+            Dial::Closed | Dial::Dialling(_) => None,
+        }
+    }
+
+    /// Dials, or joins those who do.
+    async fn dial(&self, settings: &AgentSettings) -> Result<Channel, AgentError> {
         let dialling = {
             let mut state = lock(&self.state);
-            state.used_at = Instant::now();
             match &state.dial {
                 Dial::Open(channel) => return Ok(channel.clone()),
                 Dial::Dialling(dialling) => dialling.clone(),
@@ -106,27 +145,41 @@ impl Line {
         let dialled = dialling.clone().await;
         let mut state = lock(&self.state);
         if matches!(&state.dial, Dial::Dialling(current) if current.ptr_eq(&dialling)) {
-            state.dial = dialled.as_ref().map_or(Dial::Closed, |channel| Dial::Open(channel.clone()));
+            state.dial = match &dialled {
+                Ok(channel) => {
+                    self.open.fetch_add(1, Ordering::Relaxed);
+                    Dial::Open(channel.clone())
+                }
+                Err(_) => Dial::Closed,
+            };
         }
         dialled
     }
 
     /// Gives the connection up; calls still on it are not disturbed.
     pub(super) fn hang_up(&self) {
-        lock(&self.state).dial = Dial::Closed;
+        let mut state = lock(&self.state);
+        if matches!(state.dial, Dial::Open(_)) {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            state.dial = Dial::Closed;
+        }
     }
 }
 
-/// Lines in use are referred to from their calls and stay.
-fn drop_longest_unused(lines: &mut HashMap<Arc<str>, Arc<Line>>, kept: usize) {
-    let mut unused: Vec<(Instant, Arc<str>)> = lines
-        .values()
-        .filter(|line| Arc::strong_count(line) == 1)
-        .map(|line| (lock(&line.state).used_at, Arc::clone(&line.host)))
-        .collect();
-    unused.sort_unstable();
-    for (_, host) in unused.into_iter().take(lines.len().saturating_sub(kept)) {
-        lines.remove(&host);
+/// Raises the process's limit of open files as far as it may, since what shells set by default is
+/// too little for a farm. Returns what is allowed then.
+fn allow_open_files(needed: u64) -> u64 {
+    let Ok((allowed, allowed_max)) = getrlimit(Resource::RLIMIT_NOFILE) else { return needed };
+    let wanted = needed.min(allowed_max);
+    if allowed >= wanted {
+        return allowed;
+    }
+    match setrlimit(Resource::RLIMIT_NOFILE, wanted, allowed_max) {
+        Ok(()) => wanted,
+        Err(error) => {
+            tracing::debug!(%error, allowed, needed, "cannot raise the limit of open files");
+            allowed
+        }
     }
 }
 
@@ -184,7 +237,6 @@ async fn dial_address(host: &str, address: SocketAddr, limit: Duration) -> Resul
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
-    use nix::errno::Errno;
     [Errno::EMFILE, Errno::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 

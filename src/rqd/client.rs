@@ -19,7 +19,6 @@ use super::proto::rqd::{
     RqdStaticKillRunningFrameRequest, RqdStaticLaunchFrameRequest, RqdStaticReportStatusRequest, RunFrame,
 };
 use crate::model::{FrameId, ProcId};
-use crate::units::Cores;
 
 /// A report lists every process of every frame; gRPC's default of 4 MiB is near for a big host.
 const REPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -84,13 +83,6 @@ pub enum LaunchOutcome {
 }
 
 impl LaunchOutcome {
-    /// Whether this end of a launch tells that the agent takes whole cores only. The agents that
-    /// take fractions never answer INVALID_ARGUMENT; those that do refuse every fraction.
-    #[must_use]
-    pub fn shows_whole_cores_only(&self, reserved: Cores) -> bool {
-        reserved.is_fractional() && matches!(self, Self::Refused { code: Code::InvalidArgument, .. })
-    }
-
     /// The stable word for metrics labels and logs.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -294,18 +286,4 @@ const fn is_refusal(code: Code) -> bool {
 /// The codes that agents give to a frame that runs already, among other refusals.
 const fn may_mean_already_running(code: Code) -> bool {
     matches!(code, Code::Unknown | Code::InvalidArgument | Code::AlreadyExists)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_refused_fraction_shows_whole_cores_only() {
-        let refused = |code| LaunchOutcome::Refused { code, message: String::new() };
-        assert!(refused(Code::InvalidArgument).shows_whole_cores_only(Cores(150)));
-        assert!(!refused(Code::InvalidArgument).shows_whole_cores_only(Cores(200)));
-        assert!(!refused(Code::Unknown).shows_whole_cores_only(Cores(150)));
-        assert!(!LaunchOutcome::Launched.shows_whole_cores_only(Cores(150)));
-    }
 }
