@@ -189,7 +189,10 @@ async fn an_ended_frame_leaves_no_trace_in_the_accounts() {
         let finished = "SELECT count(*) FROM job WHERE str_state = 'FINISHED' AND str_visible_name IS NULL AND ts_stopped IS NOT NULL";
         assert_eq!(farm.number(finished).await, 1);
         let counts = farm.cuebot.counts();
-        assert_eq!((counts.completions, counts.frames_succeeded, counts.procs_released, counts.jobs_finished), (2, 2, 2, 1));
+        assert_eq!(
+            (counts.completions, counts.frames_succeeded, counts.procs_released, counts.jobs_finished),
+            (2, 2, 2, 1)
+        );
         assert!(audit(&farm.pool, &[]).await.unwrap().is_clean());
         assert_eq!(farm.cuebot.stop().await, [""; 0]);
     }
@@ -305,7 +308,8 @@ async fn a_running_frame_whose_proc_is_gone_still_ends() {
 #[tokio::test]
 async fn a_proc_is_released_though_its_frame_was_eaten_meanwhile() {
     let farm = Farm::new(Generation::G5, simple(2), 2, quiet()).await;
-    farm.execute("UPDATE frame SET str_state = 'EATEN', int_version = int_version + 1 WHERE str_state = 'RUNNING'").await;
+    farm.execute("UPDATE frame SET str_state = 'EATEN', int_version = int_version + 1 WHERE str_state = 'RUNNING'")
+        .await;
     farm.complete(&farm.booked[0], 1).await;
     assert_eq!(farm.frame(&farm.booked[0]).await.0, "EATEN");
     assert_eq!(farm.accounts().await, [100; 5]);
@@ -315,7 +319,8 @@ async fn a_proc_is_released_though_its_frame_was_eaten_meanwhile() {
 async fn one_refused_report_does_not_hold_up_the_others() {
     let farm = Farm::new(Generation::G0, simple(8), 8, quiet()).await;
     // The history's column is too narrow for this one.
-    let ends = farm.booked.iter().enumerate().map(|(number, booked)| farm.complete(booked, i32::from(number == 3) * 40_000));
+    let ends =
+        farm.booked.iter().enumerate().map(|(number, booked)| farm.complete(booked, i32::from(number == 3) * 40_000));
     futures::future::join_all(ends).await;
     assert_eq!(farm.cuebot.counts().frames_succeeded, 7);
     assert_eq!(farm.cuebot.counts().refused, 1);

@@ -62,8 +62,13 @@ enum Dial {
 
 impl Channels {
     pub(super) fn new(settings: AgentSettings) -> Self {
-        let allowed = allow_open_files(FILES_BESIDE + settings.connections_max as u64);
-        let connections_max = usize::try_from(allowed / 2).unwrap_or(usize::MAX).min(settings.connections_max).max(1);
+        let needed = FILES_BESIDE + settings.connections_max as u64;
+        let allowed = allow_open_files(needed);
+        let connections_max = match usize::try_from(allowed / 4) {
+            // The rest of the process has its needs too.
+            Ok(share) if allowed < needed => share.clamp(1, settings.connections_max.max(1)),
+            _ => settings.connections_max,
+        };
         Self { settings, connections_max, open: Arc::default(), lines: Mutex::default() }
     }
 
