@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 pub(crate) struct GlobalArgs {
     /// Configuration file (YAML); it must exist.
     ///
-    /// Without it: the file that OPENCUE_SCHEDULER_CONFIG names, else
+    /// Without it: the file that `OPENCUE_SCHEDULER_CONFIG` names, else
     /// ~/.config/cue-scheduler/scheduler.yaml, else /etc/cue-scheduler/scheduler.yaml, else the
     /// built-in defaults.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]

@@ -37,16 +37,17 @@ impl Printer {
     }
 
     /// Steps of `-v` (positive) or `-q` (negative).
-    pub(crate) const fn verbosity(&self) -> i8 {
+    pub(crate) const fn verbosity(self) -> i8 {
         self.verbosity
     }
 
-    pub(crate) const fn is_stderr_colored(&self) -> bool {
+    pub(crate) const fn is_stderr_colored(self) -> bool {
         self.is_stderr_colored
     }
 
     /// A line of what was asked for.
-    pub(crate) fn data(&self, line: impl fmt::Display) -> Result<(), OutputError> {
+    #[expect(clippy::unused_self, reason = "where data goes is for the printer to know")]
+    pub(crate) fn data(self, line: impl fmt::Display) -> Result<(), OutputError> {
         let written = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
         written.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => OutputError::ClosedPipe,
@@ -55,28 +56,28 @@ impl Printer {
     }
 
     /// What went well and is no data; not with `-q`.
-    pub(crate) fn note(&self, line: impl fmt::Display) {
+    pub(crate) fn note(self, line: impl fmt::Display) {
         if self.verbosity >= 0 {
             Self::stderr(line);
         }
     }
 
     /// Not with `-qq`.
-    pub(crate) fn warning(&self, line: impl fmt::Display) {
+    pub(crate) fn warning(self, line: impl fmt::Display) {
         if self.verbosity >= -1 {
             self.labelled("warning", "33", line);
         }
     }
 
-    pub(crate) fn error(&self, line: impl fmt::Display) {
+    pub(crate) fn error(self, line: impl fmt::Display) {
         self.labelled("error", "31", line);
     }
 
-    pub(crate) fn hint(&self, line: impl fmt::Display) {
+    pub(crate) fn hint(self, line: impl fmt::Display) {
         self.labelled("hint", "36", line);
     }
 
-    fn labelled(&self, label: &str, color: &str, line: impl fmt::Display) {
+    fn labelled(self, label: &str, color: &str, line: impl fmt::Display) {
         if self.is_stderr_colored {
             Self::stderr(format_args!("\x1b[1;{color}m{label}:\x1b[0m {line}"));
         } else {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use assert_cmd::Command as Program;
 
@@ -33,7 +34,7 @@ impl Surroundings {
     fn run(&self, args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
         let mut command = self.program();
         command.args(args).envs(variables.iter().copied());
-        let output = Program::from_std(command).timeout(std::time::Duration::from_secs(60)).output().unwrap();
+        let output = Program::from_std(command).timeout(Duration::from_mins(1)).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&*self.0.path().to_string_lossy(), "~");
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }

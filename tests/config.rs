@@ -141,7 +141,7 @@ host_cache:
     .load()
     .unwrap();
     assert_eq!(loaded.config.queue.empty_job_cycles_before_quiting, Some(10));
-    assert_eq!(loaded.config.queue.job_back_off_duration, Duration::from_secs(300));
+    assert_eq!(loaded.config.queue.job_back_off_duration, Duration::from_mins(5));
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
@@ -329,158 +329,144 @@ fn a_shown_value_can_be_read_again() {
 }
 
 /// One wrong setting a row, with what is said about it.
+const BAD_FILES: &[(&str, &str)] = &[
+    (
+        "queue:\n  monitor_intervall: 5s",
+        "line 2: queue.monitor_intervall: unknown key; did you mean queue.monitor_interval?",
+    ),
+    ("loging:\n  level: info", "line 1: loging: unknown key; did you mean logging?"),
+    ("queue:\n  grpc_port: 8444", "line 2: queue.grpc_port: unknown key; did you mean rqd.grpc_port?"),
+    ("database:\n  password: x", "line 2: database.password: unknown key"),
+    ("database:\n  db_password: x", "line 2: database.db_password: unknown key; did you mean database.db_pass?"),
+    ("database:\n  pool_size: 0", "line 2: database.pool_size: expected a whole number from 1 to 1000, found \"0\""),
+    (
+        "database:\n  pool_size: twenty",
+        "line 2: database.pool_size: expected a whole number from 1 to 1000, found \"twenty\"",
+    ),
+    (
+        "database:\n  pool_size: 2.5",
+        "line 2: database.pool_size: expected a whole number from 1 to 1000, found \"2.5\"",
+    ),
+    ("database:\n  pool_size:", "line 2: database.pool_size: expected a whole number from 1 to 1000, found nothing"),
+    ("database: {db_port: 0}", "line 1: database.db_port: expected a whole number from 1 to 65535, found \"0\""),
+    ("rqd:\n  grpc_port: 70000", "line 2: rqd.grpc_port: expected a whole number from 1 to 65535, found \"70000\""),
+    ("rqd:\n  grpc_port: -1", "line 2: rqd.grpc_port: expected a whole number from 1 to 65535, found \"-1\""),
+    ("rqd:\n  dry_run_mode: yes", "line 2: rqd.dry_run_mode: expected true or false, found \"yes\""),
+    ("rqd:\n  fractional_cores: maybe", "line 2: rqd.fractional_cores: expected true, false or auto, found \"maybe\""),
+    (
+        "database:\n  tls: on",
+        "line 2: database.tls: expected disable, prefer, require, verify-ca or verify-full, found \"on\"",
+    ),
+    (
+        "database:\n  db_host: postgres://h/d",
+        "line 2: database.db_host: expected a host name or address, without scheme and port, or the folder of a Unix socket, found \"postgres://h/d\"",
+    ),
+    (
+        "database:\n  db_host: h:5432",
+        "line 2: database.db_host: expected a host name or address, without scheme and port, or the folder of a Unix socket, found \"h:5432\"",
+    ),
+    ("database:\n  db_name: ''", "line 2: database.db_name: expected text that is not empty, found empty text"),
+    (
+        "database:\n  core_multiplier: 10",
+        "line 2: database.core_multiplier: must be 100: Cuebot's tables count in hundredths of a core",
+    ),
+    (
+        "database:\n  tls_root_certificate: /x.pem",
+        "line 2: database.tls_root_certificate: only looked at when database.tls is verify-ca or verify-full",
+    ),
+    (
+        "queue:\n\n  monitor_interval: -5s",
+        "line 3: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"-5s\"",
+    ),
+    (
+        "queue:\n  monitor_interval: 5",
+        "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"5\"",
+    ),
+    (
+        "queue:\n  monitor_interval: 0s",
+        "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"0s\"",
+    ),
+    (
+        "queue:\n  monitor_interval: 2y",
+        "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"2y\"",
+    ),
+    (
+        "queue:\n  memory_stranded_threshold: 2097152",
+        "line 2: queue.memory_stranded_threshold: expected a size with its unit, such as 2GiB, 1.5GiB or 512MiB, found \"2097152\"",
+    ),
+    (
+        "queue:\n  memory_stranded_threshold: -1GiB",
+        "line 2: queue.memory_stranded_threshold: expected a size with its unit, such as 2GiB, 1.5GiB or 512MiB, found \"-1GiB\"",
+    ),
+    (
+        "queue:\n  frame_memory_soft_limit: 3",
+        "line 2: queue.frame_memory_soft_limit: the soft limit, 3, is above the hard limit, 2",
+    ),
+    (
+        "queue:\n  frame_memory_hard_limit: .nan",
+        "line 2: queue.frame_memory_hard_limit: expected a number above 0, such as 1.6, found \".nan\"",
+    ),
+    (
+        "queue:\n  host_booking_strategy:\n    type: epvm",
+        "line 3: queue.host_booking_strategy.type: epvm is not offered; use saturation, with core_saturation and memory_saturation",
+    ),
+    (
+        "queue:\n  host_booking_strategy: saturation",
+        "line 2: queue.host_booking_strategy: expected a section with indented keys, such as queue.host_booking_strategy.type",
+    ),
+    (
+        "queue:\n  selfish_services:\n    - arnold\n    - ''",
+        "line 4: queue.selfish_services: expected a name, found empty text",
+    ),
+    (
+        "queue:\n  metrics_address: everywhere",
+        "line 2: queue.metrics_address: expected an IP address of this machine, such as 127.0.0.1, found \"everywhere\"",
+    ),
+    ("queue: 5", "line 1: queue: expected a section with indented keys, such as queue.monitor_interval"),
+    (
+        "logging:\n  level: debug:sqlx=info",
+        "line 2: logging.level: \"debug:sqlx=info\" is not target=level; directives are separated by commas, as in info,sqlx=warn",
+    ),
+    (
+        "logging:\n  level: inof",
+        "line 2: logging.level: \"inof\" is no level; levels are off, error, warn, info, debug, trace",
+    ),
+    ("scheduler:\n  facility: [spi]", "line 2: scheduler.facility: expected text that is not empty, found a list"),
+    ("scheduler:\n  facility: ''", "line 2: scheduler.facility: expected text that is not empty, found empty text"),
+    ("scheduler:\n  alloc_tags:\n    - show: s", "line 3: scheduler.alloc_tags: an entry lacks its tag"),
+    (
+        "scheduler:\n  alloc_tags:\n    - show: s\n      tags: t",
+        "line 4: scheduler.alloc_tags: unknown key \"tags\"; an entry has show and tag",
+    ),
+    (
+        "scheduler:\n  alloc_tags:\n    - show: s\n      tag: t\n      show: u",
+        "line 5: scheduler.alloc_tags: show is there twice in one entry",
+    ),
+    ("scheduler:\n  alloc_tags: [s, 'a:b:c']", "line 2: scheduler.alloc_tags: expected show:tag, found \"s\""),
+    ("queue:\n  worker_threads: 2\n  worker_threads: 4", "line 3: queue.worker_threads: set twice, before at line 2"),
+    (
+        "queue:\n  empty_job_cycles_before_quiting: 2\n  empty_job_cycles_before_quitting: 2",
+        "line 3: queue.empty_job_cycles_before_quitting: set twice, before at line 2",
+    ),
+    (
+        "queue:\n  host_candidate_attemps_per_layer: 2\n  host_candidate_attempts_per_layer: 2",
+        "line 3: queue.host_candidate_attempts_per_layer: set twice, before at line 2",
+    ),
+    ("queue:\n  worker_threads: 2\nrqd:\nqueue:\n  metrics_port: 1", "line 4: queue: set twice, before at line 1"),
+    ("- queue", "line 1: expected sections such as `queue:` with indented keys"),
+    ("just text", "line 1: expected sections such as `queue:` with indented keys"),
+    ("queue:\n  worker_threads: *four", "line 2: not valid YAML: while parsing node, found unknown anchor"),
+    ("a: &a 1\nb: *a", "line 2: an alias; write the value out instead"),
+    ("queue: {worker_threads: 2}\n---\nqueue: {}", "line 3: a second document; the settings are one document"),
+    ("queue:\n\tworker_threads: 2", "line 2: not valid YAML: tabs disallowed within this context (block indentation)"),
+    ("queue:\n  worker_threads: [2", "line 3: not valid YAML: while parsing a flow sequence, expected ',' or ']'"),
+    ("? [a, b]\n: 1", "line 1: a key that is not a word"),
+];
+
 #[test]
 fn a_bad_file_is_told_with_line_and_key() {
-    let cases: &[(&str, &str)] = &[
-        (
-            "queue:\n  monitor_intervall: 5s",
-            "line 2: queue.monitor_intervall: unknown key; did you mean queue.monitor_interval?",
-        ),
-        ("loging:\n  level: info", "line 1: loging: unknown key; did you mean logging?"),
-        ("queue:\n  grpc_port: 8444", "line 2: queue.grpc_port: unknown key; did you mean rqd.grpc_port?"),
-        ("database:\n  password: x", "line 2: database.password: unknown key"),
-        ("database:\n  db_password: x", "line 2: database.db_password: unknown key; did you mean database.db_pass?"),
-        (
-            "database:\n  pool_size: 0",
-            "line 2: database.pool_size: expected a whole number from 1 to 1000, found \"0\"",
-        ),
-        (
-            "database:\n  pool_size: twenty",
-            "line 2: database.pool_size: expected a whole number from 1 to 1000, found \"twenty\"",
-        ),
-        (
-            "database:\n  pool_size: 2.5",
-            "line 2: database.pool_size: expected a whole number from 1 to 1000, found \"2.5\"",
-        ),
-        (
-            "database:\n  pool_size:",
-            "line 2: database.pool_size: expected a whole number from 1 to 1000, found nothing",
-        ),
-        ("database: {db_port: 0}", "line 1: database.db_port: expected a whole number from 1 to 65535, found \"0\""),
-        ("rqd:\n  grpc_port: 70000", "line 2: rqd.grpc_port: expected a whole number from 1 to 65535, found \"70000\""),
-        ("rqd:\n  grpc_port: -1", "line 2: rqd.grpc_port: expected a whole number from 1 to 65535, found \"-1\""),
-        ("rqd:\n  dry_run_mode: yes", "line 2: rqd.dry_run_mode: expected true or false, found \"yes\""),
-        (
-            "rqd:\n  fractional_cores: maybe",
-            "line 2: rqd.fractional_cores: expected true, false or auto, found \"maybe\"",
-        ),
-        (
-            "database:\n  tls: on",
-            "line 2: database.tls: expected disable, prefer, require, verify-ca or verify-full, found \"on\"",
-        ),
-        (
-            "database:\n  db_host: postgres://h/d",
-            "line 2: database.db_host: expected a host name or address, without scheme and port, or the folder of a Unix socket, found \"postgres://h/d\"",
-        ),
-        (
-            "database:\n  db_host: h:5432",
-            "line 2: database.db_host: expected a host name or address, without scheme and port, or the folder of a Unix socket, found \"h:5432\"",
-        ),
-        ("database:\n  db_name: ''", "line 2: database.db_name: expected text that is not empty, found empty text"),
-        (
-            "database:\n  core_multiplier: 10",
-            "line 2: database.core_multiplier: must be 100: Cuebot's tables count in hundredths of a core",
-        ),
-        (
-            "database:\n  tls_root_certificate: /x.pem",
-            "line 2: database.tls_root_certificate: only looked at when database.tls is verify-ca or verify-full",
-        ),
-        (
-            "queue:\n\n  monitor_interval: -5s",
-            "line 3: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"-5s\"",
-        ),
-        (
-            "queue:\n  monitor_interval: 5",
-            "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"5\"",
-        ),
-        (
-            "queue:\n  monitor_interval: 0s",
-            "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"0s\"",
-        ),
-        (
-            "queue:\n  monitor_interval: 2y",
-            "line 2: queue.monitor_interval: expected a duration above 0 and up to 30days, such as 5s or 300ms, found \"2y\"",
-        ),
-        (
-            "queue:\n  memory_stranded_threshold: 2097152",
-            "line 2: queue.memory_stranded_threshold: expected a size with its unit, such as 2GiB, 1.5GiB or 512MiB, found \"2097152\"",
-        ),
-        (
-            "queue:\n  memory_stranded_threshold: -1GiB",
-            "line 2: queue.memory_stranded_threshold: expected a size with its unit, such as 2GiB, 1.5GiB or 512MiB, found \"-1GiB\"",
-        ),
-        (
-            "queue:\n  frame_memory_soft_limit: 3",
-            "line 2: queue.frame_memory_soft_limit: the soft limit, 3, is above the hard limit, 2",
-        ),
-        (
-            "queue:\n  frame_memory_hard_limit: .nan",
-            "line 2: queue.frame_memory_hard_limit: expected a number above 0, such as 1.6, found \".nan\"",
-        ),
-        (
-            "queue:\n  host_booking_strategy:\n    type: epvm",
-            "line 3: queue.host_booking_strategy.type: epvm is not offered; use saturation, with core_saturation and memory_saturation",
-        ),
-        (
-            "queue:\n  host_booking_strategy: saturation",
-            "line 2: queue.host_booking_strategy: expected a section with indented keys, such as queue.host_booking_strategy.type",
-        ),
-        (
-            "queue:\n  selfish_services:\n    - arnold\n    - ''",
-            "line 4: queue.selfish_services: expected a name, found empty text",
-        ),
-        (
-            "queue:\n  metrics_address: everywhere",
-            "line 2: queue.metrics_address: expected an IP address of this machine, such as 127.0.0.1, found \"everywhere\"",
-        ),
-        ("queue: 5", "line 1: queue: expected a section with indented keys, such as queue.monitor_interval"),
-        (
-            "logging:\n  level: debug:sqlx=info",
-            "line 2: logging.level: \"debug:sqlx=info\" is not target=level; directives are separated by commas, as in info,sqlx=warn",
-        ),
-        (
-            "logging:\n  level: inof",
-            "line 2: logging.level: \"inof\" is no level; levels are off, error, warn, info, debug, trace",
-        ),
-        ("scheduler:\n  facility: [spi]", "line 2: scheduler.facility: expected text that is not empty, found a list"),
-        ("scheduler:\n  facility: ''", "line 2: scheduler.facility: expected text that is not empty, found empty text"),
-        ("scheduler:\n  alloc_tags:\n    - show: s", "line 3: scheduler.alloc_tags: an entry lacks its tag"),
-        (
-            "scheduler:\n  alloc_tags:\n    - show: s\n      tags: t",
-            "line 4: scheduler.alloc_tags: unknown key \"tags\"; an entry has show and tag",
-        ),
-        (
-            "scheduler:\n  alloc_tags:\n    - show: s\n      tag: t\n      show: u",
-            "line 5: scheduler.alloc_tags: show is there twice in one entry",
-        ),
-        ("scheduler:\n  alloc_tags: [s, 'a:b:c']", "line 2: scheduler.alloc_tags: expected show:tag, found \"s\""),
-        (
-            "queue:\n  worker_threads: 2\n  worker_threads: 4",
-            "line 3: queue.worker_threads: set twice, before at line 2",
-        ),
-        (
-            "queue:\n  empty_job_cycles_before_quiting: 2\n  empty_job_cycles_before_quitting: 2",
-            "line 3: queue.empty_job_cycles_before_quitting: set twice, before at line 2",
-        ),
-        (
-            "queue:\n  host_candidate_attemps_per_layer: 2\n  host_candidate_attempts_per_layer: 2",
-            "line 3: queue.host_candidate_attempts_per_layer: set twice, before at line 2",
-        ),
-        ("queue:\n  worker_threads: 2\nrqd:\nqueue:\n  metrics_port: 1", "line 4: queue: set twice, before at line 1"),
-        ("- queue", "line 1: expected sections such as `queue:` with indented keys"),
-        ("just text", "line 1: expected sections such as `queue:` with indented keys"),
-        ("queue:\n  worker_threads: *four", "line 2: not valid YAML: while parsing node, found unknown anchor"),
-        ("a: &a 1\nb: *a", "line 2: an alias; write the value out instead"),
-        ("queue: {worker_threads: 2}\n---\nqueue: {}", "line 3: a second document; the settings are one document"),
-        (
-            "queue:\n\tworker_threads: 2",
-            "line 2: not valid YAML: tabs disallowed within this context (block indentation)",
-        ),
-        ("queue:\n  worker_threads: [2", "line 3: not valid YAML: while parsing a flow sequence, expected ',' or ']'"),
-        ("? [a, b]\n: 1", "line 1: a key that is not a word"),
-    ];
     let mut differences = String::new();
-    for (text, complaint) in cases {
+    for (text, complaint) in BAD_FILES {
         let found = Given::file(text).complaints();
         if found != format!("Failed to load config file scheduler.yaml\n  {complaint}") {
             writeln!(differences, "-- for\n{text}\n-- found\n{found}\n-- wanted\n  {complaint}").unwrap();
@@ -553,8 +539,7 @@ fn every_key_can_be_set_by_both_forms_of_variable() {
     let sample = |key: &Key| {
         match key.path {
             "database.db_pass" => "p".to_owned(),
-            "database.db_pass_file" => return None,
-            "database.tls_root_certificate" => return None,
+            "database.db_pass_file" | "database.tls_root_certificate" => return None,
             "queue.empty_job_cycles_before_quiting" => "7".to_owned(),
             "queue.metrics_address" => "127.0.0.1".to_owned(),
             "queue.selfish_services" | "scheduler.facility" | "scheduler.manual_tags" | "scheduler.ignore_tags" => {

@@ -160,7 +160,7 @@ fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
         Problem::at_line(Some(line), "not UTF-8 text".to_owned())
     })
 }
@@ -180,10 +180,8 @@ fn target(path: &str) -> Target {
     if let Some((key, why)) = ignored::find(path) {
         return Target::Ignored { key, why };
     }
-    match all_paths().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))) {
-        true => Target::Section,
-        false => Target::Unknown,
-    }
+    let is_section = all_paths().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
+    if is_section { Target::Section } else { Target::Unknown }
 }
 
 fn all_paths() -> impl Iterator<Item = &'static str> {
@@ -265,7 +263,7 @@ impl Layers {
                 }
             }
             Target::Section => {
-                self.complain(place, path, format!("a section; set its keys, such as {}", example_of(path)))
+                self.complain(place, path, format!("a section; set its keys, such as {}", example_of(path)));
             }
             Target::Unknown => {
                 let what = match nearest(path) {
@@ -341,9 +339,10 @@ impl Layers {
                 self.loaded.origins.at("queue.frame_memory_soft_limit"),
                 self.loaded.origins.at("queue.frame_memory_hard_limit"),
             );
-            let (key, place) = match rank(&soft_place) >= rank(&hard_place) {
-                true => ("queue.frame_memory_soft_limit", soft_place),
-                false => ("queue.frame_memory_hard_limit", hard_place),
+            let (key, place) = if rank(&soft_place) >= rank(&hard_place) {
+                ("queue.frame_memory_soft_limit", soft_place)
+            } else {
+                ("queue.frame_memory_hard_limit", hard_place)
             };
             let what = format!("the soft limit, {soft}, is above the hard limit, {hard}");
             self.complain(&place, key, what);

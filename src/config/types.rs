@@ -254,7 +254,7 @@ impl Default for Rqd {
             launches_in_flight: 256,
             launches_in_flight_per_host: 4,
             breaker_failures: 2,
-            breaker_cool_down: Duration::from_secs(60),
+            breaker_cool_down: Duration::from_mins(1),
         }
     }
 }
@@ -267,7 +267,7 @@ impl Default for Queue {
             monitor_interval: Duration::from_secs(5),
             active_scan_interval: Duration::from_millis(250),
             cluster_saturated_sleep: Duration::from_millis(250),
-            cluster_reload_interval: Duration::from_secs(120),
+            cluster_reload_interval: Duration::from_mins(2),
             worker_threads: 4,
             dispatch_frames_per_layer_limit: policy.frames_per_layer_turn,
             frames_per_pass_limit: policy.frames_per_pass_max,
@@ -275,12 +275,12 @@ impl Default for Queue {
             host_booking_strategy: HostBookingStrategy::default(),
             memory_stranded_threshold: policy.memory_stranded_threshold,
             selfish_services: Vec::new(),
-            job_back_off_duration: Duration::from_secs(300),
+            job_back_off_duration: Duration::from_mins(5),
             manual_tags_chunk_size: chunk_sizes.manual,
             hostname_tags_chunk_size: chunk_sizes.hostname,
             booking_chunk_size: 250,
             booking_chunks_in_flight: 3,
-            limit_settle_window: Duration::from_secs(120),
+            limit_settle_window: Duration::from_mins(2),
             frame_memory_soft_limit: 1.6,
             frame_memory_hard_limit: 2.0,
             empty_job_cycles_before_quiting: None,
@@ -293,7 +293,7 @@ impl Default for Queue {
 
 impl Default for HostCache {
     fn default() -> Self {
-        Self { host_staleness_threshold: Duration::from_secs(120) }
+        Self { host_staleness_threshold: Duration::from_mins(2) }
     }
 }
 

@@ -246,16 +246,13 @@ pub(super) fn alloc_tags(given: &Given) -> Read<Vec<AllocTag>> {
 }
 
 fn alloc_tag(item: &Given) -> Read<AllocTag> {
-    let entries = match &item.value {
-        Value::Section(entries) => entries,
-        _ => {
-            let parts = text_of(item).and_then(|text| text.split_once(':'));
-            return parts
-                .map(|(show, tag)| (show.trim(), tag.trim()))
-                .filter(|(show, tag)| !show.is_empty() && !tag.is_empty() && !tag.contains(':'))
-                .map(|(show, tag)| AllocTag { show: show.to_owned(), tag: tag.to_owned() })
-                .ok_or_else(|| expected("show:tag", item));
-        }
+    let Value::Section(entries) = &item.value else {
+        let parts = text_of(item).and_then(|text| text.split_once(':'));
+        return parts
+            .map(|(show, tag)| (show.trim(), tag.trim()))
+            .filter(|(show, tag)| !show.is_empty() && !tag.is_empty() && !tag.contains(':'))
+            .map(|(show, tag)| AllocTag { show: show.to_owned(), tag: tag.to_owned() })
+            .ok_or_else(|| expected("show:tag", item));
     };
     for (position, Entry { name, line, .. }) in entries.iter().enumerate() {
         if !matches!(name.as_str(), "show" | "tag") {
