@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use cue_scheduler::farm::audit::audit;
-use cue_scheduler::farm::cuebot::{Cuebot, CuebotCounts, CuebotOptions, Maintenance};
+use cue_scheduler::farm::cuebot::{Cuebot, CuebotCounts, CuebotOptions, Maintenance, NextFrames};
 use cue_scheduler::farm::fleet::{Fleet, FleetHost, FleetOptions, RunTime};
-use cue_scheduler::farm::schema::Generation;
+use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer, RestartMode};
+use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::farm::seed::{FarmSpec, Seeded, seed};
 use cue_scheduler::model::Booked;
 use cue_scheduler::rqd::proto::report::rqd_report_interface_client::RqdReportInterfaceClient;
@@ -15,9 +16,10 @@ use cue_scheduler::rqd::proto::report::{
 };
 use cue_scheduler::rqd::proto::rqd::RunFrame;
 use cue_scheduler::rqd::{AgentSettings, Agents, LaunchOutcome};
+use cue_scheduler::store::Store;
 use cue_scheduler::units::{Cores, Kib};
 use futures::StreamExt as _;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool, query_as, query_scalar};
 use tonic::transport::{Channel, Endpoint};
 
@@ -116,7 +118,7 @@ impl Farm {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+        let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
         waited.unwrap_or_else(|_| panic!("never came true: {:?}", self.cuebot.counts()));
     }
 }
@@ -491,6 +493,84 @@ async fn a_reported_run_that_no_row_accounts_for_is_killed() {
     assert_eq!(ended, [true, true, false]);
 }
 
+#[tokio::test]
+async fn a_proc_goes_on_with_the_next_frame_of_its_job_unless_the_show_is_flagged() {
+    let cases = [
+        (Generation::G0, FarmSpec::simple(3), 3),
+        (Generation::G5, simple(3), 3),
+        (Generation::G5, FarmSpec::simple(3), 1),
+        // What the job has left asks for more than the proc holds.
+        (Generation::G5, simple(3).each_layer(|layer| layer.memory = Kib::gib(2)), 1),
+    ];
+    for (generation, spec, expected) in cases {
+        let options = CuebotOptions { next_frames: NextFrames::SameJob, ..quiet() };
+        let farm = Farm::new(generation, spec, 1, options).await;
+        let options = FleetOptions {
+            run_time: RunTime::Fixed(Duration::from_millis(1)),
+            report_to: Some(farm.cuebot.address()),
+            ..FleetOptions::default()
+        };
+        let fleet = Fleet::start(FleetHost::all_of(&farm.seeded), options).await.unwrap();
+        let agents = agents(&fleet);
+        farm.cuebot.call_agents(agents.clone());
+        launch(&agents, &farm.booked[0]).await;
+        farm.until(|counts| counts.frames_succeeded == expected && counts.procs_released == 1).await;
+        assert_eq!(farm.cuebot.counts().next_frames, expected - 1, "{generation}");
+        let launches = fleet.launches();
+        assert!(launches.iter().all(|launch| launch.resource == farm.booked[0].proc), "{launches:?}");
+        assert_eq!((launches.len(), farm.accounts().await, farm.idle_cores().await), (expected, [0; 5], 800));
+        assert_eq!(audit(&farm.pool, &launches).await.unwrap().violations, []);
+    }
+}
+
+#[tokio::test]
+async fn a_next_frame_that_no_host_takes_goes_back_to_the_queue() {
+    let options = CuebotOptions { next_frames: NextFrames::SameJob, ..quiet() };
+    let farm = Farm::new(Generation::G5, simple(2), 1, options).await;
+    farm.cuebot.call_agents(Agents::new(AgentSettings { port: 1, ..AgentSettings::default() }));
+    farm.complete(&farm.booked[0], 0).await;
+    until(async || farm.number("SELECT count(*) FROM frame WHERE int_exit_status = 299 AND str_state = 'WAITING'").await == 1)
+        .await;
+    assert_eq!((farm.cuebot.counts().next_frames, farm.accounts().await, farm.idle_cores().await), (1, [0; 5], 800));
+}
+
+#[tokio::test]
+async fn reports_outlast_a_restart_of_the_database() {
+    let server = PostgresServer::start(&PostgresOptions::default()).await.unwrap();
+    server.create_database("farm", None).await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(8).connect_lazy_with(server.connect_options("farm"));
+    let mut connection = pool.acquire().await.unwrap();
+    schema::create(&mut connection, Generation::G5).await.unwrap();
+    drop(connection);
+    let spec = simple(200).hosts(50).each_job(|job| job.cores_max = Cores::whole(300));
+    let seeded = seed(&pool, &spec).await.unwrap();
+    let cuebot = Cuebot::start(pool.clone(), Generation::G5, quiet()).await.unwrap();
+    let options = FleetOptions {
+        run_time: RunTime::Between(Duration::from_millis(1), Duration::from_millis(1500)),
+        report_to: Some(cuebot.address()),
+        report_interval: Duration::from_millis(200),
+        ..FleetOptions::default()
+    };
+    let fleet = Fleet::start(FleetHost::all_of(&seeded), options).await.unwrap();
+    let agents = agents(&fleet);
+    let store = Store::connect_with(server.connect_options("farm"), 4).await.unwrap();
+    let booked = book_all(&store, &requests(&store, &seeded, 200).await).await.booked;
+    futures::stream::iter(&booked).for_each_concurrent(32, |booked| launch(&agents, booked)).await;
+    server.restart(RestartMode::Immediate).await.unwrap();
+    let left = "SELECT count(*) FROM frame f LEFT JOIN proc p USING (pk_frame) WHERE f.str_state = 'RUNNING' OR p.pk_proc IS NOT NULL";
+    until(async || query_scalar::<_, i64>(left).fetch_one(&pool).await.is_ok_and(|left| left == 0)).await;
+    until(async || fleet.counts().completions_reported == 200).await;
+    assert_eq!(audit(&pool, &fleet.launches()).await.unwrap().violations, []);
+    let succeeded: i64 = query_scalar("SELECT count(*) FROM frame WHERE str_state = 'SUCCEEDED' AND int_version = 2")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(succeeded, 200);
+    store.close().await;
+    pool.close().await;
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_runs_its_frames_to_the_end_and_the_books_balance() {
     let spec = simple(300).hosts(50).each_job(|job| job.cores_max = Cores::whole(300));
@@ -513,6 +593,15 @@ async fn a_fleet_runs_its_frames_to_the_end_and_the_books_balance() {
     assert_eq!(farm.cuebot.counts().jobs_finished, 1);
     assert_eq!(fleet.stop().await, [""; 0]);
     assert_eq!(farm.cuebot.stop().await, [""; 0]);
+}
+
+async fn until(holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
 }
 
 fn agents(fleet: &Fleet) -> Agents {

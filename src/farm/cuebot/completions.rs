@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::Shared;
+use super::next_frames::go_on;
 use super::release::release;
 use super::stop::{Ended, Stopped, stop_reported};
 use super::totals::{add_usage, finish_jobs};
@@ -45,7 +46,8 @@ pub(super) async fn stop_runs(
 
 /// Ends when the first worker has.
 pub(super) async fn release_procs(shared: Arc<Shared>, mut stopped: mpsc::Receiver<Batch>) {
-    while let Some(batch) = stopped.recv().await {
+    while let Some(mut batch) = stopped.recv().await {
+        go_on(&shared, &mut batch.stopped).await;
         finish(&shared, batch.stopped).await;
         let is_stopping = shared.tasks.stop_signal().is_cancelled();
         for answer in batch.answers {

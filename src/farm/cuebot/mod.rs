@@ -18,6 +18,7 @@ mod completions;
 mod database;
 mod hosts;
 mod maintenance;
+mod next_frames;
 mod next_state;
 mod options;
 mod release;
@@ -46,10 +47,12 @@ use self::stop::RunLimit;
 use super::schema::Generation;
 use crate::rqd::Agents;
 use crate::rqd::proto::report::rqd_report_interface_server::RqdReportInterfaceServer;
+use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 
 /// Reports on their way to a worker; more wait in their connections.
 const QUEUED_MAX: usize = 4_096;
+const LAUNCH_CONNECTIONS: u32 = 2;
 /// Batches between stop and release.
 const BATCHES_QUEUED_MAX: usize = 4;
 /// Time for the reports under way when the stand-in is stopped.
@@ -59,6 +62,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub enum CuebotError {
     #[error("cannot listen at {address} for agents' reports")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot read what next frames need to be launched")]
+    Store(#[source] StoreError),
 }
 
 /// Answers until it is stopped or dropped.
@@ -72,6 +77,8 @@ struct Shared {
     pool: PgPool,
     generation: Generation,
     options: CuebotOptions,
+    /// For launches of next frames only.
+    store: Option<Store>,
     agents: Mutex<Option<Agents>>,
     counts: Mutex<CuebotCounts>,
     tasks: Tasks,
@@ -83,8 +90,16 @@ impl Cuebot {
         let failed = |source| CuebotError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let store = match options.next_frames {
+            NextFrames::Never => None,
+            NextFrames::SameJob => {
+                let connection = (*pool.connect_options()).clone();
+                Some(Store::connect_with(connection, LAUNCH_CONNECTIONS).await.map_err(CuebotError::Store)?)
+            }
+        };
         let shared = Arc::new(Shared {
             pool,
+            store,
             generation,
             agents: Mutex::new(options.agents.clone()),
             options,
