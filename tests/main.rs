@@ -18,4 +18,5 @@ mod schema;
 mod seed;
 mod snapshot;
 mod telemetry;
+mod tidy;
 mod wire;

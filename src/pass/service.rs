@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -392,11 +391,11 @@ async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop:
     let mut listener = None;
     loop {
         if listener.is_none() && turn.store.features().has_scheduler_managed {
-            listener = listen(&turn.store).await;
+            listener = turn.store.listen_for_releases().await.ok();
         }
         let released = async {
             match &mut listener {
-                Some(listener) => listener.recv().await.is_ok(),
+                Some(listener) => listener.next().await.is_ok(),
                 None => std::future::pending().await,
             }
         };
@@ -412,7 +411,7 @@ async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop:
                     return;
                 }
                 if let Some(listener) = &mut listener {
-                    while listener.next_buffered().is_some() {}
+                    listener.skip_arrived();
                 }
             }
         }
@@ -432,12 +431,6 @@ async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop:
             Err(error) => tracing::debug!(error = error_chain(&error), "cannot compare counters with procs now"),
         }
     }
-}
-
-async fn listen(store: &Store) -> Option<PgListener> {
-    let mut listener = PgListener::connect_with(store.pool()).await.ok()?;
-    listener.listen("acct_release").await.ok()?;
-    Some(listener)
 }
 
 fn shows_of(clusters: &[Cluster]) -> Vec<ShowId> {

@@ -24,6 +24,7 @@ mod meter;
 mod peers;
 mod probe;
 mod reading;
+mod releases;
 mod row;
 mod schema;
 mod snapshot;
@@ -37,6 +38,7 @@ pub use frames::WaitingFrames;
 pub use launches::LayerLaunches;
 pub use meter::{Meter, MeterReading};
 pub use probe::ChangeProbe;
+pub use releases::Releases;
 pub use schema::Features;
 pub use snapshot::SnapshotOptions;
 

@@ -1,0 +1,433 @@
+//! The walls of the house, guarded by reading the sources: which room knows which, where each library
+//! may be named, where statements stand, and that documents name what exists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms in the order of `src/lib.rs`, each with the rooms that it may name.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("units", &[]),
+    ("model", &["units"]),
+    ("tasks", &[]),
+    ("config", &["units", "model"]),
+    ("telemetry", &["units", "model"]),
+    ("placement", &["units", "model"]),
+    ("store", &["units", "model"]),
+    ("cluster", &["units", "model", "store"]),
+    ("rqd", &["units", "model"]),
+    ("booking", &["units", "model", "store"]),
+    ("pass", &["units", "model", "tasks", "config", "telemetry", "placement", "store", "cluster", "rqd", "booking"]),
+    (
+        "farm",
+        &["units", "model", "tasks", "config", "telemetry", "placement", "store", "cluster", "rqd", "booking", "pass"],
+    ),
+];
+
+/// Rooms that decide and do nothing else, so that the same input always gives the same answer.
+const PURE: &[&str] = &["units", "model", "placement"];
+
+/// What a pure room must not name: clocks, the outside, other threads, chance, logs.
+const IMPURE_WORDS: &[&str] = &[
+    "async",
+    "await",
+    "tokio",
+    "tracing",
+    "Instant",
+    "SystemTime",
+    "now_utc",
+    "fs",
+    "net",
+    "env",
+    "process",
+    "thread",
+    "Mutex",
+    "RwLock",
+    "rand",
+];
+
+/// Libraries with one home each; `commands` is the binary.
+const LIBRARIES: &[(&str, &[&str])] = &[
+    ("sqlx", &["store", "booking", "farm"]),
+    ("tonic", &["rqd", "farm"]),
+    ("tonic_prost", &["rqd", "farm"]),
+    ("prost", &["rqd", "farm"]),
+    ("serde_yaml", &["config"]),
+    ("warp", &["telemetry"]),
+    ("prometheus", &["telemetry"]),
+    ("tracing_subscriber", &["telemetry"]),
+    ("tracing_appender", &["telemetry"]),
+    ("tempfile", &["farm"]),
+    ("anyhow", &["commands"]),
+    ("clap", &["commands"]),
+    ("clap_complete", &["commands"]),
+    ("comfy_table", &["commands"]),
+    ("indicatif", &["commands"]),
+    ("dialoguer", &["commands"]),
+];
+
+/// Queries that are put together from a statement in a file.
+const QUERIES_IN_RUST: &[(&str, &str)] = &[("src/farm/audit/mod.rs", "SELECT id::text, detail::text")];
+
+struct Source {
+    /// From the package's folder.
+    path: String,
+    room: String,
+    /// The code that is shipped: no comments, texts emptied, the trailing test module cut off.
+    code: String,
+    /// The texts of the shipped code.
+    texts: Vec<String>,
+}
+
+impl Source {
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.code.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn short(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    files(folder, "rs").iter().map(|path| source(path)).collect()
+}
+
+fn source(path: &Path) -> Source {
+    let path_text = short(path);
+    let mut parts = path_text.split('/');
+    let room = match (parts.next(), parts.next()) {
+        (Some("src"), Some(name)) => name.trim_end_matches(".rs").to_owned(),
+        (Some(folder), _) => folder.to_owned(),
+        _ => unreachable!("a file stands in a folder"),
+    };
+    let text = fs::read_to_string(path).unwrap();
+    let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let (code, texts) = split(shipped);
+    Source { path: path_text, room, code, texts }
+}
+
+/// Code without comments and with empty texts, and the texts.
+fn split(source: &str) -> (String, Vec<String>) {
+    let letters: Vec<char> = source.chars().collect();
+    let at = |position: usize| letters.get(position).copied().unwrap_or('\0');
+    let (mut code, mut texts) = (String::new(), Vec::new());
+    let mut here = 0;
+    while here < letters.len() {
+        match at(here) {
+            '/' if at(here + 1) == '/' => {
+                while here < letters.len() && at(here) != '\n' {
+                    here += 1;
+                }
+            }
+            '/' if at(here + 1) == '*' => {
+                while here < letters.len() && !(at(here) == '*' && at(here + 1) == '/') {
+                    here += 1;
+                }
+                here += 2;
+            }
+            // A letter in quotes, not a lifetime.
+            '\'' if at(here + 1) == '\\' || at(here + 2) == '\'' => {
+                here += if at(here + 1) == '\\' { 3 } else { 2 };
+                while here < letters.len() && at(here) != '\'' {
+                    here += 1;
+                }
+                here += 1;
+            }
+            'r' if is_raw_text(&letters, here) => {
+                let hashes = letters[here + 1..].iter().take_while(|&&letter| letter == '#').count();
+                let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+                let start = here + 2 + hashes;
+                let length = letters[start..].windows(end.len()).position(|window| window == end).unwrap();
+                texts.push(letters[start..start + length].iter().collect());
+                code.push_str("\"\"");
+                here = start + length + end.len();
+            }
+            '"' => {
+                let start = here + 1;
+                here = start;
+                while here < letters.len() && at(here) != '"' {
+                    here += if at(here) == '\\' { 2 } else { 1 };
+                }
+                texts.push(letters[start..here].iter().collect());
+                code.push_str("\"\"");
+                here += 1;
+            }
+            letter => {
+                code.push(letter);
+                here += 1;
+            }
+        }
+    }
+    (code, texts)
+}
+
+fn is_raw_text(letters: &[char], here: usize) -> bool {
+    let is_word = here > 0 && (letters[here - 1].is_alphanumeric() || letters[here - 1] == '_');
+    let hashes = letters[here + 1..].iter().take_while(|&&letter| letter == '#').count();
+    !is_word && letters.get(here + 1 + hashes) == Some(&'"')
+}
+
+/// Rooms that the code names as `crate::room` or `crate::{room, ...}`.
+fn rooms_named(code: &str) -> BTreeSet<String> {
+    let is_word = |letter: &char| letter.is_alphanumeric() || *letter == '_';
+    let mut found = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut name = String::new();
+            for letter in group.chars().take_while(|&letter| letter != ';') {
+                match letter {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        found.insert(name.trim().to_owned());
+                        name.clear();
+                    }
+                    letter if depth == 0 && (is_word(&letter) || letter == ':') => name.push(letter),
+                    _ => {}
+                }
+            }
+            found.insert(name.trim().to_owned());
+        } else {
+            found.insert(rest.chars().take_while(is_word).collect());
+        }
+    }
+    found.into_iter().filter_map(|path| path.split(':').next().map(str::to_owned)).collect()
+}
+
+fn none(found: &[String], rule: &str) {
+    assert!(found.is_empty(), "{rule}:\n  {}", found.join("\n  "));
+}
+
+#[test]
+fn the_reader_tells_code_from_texts_and_comments() {
+    let (code, texts) =
+        split("let a = \"x // \\\"y\"; // z \"q\"\nlet b = r#\"raw \" text\"#; let c = '\"'; f::<'static>('\\n');");
+    assert_eq!(texts, ["x // \\\"y", "raw \" text"]);
+    assert_eq!(code, "let a = \"\"; \nlet b = \"\"; let c = ; f::<'static>();");
+    let rooms = rooms_named("use crate::{model::{Host, Job}, store}; crate::units::Cores");
+    assert_eq!(rooms.iter().map(String::as_str).collect::<Vec<_>>(), ["model", "store", "units"]);
+}
+
+#[test]
+fn rooms_stand_in_reading_order_and_know_only_rooms_above() {
+    let declared: Vec<String> = source(&root().join("src/lib.rs"))
+        .code
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned))
+        .collect();
+    let rooms: Vec<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
+    assert_eq!(declared, rooms, "a new room needs its row in this test");
+    for (position, (room, known)) in ROOMS.iter().enumerate() {
+        for name in *known {
+            assert!(rooms[..position].contains(name), "{room} knows {name}, which stands below it");
+        }
+    }
+
+    let known: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
+    let mut found = Vec::new();
+    for source in sources("src").iter().filter(|source| source.room != "lib") {
+        let may = known[source.room.as_str()];
+        for room in rooms_named(&source.code) {
+            if rooms.contains(&room.as_str()) && room != source.room && !may.contains(&room.as_str()) {
+                found.push(format!("{} names {room}", source.path));
+            }
+        }
+    }
+    none(&found, "rooms name rooms that they must not know");
+}
+
+#[test]
+fn each_library_stays_in_its_rooms() {
+    let mut found = Vec::new();
+    for source in sources("src").iter().chain(&sources("commands")) {
+        for (library, homes) in LIBRARIES {
+            let is_named = source.code.contains(&format!("{library}::")) && source.words().any(|word| word == *library);
+            if is_named && !homes.contains(&source.room.as_str()) {
+                found.push(format!("{} names {library}, at home in {}", source.path, homes.join(", ")));
+            }
+        }
+    }
+    none(&found, "libraries outside their rooms");
+}
+
+#[test]
+fn nothing_is_global_and_nothing_prints() {
+    let mut found = Vec::new();
+    for source in sources("src") {
+        let is_static = source.code.lines().any(|line| {
+            let line = line.trim_start();
+            let line = line.strip_prefix("pub ").unwrap_or(line);
+            line.starts_with("static ") || line.starts_with("pub(crate) static ")
+        });
+        if is_static
+            || source.words().any(|word| ["OnceLock", "LazyLock", "thread_local", "lazy_static"].contains(&word))
+        {
+            found.push(format!("{} holds global state", source.path));
+        }
+        for print in ["println!", "print!", "eprintln!", "eprint!", "dbg!"] {
+            if source.code.contains(print) {
+                found.push(format!("{} uses {print}", source.path));
+            }
+        }
+    }
+    none(&found, "the library has values for state and returns what is to be said");
+}
+
+#[test]
+fn pure_rooms_name_no_clock_and_nothing_outside() {
+    let mut found = Vec::new();
+    for source in sources("src").iter().filter(|source| PURE.contains(&source.room.as_str())) {
+        found.extend(
+            source
+                .words()
+                .filter(|word| IMPURE_WORDS.contains(word))
+                .map(|word| format!("{} names {word}", source.path)),
+        );
+    }
+    none(&found, "pure rooms");
+}
+
+#[test]
+fn statements_stand_in_files_of_their_own() {
+    let sources = sources("src");
+    let mut found = Vec::new();
+    for source in &sources {
+        for text in &source.texts {
+            let text = text.trim_start();
+            let is_query =
+                ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "].iter().any(|word| text.starts_with(word));
+            let is_known = QUERIES_IN_RUST.iter().any(|(path, start)| *path == source.path && text.starts_with(start));
+            if is_query && !is_known {
+                found.push(format!("{}: {}", source.path, text.lines().next().unwrap_or_default()));
+            }
+        }
+    }
+    none(&found, "queries in Rust; a statement is a file beside the others of its room");
+
+    let everything: String =
+        sources.iter().flat_map(|source| source.texts.iter()).map(|text| format!("{text}\n")).collect();
+    let mut found = Vec::new();
+    for path in files("src", "sql") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !everything.contains(name) {
+            found.push(format!("{} is used by nothing", short(&path)));
+        }
+    }
+    for path in files("src/store/sql", "sql") {
+        if !fs::read_to_string(&path).unwrap().starts_with("--") {
+            found.push(format!("{} does not open with its purpose, rows and locks", short(&path)));
+        }
+    }
+    none(&found, "statement files");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+    let mut found = Vec::new();
+    for folder in ["src", "commands", "tests", "proto", "config"] {
+        for extension in ["rs", "sql", "py", "proto", "yaml"] {
+            for path in files(folder, extension) {
+                let text = fs::read_to_string(&path).unwrap();
+                for mark in marks {
+                    if text.contains(mark) {
+                        found.push(format!("{}: {mark}", short(&path)));
+                    }
+                }
+            }
+        }
+    }
+    for source in sources("src").iter().chain(&sources("commands")) {
+        for name in ["todo", "unimplemented"] {
+            if source.code.contains(&format!("{name}!(")) {
+                found.push(format!("{}: {name}!", source.path));
+            }
+        }
+    }
+    none(&found, "unfinished places");
+}
+
+#[test]
+fn documents_name_metrics_that_exist() {
+    let declared: BTreeSet<String> = source(&root().join("src/telemetry/metrics.rs"))
+        .texts
+        .into_iter()
+        .filter(|text| text.starts_with("scheduler_"))
+        .collect();
+    assert!(declared.len() > 20, "metrics are declared in src/telemetry/metrics.rs");
+    let mut found = Vec::new();
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        for word in words.filter(|word| word.starts_with("scheduler_")) {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| word.strip_suffix(suffix));
+            if !declared.contains(word) && !family.is_some_and(|family| declared.contains(family)) {
+                found.push(format!("{}: {word}", short(&path)));
+            }
+        }
+    }
+    none(&found, "metrics that documents name and nothing declares");
+}
+
+#[test]
+fn the_readme_names_targets_and_files_that_exist() {
+    let readme = read("README.md");
+    let makefile = read("Makefile");
+    let mut found = Vec::new();
+    for target in readme.split("make ").skip(1).filter_map(|rest| rest.split(['`', '\n', ' ']).next()) {
+        let is_target = target.chars().all(|letter| letter.is_ascii_lowercase());
+        if is_target && readme.contains(&format!("`make {target}`")) && !makefile.contains(&format!("\n{target}:")) {
+            found.push(format!("make {target}"));
+        }
+    }
+    for word in readme.split('`').skip(1).step_by(2) {
+        let is_path = ["src/", "commands/", "config/", "tests/", "proto/", "man/", "completions/", ".ci/"]
+            .iter()
+            .any(|folder| word.starts_with(folder));
+        if is_path && !root().join(word).exists() {
+            found.push(word.to_owned());
+        }
+    }
+    none(&found, "what README names is not there");
+    for command in ["make demo", "make test"] {
+        assert!(readme.contains(command), "README says {command}");
+    }
+    assert!(read(".ci/run").contains("make test"), "CI runs the command of README");
+}
+
+/// What users read.
+fn documents() -> Vec<PathBuf> {
+    let mut found = vec![root().join("README.md"), root().join("config/scheduler.yaml")];
+    if let Ok(pages) = fs::read_dir(root().join("man")) {
+        found.extend(pages.map(|page| page.unwrap().path()));
+    }
+    found
+}
