@@ -4,7 +4,7 @@
 use cue_scheduler::farm::schema::Generation;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use crate::support::database;
+use super::connect;
 
 /// One of everything, under keys that are the names of the tables. Counters fit the one waiting frame.
 const FARM: &str = "
@@ -74,19 +74,22 @@ pub(super) fn passes(given: &str, when: &str) -> Case {
 pub(super) async fn check(generations: &[Generation], cases: &[Case]) {
     let mut failures = Vec::new();
     for &generation in generations {
-        let database = database(generation).await;
-        let mut connection = database.pool().acquire().await.unwrap();
-        sqlx::raw_sql(FARM).execute(&mut *connection).await.unwrap();
+        let mut connection = connect(generation).await;
+        let mut transaction = connection.begin().await.unwrap();
+        // Its first row has others wait here until we are done, so that cases cannot get into each other's way.
+        sqlx::raw_sql(FARM).execute(&mut *transaction).await.unwrap();
         for case in cases {
-            if let Err(failure) = run(&mut connection, case).await {
+            if let Err(failure) = run(&mut transaction, case).await {
                 failures.push(format!("  {generation}: {} | {}: {failure}", case.given, case.when));
             }
         }
+        transaction.rollback().await.unwrap();
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
 async fn run(connection: &mut PgConnection, case: &Case) -> Result<(), String> {
+    // Inside a transaction this is a savepoint.
     let mut transaction = connection.begin().await.map_err(|error| error.to_string())?;
     execute(&mut transaction, &case.given).await.map_err(|error| format!("cannot be prepared: {error}"))?;
     let done = execute(&mut transaction, &case.when).await;

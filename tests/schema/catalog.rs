@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use cue_scheduler::farm::schema::Generation;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
-use crate::support::database;
+use super::connect;
 
 /// `table,ordinal,column,type,length_or_precision,nullable,default,key` of August 2026.
 const COLUMNS: &str = include_str!("../data/schema-columns.csv");
@@ -47,25 +47,25 @@ const INDEXES_NOT_YET_IN_G0: &[&str] = &[
 
 #[tokio::test]
 async fn columns_of_august_2026_are_cuebots() {
-    let database = database(Generation::G3).await;
-    assert_same(&listed_columns(), &columns(&database.pool()).await);
+    let mut connection = connect(Generation::G3).await;
+    assert_same(&listed_columns(), &columns(&mut connection).await);
 }
 
 #[tokio::test]
 async fn indexes_of_august_2026_are_cuebots() {
-    let database = database(Generation::G3).await;
-    assert_same(&listed_indexes(), &indexes(&database.pool()).await);
+    let mut connection = connect(Generation::G3).await;
+    assert_same(&listed_indexes(), &indexes(&mut connection).await);
 }
 
 #[tokio::test]
 async fn the_first_generation_lacks_exactly_what_came_later() {
-    let database = database(Generation::G0).await;
+    let mut connection = connect(Generation::G0).await;
     let columns_then =
         listed_columns().into_iter().filter(|column| !NOT_YET_IN_G0.contains(&first_word(column))).collect();
-    assert_same(&columns_then, &columns(&database.pool()).await);
+    assert_same(&columns_then, &columns(&mut connection).await);
     let indexes_then =
         listed_indexes().into_iter().filter(|index| !INDEXES_NOT_YET_IN_G0.contains(&first_word(index))).collect();
-    assert_same(&indexes_then, &indexes(&database.pool()).await);
+    assert_same(&indexes_then, &indexes(&mut connection).await);
 }
 
 #[tokio::test]
@@ -134,12 +134,12 @@ async fn every_generation_adds_what_its_migrations_add() {
             "c_frame_history_queue_pk", "i_frame_layer_dispatch_waiting",
         ]),
     ];
-    let earlier = database(Generation::G0).await;
-    let mut columns_before = columns(&earlier.pool()).await;
-    let mut indexes_before = indexes(&earlier.pool()).await;
+    let mut earlier = connect(Generation::G0).await;
+    let mut columns_before = columns(&mut earlier).await;
+    let mut indexes_before = indexes(&mut earlier).await;
     for (generation, new_columns, new_indexes) in steps {
-        let database = database(generation).await;
-        let (columns, indexes) = (columns(&database.pool()).await, indexes(&database.pool()).await);
+        let mut connection = connect(generation).await;
+        let (columns, indexes) = (columns(&mut connection).await, indexes(&mut connection).await);
         let expected = new_columns.iter().map(|&column| column.to_owned()).collect();
         assert_same(&expected, &columns.difference(&columns_before).cloned().collect());
         let added: Vec<&str> = indexes.difference(&indexes_before).map(|index| first_word(index)).collect();
@@ -206,7 +206,7 @@ fn records<const N: usize>(text: &str) -> impl Iterator<Item = [String; N]> {
     })
 }
 
-async fn columns(pool: &PgPool) -> BTreeSet<String> {
+async fn columns(connection: &mut PgConnection) -> BTreeSet<String> {
     let rows: Vec<(String, String, String, String, String, String, String)> = sqlx::query_as(
         "SELECT c.table_name::text, c.column_name::text, c.udt_name::text,
                 coalesce(c.character_maximum_length::text,
@@ -234,7 +234,7 @@ async fn columns(pool: &PgPool) -> BTreeSet<String> {
            JOIN pg_attribute AS a ON a.attrelid = c.table_name::regclass AND a.attname = c.column_name
           WHERE c.table_schema = 'public'",
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await
     .unwrap();
     rows.into_iter()
@@ -252,7 +252,7 @@ fn without_cast(default: &str) -> String {
     if bare.parse::<f64>().is_ok() { bare.to_owned() } else { literal.to_owned() }
 }
 
-async fn indexes(pool: &PgPool) -> BTreeSet<String> {
+async fn indexes(connection: &mut PgConnection) -> BTreeSet<String> {
     let rows: Vec<(String, String, String, String, String, String)> = sqlx::query_as(
         "SELECT indexrelid::regclass::text, indrelid::regclass::text,
                 (SELECT string_agg(CASE (indkey::int2[])[n - 1] WHEN 0 THEN 'expr'
@@ -263,7 +263,7 @@ async fn indexes(pool: &PgPool) -> BTreeSet<String> {
            FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
           WHERE relnamespace = 'public'::regnamespace",
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await
     .unwrap();
     rows.into_iter()
