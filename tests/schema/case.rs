@@ -38,7 +38,6 @@ const FARM: &str = "
 
 /// What is done to the farm and what is to come of it.
 pub(super) struct Case {
-    /// Said when it fails, in SQL's words mostly.
     pub(super) given: String,
     pub(super) when: String,
     pub(super) then: Then,
@@ -80,7 +79,7 @@ pub(super) async fn check(generations: &[Generation], cases: &[Case]) {
         sqlx::raw_sql(FARM).execute(&mut *transaction).await.unwrap();
         for case in cases {
             if let Err(failure) = run(&mut transaction, case).await {
-                failures.push(format!("  {generation}: {} | {}: {failure}", case.given, case.when));
+                failures.push(format!("{generation}: {failure}\n  done: {}\n  given: {}", case.when, case.given));
             }
         }
         transaction.rollback().await.unwrap();

@@ -2,7 +2,7 @@
 
 use cue_scheduler::farm::schema::Generation;
 
-use super::case::{check, passes, raises, refused};
+use super::case::{check, holds, passes, raises, refused};
 
 const GENERATIONS: [Generation; 2] = [Generation::G0, Generation::G5];
 
@@ -157,4 +157,56 @@ async fn other_counters_take_any_number() {
         passes("", "UPDATE layer_stat SET int_waiting_count = -5"),
     ];
     check(&GENERATIONS, &cases).await;
+}
+
+#[tokio::test]
+async fn limits_are_what_they_say() {
+    let limit = |more: &str, values: &str| {
+        format!(
+            "INSERT INTO limit_record (pk_limit_record, str_name, int_max_value{more}) VALUES ('limit', 'nuke', 5{values})"
+        )
+    };
+    let plain = limit("", "");
+    let host = |tokens: i32| {
+        format!(
+            "INSERT INTO limit_host (pk_limit_host, pk_limit_record, str_host_name, str_reported_name, int_tokens)
+             VALUES ('h{tokens}', 'limit', 'host1', 'Host1.farm', {tokens})"
+        )
+    };
+    let bound = |key: &str, source: &str| {
+        format!(
+            "INSERT INTO layer_limit (pk_layer_limit, pk_layer, pk_limit_record, str_source)
+             VALUES ('{key}', 'layer', 'limit', '{source}')"
+        )
+    };
+    let check_of = |table: &str, column: &str| {
+        format!("new row for relation \"{table}\" violates check constraint \"c_{table}_{column}\"")
+    };
+    let unique = |constraint: &str| format!("duplicate key value violates unique constraint \"{constraint}\"");
+    let cases = [
+        refused("", &limit(", str_type", ", 'SEAT'"), "23514", &check_of("limit_record", "str_type")),
+        refused("", &limit(", str_enforcement", ", ''"), "23514", &check_of("limit_record", "str_enforcement")),
+        refused("", &limit(", int_exit_status", ", 1"), "23514", &check_of("limit_record", "int_exit_status")),
+        refused("", &limit(", int_delay_minutes", ", -1"), "23514", &check_of("limit_record", "int_delay_minutes")),
+        refused(&plain, &plain.replace("'limit'", "'limit2'"), "23505", &unique("c_limit_record_str_name_uk")),
+        refused(&plain, &bound("a", "GUESS"), "23514", &check_of("layer_limit", "str_source")),
+        refused(&format!("{plain}; {}", bound("a", "SPEC")), &bound("b", "AUTO"), "23505", &unique("c_layer_limit_uk")),
+        refused(&plain, &host(0), "23514", &check_of("limit_host", "int_tokens")),
+        refused(&format!("{plain}; {}", host(1)), &host(2), "23505", &unique("c_limit_host_uk")),
+        holds(
+            &format!("{plain}; {}; INSERT INTO limit_usage (pk_limit_record) VALUES ('limit')", host(1)),
+            "DELETE FROM limit_record",
+            &[("SELECT (SELECT count(*) FROM limit_host) + (SELECT count(*) FROM limit_usage)", "0")],
+        ),
+    ];
+    check(&[Generation::G4, Generation::G5], &cases).await;
+    // Before, nothing was unique or tied to anything.
+    let cases = [
+        passes(&plain, &plain),
+        passes(
+            "",
+            "INSERT INTO layer_limit (pk_layer_limit, pk_layer, pk_limit_record) VALUES ('a', 'x', 'y'), ('a', 'x', 'y')",
+        ),
+    ];
+    check(&[Generation::G0, Generation::G3], &cases).await;
 }
