@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 /// Tells the test binary, started once more by a test, to hold a server until it is killed.
 const HOLD: &str = "CUE_SCHEDULER_TEST_HOLDS_A_SERVER";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn restarts_keep_the_port_and_what_was_committed_and_stopping_leaves_nothing() {

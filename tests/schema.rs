@@ -24,3 +24,20 @@ async fn connect(generation: Generation) -> PgConnection {
     let database = DATABASES[generation as usize].get_or_init(|| database(generation)).await;
     database.connect_options().connect().await.unwrap()
 }
+
+#[tokio::test]
+async fn every_test_has_its_own_database() {
+    let (one, other) = tokio::join!(database(Generation::G5), database(Generation::G5));
+    assert_ne!(one.name(), other.name());
+    sqlx::raw_sql("INSERT INTO facility (pk_facility, str_name) VALUES ('f', 'local')")
+        .execute(&one.pool())
+        .await
+        .unwrap();
+    let (name, seen): (String, i64) =
+        sqlx::query_as("SELECT current_database()::text, (SELECT count(*) FROM facility)")
+            .fetch_one(&other.pool())
+            .await
+            .unwrap();
+    assert_eq!((name.as_str(), seen), (other.name(), 0));
+    assert!(one.store().await.features().has_history_queue);
+}

@@ -35,7 +35,7 @@ use self::binaries::RunAs;
 /// The one role, a superuser.
 const ROLE: &str = "cuebot";
 /// Longest time until a started server answers; recovery after a hard stop is part of it.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// Longest time until a server that was told to stop has ended.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Longest time that a drop waits for the server and the keeper.
@@ -131,13 +131,7 @@ pub struct PostgresServer {
 impl PostgresServer {
     /// Makes a folder, a cluster in it and a server over it, and returns when that answers.
     pub async fn start(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        let binaries = {
-            let may_install = options.may_install;
-            // Installing takes a while.
-            tokio::task::spawn_blocking(move || binaries::find_or_install(may_install))
-                .await
-                .map_err(|_| PostgresError::Missing)??
-        };
+        let binaries = binaries::find_or_install(options.may_install).await?;
         let run_as = RunAs::choose()?;
         let folder = tempfile::Builder::new()
             .prefix("cue-scheduler-")
@@ -192,7 +186,7 @@ impl PostgresServer {
     /// An empty database, or a copy of `template`, to which nobody may be connected.
     pub async fn create_database(&self, name: &str, template: Option<&str>) -> Result<(), PostgresError> {
         let failed = |source| PostgresError::Database { act: "create", name: name.to_owned(), source };
-        let mut connection = self.connect().await.map_err(failed)?;
+        let connection = self.connect().await.map_err(failed)?;
         let mut statement = format!("CREATE DATABASE {}", quoted(name));
         if let Some(template) = template {
             statement = format!("{statement} TEMPLATE {}", quoted(template));

@@ -22,14 +22,14 @@ const PACKAGES: [(&str, &str); 4] = [
 const CLUSTER_SETTINGS: &str = "/etc/postgresql-common/createcluster.conf";
 
 /// The folder that holds `postgres` and `initdb`.
-pub(super) fn find_or_install(may_install: bool) -> Result<PathBuf, PostgresError> {
+pub(super) async fn find_or_install(may_install: bool) -> Result<PathBuf, PostgresError> {
     if let Some(found) = find() {
         return Ok(found);
     }
     if !(may_install && geteuid().is_root() && path().any(|folder| folder.join("apt-get").is_file())) {
         return Err(PostgresError::Missing);
     }
-    install().map_err(PostgresError::Install)?;
+    install().await.map_err(PostgresError::Install)?;
     find().ok_or(PostgresError::Missing)
 }
 
@@ -58,7 +58,7 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, folder)| folder).collect()
 }
 
-fn install() -> io::Result<()> {
+async fn install() -> io::Result<()> {
     if let Some(folder) = Path::new(CLUSTER_SETTINGS).parent() {
         fs::create_dir_all(folder)?;
     }
@@ -67,18 +67,21 @@ fn install() -> io::Result<()> {
     }
     // The package lists of a fresh container are empty. Elsewhere they may do without being renewed,
     // so only the installation decides.
-    let renewed = apt_get(&["update"]);
-    apt_get(&["install", "-y", "--no-install-recommends", "postgresql"]).map_err(|error| renewed.err().unwrap_or(error))
+    let renewed = apt_get(&["update"]).await;
+    apt_get(&["install", "-y", "--no-install-recommends", "postgresql"])
+        .await
+        .map_err(|error| renewed.err().unwrap_or(error))
 }
 
-fn apt_get(arguments: &[&str]) -> io::Result<()> {
-    let output = Command::new("apt-get")
+async fn apt_get(arguments: &[&str]) -> io::Result<()> {
+    let output = tokio::process::Command::new("apt-get")
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         // Keeps the settings file written before, without asking.
         .env("UCF_FORCE_CONFFOLD", "1")
         .stdin(Stdio::null())
-        .output()?;
+        .output()
+        .await?;
     if output.status.success() {
         return Ok(());
     }
