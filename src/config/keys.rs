@@ -69,12 +69,15 @@ pub const fn keys() -> &'static [Key] {
 /// Cuebot takes a booking that no agent reports for lost after 300 seconds; calls must end well before.
 const CALL_SECONDS_MAX: u64 = 60;
 
+/// One connection may be kept for listening to Cuebot's messages, and work needs another.
+const POOL_SIZE_MIN: u64 = 2;
+
 const KEYS: &[Key] = &[
     key!(logging.level, value::log_filter),
     key!(logging.format, value::one_of),
     key!(logging.file_appender, value::yes_or_no),
     key!(logging.path, value::path),
-    key!(database.pool_size, value::count::<_, 1, 1_000>),
+    key!(database.pool_size, value::count::<_, POOL_SIZE_MIN, 1_000>),
     key!(database.db_host, value::database_host),
     key!(database.db_port, port),
     key!(database.db_name, value::word),
