@@ -7,7 +7,7 @@ use crate::model::{Candidate, CoreRequest, FractionalCores, Host, Policy, Thread
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// What a host with idle GPU memory keeps back from layers that ask for none.
-const KEPT_FOR_GPU_WORK: Amounts =
+pub(super) const KEPT_FOR_GPU_WORK: Amounts =
     Amounts { cores: Cores::ONE, memory: Kib::gib(4), gpus: Gpus(1), gpu_memory: Kib::gib(4) };
 
 /// Up to this much idle GPU memory can be kept back; a host with more takes no other work at all.
@@ -66,11 +66,9 @@ impl Ask {
         let CoreRequest::AtLeast(cores) = self.cores else { return Cores::ZERO };
         let least = if cores < Cores::ONE {
             cores
-        } else if self.is_threadable {
-            let whole = Cores::whole(cores.whole_cores());
-            self.cores_max.map_or(whole, |max| max.min(whole))
         } else {
-            Cores::ONE
+            let whole = if self.is_threadable { Cores::whole(cores.whole_cores()) } else { Cores::ONE };
+            self.cores_max.map_or(whole, |max| max.min(whole))
         };
         match policy.fractional_cores {
             FractionalCores::Keep => least,
@@ -263,6 +261,45 @@ fn memory_span(ask: &Ask, room: &Room) -> Cores {
     let span = ask.memory.get().saturating_mul(2).saturating_add(memory_per_core) / memory_per_core.saturating_mul(2);
     let span = Cores::whole(span);
     ask.cores_max.map_or(span, |max| span.min(max))
+}
+
+/// On hosts with at least so many idle cores a frame takes more than the caps leave, unless at least
+/// so much memory is idle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Width {
+    pub(super) idle_cores: Cores,
+    pub(super) idle_memory: Kib,
+}
+
+/// Where frames get wider than `cores_max` among hosts of one mode with `host_cores_min` cores or
+/// more; `None` = nowhere. Certain, but not complete: other hosts may turn out too wide as well.
+pub(super) fn width_under(
+    ask: &Ask,
+    mode: ThreadMode,
+    cores_max: Cores,
+    host_cores_min: Cores,
+    policy: &Policy,
+) -> Option<Width> {
+    if !ask.is_threadable {
+        return None;
+    }
+    // The first whole number of cores that is too many.
+    let too_many = cores_max.whole_cores().saturating_add(1);
+    let never = Kib(i64::MAX);
+    let (spared, idle_memory) = match ask.cores {
+        CoreRequest::AtLeast(cores) if cores < Cores::ONE => return None,
+        CoreRequest::AtLeast(_) if ask.cores_max.is_some_and(|max| max <= cores_max) => return None,
+        CoreRequest::AtLeast(_) if ask.is_selfish || mode == ThreadMode::All => (Cores::ZERO, never),
+        CoreRequest::AtLeast(_) => {
+            // Solves `memory_span` for the idle memory.
+            let per_core = ask.memory.get().saturating_mul(2) / too_many.saturating_mul(2).saturating_sub(1).max(1);
+            let spanned = Kib(per_core.saturating_add(1).saturating_mul(host_cores_min.whole_cores().max(1)));
+            (Cores::ZERO, spanned.max(ask.memory + policy.memory_stranded_threshold))
+        }
+        CoreRequest::WholeHost => (Cores::ZERO, never),
+        CoreRequest::AllBut(cores) => (cores, never),
+    };
+    Some(Width { idle_cores: Cores::whole(too_many) + spared, idle_memory })
 }
 
 /// Whole cores for agents that refuse fractions. Where a host has not so many idle, its whole idle

@@ -98,6 +98,22 @@ fn is_not_positive(job: &JobRow, candidate: &Candidate) -> bool {
         || (job.gpus_max == Gpus::ZERO && candidate.gpus > Gpus::ZERO)
 }
 
+/// What subscription, folder and job leave in cores.
+pub(super) fn cores_left(
+    snapshot: &Snapshot,
+    ledger: &Ledger<'_>,
+    candidate: &Candidate,
+    subscription: usize,
+) -> Cores {
+    let job = &snapshot.jobs[candidate.job];
+    let of_show = snapshot.subscriptions[subscription].burst - ledger.subscription(subscription);
+    let of_job = job.cores_max - ledger.job(candidate.job).cores;
+    match snapshot.folders[job.folder].cores_max {
+        Cap::Unlimited => of_show.min(of_job),
+        Cap::AtMost(max) => of_show.min(of_job).min(max - ledger.folder(job.folder).cores),
+    }
+}
+
 /// Whether all limits of the layer have room for one more frame on the host.
 pub(super) fn limit_gate(ledger: &Ledger<'_>, candidate: &Candidate, host: usize) -> Result<(), WaitReason> {
     if candidate.limits.iter().all(|&limit| ledger.limit(limit).allows(host)) {

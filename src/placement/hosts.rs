@@ -9,19 +9,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::demand::Lane;
-use super::fit::{Ask, Room, reserve};
-use crate::model::{AllocId, FacilityId, Host, HostStrategy, Policy, Tag, ThreadMode};
-use crate::units::{Amounts, Kib};
-
-/// Place of a host on its shelf, smallest first: idle cores and idle GiB, each negated where the
-/// strategy wants the largest first, then the rank of its id. Hosts equal in the first two are equal
-/// for the strategy; measured memory is never equal to the KiB.
-type Key = (i64, i64, u32);
-
-/// Hosts that keep what GPU work needs are never offered to other work, and hosts without anything
-/// on them are all that exclusive asks may take: separate shelves, so that neither search wades
-/// through the wrong hosts.
-const SHELVES: usize = 6;
+use super::fit::{Ask, Room, reserve, width_under};
+use super::shelves::{Bounds, Key, SHELVES, ShelfKind, Within, key};
+use crate::model::{AllocId, FacilityId, Host, Policy, Tag, ThreadMode};
+use crate::units::{Amounts, Cores};
 
 /// A tag on at most so many hosts is looked up host by host. Tests have small farms and want both.
 const PINNED_HOSTS_MAX: usize = if cfg!(test) { 3 } else { 16 };
@@ -47,6 +38,8 @@ pub(super) struct Group {
     pub(super) representative: usize,
     /// The different hosts there are when empty.
     pub(super) emptied: Vec<Room>,
+    /// Cores of the smallest of them.
+    cores_min: Cores,
     hosts: Vec<usize>,
     shelves: [BTreeSet<Key>; SHELVES],
 }
@@ -58,6 +51,16 @@ pub(super) struct Spot {
     /// The cluster through which it was reached.
     pub(super) cluster: usize,
     pub(super) amounts: Amounts,
+}
+
+/// One question for a host.
+pub(super) struct Search<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) ask: &'a Ask,
+    /// What the caps leave for one frame; hosts where it would take more are passed over.
+    pub(super) cores_max: Cores,
+    /// Hosts to prefer among equals.
+    pub(super) warm: &'a [usize],
 }
 
 /// What a search found, and whether hosts with room were passed over because the caller did not
@@ -125,12 +128,19 @@ impl<'s> HostIndex<'s> {
                     self.groups_by_tag.entry(tag).or_default().push(group);
                 }
                 let shelves = std::array::from_fn(|_| BTreeSet::new());
-                self.groups.push(Group { representative: position, emptied: Vec::new(), hosts: Vec::new(), shelves });
+                self.groups.push(Group {
+                    representative: position,
+                    emptied: Vec::new(),
+                    cores_min: Cores(i64::MAX),
+                    hosts: Vec::new(),
+                    shelves,
+                });
                 group
             });
             self.group_of.push(group);
             self.groups[group].hosts.push(position);
             let emptied = Room::emptied(host);
+            self.groups[group].cores_min = self.groups[group].cores_min.min(host.total.cores);
             if !self.groups[group].emptied.contains(&emptied) {
                 self.groups[group].emptied.push(emptied);
             }
@@ -197,159 +207,89 @@ impl<'s> HostIndex<'s> {
 
     fn place_of(&self, host: usize) -> (usize, Key) {
         let idle = &self.idle[host];
-        let HostStrategy { core_saturation, memory_saturation } = self.policy.host_strategy;
-        let cores = if core_saturation { idle.cores.get() } else { -idle.cores.get() };
-        let gib = if memory_saturation { gib(idle.memory) } else { -gib(idle.memory) };
-        let is_fully_idle = idle.cores == self.hosts[host].total.cores;
-        (shelf_of(GpuIdle::of(idle), is_fully_idle), (cores, gib, self.rank[host]))
+        let kind = ShelfKind::of(idle, self.hosts[host].total.cores);
+        (kind.index(), key(idle, self.rank[host], self.policy.host_strategy))
     }
 
-    /// The host of the lane that the strategy takes first among those that fit and are accepted;
-    /// among equals one of `warm`.
-    pub(super) fn find(
-        &self,
-        lane: &Lane,
-        ask: &Ask,
-        warm: &[usize],
-        mut accepts: impl FnMut(usize, &Amounts) -> bool,
-    ) -> Found {
+    /// The host that the strategy takes first among those of the lane that fit and are accepted.
+    pub(super) fn find(&self, search: &Search<'_>, mut accepts: impl FnMut(usize, &Amounts) -> bool) -> Found {
         let mut has_passed_over = false;
-        let mut best: Option<(Key, Spot)> = None;
-        for reached in &lane.groups {
-            let group = &self.groups[reached.group];
-            let idle_cores_min = ask.idle_cores_min(self.hosts[group.representative].thread_mode).get();
-            for shelf in shelves_for(ask) {
-                let bound = best.map(|(key, _)| key);
-                let first = self.first_on(&group.shelves[shelf], ask, idle_cores_min, bound, |host, amounts| {
-                    let is_accepted = accepts(host, amounts);
-                    has_passed_over |= !is_accepted;
-                    is_accepted
-                });
-                if let Some((key, host, amounts)) = first {
-                    let cluster = self.cluster_in(lane, host).unwrap_or(reached.cluster);
-                    best = Some((key, Spot { host, cluster, amounts }));
-                }
-            }
-        }
-        let pinned = lane.pinned.iter().map(|pinned| pinned.host);
-        let first = self.first_of(pinned, lane, ask, |host, amounts| {
+        let mut watched = |host, amounts: &Amounts| {
             let is_accepted = accepts(host, amounts);
             has_passed_over |= !is_accepted;
             is_accepted
+        };
+        let pinned = search.lane.pinned.iter().map(|pinned| pinned.host);
+        let mut best = self.first_of(pinned, search, &mut watched);
+        let mut has_skipped = false;
+        for reached in &search.lane.groups {
+            let first = self.first_in(reached.group, search, best.map(|(key, _)| key), &mut has_skipped, &mut watched);
+            best = first.or(best);
+        }
+        let spot = best.map(|(best, cold)| {
+            let is_equal = |host: &usize| {
+                let (_, key) = self.place_of(*host);
+                (key.0, key.1) == (best.0, best.1)
+            };
+            let equal = search.warm.iter().copied().filter(is_equal);
+            self.first_of(equal, search, &mut accepts).map_or(cold, |(_, warm)| warm)
         });
-        best = best.into_iter().chain(first).min_by_key(|&(key, _)| key);
-        let spot = best.map(|(key, cold)| {
-            let equal = warm.iter().copied().filter(|&host| {
-                let (_, (cores, gib, _)) = self.place_of(host);
-                (cores, gib) == (key.0, key.1)
-            });
-            self.find_among(equal, lane, ask, accepts).unwrap_or(cold)
-        });
-        Found { spot, has_passed_over }
+        Found { spot, has_passed_over: has_passed_over || has_skipped }
     }
 
     /// The best of some hosts, as far as they belong to the lane.
     pub(super) fn find_among(
         &self,
         hosts: impl Iterator<Item = usize>,
-        lane: &Lane,
-        ask: &Ask,
+        search: &Search<'_>,
         accepts: impl FnMut(usize, &Amounts) -> bool,
     ) -> Option<Spot> {
-        self.first_of(hosts, lane, ask, accepts).map(|(_, spot)| spot)
+        self.first_of(hosts, search, accepts).map(|(_, spot)| spot)
     }
 
     fn first_of(
         &self,
         hosts: impl Iterator<Item = usize>,
-        lane: &Lane,
-        ask: &Ask,
+        search: &Search<'_>,
         mut accepts: impl FnMut(usize, &Amounts) -> bool,
     ) -> Option<(Key, Spot)> {
-        let spots = hosts.filter_map(|host| {
-            let cluster = self.cluster_in(lane, host)?;
-            let amounts = reserve(ask, &self.room(host), self.policy).ok().filter(|amounts| accepts(host, amounts))?;
-            Some((self.place_of(host).1, Spot { host, cluster, amounts }))
-        });
+        let spots = hosts.filter_map(|host| Some((self.place_of(host).1, self.spot(host, search, &mut accepts)?)));
         spots.min_by_key(|&(key, _)| key)
     }
 
-    /// The first host on a shelf, before `bound`, that fits and is accepted.
-    fn first_on(
+    /// The best host of a group, if it is better than `end`.
+    fn first_in(
         &self,
-        shelf: &BTreeSet<Key>,
-        ask: &Ask,
-        idle_cores_min: i64,
-        bound: Option<Key>,
+        group: usize,
+        search: &Search<'_>,
+        mut end: Option<Key>,
+        has_skipped: &mut bool,
         mut accepts: impl FnMut(usize, &Amounts) -> bool,
-    ) -> Option<(Key, usize, Amounts)> {
-        let HostStrategy { core_saturation, memory_saturation } = self.policy.host_strategy;
-        let gib_min = gib(ask.memory);
-        let mut from = (if core_saturation { idle_cores_min } else { i64::MIN }, i64::MIN, 0);
-        'skip: loop {
-            for &key in shelf.range(from..) {
-                let is_too_small = !core_saturation && -key.0 < idle_cores_min;
-                if is_too_small || bound.is_some_and(|bound| key >= bound) {
-                    return None;
-                }
-                // Of hosts with so many idle cores, straight to the first with enough memory.
-                if memory_saturation && key.1 < gib_min {
-                    from = (key.0, gib_min, 0);
-                    continue 'skip;
-                }
-                if !memory_saturation && -key.1 < gib_min {
-                    from = (key.0 + 1, i64::MIN, 0);
-                    continue 'skip;
-                }
-                let host = self.by_rank[key.2 as usize];
-                if let Ok(amounts) = reserve(ask, &self.room(host), self.policy)
-                    && accepts(host, &amounts)
-                {
-                    return Some((key, host, amounts));
-                }
+    ) -> Option<(Key, Spot)> {
+        let group = &self.groups[group];
+        let mode = self.hosts[group.representative].thread_mode;
+        let width = width_under(search.ask, mode, search.cores_max, group.cores_min, self.policy);
+        let mut best = None;
+        for kind in ShelfKind::for_ask(search.ask) {
+            let mut within = Within {
+                shelf: &group.shelves[kind.index()],
+                bounds: Bounds::new(search.ask, mode, kind, width),
+                strategy: self.policy.host_strategy,
+                has_passed_over: false,
+            };
+            let first = within.first(end, |rank| self.spot(self.by_rank[rank as usize], search, &mut accepts));
+            *has_skipped |= within.has_passed_over;
+            if let Some((key, spot)) = first {
+                end = Some(key);
+                best = Some((key, spot));
             }
-            return None;
         }
+        best
     }
-}
 
-/// What a host keeps for GPU work, as far as it decides who is offered the host.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum GpuIdle {
-    Nothing,
-    /// So little that other work is let in beside it.
-    Little,
-    Plenty,
-}
-
-impl GpuIdle {
-    fn of(idle: &Amounts) -> Self {
-        match idle.gpu_memory {
-            memory if memory <= Kib::ZERO => Self::Nothing,
-            memory if memory <= super::fit::GPU_MEMORY_KEPT => Self::Little,
-            _ => Self::Plenty,
-        }
+    fn spot(&self, host: usize, search: &Search<'_>, mut accepts: impl FnMut(usize, &Amounts) -> bool) -> Option<Spot> {
+        let cluster = self.cluster_in(search.lane, host)?;
+        let amounts = reserve(search.ask, &self.room(host), self.policy).ok()?;
+        accepts(host, &amounts).then_some(Spot { host, cluster, amounts })
     }
-}
-
-const fn shelf_of(gpus: GpuIdle, is_fully_idle: bool) -> usize {
-    gpus as usize * 2 + is_fully_idle as usize
-}
-
-/// Shelves on which an ask can fit at all.
-fn shelves_for(ask: &Ask) -> impl Iterator<Item = usize> {
-    let gpus = if ask.gpu_memory > Kib::ZERO {
-        [GpuIdle::Little, GpuIdle::Plenty]
-    } else {
-        [GpuIdle::Nothing, GpuIdle::Little]
-    };
-    let is_exclusive = ask.is_exclusive();
-    gpus.into_iter().flat_map(move |gpus| {
-        [true, false].into_iter().filter(move |&idle| idle || !is_exclusive).map(move |idle| shelf_of(gpus, idle))
-    })
-}
-
-/// Whole GiB, rounded down.
-fn gib(memory: Kib) -> i64 {
-    memory.get().div_euclid(Kib::gib(1).get())
 }

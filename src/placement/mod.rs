@@ -10,11 +10,11 @@
 //! holds.
 //!
 //! Reading order: [`plan`] (the steps), `order` (who is next), `demand` (which hosts a layer may go
-//! to at all), `hosts` (which of them it takes), `fit` (what it takes there), `caps` (what is used),
+//! to at all), `hosts` and `shelves` (which of them it takes), `fit` (what it takes there), `caps` (what is used),
 //! `gates` (every reason to wait, each defined once).
 //!
-//! Amounts only shrink while a plan grows. So what did not fit is not tried again, with one exception:
-//! GPU work can use up what a host keeps for it, and so open the host for other work.
+//! Amounts only shrink while a plan grows. So a host without room for a layer is not tried again, with
+//! one exception: GPU work can use up what a host keeps for it, and so open the host for other work.
 
 mod caps;
 mod demand;
@@ -23,6 +23,7 @@ mod gates;
 mod hosts;
 mod order;
 mod plan;
+mod shelves;
 #[cfg(test)]
 mod tests;
 mod waiting;

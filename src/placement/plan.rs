@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use super::caps::Ledger;
 use super::demand::{Demand, Demands, Lane};
 use super::fit::reserve;
-use super::gates::{candidate_gate, cap_gate, limit_gate, subscription_gate};
-use super::hosts::{Found, HostIndex, Spot};
+use super::gates::{candidate_gate, cap_gate, cores_left, limit_gate, subscription_gate};
+use super::hosts::{Found, HostIndex, Search, Spot};
 use super::order::{Line, Order, Standing};
 use crate::model::{
     AllocId, LayerId, Placement, Plan, Policy, ShowId, Snapshot, Subscription, Tag, WaitReason, Waiting,
@@ -67,14 +67,16 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// Goes round until nothing more fits. A second round is needed only where GPU work has opened
-    /// hosts to layers that had already left.
+    /// Goes round until a round places nothing. One is seldom enough: GPU work opens hosts to layers
+    /// that have left, and a layer that was too wide for its caps on a host takes less of what others
+    /// leave there.
     pub(super) fn place(&mut self) {
         loop {
+            let frames_before = self.frames_left;
             let contenders = self.contenders();
             self.go_round(contenders);
-            let opened = self.index.take_opened();
-            if !self.reopen(&opened) || self.frames_left == 0 {
+            self.reopen();
+            if self.frames_left == 0 || self.frames_left == frames_before {
                 return;
             }
         }
@@ -183,9 +185,7 @@ impl<'s> Planner<'s> {
         if is_hopeless {
             return None;
         }
-        let found = self.search(candidate, demand, lane, |host, amounts| {
-            self.accepts(candidate, subscription, host, amounts).is_ok()
-        });
+        let found = self.search(candidate, demand, lane, subscription);
         if found.spot.is_none() && !found.has_passed_over {
             let demand = self.demands.get_mut(candidate);
             demand.lanes.iter_mut().filter(|lane| lane.alloc == alloc).for_each(|lane| lane.is_exhausted = true);
@@ -193,21 +193,24 @@ impl<'s> Planner<'s> {
         found.spot
     }
 
-    /// The best host of a lane. Where a limit has no more seats, only hosts that hold one are asked.
-    pub(super) fn search(
-        &self,
-        candidate: usize,
-        demand: &Demand,
-        lane: &Lane,
-        accepts: impl FnMut(usize, &Amounts) -> bool,
-    ) -> Found {
-        let limits = self.snapshot.candidates[candidate].limits.iter().map(|&limit| self.ledger.limit(limit));
+    /// The best host of a lane, under all caps. Where a limit has no more seats, only hosts that hold
+    /// one are asked.
+    pub(super) fn search(&self, candidate: usize, demand: &Demand, lane: &Lane, subscription: usize) -> Found {
+        let accepts = |host, amounts: &_| self.accepts(candidate, subscription, host, amounts).is_ok();
+        let row = &self.snapshot.candidates[candidate];
+        let search = Search {
+            lane,
+            ask: &demand.ask,
+            cores_max: cores_left(self.snapshot, &self.ledger, row, subscription),
+            warm: &self.warm[candidate],
+        };
+        let limits = row.limits.iter().map(|&limit| self.ledger.limit(limit));
         match limits.filter(|limit| !limit.has_room()).find_map(|limit| limit.holders()) {
             Some(holders) => {
-                let spot = self.index.find_among(holders.iter().copied(), lane, &demand.ask, accepts);
+                let spot = self.index.find_among(holders.iter().copied(), &search, accepts);
                 Found { spot, has_passed_over: true }
             }
-            None => self.index.find(lane, &demand.ask, &self.warm[candidate], accepts),
+            None => self.index.find(&search, accepts),
         }
     }
 
@@ -264,20 +267,17 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// Whether GPU work has opened hosts for demands that had found none.
-    fn reopen(&mut self, opened: &[usize]) -> bool {
-        let mut is_any = false;
+    /// Brings back the demands for which GPU work has opened hosts.
+    fn reopen(&mut self) {
+        let opened = self.index.take_opened();
         for demand in &mut self.demands.list {
             for lane in demand.lanes.iter_mut().filter(|lane| lane.is_exhausted) {
-                let fits = opened.iter().any(|&host| {
+                lane.is_exhausted = !opened.iter().any(|&host| {
                     self.index.cluster_in(lane, host).is_some()
                         && reserve(&demand.ask, &self.index.room(host), self.policy).is_ok()
                 });
-                lane.is_exhausted = !fits;
-                is_any |= fits;
             }
         }
-        is_any
     }
 
     fn finish(self) -> Plan {

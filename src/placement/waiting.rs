@@ -3,15 +3,17 @@
 use super::demand::{Demand, Lane};
 use super::fit::Room;
 use super::gates::{candidate_gate, room_gate, shape_gate};
+use super::hosts::Search;
 use super::plan::Planner;
 use crate::model::WaitReason;
+use crate::units::Cores;
 
 impl Planner<'_> {
     /// The first gate that one more frame of the candidate fails.
     ///
     /// Caps are asked twice: for the least that a frame can take, and, where hosts have room, for what
-    /// it would take there. Where different hosts fail for different reasons, the one that gets
-    /// furthest tells.
+    /// it would take on the best of them. Where hosts or allocations fail for different reasons, the
+    /// one that gets furthest tells.
     pub(super) fn reason(&self, candidate: usize) -> WaitReason {
         match self.try_once_more(candidate) {
             Err(reason) => reason,
@@ -30,17 +32,13 @@ impl Planner<'_> {
         }
         let mut refused = None;
         for &(lane, subscription) in lanes.iter().filter(|(lane, _)| !lane.is_exhausted) {
-            let accepts = |host, amounts: &_| self.accepts(candidate, subscription, host, amounts);
-            if self.search(candidate, demand, lane, |host, amounts| accepts(host, amounts).is_ok()).spot.is_some() {
+            if self.search(candidate, demand, lane, subscription).spot.is_some() {
                 return Ok(());
             }
-            // No reason lies between a limit and the hosts' room, so the first host that only a limit
-            // keeps away ends the search.
-            self.index.find(lane, &demand.ask, &[], |host, amounts| {
-                let accepted = accepts(host, amounts);
-                refused = refused.max(accepted.err());
-                accepted == Err(WaitReason::LimitReached)
-            });
+            let beyond_caps = Search { lane, ask: &demand.ask, cores_max: Cores(i64::MAX), warm: &[] };
+            if let Some(spot) = self.index.find(&beyond_caps, |_, _| true).spot {
+                refused = refused.max(self.accepts(candidate, subscription, spot.host, &spot.amounts).err());
+            }
         }
         Err(refused.unwrap_or_else(|| self.room_reason(demand, &lanes)))
     }

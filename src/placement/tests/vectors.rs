@@ -1,6 +1,6 @@
 //! The published cases of the reservation rule, row by row.
 
-use super::super::fit::{Ask, Refusal, Room, cores_reserved, reserve};
+use super::super::fit::{Ask, Refusal, Room, cores_reserved, reserve, width_under};
 use crate::model::{CoreRequest, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -154,4 +154,42 @@ fn agents_that_refuse_fractions_get_whole_cores() {
     assert_eq!(rounded(100, Some(150), 800, 190), Ok(100));
     assert_eq!(rounded(0, None, 250, 250), Ok(200));
     assert_eq!(rounded(-50, None, 800, 800), Ok(800));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, cases: 20_000, ..Default::default() })]
+
+    /// Searches pass over hosts by these bounds, so they must never be wrong.
+    #[test]
+    fn bounds_hold_for_every_host(
+        asked in proptest::sample::select(vec![-150_i64, 0, 50, 100, 150, 200, 250, 400]),
+        max in proptest::option::of(proptest::sample::select(vec![50_i64, 100, 150, 250, 400])),
+        memory in 0..12_000_000_i64,
+        flags: [bool; 3],
+        mode in proptest::sample::select(vec![Auto, All, Variable]),
+        cores in 50..1_700_i64,
+        idle_part in 0..=4_i64,
+        idle_memory in 0..40_000_000_i64,
+        cores_max in 0..900_i64,
+    ) {
+        let [is_threadable, is_selfish, rounds_up] = flags;
+        let mut policy = Policy::default();
+        if rounds_up {
+            policy.fractional_cores = crate::model::FractionalCores::RoundUp;
+        }
+        let ask = Ask { cores_max: max.map(Cores), is_threadable, is_selfish, ..ask(asked, memory) };
+        let idle_cores = if ask.is_exclusive() { cores } else { cores * idle_part / 4 };
+        let room = room(mode, cores, idle_cores, idle_memory);
+        let Ok(reserved) = reserve(&ask, &room, &policy) else { return Ok(()) };
+        proptest::prop_assert!(room.idle.cores >= ask.idle_cores_min(mode));
+        proptest::prop_assert!(reserved.cores >= ask.cores_min(&policy));
+        proptest::prop_assert!(reserved.fits_in(&room.idle));
+        let width = width_under(&ask, mode, Cores(cores_max), Cores(cores), &policy);
+        if let Some(width) = width
+            && room.idle.cores >= width.idle_cores
+            && room.idle.memory < width.idle_memory
+        {
+            proptest::prop_assert!(reserved.cores > Cores(cores_max), "{reserved:?} {width:?}");
+        }
+    }
 }
