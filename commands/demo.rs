@@ -119,7 +119,13 @@ fn show(report: &DemoReport, settings: &DemoSettings, printer: Printer) -> anyho
         ));
     }
     for violation in &report.audit.violations {
-        printer.error(format_args!("audit: {} {} {}: {}", violation.rule.as_str(), violation.table, violation.row, violation.detail));
+        printer.error(format_args!(
+            "audit: {} {} {}: {}",
+            violation.rule.as_str(),
+            violation.table,
+            violation.row,
+            violation.detail
+        ));
     }
     for (rule, count) in &report.audit.violations_by_rule {
         if *count > LISTED_PER_RULE_MAX as u64 {
@@ -140,10 +146,14 @@ fn table(summary: &DemoSummary) -> Table {
     let mut row = |name: &str, value: String, remark: &str| {
         table.add_row([name.to_owned(), value, remark.to_owned()]);
     };
-    row("hosts", summary.hosts.to_string(), &match summary.agents {
-        0 => String::new(),
-        agents => format!("{agents} of them real RQD agents"),
-    });
+    row(
+        "hosts",
+        summary.hosts.to_string(),
+        &match summary.agents {
+            0 => String::new(),
+            agents => format!("{agents} of them real RQD agents"),
+        },
+    );
     row("frames", summary.frames.to_string(), &format!("in {} jobs", summary.jobs));
     row("dispatched", summary.dispatched.to_string(), &format!("{} taken back and booked again", summary.unbooked));
     row(
@@ -165,7 +175,11 @@ fn table(summary: &DemoSummary) -> Table {
     row("rows/frame", format!("{:.1}", summary.rows_per_frame), "read and written");
     row("peak memory", format!("{} MiB", summary.peak_rss_mib), "the whole sandbox");
     if summary.files_expected > 0 {
-        row("files", format!("{}", summary.files_right), &format!("of {} that real processes write", summary.files_expected));
+        row(
+            "files",
+            format!("{}", summary.files_right),
+            &format!("of {} that real processes write", summary.files_expected),
+        );
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -35,13 +35,15 @@ impl Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let bar = |name: &'static str, colour: &str| {
             // The templates are ours and known to be right.
-            let style = ProgressStyle::with_template(&format!("{{prefix:>8}} [{{bar:36.{colour}}}] {{pos:>6}} / {{len}}"))
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("=> ");
+            let style =
+                ProgressStyle::with_template(&format!("{{prefix:>8}} [{{bar:36.{colour}}}] {{pos:>6}} / {{len}}"))
+                    .unwrap_or_else(|_| ProgressStyle::default_bar())
+                    .progress_chars("=> ");
             ProgressBar::hidden().with_style(style).with_prefix(name)
         };
-        let figures = ProgressBar::hidden()
-            .with_style(ProgressStyle::with_template("         {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let figures = ProgressBar::hidden().with_style(
+            ProgressStyle::with_template("         {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         Self { done: bar("done", "green"), running: bar("running", "cyan"), hosts: bar("hosts", "blue"), figures, all }
     }
 

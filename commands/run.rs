@@ -37,7 +37,8 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
     tracing::info!(target: "scheduler", %address, "metrics server listening at /metrics");
     pages.spawn("pages", http::serve(listener, registry, health.clone(), pages.stop_signal()));
 
-    let connected = Service::connect(&settings.connect, &health, &stop).await.context("Failed to connect to database")?;
+    let connected =
+        Service::connect(&settings.connect, &health, &stop).await.context("Failed to connect to database")?;
     let Some(store) = connected else {
         tracing::info!(target: "scheduler", "stopped before the database was there");
         return Ok(ExitCode::SUCCESS);

@@ -529,8 +529,10 @@ async fn a_next_frame_that_no_host_takes_goes_back_to_the_queue() {
     let farm = Farm::new(Generation::G5, simple(2), 1, options).await;
     farm.cuebot.call_agents(Agents::new(AgentSettings { port: 1, ..AgentSettings::default() }));
     farm.complete(&farm.booked[0], 0).await;
-    until(async || farm.number("SELECT count(*) FROM frame WHERE int_exit_status = 299 AND str_state = 'WAITING'").await == 1)
-        .await;
+    until(async || {
+        farm.number("SELECT count(*) FROM frame WHERE int_exit_status = 299 AND str_state = 'WAITING'").await == 1
+    })
+    .await;
     assert_eq!((farm.cuebot.counts().next_frames, farm.accounts().await, farm.idle_cores().await), (1, [0; 5], 800));
 }
 

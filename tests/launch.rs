@@ -374,7 +374,7 @@ async fn a_thousand_hosts_on_one_port_each_get_their_own_frame() {
     let agent = Agent::start_at((Ipv4Addr::UNSPECIFIED, 0).into(), Behaviour::default()).await;
     let agents = agent.client();
     let hosts: Vec<String> = (0..1_000).map(|n| format!("127.1.{}.{}", n / 250, n % 250 + 1)).collect();
-    let launched = |round: &'static str| {
+    let launch_all = |round: &'static str| {
         join_all(hosts.iter().map(|host| {
             let (agents, host) = (agents.clone(), host.clone());
             tokio::spawn(async move {
@@ -385,7 +385,7 @@ async fn a_thousand_hosts_on_one_port_each_get_their_own_frame() {
         }))
     };
     for round in ["first", "second"] {
-        for task in launched(round).await {
+        for task in launch_all(round).await {
             task.unwrap();
         }
     }

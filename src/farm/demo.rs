@@ -175,7 +175,9 @@ impl Demo {
 
     /// Lets the scheduler work until nothing waits or runs any more, or `stop` is cancelled.
     pub async fn run(&self, watcher: &dyn Watcher, stop: CancellationToken) -> Result<DemoReport, DemoError> {
-        let store = Store::connect(&crate::store::ConnectSettings { pool_size: POOL_SIZE, ..self.sandbox.database().clone() }).await?;
+        let store =
+            Store::connect(&crate::store::ConnectSettings { pool_size: POOL_SIZE, ..self.sandbox.database().clone() })
+                .await?;
         let totals = Totals::default();
         let agents = Agents::new(AgentSettings { port: self.sandbox.rqd_port(), ..AgentSettings::default() });
         let parts = Parts {
@@ -263,7 +265,8 @@ impl Demo {
             if progress.is_finished() {
                 return Ok((progress, None));
             }
-            let moved = (progress.waiting, progress.running, progress.done) != (last.0.waiting, last.0.running, last.0.done);
+            let moved =
+                (progress.waiting, progress.running, progress.done) != (last.0.waiting, last.0.running, last.0.done);
             if moved {
                 last = (progress, Instant::now());
             } else if last.1.elapsed() > STALLED_AFTER {

@@ -45,7 +45,8 @@ impl FarmProgress {
 /// # Errors
 /// When the database cannot be read.
 pub async fn load_progress(pool: &PgPool) -> Result<FarmProgress, sqlx::Error> {
-    let row: (i64, i64, i64, i64, i64, i64, i64) = sqlx::query_as(include_str!("sql/progress.sql")).fetch_one(pool).await?;
+    let row: (i64, i64, i64, i64, i64, i64, i64) =
+        sqlx::query_as(include_str!("sql/progress.sql")).fetch_one(pool).await?;
     let count = |number: i64| u64::try_from(number).unwrap_or_default();
     Ok(FarmProgress {
         frames: count(row.0),

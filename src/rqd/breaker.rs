@@ -16,6 +16,7 @@ use super::client::LaunchOutcome;
 use super::confirm::doubled;
 use super::run_frame::RunFrameError;
 use crate::model::{Booked, HostId, LayerId};
+use crate::telemetry::error_chain;
 
 /// What failed is remembered without its ever succeeding again: hosts are taken away, layers end.
 /// Beyond this many, the long quiet ones are forgotten.
@@ -37,8 +38,8 @@ impl BreakerSettings {
         Self {
             failures: 2,
             pause: Duration::from_secs(5),
-            cool_down_first: Duration::from_secs(60),
-            cool_down_max: Duration::from_secs(15 * 60),
+            cool_down_first: Duration::from_mins(1),
+            cool_down_max: Duration::from_mins(15),
         }
     }
 
@@ -80,7 +81,7 @@ impl Breakers {
             }
             LaunchOutcome::NotSent(error) | LaunchOutcome::Unknown(error) => {
                 if error.blames_host() {
-                    self.hosts.failed(host, None, &error.to_string(), now);
+                    self.hosts.failed(host, None, &error_chain(error), now);
                 }
             }
         }
@@ -88,7 +89,7 @@ impl Breakers {
 
     /// Puts a layer aside at once: a launch of it cannot even be built.
     pub fn record_unbuildable(&mut self, layer: &LayerId, error: &RunFrameError, now: Instant) {
-        self.layers.put_aside_now(layer, &format!("{error}: {}", error.problem), now);
+        self.layers.put_aside_now(layer, &error_chain(error), now);
     }
 
     /// Whether a launch may go out now. After a host's cool-down only the first may, until its end
@@ -399,7 +400,7 @@ mod tests {
     #[test]
     fn a_layer_without_a_launch_is_held_back_at_once_and_longer_each_time() {
         let mut case = Case::new();
-        let problem = crate::rqd::RunFrameProblem::Uid { uid: 0 };
+        let problem = Box::new(crate::rqd::RunFrameProblem::Uid { uid: 0 });
         let error = RunFrameError { job: "job".to_owned(), frame: "0001-l".to_owned(), problem };
         case.breakers.record_unbuildable(&"l".into(), &error, case.now);
         case.breakers.record_unbuildable(&"l".into(), &error, case.now);

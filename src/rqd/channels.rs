@@ -28,7 +28,7 @@ use super::error::{AgentError, causes};
 const FILES_BESIDE: u64 = 1_024;
 
 /// How long a silent connection rests before the kernel asks whether the host is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 
 pub(super) struct Channels {
     settings: AgentSettings,

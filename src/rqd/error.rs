@@ -77,7 +77,7 @@ impl CallError {
         if status.source().is_none() {
             return Self::Answered { code: status.code(), message: status.message().to_owned() };
         }
-        let was_connected = !causes(&status).any(|cause| cause.is::<tonic::ConnectError>());
+        let was_connected = !causes(&status).any(<dyn Error>::is::<tonic::ConnectError>);
         let error = AgentError::Broken { host: host.to_owned(), source: Arc::new(status) };
         if was_connected { Self::Unanswered(error) } else { Self::NotSent(error) }
     }

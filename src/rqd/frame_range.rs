@@ -64,7 +64,7 @@ impl FrameSet {
         let mut sections = Vec::new();
         for text in listed.split(',') {
             let form = Form::parse(text)?;
-            if let Form::Interleave { span, .. } = &form {
+            if let Form::Interleave { span, .. } = form {
                 interleaved = interleaved.saturating_add(span.len());
                 if interleaved > INTERLEAVED_FRAMES_MAX {
                     return Err(FrameRangeError::InterleavedTooLong);
@@ -151,6 +151,7 @@ impl Span {
 }
 
 /// A section as written, its step checked.
+#[derive(Clone, Copy)]
 enum Form {
     /// `first`, then every `step`-th number that is not past `last`.
     Step {

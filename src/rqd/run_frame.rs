@@ -43,7 +43,7 @@ pub struct RunFrameError {
     pub job: String,
     pub frame: String,
     #[source]
-    pub problem: RunFrameProblem,
+    pub problem: Box<RunFrameProblem>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +83,7 @@ pub fn build_run_frame(
     run_frame(launch, booked, started_at, factors).map_err(|problem| RunFrameError {
         job: launch.job_name.clone(),
         frame: booked.frame_name.clone(),
-        problem,
+        problem: Box::new(problem),
     })
 }
 
@@ -269,7 +269,7 @@ mod tests {
 
     fn build(launch: &LayerLaunch, booked: &Booked) -> Result<RunFrame, RunFrameProblem> {
         let at = time::macros::datetime!(2026-01-02 03:04:05.678901 UTC);
-        build_run_frame(launch, booked, at, &MemoryLimitFactors::default()).map_err(|error| error.problem)
+        build_run_frame(launch, booked, at, &MemoryLimitFactors::default()).map_err(|error| *error.problem)
     }
 
     fn command_of(command: &str) -> String {
@@ -431,13 +431,7 @@ mod tests {
         ] {
             let launch = LayerLaunch { range: range.into(), ..layer() };
             let error = build_run_frame(&launch, &booked(), at, &MemoryLimitFactors::default()).unwrap_err();
-            let mut text = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(source) = cause {
-                text = format!("{text}: {source}");
-                cause = source.source();
-            }
-            assert_eq!(text, expected);
+            assert_eq!(crate::telemetry::error_chain(&error), expected);
         }
     }
 
