@@ -8,19 +8,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cue_scheduler::farm::agents::{RealAgents, RealAgentsError, RealAgentsOptions};
+use cue_scheduler::model::{FrameId, ProcId};
 use cue_scheduler::rqd::proto::report::rqd_report_interface_server::{RqdReportInterface, RqdReportInterfaceServer};
 use cue_scheduler::rqd::proto::report::{
     BootReport, FrameCompleteReport, RqdReportRqdStartupRequest, RqdReportRqdStartupResponse,
     RqdReportRunningFrameCompletionRequest, RqdReportRunningFrameCompletionResponse, RqdReportStatusRequest,
     RqdReportStatusResponse,
 };
-use cue_scheduler::rqd::proto::rqd::rqd_interface_client::RqdInterfaceClient;
-use cue_scheduler::rqd::proto::rqd::{
-    RqdStaticKillRunningFrameRequest, RqdStaticLaunchFrameRequest, RqdStaticReportStatusRequest, RunFrame,
-};
-use tonic::transport::Channel;
+use cue_scheduler::rqd::proto::rqd::RunFrame;
+use cue_scheduler::rqd::{AgentSettings, Agents, Code, KillOutcome, LaunchOutcome};
 use tonic::transport::server::TcpIncoming;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -92,8 +90,9 @@ async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("waited {LIMIT:?} for {what}"))
 }
 
-async fn client(agents: &RealAgents, name: &str) -> RqdInterfaceClient<Channel> {
-    RqdInterfaceClient::connect(format!("http://{name}:{}", agents.port())).await.unwrap()
+/// The scheduler's own way to agents.
+fn client(agents: &RealAgents) -> Agents {
+    Agents::new(AgentSettings { port: agents.port(), ..AgentSettings::default() })
 }
 
 fn frame(logs: &Path, command: String) -> RunFrame {
@@ -111,15 +110,15 @@ fn frame(logs: &Path, command: String) -> RunFrame {
     }
 }
 
-async fn launch(client: &mut RqdInterfaceClient<Channel>, frame: &RunFrame) -> Result<(), Status> {
-    client.launch_frame(RqdStaticLaunchFrameRequest { run_frame: Some(frame.clone()) }).await.map(|_| ())
+async fn launch(client: &Agents, host: &str, frame: &RunFrame) {
+    let outcome = client.launch(host, frame.clone()).await;
+    assert!(matches!(outcome, LaunchOutcome::Launched), "{outcome:?}");
 }
 
-/// The resources of running frames, once the agent has measured them all: from then on it knows their
+/// The procs of running frames, once the agent has measured them all: from then on it knows their
 /// processes. An agent that is told to kill a frame earlier kills itself.
-async fn measured(client: &mut RqdInterfaceClient<Channel>) -> Option<Vec<String>> {
-    let status = client.report_status(RqdStaticReportStatusRequest {}).await.unwrap().into_inner();
-    let frames = status.host_report.unwrap().frames;
+async fn measured(client: &Agents, host: &str) -> Option<Vec<String>> {
+    let frames = client.report(host).await.unwrap().frames;
     let is_measured = !frames.is_empty() && frames.iter().all(|frame| frame.max_rss > 0);
     is_measured.then(|| frames.into_iter().map(|frame| frame.resource_id).collect())
 }
@@ -151,52 +150,62 @@ async fn agents_boot_run_frames_and_leave_nothing_behind() {
     }
 
     let files = tempfile::tempdir().unwrap();
+    let client = client(&agents);
     for agent in agents.agents() {
-        let mut client = client(&agents, &agent.name).await;
+        let host = agent.name.as_str();
 
         // A process really runs: it writes its own file.
-        let output = files.path().join(&agent.name);
+        let output = files.path().join(host);
         let works = frame(files.path(), format!("echo \"$zframe on $jobhost\" > {}; exit 3", output.display()));
-        launch(&mut client, &works).await.unwrap();
+        launch(&client, host, &works).await;
         let report = until("the completion", async || reports.completion(&works.frame_id)).await;
-        assert_eq!((report.exit_status, report.exit_signal), (3, 0), "{}", agents.log_tail(&agent.name));
-        assert_eq!(report.host.unwrap().name, agent.name);
+        assert_eq!((report.exit_status, report.exit_signal), (3, 0), "{}", agents.log_tail(host));
+        assert_eq!(report.host.unwrap().name, host);
         assert_eq!(report.frame.unwrap().resource_id, works.resource_id);
         let text = std::fs::read_to_string(&output).unwrap();
         assert!(text.starts_with("0001-layer on "), "{text}");
 
-        // A running frame is reported, refused a second time, and killed.
-        let sign = files.path().join(format!("{}-sign", agent.name));
+        // A running frame is reported. Launched again it is what it was; for another proc it is not.
+        let sign = files.path().join(format!("{host}-sign"));
         let long = frame(files.path(), format!("touch {}; sleep 1000", sign.display()));
-        launch(&mut client, &long).await.unwrap();
+        launch(&client, host, &long).await;
         until("a sign of life", async || sign.exists().then_some(())).await;
-        assert_eq!(launch(&mut client, &long).await.unwrap_err().code(), Code::Unknown);
-        let running = until("a measured frame", async || measured(&mut client.clone()).await).await;
+        launch(&client, host, &long).await;
+        let other = RunFrame { resource_id: Uuid::new_v4().to_string(), ..long.clone() };
+        let outcome = client.launch(host, other).await;
+        let holder = ProcId::from(long.resource_id.clone());
+        assert!(matches!(&outcome, LaunchOutcome::Occupied { by, .. } if *by == holder), "{outcome:?}");
+
+        // Three of its four cores are idle.
+        let wide = RunFrame { num_cores: 400, ..frame(files.path(), "true".to_owned()) };
+        let outcome = client.launch(host, wide).await;
+        assert!(matches!(&outcome, LaunchOutcome::Refused { code: Code::Unknown, .. }), "{outcome:?}");
+
+        let running = until("a measured frame", async || measured(&client, host).await).await;
         assert_eq!(running, std::slice::from_ref(&long.resource_id));
-        let kill = RqdStaticKillRunningFrameRequest {
-            frame_id: long.frame_id.clone(),
-            message: "killed by the test".to_owned(),
-        };
-        client.kill_running_frame(kill.clone()).await.unwrap();
+        let id = FrameId::from(long.frame_id.clone());
+        assert_eq!(client.kill(host, &id, "killed by the test").await.unwrap(), KillOutcome::Killed);
         let report = until("the completion", async || reports.completion(&long.frame_id)).await;
         assert_eq!((report.exit_status, report.exit_signal), (1, 9));
-        assert_eq!(client.kill_running_frame(kill).await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(client.kill(host, &id, "").await.unwrap(), KillOutcome::NotRunning);
+        assert!(client.running_frames(host).await.unwrap().is_empty());
     }
 
     // Stopping ends what runs, in its session too, and reports it.
-    let name = &agents.agents()[0].name;
+    let name = agents.agents()[0].name.clone();
     let mark = Uuid::new_v4();
     let sign = files.path().join("last-sign");
     let last = frame(files.path(), format!("sh -c 'sleep 1000; : {mark}' & touch {}; sleep 1000", sign.display()));
-    let client = client(&agents, name).await;
-    launch(&mut client.clone(), &last).await.unwrap();
+    launch(&client, &name, &last).await;
     until("a sign of life", async || sign.exists().then_some(())).await;
-    until("a measured frame", async || measured(&mut client.clone()).await).await;
+    until("a measured frame", async || measured(&client, &name).await).await;
     agents.stop().await;
     assert!(reports.completion(&last.frame_id).is_some());
     assert_eq!(processes_with(&mark.to_string()), [""; 0]);
     assert_eq!(processes_with(&folder.display().to_string()), [""; 0]);
     assert!(!folder.exists());
+    let outcome = client.launch(&name, frame(files.path(), "true".to_owned())).await;
+    assert!(matches!(outcome, LaunchOutcome::NotSent(_)), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +221,7 @@ async fn dropping_the_agents_ends_them_and_their_frames() {
     let files = tempfile::tempdir().unwrap();
     let (mark, sign) = (Uuid::new_v4(), files.path().join("sign"));
     let long = frame(files.path(), format!("cd /; touch {}; sh -c 'sleep 1000; : {mark}'", sign.display()));
-    launch(&mut client(&agents, &agents.agents()[0].name).await, &long).await.unwrap();
+    launch(&client(&agents), &agents.agents()[0].name, &long).await;
     until("a sign of life", async || sign.exists().then_some(())).await;
 
     // As when this process is killed: nobody tells the agents, the pipe just closes.
