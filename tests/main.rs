@@ -17,6 +17,7 @@ mod postgres;
 mod schema;
 mod seed;
 mod snapshot;
+mod statements;
 mod telemetry;
 mod tidy;
 mod wire;
