@@ -64,6 +64,7 @@ pub enum LimitUse {
     /// Counts frames; a booking of one frame adds one.
     Frames { used: i64, max: i64 },
     /// Counts hosts; a host that already holds a seat takes any number of frames.
-    /// `holders` are lower-case host names cut at the first dot.
+    /// `holders` are lower-case host names: cut at the first dot where a licence server reported the
+    /// seat, in full where a frame runs. Either names the host.
     Hosts { used: i64, max: i64, holders: std::collections::BTreeSet<String> },
 }

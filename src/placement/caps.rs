@@ -98,8 +98,8 @@ impl<'s> Ledger<'s> {
     }
 }
 
-/// Holders are named as the licence server names them; a host that takes a seat in this plan holds
-/// it as itself, since hosts that are named by address share the name before the first dot.
+/// A host that takes a seat in this plan holds it as itself and not by name, since hosts that are named
+/// by address share the name before the first dot.
 fn account(usage: &LimitUse, snapshot: &Snapshot) -> LimitAccount {
     match usage {
         LimitUse::Frames { used, max } => LimitAccount { used: *used, max: *max, holders: None },
@@ -107,7 +107,7 @@ fn account(usage: &LimitUse, snapshot: &Snapshot) -> LimitAccount {
             let holding = snapshot.hosts.iter().enumerate().filter(|(_, host)| {
                 let name = host.name.to_lowercase();
                 let short = name.split('.').next().unwrap_or_default();
-                holders.contains(short)
+                holders.contains(short) || holders.contains(&name)
             });
             LimitAccount { used: *used, max: *max, holders: Some(holding.map(|(host, _)| host).collect()) }
         }

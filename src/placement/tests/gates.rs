@@ -151,6 +151,22 @@ fn a_host_takes_one_seat_for_any_number_of_frames() {
 }
 
 #[test]
+fn seats_are_held_by_short_names_and_by_whole_ones() {
+    let on = |host: &str, holder: &str| {
+        let holders = [holder.to_owned()].into();
+        reason_after(|farm| {
+            farm.0.hosts[0].name = host.to_owned();
+            let seats = farm.limit(LimitUse::Hosts { used: 1, max: 1, holders });
+            farm.0.candidates[0].limits = vec![seats];
+        })
+    };
+    assert_eq!(on("Alpha.example.com", "alpha"), None);
+    assert_eq!(on("Alpha.example.com", "alpha.example.com"), None);
+    assert_eq!(on("10.0.0.1", "10.0.0.1"), None);
+    assert_eq!(on("10.0.0.1", "10.0.0.2"), Some(WaitReason::LimitReached));
+}
+
+#[test]
 fn what_hosts_are() {
     assert_eq!(reason_after(|farm| farm.0.candidates[0].tags = tags(&["unknown"])), Some(WaitReason::NoHostWithTags));
     let elsewhere = |farm: &mut Farm| farm.0.hosts[0].facility = "other".into();

@@ -10,6 +10,8 @@
 -- set, and then not its maximum.
 -- The settled part is counted from limit_host: that is what the usage table is refreshed from, and
 -- it is right also while no Cuebot refreshes it.
+-- Holders that the report names are cut at the first dot, as it names them; those that run bound
+-- layers are named in full, since hosts named by address have the part before the first dot in common.
 WITH gate AS (
     SELECT limit_record.pk_limit_record,
            limit_record.str_name,
@@ -37,6 +39,7 @@ WITH gate AS (
     SELECT gate.pk_limit_record,
            proc.pk_host,
            lower(split_part(host.str_name, '.', 1)) AS host_name,
+           lower(host.str_name) AS whole_name,
            gate.ts_reported IS NULL OR proc.ts_dispatched > gate.seen_until AS is_unseen
       FROM gate
       JOIN layer_limit ON layer_limit.pk_limit_record = gate.pk_limit_record
@@ -47,7 +50,7 @@ WITH gate AS (
     SELECT started.pk_limit_record,
            count(*) FILTER (WHERE started.is_unseen) AS procs,
            count(DISTINCT started.pk_host) FILTER (WHERE started.is_unseen AND named.pk_limit_record IS NULL) AS hosts,
-           array_agg(DISTINCT started.host_name) AS host_names
+           array_agg(DISTINCT started.whole_name) AS host_names
       FROM started
       LEFT JOIN limit_host AS named
              ON named.pk_limit_record = started.pk_limit_record AND named.str_host_name = started.host_name
