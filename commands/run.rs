@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use cue_scheduler::pass::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::rqd::Agents;
 use cue_scheduler::tasks::Tasks;
@@ -22,9 +22,6 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
     let logs = logs::install(&settings.logs)?;
     say_settings(&settings);
     let config = &settings.loaded.config;
-    if config.rqd.dry_run_mode {
-        bail!("rqd.dry_run_mode is true: use the command dry-run, or set it to false to book and launch");
-    }
     let stop = CancellationToken::new();
     watch_signals(stop.clone(), logs.control().clone())?;
 

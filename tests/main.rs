@@ -9,6 +9,7 @@ mod booking;
 mod cli;
 mod config;
 mod cuebot;
+mod daemon;
 mod dry_run;
 mod faults;
 mod fleet;

@@ -68,6 +68,8 @@ pub const fn keys() -> &'static [Key] {
 
 /// Cuebot takes a booking that no agent reports for lost after 300 seconds; calls must end well before.
 const CALL_SECONDS_MAX: u64 = 60;
+/// Half of that: what was not launched by then is taken back.
+const LAUNCH_SECONDS_MAX: u64 = 150;
 
 /// One connection may be kept for listening to Cuebot's messages, and work needs another.
 const POOL_SIZE_MIN: u64 = 2;
@@ -92,6 +94,8 @@ const KEYS: &[Key] = &[
     key!(rqd.fractional_cores, value::one_of),
     key!(rqd.connect_timeout, value::duration_up_to::<CALL_SECONDS_MAX>),
     key!(rqd.launch_timeout, value::duration_up_to::<CALL_SECONDS_MAX>),
+    key!(rqd.launch_deadline, value::duration_up_to::<LAUNCH_SECONDS_MAX>),
+    key!(rqd.confirm_interval, value::duration_up_to::<CALL_SECONDS_MAX>),
     key!(rqd.launches_in_flight, value::count::<_, 1, 100_000>),
     key!(rqd.launches_in_flight_per_host, value::count::<_, 1, 1_000>),
     key!(rqd.breaker_failures, value::count::<_, 0, 1_000>),

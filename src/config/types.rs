@@ -103,6 +103,10 @@ pub struct Rqd {
     pub connect_timeout: Duration,
     /// From sending a launch to the host's answer; then its outcome counts as unknown.
     pub launch_timeout: Duration,
+    /// A launch that could not be sent this long after its booking is taken back unsent.
+    pub launch_deadline: Duration,
+    /// Between the two "not running" answers of a host that settle an unknown launch.
+    pub confirm_interval: Duration,
     /// Launches that may wait for an answer at once, of all hosts.
     pub launches_in_flight: usize,
     /// And of one host.
@@ -251,6 +255,8 @@ impl Default for Rqd {
             fractional_cores: FractionalCores::default(),
             connect_timeout: Duration::from_secs(3),
             launch_timeout: Duration::from_secs(10),
+            launch_deadline: Duration::from_secs(20),
+            confirm_interval: Duration::from_secs(7),
             launches_in_flight: 256,
             launches_in_flight_per_host: 4,
             breaker_failures: 2,

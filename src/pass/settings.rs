@@ -112,7 +112,9 @@ impl Settings {
             chunk_frames_max: config.queue.booking_chunk_size,
             chunks_in_flight_max: config.queue.booking_chunks_in_flight,
             launches_waiting_max: (config.rqd.launches_in_flight * 8).max(config.queue.booking_chunk_size),
+            launch_deadline: config.rqd.launch_deadline,
             launch_timeout: config.rqd.connect_timeout + config.rqd.launch_timeout,
+            confirm: ConfirmSettings { apart: config.rqd.confirm_interval, ..defaults.confirm },
             host_breaker: BreakerSettings {
                 failures: config.rqd.breaker_failures,
                 cool_down_first: config.rqd.breaker_cool_down,
@@ -124,6 +126,7 @@ impl Settings {
                 hard: config.queue.frame_memory_hard_limit,
             },
             layer_back_off: config.queue.job_back_off_duration,
+            recover_interval: config.rqd.launch_deadline.min(defaults.recover_interval),
             repair_interval: config.accounting.recompute_interval,
             shutdown_limit: config.queue.shutdown_timeout,
             empty_looks_max: config.queue.empty_job_cycles_before_quiting,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
 
 use super::reading::step;
 use super::{Features, Meter, Store, StoreError};
@@ -16,7 +16,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A transaction of ours in which nothing happens for this long is ended by the server: whatever
 /// became of this process, its row locks must not stop Cuebot.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
+/// longer that the database is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that rested longer is asked for a sign of life before it is used.
 const TRUSTED_REST: Duration = Duration::from_secs(2);
 
@@ -124,16 +126,21 @@ impl Store {
     /// As [`Self::connect`], with the driver's own options.
     pub async fn connect_with(options: PgConnectOptions, pool_size: u32) -> Result<Self, StoreError> {
         let meter = Meter::default();
-        let pool =
-            pool_options(pool_size).connect_with(options.clone()).await.map_err(|source| StoreError::Connect {
-                host: options
-                    .get_socket()
-                    .map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string()),
-                port: options.get_port(),
-                name: options.get_database().unwrap_or_default().to_owned(),
-                user: options.get_username().to_owned(),
-                source,
-            })?;
+        let failed = |source| StoreError::Connect {
+            host: options
+                .get_socket()
+                .map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string()),
+            port: options.get_port(),
+            name: options.get_database().unwrap_or_default().to_owned(),
+            user: options.get_username().to_owned(),
+            source,
+        };
+        // Once without the pool, which would only say that its time ran out.
+        let first = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await;
+        let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        // A goodbye that does not arrive is none of our business.
+        let _ = first.close().await;
+        let pool = pool_options(pool_size).connect_with(options.clone()).await.map_err(failed)?;
         let features = Features::detect(&pool, &meter).await?;
         Ok(Self { pool, features, meter })
     }

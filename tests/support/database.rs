@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer};
 use cue_scheduler::farm::schema::{self, Generation};
-use cue_scheduler::store::Store;
+use cue_scheduler::store::{ConnectSettings, Store};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::OnceCell;
@@ -67,6 +67,11 @@ impl TestDatabase {
 
     pub(crate) fn connect_options(&self) -> PgConnectOptions {
         self.options.clone()
+    }
+
+    /// As the settings of a scheduler name it.
+    pub(crate) async fn connect_settings(&self) -> ConnectSettings {
+        server().await.connect_settings(&self.name)
     }
 
     pub(crate) fn name(&self) -> &str {

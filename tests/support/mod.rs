@@ -2,6 +2,7 @@
 
 mod bookings;
 mod database;
+pub(crate) mod farm;
 
 pub(crate) use bookings::{book_all, launches, one_core, requests};
 pub(crate) use database::{TestDatabase, database};

@@ -1,0 +1,141 @@
+//! A farm for a test, and the scheduler on it.
+
+use std::time::Duration;
+
+use cue_scheduler::farm::audit::AuditReport;
+use cue_scheduler::farm::cuebot::{CuebotOptions, Maintenance};
+use cue_scheduler::farm::fleet::RunTime;
+use cue_scheduler::farm::progress::{FarmProgress, Unwatched};
+use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
+use cue_scheduler::farm::seed::FarmSpec;
+use cue_scheduler::pass::{Ended, LaunchTargets, Parts, Service, Settings, Totals};
+use cue_scheduler::rqd::{AgentSettings, Agents, ConfirmSettings};
+use cue_scheduler::store::{ConnectSettings, Store};
+use cue_scheduler::telemetry::{Health, Metrics};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Options of a farm that does not wait minutes for what is lost.
+pub(crate) fn quick_farm(spec: FarmSpec) -> SandboxOptions {
+    SandboxOptions {
+        run_time: RunTime::Between(Duration::from_millis(20), Duration::from_millis(120)),
+        report_interval: Duration::from_millis(700),
+        cuebot: CuebotOptions {
+            maintenance: Some(Maintenance::within(Duration::from_secs(5))),
+            ..CuebotOptions::default()
+        },
+        ..SandboxOptions::new(spec)
+    }
+}
+
+/// Settings that settle what is unknown within seconds.
+pub(crate) fn quick_settings() -> Settings {
+    let defaults = Settings::default();
+    Settings {
+        monitor_interval: Duration::from_secs(1),
+        probe_interval: Duration::from_millis(50),
+        saturated_rest: Duration::from_millis(50),
+        launch_deadline: Duration::from_secs(2),
+        launch_timeout: Duration::from_secs(2),
+        confirm: ConfirmSettings {
+            apart: Duration::from_millis(600),
+            retry_first: Duration::from_millis(200),
+            retry_max: Duration::from_secs(1),
+        },
+        host_breaker: cue_scheduler::rqd::BreakerSettings {
+            pause: Duration::from_millis(100),
+            cool_down_first: Duration::from_millis(500),
+            cool_down_max: Duration::from_secs(2),
+            ..defaults.host_breaker
+        },
+        layer_back_off: Duration::from_secs(2),
+        recover_interval: Duration::from_secs(1),
+        repair_interval: Duration::from_millis(500),
+        shutdown_limit: Duration::from_secs(10),
+        ..defaults
+    }
+}
+
+pub(crate) async fn farm(database: ConnectSettings, options: SandboxOptions) -> Sandbox {
+    Sandbox::start(database, options, &Unwatched).await.expect("the farm comes up")
+}
+
+/// A scheduler at work in this process.
+pub(crate) struct Scheduler {
+    pub(crate) totals: Totals,
+    pub(crate) health: Health,
+    stop: CancellationToken,
+    running: JoinHandle<Ended>,
+}
+
+impl Scheduler {
+    pub(crate) async fn start(sandbox: &Sandbox, settings: Settings) -> Self {
+        let store = Store::connect(&ConnectSettings { pool_size: 8, ..sandbox.database().clone() }).await.unwrap();
+        let (totals, health) = (Totals::default(), Health::new());
+        let agents = Agents::new(AgentSettings {
+            port: sandbox.rqd_port(),
+            connect_timeout: Duration::from_millis(500),
+            call_timeout: Duration::from_millis(1500),
+            ..AgentSettings::default()
+        });
+        let parts = Parts {
+            store,
+            targets: LaunchTargets::Agents(agents),
+            settings,
+            metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
+            health: health.clone(),
+            totals: totals.clone(),
+        };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(Service::prepare(parts).await.unwrap().run(stop.clone()));
+        Self { totals, health, stop, running }
+    }
+
+    /// Tells it to stop, as SIGTERM does.
+    pub(crate) async fn stop(self) -> Ended {
+        self.stop.cancel();
+        self.ended().await
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) async fn ended(self) -> Ended {
+        tokio::time::timeout(Duration::from_secs(60), self.running).await.expect("it ends in time").unwrap()
+    }
+}
+
+/// Waits until `is_so` says yes of the farm's progress; panics with the last one after `limit`.
+pub(crate) async fn until(
+    sandbox: &Sandbox,
+    limit: Duration,
+    is_so: impl Fn(&FarmProgress) -> bool,
+) -> FarmProgress {
+    let began = std::time::Instant::now();
+    loop {
+        // The database may be away for a while.
+        if let Ok(progress) = sandbox.progress().await {
+            if is_so(&progress) {
+                return progress;
+            }
+            assert!(began.elapsed() < limit, "not within {limit:?}: {progress:?}");
+        }
+        assert!(began.elapsed() < limit, "not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Everything done, nothing twice, and the books balance.
+pub(crate) async fn assert_all_done(sandbox: &Sandbox, limit: Duration) -> AuditReport {
+    let progress = until(sandbox, limit, FarmProgress::is_finished).await;
+    assert_eq!(progress.done, progress.frames, "{progress:?}");
+    // Releases follow the stops on a queue.
+    let began = std::time::Instant::now();
+    loop {
+        let report = sandbox.audit().await.expect("the audit runs");
+        if report.is_clean() && report.procs == 0 {
+            assert_eq!(report.double_launches, 0);
+            return report;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{report:#?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
