@@ -42,6 +42,10 @@ pub(crate) struct GlobalArgs {
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub(crate) quiet: u8,
 
+    /// Form of the data on standard output.
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
+    pub(crate) output: OutputFormat,
+
     /// Colours in what is printed.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
     pub(crate) color: Color,
@@ -63,6 +67,21 @@ impl GlobalArgs {
         let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
         steps(self.verbose) - steps(self.quiet)
     }
+}
+
+/// The forms in which data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For reading, within the terminal's width.
+    #[default]
+    Table,
+    /// For reading, all columns.
+    Wide,
+    Json,
+    Yaml,
+    Csv,
+    /// Names alone, one a line.
+    Name,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -4,6 +4,7 @@ mod cli;
 mod clusters;
 mod demo;
 mod failure;
+mod listing;
 mod output;
 mod progress;
 mod run;

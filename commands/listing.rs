@@ -1,0 +1,138 @@
+//! Lists and documents in every form that `--output` knows.
+//!
+//! Data goes to standard output. JSON and YAML carry every field of the row under its documented name,
+//! whatever the table shows; CSV carries the columns of the wide table.
+
+use std::io::{self, IsTerminal as _};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::cli::OutputFormat;
+use crate::output::{OutputError, Printer};
+
+/// Where no terminal says otherwise.
+const WIDTH: u16 = 80;
+
+/// One column of a list. The first of a list names its rows.
+pub(crate) struct Column<R> {
+    /// In capitals, as the header shows it.
+    pub(crate) name: &'static str,
+    /// Only with `--output wide` and in CSV.
+    pub(crate) is_wide: bool,
+    /// Aligned to the right.
+    pub(crate) is_number: bool,
+    pub(crate) value: fn(&R) -> String,
+}
+
+impl<R> Column<R> {
+    pub(crate) const fn text(name: &'static str, value: fn(&R) -> String) -> Self {
+        Self { name, is_wide: false, is_number: false, value }
+    }
+
+    pub(crate) const fn number(name: &'static str, value: fn(&R) -> String) -> Self {
+        Self { name, is_wide: false, is_number: true, value }
+    }
+
+    pub(crate) const fn wide(mut self) -> Self {
+        self.is_wide = true;
+        self
+    }
+}
+
+/// Prints rows. `json` is what JSON and YAML print instead of the bare rows, for a list that is part of
+/// a larger document; give the rows themselves where it is not.
+pub(crate) fn print_list<R, D: Serialize + ?Sized>(
+    printer: Printer,
+    format: OutputFormat,
+    columns: &[Column<R>],
+    rows: &[R],
+    json: &D,
+) -> Result<(), OutputError> {
+    match format {
+        OutputFormat::Table | OutputFormat::Wide => printer.data(table(columns, rows, format == OutputFormat::Wide)),
+        OutputFormat::Csv => printer.data(csv(columns, rows)?.trim_end()),
+        OutputFormat::Name => {
+            let Some(name) = columns.first() else { return Ok(()) };
+            rows.iter().try_for_each(|row| printer.data((name.value)(row)))
+        }
+        OutputFormat::Json | OutputFormat::Yaml => print_document(printer, format, json),
+    }
+}
+
+/// Prints a document as JSON, or as YAML where that was asked for.
+pub(crate) fn print_document<D: Serialize + ?Sized>(
+    printer: Printer,
+    format: OutputFormat,
+    document: &D,
+) -> Result<(), OutputError> {
+    let unwritable = |error: String| OutputError::Write(io::Error::other(error));
+    if format == OutputFormat::Yaml {
+        let text = serde_yaml::to_string(document).map_err(|error| unwritable(error.to_string()))?;
+        printer.data(text.trim_end())
+    } else {
+        printer.data(serde_json::to_string_pretty(document).map_err(|error| unwritable(error.to_string()))?)
+    }
+}
+
+/// A table without borders that fits the terminal; long cells end in an ellipsis.
+pub(crate) fn table<R>(columns: &[Column<R>], rows: &[R], is_wide: bool) -> String {
+    let columns: Vec<&Column<R>> = columns.iter().filter(|column| is_wide || !column.is_wide).collect();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(columns.iter().map(|column| column.name));
+    if !is_wide {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_truncation_indicator("…");
+        if !io::stdout().is_terminal() {
+            table.set_width(WIDTH);
+        }
+    }
+    for row in rows {
+        table.add_row(columns.iter().map(|column| (column.value)(row)));
+    }
+    for (column, is_number) in table.column_iter_mut().zip(columns.iter().map(|column| column.is_number)) {
+        column.set_padding((0, 2));
+        if is_number {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+fn csv<R>(columns: &[Column<R>], rows: &[R]) -> Result<String, OutputError> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let unwritable = |error: csv::Error| OutputError::Write(io::Error::other(error));
+    writer.write_record(columns.iter().map(|column| column.name.to_lowercase())).map_err(unwritable)?;
+    for row in rows {
+        writer.write_record(columns.iter().map(|column| (column.value)(row))).map_err(unwritable)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| OutputError::Write(error.into_error()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Row = (&'static str, i64);
+
+    fn columns() -> [Column<Row>; 3] {
+        [
+            Column::text("NAME", |row: &Row| row.0.to_owned()),
+            Column::number("HOSTS", |row: &Row| row.1.to_string()),
+            Column::text("ID", |row: &Row| format!("id-{}", row.0)).wide(),
+        ]
+    }
+
+    #[test]
+    fn a_table_aligns_and_hides_what_is_wide() {
+        let rows = [("general", 7), ("a", 1_200)];
+        assert_eq!(table(&columns(), &rows, false), "NAME     HOSTS\ngeneral      7\na         1200");
+        assert!(table(&columns(), &rows, true).contains("id-general"));
+    }
+
+    #[test]
+    fn csv_quotes_what_needs_it() {
+        let text = csv(&columns(), &[("a,b", 1)]).expect("memory takes it");
+        assert_eq!(text, "name,hosts,id\n\"a,b\",1,\"id-a,b\"\n");
+    }
+}
