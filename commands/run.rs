@@ -7,7 +7,7 @@ use cue_scheduler::pass::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::rqd::Agents;
 use cue_scheduler::tasks::Tasks;
 use cue_scheduler::telemetry::logs::{self, LogControl};
-use cue_scheduler::telemetry::{Health, Metrics, http};
+use cue_scheduler::telemetry::{Health, Metrics, Registry, http};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
     let stop = CancellationToken::new();
     watch_signals(stop.clone(), logs.control().clone())?;
 
-    let registry = prometheus::Registry::new();
+    let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
     let health = Health::new();
     let pages = Tasks::new();

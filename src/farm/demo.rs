@@ -18,7 +18,7 @@ use super::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, ShowSpec};
 use crate::pass::{Ended, LaunchTargets, Parts, PassError, Service, Settings, Totals};
 use crate::rqd::{AgentSettings, Agents};
 use crate::store::{Store, StoreError};
-use crate::telemetry::{Health, Metrics, MetricsError};
+use crate::telemetry::{Health, Metrics, MetricsError, Registry};
 use crate::units::{Cores, Kib};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -184,7 +184,7 @@ impl Demo {
             store: store.clone(),
             targets: LaunchTargets::Agents(agents),
             settings: self.options.settings.clone(),
-            metrics: Metrics::new(&prometheus::Registry::new())?,
+            metrics: Metrics::new(&Registry::new())?,
             health: Health::new(),
             totals: totals.clone(),
         };

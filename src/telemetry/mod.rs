@@ -21,3 +21,5 @@ pub use error_chain::error_chain;
 pub use health::{Condition, Health};
 pub use metrics::Metrics;
 pub use observe::{LaunchInFlight, PassFigures};
+/// Where metrics are declared and gathered from.
+pub use prometheus::Registry;
