@@ -118,7 +118,7 @@ impl Farm {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        let waited = tokio::time::timeout(Duration::from_mins(1), waiting).await;
         waited.unwrap_or_else(|_| panic!("never came true: {:?}", self.cuebot.counts()));
     }
 }
@@ -418,7 +418,7 @@ async fn the_runs_of_a_silent_host_go_back_to_the_queue() {
 #[tokio::test]
 async fn a_lost_run_on_a_living_host_is_killed_before_it_waits_again() {
     let farm = Farm::new(Generation::G5, simple(1), 1, sweeping()).await;
-    let options = FleetOptions { run_time: RunTime::Fixed(Duration::from_secs(600)), ..FleetOptions::default() };
+    let options = FleetOptions { run_time: RunTime::Fixed(Duration::from_mins(10)), ..FleetOptions::default() };
     let fleet = Fleet::start(FleetHost::all_of(&farm.seeded), options).await.unwrap();
     let agents = agents(&fleet);
     farm.cuebot.call_agents(agents.clone());
@@ -471,7 +471,7 @@ async fn a_reported_run_that_no_row_accounts_for_is_killed() {
     let options = CuebotOptions { verify_reports: true, ..quiet() };
     let farm = Farm::new(Generation::G5, simple(3), 3, options).await;
     let options = FleetOptions {
-        run_time: RunTime::Fixed(Duration::from_secs(600)),
+        run_time: RunTime::Fixed(Duration::from_mins(10)),
         report_to: Some(farm.cuebot.address()),
         report_interval: Duration::from_millis(20),
         ..FleetOptions::default()
@@ -603,7 +603,7 @@ async fn until(holds: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap();
 }
 
 fn agents(fleet: &Fleet) -> Agents {

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 /// Longer than any test takes.
-const LONG: RunTime = RunTime::Fixed(Duration::from_secs(600));
+const LONG: RunTime = RunTime::Fixed(Duration::from_mins(10));
 
 fn hosts(count: u8) -> Vec<FleetHost> {
     let total = Amounts { cores: Cores::whole(8), memory: Kib::gib(32), gpus: Gpus(1), gpu_memory: Kib::gib(8) };
@@ -76,7 +76,7 @@ async fn refused(client: &mut RqdInterfaceClient<Channel>, frame: RunFrame) -> (
 
 #[tokio::test]
 async fn a_frame_is_accepted_shown_and_ends() {
-    let fleet = fleet(1, FleetOptions { run_time: RunTime::Command(Duration::from_secs(600)), ..lasting() }).await;
+    let fleet = fleet(1, FleetOptions { run_time: RunTime::Command(Duration::from_mins(10)), ..lasting() }).await;
     let mut client = client(&fleet, "127.3.0.1");
     launch(&mut client, frame(1)).await.unwrap();
     let report = client.report_status(RqdStaticReportStatusRequest {}).await.unwrap().into_inner().host_report.unwrap();
@@ -222,7 +222,7 @@ async fn a_failed_answer_is_unavailable_and_the_frame_runs() {
 
 #[tokio::test]
 async fn a_delayed_answer_outlasts_the_caller_and_the_frame_runs() {
-    let faults = Faults { delay_answer: 1.0, answer_delay: Duration::from_secs(60), ..Faults::default() };
+    let faults = Faults { delay_answer: 1.0, answer_delay: Duration::from_mins(1), ..Faults::default() };
     let fleet = fleet(1, FleetOptions { faults, ..lasting() }).await;
     let endpoint = endpoint(&fleet, "127.3.0.1").timeout(Duration::from_millis(100));
     let mut client = RqdInterfaceClient::new(endpoint.connect_lazy());
@@ -277,12 +277,12 @@ async fn a_thousand_hosts_share_one_port() {
     let hosts = names.iter().map(|name| FleetHost::new(name, total)).collect();
     let options = FleetOptions { run_time: RunTime::Fixed(Duration::from_millis(1)), ..FleetOptions::default() };
     let fleet = Fleet::start(hosts, options).await.unwrap();
-    let launches = futures::stream::iter(names.iter().enumerate()).map(|(number, name)| {
+    let calls = futures::stream::iter(names.iter().enumerate()).map(|(number, name)| {
         let mut client = client(&fleet, name);
         async move { launch(&mut client, frame(u32::try_from(number).unwrap())).await }
     });
-    let launched: Vec<_> = launches.buffer_unordered(64).collect().await;
-    assert!(launched.iter().all(Result::is_ok), "{:?}", launched.iter().find(|answer| answer.is_err()));
+    let answers: Vec<_> = calls.buffer_unordered(64).collect().await;
+    assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
     until(&fleet, |counts| counts.completed == 1000).await;
     let mut used: Vec<String> = fleet.launches().into_iter().map(|launch| launch.host).collect();
     used.sort();

@@ -2,6 +2,8 @@
 //! beside the releases of the one before. Batches are as large as what has arrived meanwhile.
 
 use std::collections::HashSet;
+use std::iter::once;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -103,7 +105,7 @@ fn one_per_frame(calls: Vec<Call<Ended>>) -> (Vec<Call<Ended>>, Vec<Call<Ended>>
 /// Stops what can be stopped: what the database refuses is found by halves and left out.
 async fn stop_batch(shared: &Shared, reports: &[Ended]) -> Stopped {
     let mut all = Stopped::default();
-    let mut parts = vec![0..reports.len()];
+    let mut parts: Vec<Range<usize>> = once(0..reports.len()).collect();
     while let Some(part) = parts.pop() {
         let batch: Vec<&Ended> = reports[part.clone()].iter().collect();
         let mut patience = shared.patience();
@@ -128,7 +130,7 @@ async fn stop_batch(shared: &Shared, reports: &[Ended]) -> Stopped {
 }
 
 async fn release_batch(shared: &Shared, procs: &[String]) {
-    let mut parts = vec![0..procs.len()];
+    let mut parts: Vec<Range<usize>> = once(0..procs.len()).collect();
     while let Some(part) = parts.pop() {
         let mut patience = shared.patience();
         loop {

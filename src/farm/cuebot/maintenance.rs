@@ -108,7 +108,7 @@ impl StaleProc {
 /// run, and dead when its host lives and never says so. `None`: not yet.
 async fn fate_of(shared: &Shared, stale: StaleProc, kept_until: f64) -> Option<Lost> {
     let frame = stale.frame?;
-    let (state, exit_status) = if !stale.is_host_up {
+    let (outcome, exit_status) = if !stale.is_host_up {
         ("WAITING", HOST_DOWN)
     } else if is_gone(shared, &stale.host, &frame).await {
         ("WAITING", ORPHAN)
@@ -117,7 +117,7 @@ async fn fate_of(shared: &Shared, stale: StaleProc, kept_until: f64) -> Option<L
     } else {
         return None;
     };
-    Some(Lost { frame, proc: Some(stale.proc), state, exit_status })
+    Some(Lost { frame, proc: Some(stale.proc), state: outcome, exit_status })
 }
 
 /// Whether the host says that the frame does not run, after it was told to kill it. Without agents to

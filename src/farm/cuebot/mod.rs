@@ -4,8 +4,8 @@
 //! Invariants:
 //! - stop and release are transactions of their own, as Cuebot's are; in between a proc is there and
 //!   runs nothing;
-//! - rows are locked in Cuebot's order (frame, layer_stat, job_stat, proc, host, subscription,
-//!   layer_resource, job_resource, folder_resource, point), each table sorted;
+//! - rows are locked in Cuebot's order (frame, counters of layers and of jobs, proc, host, subscription,
+//!   use of layers, of jobs, of folders, point), each table sorted;
 //! - a proc gives back what its row says when it is deleted;
 //! - a report is applied to the run that it names and to no later one;
 //! - a report counts as taken when its rows are written, and is tried again while the database is away.

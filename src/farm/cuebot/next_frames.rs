@@ -28,7 +28,7 @@ pub(super) async fn go_on(shared: &Arc<Shared>, stopped: &mut Stopped) {
             Ok(true) => {
                 busy.insert(proc.clone());
                 shared.count(|counts| counts.next_frames += 1);
-                let launching = launch(store.clone(), agents.clone(), ProcId::new(proc));
+                let launching = Box::pin(launch(store.clone(), agents.clone(), ProcId::new(proc)));
                 let stop = shared.tasks.stop_signal();
                 shared.tasks.spawn("cuebot next frame", async move {
                     stop.run_until_cancelled(launching).await;

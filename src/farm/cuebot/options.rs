@@ -34,7 +34,7 @@ impl Default for CuebotOptions {
             default_allocation: None,
             finish_jobs: true,
             verify_reports: false,
-            unknown_proc_age: Duration::from_secs(120),
+            unknown_proc_age: Duration::from_mins(2),
             next_frames: NextFrames::Never,
             maintenance: Some(Maintenance::default()),
             batch_max: 256,
@@ -72,10 +72,10 @@ impl Default for Maintenance {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(30),
-            host_down_after: Duration::from_secs(300),
-            proc_orphan_after: Duration::from_secs(300),
-            proc_kept_for_max: Duration::from_secs(1200),
-            frame_orphan_after: Duration::from_secs(300),
+            host_down_after: Duration::from_mins(5),
+            proc_orphan_after: Duration::from_mins(5),
+            proc_kept_for_max: Duration::from_mins(20),
+            frame_orphan_after: Duration::from_mins(5),
         }
     }
 }

@@ -22,6 +22,8 @@ const PORTS_TRIED_MAX: u32 = 64;
 const BACKLOG: u32 = 128;
 /// A listener, its connection here, and the caller's end of it, which is often in this process too.
 const FILES_PER_HOST: u64 = 3;
+/// Fewer make no sensible fleet.
+const CONNECTIONS_MIN: u64 = 64;
 /// What the rest of the process has open.
 const FILES_BESIDE: u64 = 512;
 
@@ -160,20 +162,22 @@ pub(super) async fn accept(
     }
 }
 
-/// Raises the number of files this process may have open to what the fleet needs.
-pub(super) fn make_room(hosts: usize) -> Result<(), FleetError> {
-    let needed = FILES_BESIDE + FILES_PER_HOST * hosts as u64;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
-    if soft >= needed {
-        return Ok(());
+/// Raises the number of files this process may have open to what the fleet needs, as far as it may.
+/// Returns how many connections to the hosts then have room, with both their ends in this process.
+pub(super) fn make_room(hosts: usize) -> Result<usize, FleetError> {
+    let wanted = FILES_BESIDE + FILES_PER_HOST * hosts as u64;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(hosts) };
+    let limit = if soft >= wanted { soft } else { raise(wanted, hard).unwrap_or(soft) };
+    // Beside the listeners, which always are there.
+    let left = limit.saturating_sub(FILES_BESIDE + hosts as u64);
+    if left < CONNECTIONS_MIN * 2 {
+        return Err(FleetError::OpenFiles { hosts, limit, needed: wanted });
     }
-    // Only root may go above the hard limit; everybody may go up to it.
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed))
-        .map(|()| needed)
-        .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
-    let limit = raised.unwrap_or(soft);
-    if limit < FILES_BESIDE / 2 + 2 * hosts as u64 {
-        return Err(FleetError::OpenFiles { hosts, limit, needed });
-    }
-    Ok(())
+    Ok(usize::try_from(left / 2).unwrap_or(usize::MAX))
+}
+
+/// Only root may go above the hard limit; everybody may go up to it.
+fn raise(wanted: u64, hard: u64) -> nix::Result<u64> {
+    let above = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).map(|()| wanted);
+    above.or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard))
 }

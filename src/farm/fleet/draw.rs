@@ -71,7 +71,7 @@ pub(super) fn sleep_of(command: &str) -> Option<Duration> {
     let mut words = command.split_whitespace();
     let (Some("sleep"), Some(seconds), None) = (words.next(), words.next(), words.next()) else { return None };
     let seconds = seconds.parse::<f64>().ok()?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= Duration::from_secs(86_400))
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= Duration::from_hours(24))
 }
 
 #[cfg(test)]

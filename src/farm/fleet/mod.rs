@@ -76,6 +76,7 @@ pub enum FleetError {
 /// A fleet that answers until it is stopped or dropped.
 pub struct Fleet {
     shared: Arc<Shared>,
+    connections_max: usize,
     seed: u64,
 }
 
@@ -98,7 +99,7 @@ impl Fleet {
     /// Listens at all hosts' addresses, lets them boot where asked, and answers from then on.
     pub async fn start(hosts: Vec<FleetHost>, options: FleetOptions) -> Result<Self, FleetError> {
         let addresses = hosts.iter().map(address_of).collect::<Result<Vec<_>, _>>()?;
-        connection::make_room(hosts.len())?;
+        let connections_max = connection::make_room(hosts.len())?;
         let (port, listeners) = connection::listen(&addresses)?;
         let reporter =
             options.report_to.map(|cuebot| Reporter::new(cuebot, options.completion_attempts_max)).transpose()?;
@@ -132,13 +133,20 @@ impl Fleet {
             }
             shared.spread_reports(options.seed);
         }
-        Ok(Self { shared, seed: options.seed })
+        Ok(Self { shared, connections_max, seed: options.seed })
     }
 
     /// The port of all hosts.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.shared.port
+    }
+
+    /// How many connections to hosts a caller in this process can keep open before its open files run
+    /// out: at least as many as hosts where the system allows enough files.
+    #[must_use]
+    pub const fn connections_max(&self) -> usize {
+        self.connections_max
     }
 
     /// Every launch that a host accepted, in the order of acceptance.

@@ -91,7 +91,7 @@ pub enum AgentKind {
     /// Refuses with UNKNOWN, takes fractions of cores, cannot tell the status of a frame.
     #[default]
     Python,
-    /// Refuses with INVALID_ARGUMENT and ABORTED, fractions of cores and ids that are no UUID too.
+    /// Refuses with `INVALID_ARGUMENT` and ABORTED, fractions of cores and ids that are no UUID too.
     Rust,
 }
 

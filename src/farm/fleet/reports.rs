@@ -22,7 +22,7 @@ use crate::rqd::proto::report::{
 
 const CHANNELS: usize = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 pub(super) const COMPLETIONS_QUEUED_MAX: usize = 16_384;
 const COMPLETIONS_IN_FLIGHT_MAX: usize = 512;
 pub(super) const REPORTS_QUEUED_MAX: usize = 1_024;
@@ -45,9 +45,9 @@ pub(super) struct Reporter {
 
 #[derive(Clone)]
 enum Message {
-    Boot(BootReport),
-    Status(HostReport),
-    Completion(FrameCompleteReport),
+    Boot(Box<BootReport>),
+    Status(Box<HostReport>),
+    Completion(Box<FrameCompleteReport>),
 }
 
 impl Reporter {
@@ -66,7 +66,7 @@ impl Reporter {
             let state = shared.state();
             (state.boot_report(host), state.hosts[host].life.clone())
         };
-        let outcome = self.insist(BOOT_ATTEMPTS_MAX, &life, Message::Boot(report)).await;
+        let outcome = self.insist(BOOT_ATTEMPTS_MAX, &life, Message::Boot(Box::new(report))).await;
         shared.count_report(outcome.is_ok());
     }
 
@@ -76,13 +76,13 @@ impl Reporter {
             (state.host_report(host), state.hosts[host].life.clone())
         };
         if !life.is_cancelled() {
-            let outcome = self.insist(1, &life, Message::Status(report)).await;
+            let outcome = self.insist(1, &life, Message::Status(Box::new(report))).await;
             shared.count_report(outcome.is_ok());
         }
     }
 
     async fn completion(&self, shared: &Shared, completion: Completion) {
-        let message = Message::Completion(completion.report);
+        let message = Message::Completion(Box::new(completion.report));
         let outcome = self.insist(self.completion_attempts_max, &completion.life, message).await;
         let mut state = shared.state();
         match outcome {
@@ -116,13 +116,13 @@ impl Reporter {
         let mut client = RqdReportInterfaceClient::new(self.channels[turn].clone());
         match message {
             Message::Boot(report) => {
-                client.report_rqd_startup(RqdReportRqdStartupRequest { boot_report: Some(report) }).await?;
+                client.report_rqd_startup(RqdReportRqdStartupRequest { boot_report: Some(*report) }).await?;
             }
             Message::Status(report) => {
-                client.report_status(RqdReportStatusRequest { host_report: Some(report) }).await?;
+                client.report_status(RqdReportStatusRequest { host_report: Some(*report) }).await?;
             }
             Message::Completion(report) => {
-                let request = RqdReportRunningFrameCompletionRequest { frame_complete_report: Some(report) };
+                let request = RqdReportRunningFrameCompletionRequest { frame_complete_report: Some(*report) };
                 client.report_running_frame_completion(request).await?;
             }
         }
