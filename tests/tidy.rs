@@ -53,7 +53,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("tonic", &["rqd", "farm"]),
     ("tonic_prost", &["rqd", "farm"]),
     ("prost", &["rqd", "farm"]),
-    ("serde_yaml", &["config"]),
+    // Settings are read from it, lists are printed in it.
+    ("serde_yaml", &["config", "commands"]),
     ("warp", &["telemetry"]),
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
