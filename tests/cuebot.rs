@@ -7,7 +7,7 @@ use cue_scheduler::farm::cuebot::{Cuebot, CuebotCounts, CuebotOptions, Maintenan
 use cue_scheduler::farm::fleet::{Fleet, FleetHost, FleetOptions, RunTime};
 use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer, RestartMode};
 use cue_scheduler::farm::schema::{self, Generation};
-use cue_scheduler::farm::seed::{FarmSpec, Seeded, seed};
+use cue_scheduler::farm::seed::{FarmSpec, LayerSpec, Seeded, seed};
 use cue_scheduler::model::Booked;
 use cue_scheduler::rqd::proto::report::rqd_report_interface_client::RqdReportInterfaceClient;
 use cue_scheduler::rqd::proto::report::{
@@ -20,7 +20,7 @@ use cue_scheduler::store::Store;
 use cue_scheduler::units::{Cores, Kib};
 use futures::StreamExt as _;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgPool, query_as, query_scalar};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, query_as, query_scalar};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::support::{TestDatabase, book_all, database, requests};
@@ -534,6 +534,42 @@ async fn a_next_frame_that_no_host_takes_goes_back_to_the_queue() {
     })
     .await;
     assert_eq!((farm.cuebot.counts().next_frames, farm.accounts().await, farm.idle_cores().await), (1, [0; 5], 800));
+}
+
+/// A scheduler books several layers of one job in one transaction while others of its frames end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn booking_and_releasing_side_by_side_never_deadlock() {
+    let spec = simple(60).hosts(8).each_job(|job| {
+        job.layers =
+            ["first", "second", "third"].map(|name| LayerSpec { name: name.into(), ..job.layers[0].clone() }).into();
+    });
+    let farm = Farm::new(Generation::G5, spec, 0, CuebotOptions { batch_max: 8, ..quiet() }).await;
+    let options = FleetOptions {
+        run_time: RunTime::Between(Duration::ZERO, Duration::from_millis(20)),
+        report_to: Some(farm.cuebot.address()),
+        report_interval: Duration::from_millis(50),
+        ..FleetOptions::default()
+    };
+    let fleet = Fleet::start(FleetHost::all_of(&farm.seeded), options).await.unwrap();
+    let agents = agents(&fleet);
+    let store = farm.database.store().await;
+    while farm.cuebot.counts().frames_succeeded < 180 {
+        let booked = book_all(&store, &requests(&store, &farm.seeded, 5).await).await.booked;
+        futures::stream::iter(&booked).for_each_concurrent(16, |booked| launch(&agents, booked)).await;
+    }
+    farm.until(|counts| counts.procs_released == 180).await;
+    assert_eq!(audit(&farm.pool, &fleet.launches()).await.unwrap().violations, []);
+    // Sessions tell of their deadlocks at the latest when they end.
+    fleet.stop().await;
+    farm.cuebot.stop().await;
+    store.close().await;
+    farm.pool.close().await;
+    let mut connection = farm.database.connect_options().connect().await.unwrap();
+    let deadlocks: i64 = query_scalar("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(deadlocks, 0);
 }
 
 #[tokio::test]

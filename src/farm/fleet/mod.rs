@@ -201,7 +201,8 @@ impl Fleet {
         hosts.into_iter().map(|host| state.hosts[host].spec.name.clone()).collect()
     }
 
-    /// Ends everything, at most within a few seconds. Returns the names of tasks that did not end.
+    /// Ends everything, at most within a few seconds. Frames that run vanish, and completions that are
+    /// not answered yet are lost: wait for [`FleetCounts::completions_reported`] before. Returns the names of tasks that did not end.
     pub async fn stop(self) -> Vec<&'static str> {
         self.shared.end_lives();
         self.shared.tasks.stop(STOP_LIMIT).await
