@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::fit::{Ask, Room};
 use super::gates::{nature_gate, shape_gate};
 use super::hosts::HostIndex;
-use crate::model::{AllocId, Candidate, Host, JobRow, Policy, Snapshot, Tag, WaitReason};
+use crate::model::{AllocId, Candidate, FacilityId, Host, JobRow, Policy, Snapshot, Tag, WaitReason};
 use crate::units::{Amounts, Cores};
 
 /// What layers ask for that differ only in name, job and caps.
@@ -53,8 +53,15 @@ impl Lane {
     /// The cluster through which a host, of this group, is reached.
     pub(super) fn cluster_of(&self, host: usize, group: usize) -> Option<usize> {
         let pinned = self.pinned.binary_search_by_key(&host, |pinned| pinned.host).map(|at| self.pinned[at].cluster);
-        let grouped = || self.groups.binary_search_by_key(&group, |reached| reached.group);
-        pinned.or_else(|_| grouped().map(|at| self.groups[at].cluster)).ok()
+        pinned.or_else(|_| self.find_group(group).map(|at| self.groups[at].cluster)).ok()
+    }
+
+    pub(super) fn reaches_group(&self, group: usize) -> bool {
+        self.find_group(group).is_ok()
+    }
+
+    fn find_group(&self, group: usize) -> Result<usize, usize> {
+        self.groups.binary_search_by_key(&group, |reached| reached.group)
     }
 }
 
@@ -66,7 +73,14 @@ pub(super) struct Demands {
 }
 
 /// What decides which hosts are reached.
-type Reach<'s> = (&'s [usize], &'s BTreeSet<Tag>, Option<&'s str>, bool);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Reach<'s> {
+    facility: &'s FacilityId,
+    clusters: &'s [usize],
+    tags: &'s BTreeSet<Tag>,
+    os: Option<&'s str>,
+    is_threadable: bool,
+}
 
 impl Demands {
     pub(super) fn of(
@@ -82,7 +96,13 @@ impl Demands {
         let mut of_candidate = Vec::with_capacity(snapshot.candidates.len());
         for candidate in &snapshot.candidates {
             let job = &snapshot.jobs[candidate.job];
-            let reach = (candidate.clusters.as_slice(), &candidate.tags, job.os.as_deref(), candidate.is_threadable);
+            let reach = Reach {
+                facility: &job.facility,
+                clusters: &candidate.clusters,
+                tags: &candidate.tags,
+                os: job.os.as_deref(),
+                is_threadable: candidate.is_threadable,
+            };
             let ask = Ask::of(candidate, policy);
             let demand = *known.entry((reach, ask)).or_insert_with(|| {
                 let hosts = reaches

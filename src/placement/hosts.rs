@@ -29,8 +29,7 @@ pub(super) struct HostIndex<'s> {
     groups_by_tag: HashMap<&'s Tag, Vec<usize>>,
     /// For tags that make no groups.
     hosts_by_tag: HashMap<&'s Tag, Vec<usize>>,
-    /// Hosts whose idle GPU memory shrank, so that they may take other work now.
-    opened: Vec<usize>,
+    opened: Opened,
 }
 
 pub(super) struct Group {
@@ -51,6 +50,13 @@ pub(super) struct Spot {
     /// The cluster through which it was reached.
     pub(super) cluster: usize,
     pub(super) amounts: Amounts,
+}
+
+/// Hosts with less idle GPU memory than before, so that they may take other work now, and their groups.
+#[derive(Default)]
+pub(super) struct Opened {
+    pub(super) hosts: HashSet<usize>,
+    pub(super) groups: HashSet<usize>,
 }
 
 /// One question for a host.
@@ -89,7 +95,7 @@ impl<'s> HostIndex<'s> {
             groups: Vec::new(),
             groups_by_tag: HashMap::new(),
             hosts_by_tag: HashMap::new(),
-            opened: Vec::new(),
+            opened: Opened::default(),
         };
         for (position, host) in hosts.iter().enumerate() {
             for tag in host.tags.iter().filter(|tag| asked.contains(tag)) {
@@ -184,8 +190,8 @@ impl<'s> HostIndex<'s> {
         Room::of(&self.hosts[host], self.idle[host])
     }
 
-    /// Hosts that GPU work has opened for other work since the last call.
-    pub(super) fn take_opened(&mut self) -> Vec<usize> {
+    /// What GPU work has opened for other work since the last call.
+    pub(super) fn take_opened(&mut self) -> Opened {
         std::mem::take(&mut self.opened)
     }
 
@@ -194,7 +200,8 @@ impl<'s> HostIndex<'s> {
         let (shelf, key) = self.place_of(host);
         self.groups[self.group_of[host]].shelves[shelf].remove(&key);
         if idle.gpu_memory < self.idle[host].gpu_memory {
-            self.opened.push(host);
+            self.opened.hosts.insert(host);
+            self.opened.groups.insert(self.group_of[host]);
         }
         self.idle[host] = idle;
         self.shelve(host);

@@ -12,7 +12,7 @@ use super::order::{Line, Order, Standing};
 use crate::model::{
     AllocId, LayerId, Placement, Plan, Policy, ShowId, Snapshot, Subscription, Tag, WaitReason, Waiting,
 };
-use crate::units::Amounts;
+use crate::units::{Amounts, Kib};
 
 /// Places what fits now, in order, and says why the rest waits.
 #[must_use]
@@ -45,6 +45,18 @@ struct Contender {
     subscription: usize,
     alloc: usize,
     line: Line,
+}
+
+/// A candidate's leave to place frames on an allocation.
+#[derive(Clone, Copy)]
+struct Turn {
+    candidate: usize,
+    subscription: usize,
+    alloc: usize,
+    frames_max: u32,
+    /// The position of the show's line, and the show that goes next.
+    line: usize,
+    next: Option<Standing>,
 }
 
 impl<'s> Planner<'s> {
@@ -105,67 +117,61 @@ impl<'s> Planner<'s> {
     }
 
     fn go_round(&mut self, mut contenders: Vec<Contender>) {
-        let standing = |planner: &Self, contenders: &[Contender], line: usize| {
-            let subscription = contenders[line].subscription;
-            let used = planner.ledger.subscription(subscription);
-            Standing { tier: planner.snapshot.subscriptions[subscription].tier(used), line }
-        };
-        let mut queue: BinaryHeap<Reverse<Standing>> =
-            (0..contenders.len()).map(|line| Reverse(standing(self, &contenders, line))).collect();
+        let mut queue: BinaryHeap<Reverse<Standing>> = contenders
+            .iter()
+            .enumerate()
+            .map(|(line, contender)| Reverse(self.standing(line, contender.subscription)))
+            .collect();
         while self.frames_left > 0
             && let Some(Reverse(Standing { line, .. })) = queue.pop()
         {
+            let Contender { subscription, alloc, line: layers } = &mut contenders[line];
+            let Some((candidate, frames_max)) = layers.front(&self.order) else { continue };
             let next = queue.peek().map(|&Reverse(next)| next);
-            let contender = &mut contenders[line];
-            let Some((candidate, frames)) = contender.line.front(&self.order) else { continue };
-            let placed = self.place_on_one_host(candidate, contender, frames, line, next);
+            let turn = Turn { candidate, subscription: *subscription, alloc: *alloc, frames_max, line, next };
+            let placed = self.take_turn(&turn);
             if placed == 0 || self.waiting[candidate] == 0 {
-                contender.line.leave();
+                layers.leave();
             } else {
-                contender.line.spend(placed);
+                layers.spend(placed);
             }
-            queue.push(Reverse(standing(self, &contenders, line)));
+            queue.push(Reverse(self.standing(line, *subscription)));
         }
     }
 
-    /// Places frames of a candidate on the best host of an allocation while it is the best, the turn
-    /// lasts and the show is next. Returns how many.
-    fn place_on_one_host(
-        &mut self,
-        candidate: usize,
-        contender: &Contender,
-        frames_max: u32,
-        line: usize,
-        next: Option<Standing>,
-    ) -> u32 {
-        let frames_max = frames_max.min(self.waiting[candidate]).min(self.frames_left);
+    fn standing(&self, line: usize, subscription: usize) -> Standing {
+        let used = self.ledger.subscription(subscription);
+        Standing { tier: self.snapshot.subscriptions[subscription].tier(used), line }
+    }
+
+    /// Places frames on the best host of the allocation while it is the best, the turn lasts and no
+    /// other show goes first. Returns how many.
+    fn take_turn(&mut self, turn: &Turn) -> u32 {
+        let &Turn { candidate, subscription, .. } = turn;
+        let frames_max = turn.frames_max.min(self.waiting[candidate]).min(self.frames_left);
         // Its last frames may have gone to another allocation.
         if frames_max == 0 {
             return 0;
         }
-        let Some(spot) = self.find(candidate, contender.alloc, contender.subscription) else { return 0 };
+        let Some(spot) = self.find(candidate, turn.alloc, subscription) else { return 0 };
         let ask = self.demands.get(candidate).ask;
         let mut room = self.index.room(spot.host);
         let mut amounts = spot.amounts;
         let mut frames = 0;
         loop {
             room.idle -= amounts;
-            self.ledger.take(candidate, spot.host, contender.subscription, &amounts);
+            self.ledger.take(candidate, spot.host, subscription, &amounts);
             self.record(candidate, spot, amounts);
             frames += 1;
-            // With the largest host first, another host is larger now.
-            if frames == frames_max || !self.policy.host_strategy.core_saturation {
-                break;
-            }
-            let used = self.ledger.subscription(contender.subscription);
-            let tier = self.snapshot.subscriptions[contender.subscription].tier(used);
-            if next.is_some_and(|next| next < Standing { tier, line }) {
+            let is_over = frames == frames_max
+                || turn.next.is_some_and(|next| next < self.standing(turn.line, subscription))
+                // With the largest host first, another host is larger now.
+                || !self.policy.host_strategy.core_saturation;
+            if is_over {
                 break;
             }
             match reserve(&ask, &room, self.policy) {
-                Ok(again) if self.accepts(candidate, contender.subscription, spot.host, &again).is_ok() => {
-                    amounts = again;
-                }
+                Ok(again) if self.accepts(candidate, subscription, spot.host, &again).is_ok() => amounts = again,
                 _ => break,
             }
         }
@@ -267,15 +273,16 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// Brings back the demands for which GPU work has opened hosts.
+    /// Brings back the demands that may find room on hosts which GPU work has opened.
     fn reopen(&mut self) {
         let opened = self.index.take_opened();
-        for demand in &mut self.demands.list {
+        let is_reopened = |lane: &Lane| {
+            opened.groups.iter().any(|&group| lane.reaches_group(group))
+                || lane.pinned.iter().any(|pinned| opened.hosts.contains(&pinned.host))
+        };
+        for demand in self.demands.list.iter_mut().filter(|demand| demand.ask.gpu_memory <= Kib::ZERO) {
             for lane in demand.lanes.iter_mut().filter(|lane| lane.is_exhausted) {
-                lane.is_exhausted = !opened.iter().any(|&host| {
-                    self.index.cluster_in(lane, host).is_some()
-                        && reserve(&demand.ask, &self.index.room(host), self.policy).is_ok()
-                });
+                lane.is_exhausted = !is_reopened(lane);
             }
         }
     }
