@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::fit::{Ask, Room};
-use super::gates::{nature_gate, shape_gate};
+use super::gates::{Nature, shape_gate};
 use super::hosts::HostIndex;
 use crate::model::{AllocId, Candidate, FacilityId, Host, JobRow, Policy, Snapshot, Tag, WaitReason};
 use crate::units::{Amounts, Cores};
@@ -176,13 +176,13 @@ impl Hosts {
 
         let mut found = Self { groups: Vec::new(), pinned: Vec::new(), furthest: WaitReason::NoHostWithTags };
         for (reached, host) in groups {
-            match nature_gate(job, candidate, host) {
+            match (Nature { job, candidate, host }).pass() {
                 Ok(()) => found.groups.push(reached),
                 Err(reason) => found.furthest = found.furthest.max(reason),
             }
         }
         for (pinned, host) in pinned {
-            match nature_gate(job, candidate, host) {
+            match (Nature { job, candidate, host }).pass() {
                 Ok(()) => found.pinned.push(pinned),
                 Err(reason) => found.furthest = found.furthest.max(reason),
             }

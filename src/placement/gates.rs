@@ -1,44 +1,65 @@
 //! Every gate that a waiting layer must pass, each defined here and nowhere else.
 //!
-//! A gate answers with the one reason it stands for. The order of [`WaitReason`] is the order in
-//! which they are asked, except that the nature of the hosts (tags to shape) is looked at before the
-//! subscriptions, because only hosts that could run a layer decide which subscriptions matter.
+//! A gate answers with the one reason it stands for, and [`WaitReason`] orders them. The nature of the
+//! hosts (tags to shape) is looked at before the subscriptions, though it comes later in that order:
+//! only hosts that could run a layer decide which subscriptions matter to it.
 
 use super::caps::Ledger;
 use super::fit::{Ask, Refusal, Room, reserve, reserve_unprotected};
-use crate::model::{Candidate, Cap, Host, JobRow, Policy, Snapshot, Subscription, ThreadMode, WaitReason};
+use crate::model::{Candidate, Cap, FolderRow, Host, JobRow, Policy, Snapshot, Subscription, ThreadMode, WaitReason};
 use crate::units::{Amounts, Cores, Gpus};
 
-/// What the job, its show and the selection say, whatever the farm looks like.
-pub(super) fn candidate_gate(snapshot: &Snapshot, candidate: &Candidate) -> Result<(), WaitReason> {
-    let job = &snapshot.jobs[candidate.job];
-    if job.is_paused {
-        return Err(WaitReason::JobPaused);
-    }
-    if !job.is_auto_book {
-        return Err(WaitReason::AutoBookOff);
-    }
-    if !snapshot.shows[job.show].is_active {
-        return Err(WaitReason::ShowInactive);
-    }
-    if candidate.start_after.is_some_and(|start_after| start_after > snapshot.taken_at) {
-        return Err(WaitReason::StartAfter);
-    }
-    if candidate.clusters.is_empty() { Err(WaitReason::NotSelected) } else { Ok(()) }
+/// A reason, and whether what it is asked about may pass.
+pub(super) type Gate<T> = (WaitReason, fn(&T) -> bool);
+
+/// A candidate, whatever the farm looks like.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) candidate: &'a Candidate,
 }
 
-/// What a host is, whatever it is doing. Its tags were matched before, by a cluster.
-pub(super) fn nature_gate(job: &JobRow, candidate: &Candidate, host: &Host) -> Result<(), WaitReason> {
-    if !host.state.is_open() {
-        return Err(WaitReason::NoHostOpen);
+impl<'a> Work<'a> {
+    pub(super) fn job(&self) -> &'a JobRow {
+        &self.snapshot.jobs[self.candidate.job]
     }
-    if job.os.as_ref().is_some_and(|os| !host.os.contains(os)) {
-        return Err(WaitReason::OperatingSystem);
+
+    pub(super) fn folder(&self) -> &'a FolderRow {
+        &self.snapshot.folders[self.job().folder]
     }
-    if host.thread_mode == ThreadMode::All && !candidate.is_threadable {
-        return Err(WaitReason::ThreadMode);
+}
+
+impl Work<'_> {
+    pub(super) const GATES: [Gate<Self>; 5] = [
+        (WaitReason::JobPaused, |work| !work.job().is_paused),
+        (WaitReason::AutoBookOff, |work| work.job().is_auto_book),
+        (WaitReason::ShowInactive, |work| work.snapshot.shows[work.job().show].is_active),
+        (WaitReason::StartAfter, |work| work.candidate.start_after.is_none_or(|start| start <= work.snapshot.taken_at)),
+        (WaitReason::NotSelected, |work| !work.candidate.clusters.is_empty()),
+    ];
+
+    pub(super) fn pass(&self) -> Result<(), WaitReason> {
+        pass(&Self::GATES, self)
     }
-    Ok(())
+}
+
+/// A host of the facility with one of the tags, whatever it is doing.
+pub(super) struct Nature<'a> {
+    pub(super) job: &'a JobRow,
+    pub(super) candidate: &'a Candidate,
+    pub(super) host: &'a Host,
+}
+
+impl Nature<'_> {
+    pub(super) const GATES: [Gate<Self>; 3] = [
+        (WaitReason::NoHostOpen, |nature| nature.host.state.is_open()),
+        (WaitReason::OperatingSystem, |nature| nature.job.os.as_ref().is_none_or(|os| nature.host.os.contains(os))),
+        (WaitReason::ThreadMode, |nature| nature.host.thread_mode != ThreadMode::All || nature.candidate.is_threadable),
+    ];
+
+    pub(super) fn pass(&self) -> Result<(), WaitReason> {
+        pass(&Self::GATES, self)
+    }
 }
 
 /// Whether the host would do if it were empty and kept nothing for GPU work; then what is reserved.
@@ -46,69 +67,73 @@ pub(super) fn shape_gate(ask: &Ask, emptied: &Room, policy: &Policy) -> Result<A
     reserve_unprotected(ask, emptied, policy).map_err(|_| WaitReason::Shape)
 }
 
-/// Whether the show may use `cores` more of an allocation; `used` counts what the plan has added.
-pub(super) fn subscription_gate(
-    subscription: Option<&Subscription>,
-    used: Cores,
-    cores: Cores,
-) -> Result<(), WaitReason> {
-    match subscription {
-        None => Err(WaitReason::NoSubscription),
-        Some(subscription) if subscription.burst <= Cores::ZERO => Err(WaitReason::SubscriptionFrozen),
-        Some(subscription) if used + cores > subscription.burst => Err(WaitReason::SubscriptionBurst),
-        Some(_) => Ok(()),
+/// A show that wants more cores of an allocation.
+pub(super) struct Subscribed<'a> {
+    pub(super) subscription: Option<&'a Subscription>,
+    pub(super) used: Cores,
+    pub(super) wanted: Cores,
+}
+
+impl Subscribed<'_> {
+    pub(super) const GATES: [Gate<Self>; 3] = [
+        (WaitReason::NoSubscription, |show| show.subscription.is_some()),
+        (WaitReason::SubscriptionFrozen, |show| show.subscription.is_some_and(|row| row.burst > Cores::ZERO)),
+        (WaitReason::SubscriptionBurst, |show| {
+            show.subscription.is_some_and(|row| Cap::AtMost(row.burst).allows(show.used + show.wanted))
+        }),
+    ];
+
+    pub(super) fn pass(&self) -> Result<(), WaitReason> {
+        pass(&Self::GATES, self)
     }
 }
 
-/// Whether the folder and the job may use `amounts` more.
-pub(super) fn cap_gate(
-    snapshot: &Snapshot,
-    ledger: &Ledger<'_>,
-    candidate: &Candidate,
-    amounts: &Amounts,
-) -> Result<(), WaitReason> {
-    let job = &snapshot.jobs[candidate.job];
-    let folder = &snapshot.folders[job.folder];
-    let in_folder = ledger.folder(job.folder).with(amounts);
-    if !folder.cores_max.allows(in_folder.cores) {
-        return Err(WaitReason::FolderCores);
-    }
-    // A folder's GPU cap does not concern work without GPUs.
-    if amounts.gpus > Gpus::ZERO && !folder.gpus_max.allows(in_folder.gpus) {
-        return Err(WaitReason::FolderGpus);
-    }
-    if is_not_positive(job, candidate) {
-        return Err(WaitReason::JobCapNotPositive);
-    }
-    let in_job = ledger.job(candidate.job).with(amounts);
-    if !Cap::AtMost(job.cores_max).allows(in_job.cores) {
-        return Err(WaitReason::JobCores);
-    }
-    // A job over its GPU cap takes no cores either: the trigger tests both when one grows.
-    if !Cap::AtMost(job.gpus_max).allows(in_job.gpus) {
-        return Err(WaitReason::JobGpus);
-    }
-    Ok(())
+/// Work that wants more of what its folder and job may use.
+pub(super) struct Capped<'a> {
+    pub(super) work: Work<'a>,
+    pub(super) ledger: &'a Ledger<'a>,
+    pub(super) wanted: &'a Amounts,
 }
 
-/// A maximum of -1 GPUs refuses even work without any, since 0 in use is more; one of 0 does not.
-fn is_not_positive(job: &JobRow, candidate: &Candidate) -> bool {
-    job.cores_max <= Cores::ZERO
-        || job.gpus_max < Gpus::ZERO
-        || (job.gpus_max == Gpus::ZERO && candidate.gpus > Gpus::ZERO)
+impl Capped<'_> {
+    pub(super) const GATES: [Gate<Self>; 5] = [
+        (WaitReason::FolderCores, |capped| {
+            let after = capped.ledger.folder(capped.work.job().folder).with(capped.wanted);
+            capped.work.folder().cores_max.allows(after.cores)
+        }),
+        // A folder's GPU cap does not concern work without GPUs.
+        (WaitReason::FolderGpus, |capped| {
+            let after = capped.ledger.folder(capped.work.job().folder).with(capped.wanted);
+            capped.wanted.gpus <= Gpus::ZERO || capped.work.folder().gpus_max.allows(after.gpus)
+        }),
+        // A maximum of -1 GPUs refuses even work without any, since 0 in use is more; one of 0 does not.
+        (WaitReason::JobCapNotPositive, |capped| {
+            let job = capped.work.job();
+            let is_without_gpus = job.gpus_max == Gpus::ZERO && capped.wanted.gpus <= Gpus::ZERO;
+            job.cores_max > Cores::ZERO && (job.gpus_max > Gpus::ZERO || is_without_gpus)
+        }),
+        (WaitReason::JobCores, |capped| {
+            let after = capped.ledger.job(capped.work.candidate.job).with(capped.wanted);
+            Cap::AtMost(capped.work.job().cores_max).allows(after.cores)
+        }),
+        // A job over its GPU cap takes no cores either: the trigger tests both when one grows.
+        (WaitReason::JobGpus, |capped| {
+            let after = capped.ledger.job(capped.work.candidate.job).with(capped.wanted);
+            Cap::AtMost(capped.work.job().gpus_max).allows(after.gpus)
+        }),
+    ];
+
+    pub(super) fn pass(&self) -> Result<(), WaitReason> {
+        pass(&Self::GATES, self)
+    }
 }
 
 /// What subscription, folder and job leave in cores.
-pub(super) fn cores_left(
-    snapshot: &Snapshot,
-    ledger: &Ledger<'_>,
-    candidate: &Candidate,
-    subscription: usize,
-) -> Cores {
-    let job = &snapshot.jobs[candidate.job];
-    let of_show = snapshot.subscriptions[subscription].burst - ledger.subscription(subscription);
-    let of_job = job.cores_max - ledger.job(candidate.job).cores;
-    match snapshot.folders[job.folder].cores_max {
+pub(super) fn cores_left(work: &Work<'_>, ledger: &Ledger<'_>, subscription: usize) -> Cores {
+    let job = work.job();
+    let of_show = work.snapshot.subscriptions[subscription].burst - ledger.subscription(subscription);
+    let of_job = job.cores_max - ledger.job(work.candidate.job).cores;
+    match work.folder().cores_max {
         Cap::Unlimited => of_show.min(of_job),
         Cap::AtMost(max) => of_show.min(of_job).min(max - ledger.folder(job.folder).cores),
     }
@@ -116,11 +141,8 @@ pub(super) fn cores_left(
 
 /// Whether all limits of the layer have room for one more frame on the host.
 pub(super) fn limit_gate(ledger: &Ledger<'_>, candidate: &Candidate, host: usize) -> Result<(), WaitReason> {
-    if candidate.limits.iter().all(|&limit| ledger.limit(limit).allows(host)) {
-        Ok(())
-    } else {
-        Err(WaitReason::LimitReached)
-    }
+    let has_room = candidate.limits.iter().all(|&limit| ledger.limit(limit).allows(host));
+    if has_room { Ok(()) } else { Err(WaitReason::LimitReached) }
 }
 
 /// What one frame takes on the host as it is now.
@@ -129,4 +151,11 @@ pub(super) fn room_gate(ask: &Ask, room: &Room, policy: &Policy) -> Result<Amoun
         Refusal::GpuKept => WaitReason::GpuReserved,
         _ => WaitReason::Capacity,
     })
+}
+
+fn pass<T>(gates: &[Gate<T>], case: &T) -> Result<(), WaitReason> {
+    match gates.iter().find(|(_, is_open)| !is_open(case)) {
+        Some(&(reason, _)) => Err(reason),
+        None => Ok(()),
+    }
 }

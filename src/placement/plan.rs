@@ -6,12 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use super::caps::Ledger;
 use super::demand::{Demand, Demands, Lane};
 use super::fit::reserve;
-use super::gates::{candidate_gate, cap_gate, cores_left, limit_gate, subscription_gate};
+use super::gates::{Capped, Subscribed, Work, cores_left, limit_gate};
 use super::hosts::{Found, HostIndex, Search, Spot};
 use super::order::{Line, Order, Standing};
-use crate::model::{
-    AllocId, LayerId, Placement, Plan, Policy, ShowId, Snapshot, Subscription, Tag, WaitReason, Waiting,
-};
+use crate::model::{AllocId, LayerId, Placement, Plan, Policy, ShowId, Snapshot, Tag, WaitReason, Waiting};
 use crate::units::{Amounts, Kib};
 
 /// Places what fits now, in order, and says why the rest waits.
@@ -99,7 +97,7 @@ impl<'s> Planner<'s> {
         let mut lines: BTreeMap<(&ShowId, usize), Vec<usize>> = BTreeMap::new();
         for &position in &self.order.candidates {
             let candidate = &self.snapshot.candidates[position];
-            let is_held = candidate.is_backing_off || candidate_gate(self.snapshot, candidate).is_err();
+            let is_held = candidate.is_backing_off || self.work(position).pass().is_err();
             if is_held || self.waiting[position] == 0 {
                 continue;
             }
@@ -207,7 +205,7 @@ impl<'s> Planner<'s> {
         let search = Search {
             lane,
             ask: &demand.ask,
-            cores_max: cores_left(self.snapshot, &self.ledger, row, subscription),
+            cores_max: cores_left(&self.work(candidate), &self.ledger, subscription),
             warm: &self.warm[candidate],
         };
         let limits = row.limits.iter().map(|&limit| self.ledger.limit(limit));
@@ -225,7 +223,7 @@ impl<'s> Planner<'s> {
     pub(super) fn caps_for_least(&self, position: usize) -> Result<(), WaitReason> {
         let candidate = &self.snapshot.candidates[position];
         let demand = self.demands.get(position);
-        cap_gate(self.snapshot, &self.ledger, candidate, &demand.least)?;
+        self.cap_gate(position, &demand.least)?;
         let is_held_in_reach = |holders: &HashSet<usize>| {
             let is_reached = |&host| demand.lanes.iter().any(|lane| self.index.cluster_in(lane, host).is_some());
             holders.iter().any(is_reached)
@@ -246,15 +244,22 @@ impl<'s> Planner<'s> {
         amounts: &Amounts,
     ) -> Result<(), WaitReason> {
         self.subscription_gate(Some(subscription), amounts)?;
-        let candidate = &self.snapshot.candidates[candidate];
-        cap_gate(self.snapshot, &self.ledger, candidate, amounts)?;
-        limit_gate(&self.ledger, candidate, host)
+        self.cap_gate(candidate, amounts)?;
+        limit_gate(&self.ledger, &self.snapshot.candidates[candidate], host)
     }
 
-    pub(super) fn subscription_gate(&self, subscription: Option<usize>, amounts: &Amounts) -> Result<(), WaitReason> {
+    pub(super) fn work(&self, candidate: usize) -> Work<'s> {
+        Work { snapshot: self.snapshot, candidate: &self.snapshot.candidates[candidate] }
+    }
+
+    pub(super) fn cap_gate(&self, candidate: usize, wanted: &Amounts) -> Result<(), WaitReason> {
+        Capped { work: self.work(candidate), ledger: &self.ledger, wanted }.pass()
+    }
+
+    pub(super) fn subscription_gate(&self, subscription: Option<usize>, wanted: &Amounts) -> Result<(), WaitReason> {
         let used = subscription.map(|position| self.ledger.subscription(position)).unwrap_or_default();
-        let row: Option<&Subscription> = subscription.map(|position| &self.snapshot.subscriptions[position]);
-        subscription_gate(row, used, amounts.cores)
+        let subscription = subscription.map(|position| &self.snapshot.subscriptions[position]);
+        Subscribed { subscription, used, wanted: wanted.cores }.pass()
     }
 
     pub(super) fn subscription_of(&self, candidate: usize, alloc: usize) -> Option<usize> {

@@ -94,7 +94,8 @@ impl Bounds {
         Self {
             cores_min: kept(ask.idle_cores_min(mode).get(), beside.cores.get()),
             gib_min: gib(Kib(kept(ask.memory.get(), beside.memory.get()))),
-            width,
+            // A frame does not get wide by cores that are kept from it.
+            width: width.map(|width| Width { idle_cores: width.idle_cores + beside.cores, ..width }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::demand::{Demand, Lane};
 use super::fit::Room;
-use super::gates::{candidate_gate, room_gate, shape_gate};
+use super::gates::{room_gate, shape_gate};
 use super::hosts::Search;
 use super::plan::Planner;
 use crate::model::WaitReason;
@@ -23,7 +23,7 @@ impl Planner<'_> {
     }
 
     fn try_once_more(&self, candidate: usize) -> Result<(), WaitReason> {
-        candidate_gate(self.snapshot, &self.snapshot.candidates[candidate])?;
+        self.work(candidate).pass()?;
         let demand = self.demands.get(candidate);
         let lanes = self.usable_lanes(candidate, demand)?;
         self.caps_for_least(candidate)?;

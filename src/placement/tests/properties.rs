@@ -417,7 +417,7 @@ fn translated(plan: &Plan, [hosts, candidates, clusters]: &[Vec<usize>; 3]) -> P
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_stays_under_every_cap_and_leaves_nothing_that_fits(snapshot in farm(), policy in policy()) {
