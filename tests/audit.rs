@@ -46,14 +46,15 @@ async fn a_sound_farm_is_clean_in_every_generation() {
     }
 }
 
-#[tokio::test]
-async fn every_breach_in_the_rows_is_found_and_named() {
+/// A rule, how to break it, and how to mend it again.
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn plants() -> Vec<(AuditRule, String, String)> {
     const ONE_PROC: &str = "(SELECT min(pk_proc) FROM proc)";
     const ONE_FRAME: &str = "(SELECT min(pk_frame) FROM proc)";
     let quiet = |table: &str, sql: &str| {
         format!("ALTER TABLE {table} DISABLE TRIGGER USER; {sql}; ALTER TABLE {table} ENABLE TRIGGER USER")
     };
-    let plants: Vec<(AuditRule, String, String)> = vec![
+    vec![
         (
             AuditRule::FrameWithoutProc,
             format!("CREATE TABLE kept AS SELECT * FROM proc WHERE pk_proc = {ONE_PROC}; DELETE FROM proc WHERE pk_proc = {ONE_PROC}"),
@@ -149,7 +150,12 @@ async fn every_breach_in_the_rows_is_found_and_named() {
             format!("UPDATE frame_history SET int_ts_stopped = 1 WHERE pk_frame = {ONE_FRAME}"),
             "UPDATE frame_history SET int_ts_stopped = 0".into(),
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_breach_in_the_rows_is_found_and_named() {
+    let plants = plants();
     let by_launch = [AuditRule::DoubleLaunch, AuditRule::ProcWithoutLaunch, AuditRule::ProcessWithoutProc];
     for rule in AuditRule::ALL {
         assert!(

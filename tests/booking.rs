@@ -81,7 +81,7 @@ fn reserving(mut requests: Vec<BookingRequest>, reservation: Amounts) -> Vec<Boo
 #[tokio::test]
 async fn a_booking_writes_every_row_that_cuebot_would() {
     let amounts = Amounts { cores: Cores(150), memory: Kib::gib(2), gpus: Gpus(1), gpu_memory: Kib::gib(3) };
-    for generation in OLDEST_AND_NEWEST {
+    for generation in Generation::ALL {
         let Farm { pool, store, seeded, database: _database } = farm(
             generation,
             &FarmSpec::simple(4)
@@ -140,7 +140,7 @@ async fn a_booking_writes_every_row_that_cuebot_would() {
             ),
             ("SELECT concat_ws(' ', int_waiting_count, int_running_count) FROM job_stat", vec!["5 3"]),
         ];
-        if generation == Generation::G0 {
+        if generation < Generation::G5 {
             expected.push((
                 "SELECT concat_ws(' ', str_name, str_state, str_host, int_cores, int_mem_reserved, int_gpus, int_gpu_mem_reserved,
                     int_ts_stopped, int_exit_status, (SELECT str_name FROM alloc a WHERE a.pk_alloc = h.pk_alloc), int_ts_started > 0)
@@ -177,7 +177,7 @@ async fn a_run_counts_as_a_retry_when_the_last_one_failed_by_its_own_fault() {
             execute(&pool, "UPDATE limit_record SET int_exit_status = 330").await;
         }
         let mut statuses = statuses.to_vec();
-        statuses.push((330, if claimed { 0 } else { 1 }));
+        statuses.push((330, i32::from(!claimed)));
         for ((status, _), order) in statuses.iter().zip(0..) {
             execute(&pool, &format!("UPDATE frame SET int_exit_status = {status} WHERE int_dispatch_order = {order}"))
                 .await;
@@ -685,6 +685,33 @@ async fn bookings_stops_and_takings_back_never_deadlock() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_booking_that_loses_a_deadlock_is_tried_again() {
+    let Farm { pool, store, seeded, database: _database } = farm(Generation::G0, &FarmSpec::simple(3)).await;
+    let wanted = requests(&store, &seeded, 3).await;
+    // Somebody goes through the rows in the wrong order, and is patient enough to win.
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("SET LOCAL deadlock_timeout = '1min'").execute(&mut *other).await.unwrap();
+    sqlx::query("SELECT FROM point FOR UPDATE").execute(&mut *other).await.unwrap();
+    let booking = tokio::spawn({
+        let store = store.clone();
+        async move { book_all(&store, &wanted).await }
+    });
+    let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()";
+    let waiting = async {
+        while number(&pool, waits).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the booking waits for the point");
+    sqlx::query("SELECT FROM host FOR UPDATE").execute(&mut *other).await.expect("the booking gives way");
+    other.commit().await.unwrap();
+    let outcome = booking.await.unwrap();
+    assert_eq!((outcome.booked.len(), outcome.lost.len()), (3, 0));
+    assert!(outcome.rolled_back >= 1);
+    assert_balanced(&pool).await;
+}
+
 #[tokio::test]
 async fn taking_back_undoes_a_booking_and_leaves_alone_what_has_ended() {
     for generation in OLDEST_AND_NEWEST {
@@ -801,7 +828,7 @@ async fn bookings_that_nobody_reported_are_found_as_they_were_written() {
     let mut booked = book_all(&store, &requests(&store, &seeded, 4).await).await.booked;
     booked.sort_by(|a, b| a.proc.cmp(&b.proc));
     assert_eq!(find_unsettled(&store, &shows, Duration::ZERO).await.unwrap(), booked);
-    assert_eq!(find_unsettled(&store, &shows, Duration::from_secs(60)).await.unwrap(), []);
+    assert_eq!(find_unsettled(&store, &shows, Duration::from_mins(1)).await.unwrap(), []);
     assert_eq!(find_unsettled(&store, &["other".into()], Duration::ZERO).await.unwrap(), []);
 
     // A report, an end, and a long while.
@@ -815,7 +842,7 @@ async fn bookings_that_nobody_reported_are_found_as_they_were_written() {
     let hour_ago =
         "UPDATE proc SET ts_dispatched = ts_dispatched - interval '1 hour', ts_ping = ts_ping - interval '1 hour'";
     execute(&pool, &format!("{hour_ago} WHERE pk_proc = '{}'", booked[2].proc)).await;
-    assert_eq!(find_unsettled(&store, &shows, Duration::from_secs(60)).await.unwrap(), booked[2..3]);
+    assert_eq!(find_unsettled(&store, &shows, Duration::from_mins(1)).await.unwrap(), booked[2..3]);
 
     let all: Vec<_> = booked.iter().map(|booked| booked.proc.clone()).chain(["none".into()]).collect();
     let expected = [booked[0].clone(), booked[2].clone(), booked[3].clone()];

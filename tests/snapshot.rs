@@ -7,7 +7,7 @@ use cue_scheduler::cluster;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{
-    Cap, ClusterKind, CoreRequest, HostId, HostState, LayerId, LeftOutRow, LimitUse, Selection, Snapshot,
+    Cap, ClusterKind, CoreRequest, HostId, HostState, LayerId, LeftOutRow, LimitUse, Selection, Snapshot, Tag,
     TagChunkSizes, TagKind, ThreadMode, Timestamp,
 };
 use cue_scheduler::store::{SnapshotOptions, Store};
@@ -81,7 +81,7 @@ async fn a_whole_farm_is_read_alike_in_every_generation() {
                 (made.os.clone(), made.thread_mode, &HostState::Open)
             );
             let tags: BTreeSet<_> = made.tags.iter().map(String::as_str).collect();
-            assert_eq!(host.tags.iter().map(|tag| tag.as_str()).collect::<BTreeSet<_>>(), tags);
+            assert_eq!(host.tags.iter().map(Tag::as_str).collect::<BTreeSet<_>>(), tags);
         }
         assert_eq!(read.candidates.len(), seeded.layers.len());
         assert_eq!(read.jobs.len(), seeded.jobs.len());
@@ -186,7 +186,7 @@ async fn columns_arrive_as_what_they_mean() {
         let layer = &read.candidates[0];
         assert_eq!((layer.cores, layer.cores_max), (CoreRequest::AllBut(Cores(150)), Some(Cores(400))));
         assert_eq!((layer.gpus, layer.gpu_memory, layer.is_threadable), (Gpus(2), Kib::gib(4), false));
-        assert_eq!(layer.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(), ["general", "sim"]);
+        assert_eq!(layer.tags.iter().map(Tag::as_str).collect::<Vec<_>>(), ["general", "sim"]);
         assert_eq!(layer.services, ["arnold", "nuke"]);
         assert_eq!(
             (layer.limits.as_slice(), &read.limits[0].usage),

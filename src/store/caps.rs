@@ -12,7 +12,7 @@ use crate::units::Cores;
 pub(super) struct Shows {
     /// The database's clock at the snapshot.
     pub(super) taken_at: Timestamp,
-    pub(super) shows: Vec<ShowRow>,
+    pub(super) rows: Vec<ShowRow>,
     pub(super) subscriptions: Vec<Subscription>,
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn load_shows(
     let mut shows: Vec<ShowRow> = found.into_values().collect();
     shows.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     subscriptions.sort_by(|a, b| (&a.show, &a.alloc, &a.id).cmp(&(&b.show, &b.alloc, &b.id)));
-    Ok(Shows { taken_at, shows, subscriptions })
+    Ok(Shows { taken_at, rows: shows, subscriptions })
 }
 
 fn decode_show(row: &Columns<'_>) -> Result<ShowRow, Problem> {
@@ -80,6 +80,9 @@ pub(super) struct Limits {
     pub(super) unknown: BTreeSet<LimitId>,
 }
 
+/// `None` for a limit that never blocks.
+type DecodeLimit = fn(&Columns<'_>) -> Result<Option<LimitRow>, Problem>;
+
 pub(super) async fn load_limits(
     reading: &mut Reading,
     features: &Features,
@@ -91,7 +94,7 @@ pub(super) async fn load_limits(
         return Ok(Limits::default());
     }
     let ids: Vec<&str> = bound.iter().map(LimitId::as_str).collect();
-    let (statement, decode): (_, fn(&Columns<'_>) -> Result<Option<LimitRow>, Problem>) = if features.has_limit_types {
+    let (statement, decode): (_, DecodeLimit) = if features.has_limit_types {
         let statement =
             sqlx::query(include_str!("sql/snapshot_limits_by_report.sql")).bind(ids).bind(settle_window.as_secs_f64());
         (statement, decode_reported)

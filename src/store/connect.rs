@@ -12,10 +12,10 @@ use super::{Features, Meter, Store, StoreError};
 
 /// A statement of ours that runs longer than this is ended by the server, so that a pass fails and
 /// is tried again instead of hanging.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 /// A transaction of ours in which nothing happens for this long is ended by the server: whatever
 /// became of this process, its row locks must not stop Cuebot.
-const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
 /// longer that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,7 +157,7 @@ fn pool_options(pool_size: u32) -> PgPoolOptions {
         .max_connections(pool_size.max(1))
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(Duration::from_secs(30))
-        .max_lifetime(Duration::from_secs(3600))
+        .max_lifetime(Duration::from_hours(1))
         .test_before_acquire(false)
         .before_acquire(|connection, rest| {
             Box::pin(async move {

@@ -23,8 +23,8 @@ pub struct SnapshotOptions {
 impl Default for SnapshotOptions {
     fn default() -> Self {
         Self {
-            staleness: Duration::from_secs(120),
-            limit_settle_window: Duration::from_secs(120),
+            staleness: Duration::from_mins(2),
+            limit_settle_window: Duration::from_mins(2),
             backing_off: HashSet::new(),
             put_aside: HashMap::new(),
         }
@@ -43,7 +43,7 @@ impl Store {
         let mut left_out = Vec::new();
         let mut reading = self.begin_reading().await?;
 
-        let caps::Shows { taken_at, shows: show_rows, subscriptions } =
+        let caps::Shows { taken_at, rows: show_rows, subscriptions } =
             caps::load_shows(&mut reading, &shows, &facilities, &mut left_out).await?;
         let hosts = hosts::load(&mut reading, &facilities, taken_at, options, &mut left_out).await?;
         let layers = candidates::load_layers(&mut reading, &shows, &facilities, self.features(), &mut left_out).await?;

@@ -11,11 +11,11 @@ pub(super) fn compare(launches: &[Launch], running: &[RunningProc], report: &mut
     let found = double_launches(launches);
     report.add(AuditRule::DoubleLaunch, found.len() as u64, found);
 
-    let launched: HashSet<(&str, &str, &str)> =
+    let accepted: HashSet<(&str, &str, &str)> =
         launches.iter().map(|launch| (launch.resource.as_str(), launch.frame.as_str(), launch.host.as_str())).collect();
     let found: Vec<_> = running
         .iter()
-        .filter(|held| !launched.contains(&(held.proc.as_str(), held.frame.as_str(), held.host.as_str())))
+        .filter(|held| !accepted.contains(&(held.proc.as_str(), held.frame.as_str(), held.host.as_str())))
         .map(|held| (held.proc.clone(), format!("no launch of frame {} on {} for it", held.frame, held.host)))
         .collect();
     report.add(AuditRule::ProcWithoutLaunch, found.len() as u64, found);

@@ -129,7 +129,6 @@ impl AuditRule {
     /// or where the schema makes it meaningless.
     pub(super) const fn statement(self, schema: Schema) -> Option<&'static str> {
         Some(match self {
-            Self::DoubleLaunch | Self::ProcWithoutLaunch | Self::ProcessWithoutProc => return None,
             Self::FrameWithoutProc => include_str!("sql/frame_without_proc.sql"),
             Self::ProcWithoutRunningFrame => include_str!("sql/proc_without_running_frame.sql"),
             Self::SeveralProcs => include_str!("sql/several_procs.sql"),
@@ -150,7 +149,7 @@ impl AuditRule {
             Self::LayerCounts => include_str!("sql/layer_counts.sql"),
             Self::JobCounts => include_str!("sql/job_counts.sql"),
             Self::History if schema.has_open_history => include_str!("sql/history.sql"),
-            Self::History => return None,
+            Self::DoubleLaunch | Self::ProcWithoutLaunch | Self::ProcessWithoutProc | Self::History => return None,
         })
     }
 }

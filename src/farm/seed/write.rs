@@ -9,6 +9,7 @@ use sqlx::{PgPool, Postgres, query, query_scalar};
 use super::plan::FarmPlan;
 use super::{SeedError, tag_type};
 use crate::model::{DeptId, ShowId, ThreadMode};
+use crate::units::{Cores, Gpus};
 
 /// Frames in one statement, so that no statement runs for minutes.
 const FRAMES_PER_STATEMENT: u64 = 50_000;
@@ -168,8 +169,8 @@ async fn folders(connection: &mut PgConnection, plan: &mut FarmPlan<'_>) -> Resu
     run(connection, "writing folders", statement).await?;
     let statement = query(include_str!("sql/folder_caps.sql"))
         .bind(&keys)
-        .bind(column(&plan.folders, |folder| folder.cores_max.map_or(-1, |cores| cores.get())))
-        .bind(column(&plan.folders, |folder| folder.gpus_max.map_or(-1, |gpus| gpus.get())));
+        .bind(column(&plan.folders, |folder| folder.cores_max.map_or(-1, Cores::get)))
+        .bind(column(&plan.folders, |folder| folder.gpus_max.map_or(-1, Gpus::get)));
     run(connection, "capping folders", statement).await?;
 
     let mut points: Vec<(&ShowId, &DeptId)> = folders.iter().map(|folder| (&folder.show, &folder.dept)).collect();
