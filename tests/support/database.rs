@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 static SERVER: OnceCell<PostgresServer> = OnceCell::const_new();
 static TEMPLATES: [OnceCell<()>; Generation::ALL.len()] = [const { OnceCell::const_new() }; Generation::ALL.len()];
+static READER: OnceCell<()> = OnceCell::const_new();
 static NAMES: AtomicU32 = AtomicU32::new(0);
 /// Databases of tests that ended. The next test that wants a database removes them, so that the disk
 /// holds no more than what is in use.
@@ -40,6 +41,23 @@ pub(crate) async fn database(generation: Generation) -> TestDatabase {
     // Connects when it is used, in the runtime of the test.
     let pool = PgPoolOptions::new().max_connections(10).connect_lazy_with(options.clone());
     TestDatabase { name, options, pool }
+}
+
+/// The database as a role sees it that may read its tables and nothing else.
+pub(crate) async fn read_only_settings(database: &TestDatabase) -> ConnectSettings {
+    let pool = database.pool();
+    READER
+        .get_or_init(|| async {
+            sqlx::raw_sql("CREATE ROLE reader LOGIN PASSWORD 'reader'").execute(&pool).await.unwrap();
+        })
+        .await;
+    let grant = "GRANT USAGE ON SCHEMA public TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader";
+    sqlx::raw_sql(grant).execute(&pool).await.unwrap();
+    ConnectSettings {
+        user: "reader".to_owned(),
+        password: Some("reader".to_owned()),
+        ..database.connect_settings().await
+    }
 }
 
 /// The server that all tests share. A test that stops or restarts it starts its own instead.

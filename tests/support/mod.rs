@@ -3,6 +3,10 @@
 mod bookings;
 mod database;
 pub(crate) mod farm;
+mod program;
+mod rows;
 
 pub(crate) use bookings::{book_all, launches, one_core, requests};
-pub(crate) use database::{TestDatabase, database};
+pub(crate) use database::{TestDatabase, database, read_only_settings};
+pub(crate) use program::{Ran, database_variables, program, run_program};
+pub(crate) use rows::fingerprint;
