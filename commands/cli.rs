@@ -43,7 +43,15 @@ pub(crate) struct GlobalArgs {
     pub(crate) quiet: u8,
 
     /// Form of the data on standard output.
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
     pub(crate) output: OutputFormat,
 
     /// Colours in what is printed.
@@ -147,6 +155,51 @@ pub(crate) enum Command {
     /// A private PostgreSQL, Cuebot's tables, a seeded farm, simulated RQD hosts that answer real gRPC,
     /// and a stand-in for Cuebot that releases what ran. Nothing outside this machine is touched.
     Demo(DemoArgs),
+
+    /// Show what the next pass would do: which frames would go where, and why the rest waits.
+    ///
+    /// Reads the farm once and plans as `run` does; nothing is written. It cannot know which hosts and
+    /// layers a running scheduler holds back for a while after failures.
+    ///
+    /// Exit codes: 0 done, 1 failed, 2 wrong usage; see --detailed-exitcode.
+    Plan(PlanArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Show only this cluster: a name or its beginning; comma-separated or repeated. The plan itself is
+    /// over everything.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) cluster: Vec<String>,
+
+    /// Show only this show.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) show: Vec<String>,
+
+    /// Show only this job: a name, its beginning, or an id.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) job: Vec<String>,
+
+    /// Show only what goes to this host: a name, its beginning, or an id.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) host: Vec<String>,
+
+    /// Totals only.
+    #[arg(long)]
+    pub(crate) summary: bool,
+
+    /// Keep the plan in this file, as JSON.
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Show the plan that this file keeps, and what the live farm has overtaken of it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+
+    /// Exit with 0 if nothing waits, 2 if something would be placed, 3 if work waits and nothing can be
+    /// placed, 1 after an error.
+    #[arg(long, visible_alias = "detailed_exitcode")]
+    pub(crate) detailed_exitcode: bool,
 }
 
 #[derive(Debug, Args)]

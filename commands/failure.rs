@@ -28,6 +28,12 @@ pub(crate) fn report(error: &anyhow::Error, printer: Printer) -> ExitCode {
     ExitCode::from(if is_misuse(error) { MISUSED } else { FAILED })
 }
 
+/// As [`report`], for a command that gives the code of a misuse another meaning.
+pub(crate) fn report_failed(error: &anyhow::Error, printer: Printer) -> ExitCode {
+    let code = report(error, printer);
+    if code == ExitCode::from(MISUSED) { ExitCode::from(FAILED) } else { code }
+}
+
 fn is_misuse(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<ConfigError>()

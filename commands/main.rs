@@ -4,8 +4,10 @@ mod cli;
 mod clusters;
 mod demo;
 mod failure;
+mod farm_view;
 mod listing;
 mod output;
+mod plan;
 mod progress;
 mod run;
 mod settings;
@@ -41,6 +43,17 @@ fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Resul
         Command::Demo(args) => {
             let settings = settings::for_demo(&global, &selection, args, environment, printer)?;
             block_on(settings.config.queue.worker_threads, demo::run(settings, printer))
+        }
+        Command::Plan(args) => {
+            let is_detailed = args.detailed_exitcode;
+            let format = global.output;
+            let planned = settings::for_run(&global, &selection, environment, printer)
+                .map_err(anyhow::Error::from)
+                .and_then(|settings| {
+                    block_on(settings.loaded.config.queue.worker_threads, plan::run(settings, args, format, printer))
+                });
+            // With detailed codes the code of a misuse says something else.
+            planned.or_else(|error| if is_detailed { Ok(failure::report_failed(&error, printer)) } else { Err(error) })
         }
     }
 }

@@ -25,8 +25,7 @@ async fn refusals_lost_answers_and_dying_hosts_lose_and_double_nothing() {
     for generation in [Generation::G0, Generation::G5] {
         let database = database(generation).await;
         let faults = Faults { refuse: 0.05, lose_answer: 0.03, fail_answer: 0.02, ..Faults::default() };
-        let options =
-            SandboxOptions { generation, faults, ..quick_farm(FarmSpec::demo(100, 12, 800, SEED)) };
+        let options = SandboxOptions { generation, faults, ..quick_farm(FarmSpec::demo(100, 12, 800, SEED)) };
         let sandbox = farm(database.connect_settings().await, options).await;
         let fleet = sandbox.fleet().unwrap();
         let dying = fleet.spread_deaths(0.02, Duration::from_secs(2), Some(Duration::from_secs(8)));

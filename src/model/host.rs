@@ -73,4 +73,34 @@ impl HostState {
     pub const fn is_open(&self) -> bool {
         matches!(self, Self::Open)
     }
+
+    /// The stable word for JSON.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::NotUp(_) => "not_up",
+            Self::Locked => "locked",
+            Self::NimbyLocked => "nimby_locked",
+            Self::Stale { .. } => "stale",
+            Self::LocalWork => "local_work",
+            Self::LowFreeMemory => "low_free_memory",
+            Self::PutAside(_) => "put_aside",
+        }
+    }
+
+    /// A few words for a person.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Open => "open".to_owned(),
+            Self::NotUp(state) => state.clone(),
+            Self::Locked => "locked".to_owned(),
+            Self::NimbyLocked => "NIMBY locked".to_owned(),
+            Self::Stale { seconds } => format!("silent for {seconds} s"),
+            Self::LocalWork => "renders for its owner".to_owned(),
+            Self::LowFreeMemory => "too little free memory".to_owned(),
+            Self::PutAside(why) => format!("put aside: {why}"),
+        }
+    }
 }

@@ -20,7 +20,9 @@
 mod error;
 mod hints;
 mod launcher;
+mod look;
 mod named_once;
+mod preview;
 mod report;
 mod requests;
 mod service;
@@ -31,6 +33,11 @@ mod turn;
 pub use error::PassError;
 pub use hints::Hints;
 pub use launcher::{LaunchTargets, Launcher};
+pub use look::{Look, PlacedFrame, look};
+pub use preview::{
+    ClusterShare, FrameRow, Narrowing, Overtaken, OvertakenCause, PlacementRow, PlanDocument, PlanFormatError,
+    PlanTotals, ReasonRow, ReservedAmounts, WaitingRow,
+};
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::{BesideMaestro, Config, FractionalCores as Fractions};
 use crate::model::{FractionalCores, Policy, Selection, TagChunkSizes};
 use crate::rqd::{AgentSettings, BreakerSettings, ConfirmSettings, MemoryLimitFactors};
+use crate::store::SnapshotOptions;
 
 /// A layer whose launches failed on this many different hosts in a row, without one success, is held
 /// back.
@@ -133,6 +134,16 @@ impl Settings {
             book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
             is_dry_run: config.rqd.dry_run_mode,
             ..defaults
+        }
+    }
+
+    /// How the farm is read by somebody who remembers nothing: no host and no layer is held back.
+    #[must_use]
+    pub fn snapshot_options(&self) -> SnapshotOptions {
+        SnapshotOptions {
+            staleness: self.host_staleness,
+            limit_settle_window: self.limit_settle_window,
+            ..SnapshotOptions::default()
         }
     }
 

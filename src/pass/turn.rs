@@ -19,7 +19,6 @@ use crate::model::{
     Timestamp,
 };
 use crate::placement::plan;
-use crate::rqd::{self, RunFrameError};
 use crate::store::{SnapshotOptions, Store};
 use crate::telemetry::labels::{CapTable, CheckoutOutcome};
 use crate::telemetry::{Metrics, error_chain};
@@ -139,10 +138,9 @@ impl Turn {
     fn snapshot_options(&self) -> SnapshotOptions {
         let now = Instant::now();
         SnapshotOptions {
-            staleness: self.settings.host_staleness,
-            limit_settle_window: self.settings.limit_settle_window,
             backing_off: self.hints.backing_off(now),
             put_aside: self.hints.put_aside(now),
+            ..self.settings.snapshot_options()
         }
     }
 
@@ -204,27 +202,12 @@ impl Turn {
         left_out: &mut Vec<LeftOutRow>,
     ) -> Vec<BookingRequest> {
         let now = time::OffsetDateTime::now_utc();
-        let mut good = Vec::with_capacity(requests.len());
-        let mut broken: HashMap<LayerId, RunFrameError> = HashMap::new();
-        for request in requests {
-            // A layer that could not be read is named already.
-            let Some(launch) = launches.get(&request.frame.layer) else { continue };
-            match rqd::build_run_frame(launch, &Booked::of(&request, 0), now, &self.settings.memory_limits) {
-                Ok(_) => good.push(request),
-                Err(error) => {
-                    let problem = error_chain(&error);
-                    left_out.push(LeftOutRow { table: "frame", id: request.frame.id.to_string(), problem });
-                    broken.insert(request.frame.layer.clone(), error);
-                }
-            }
+        let parted = requests::part(requests, launches, &self.settings.memory_limits, now);
+        left_out.extend(parted.left_out);
+        for (layer, error) in &parted.broken {
+            self.hints.unlaunchable(layer, error, Instant::now());
         }
-        for request in &good {
-            broken.remove(&request.frame.layer);
-        }
-        for (layer, error) in broken {
-            self.hints.unlaunchable(&layer, &error, Instant::now());
-        }
-        good
+        parted.launchable
     }
 
     async fn book_chunk(

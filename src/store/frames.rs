@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::row::{Columns, Problem};
 use super::{Store, StoreError};
-use crate::model::{LayerId, LeftOutRow, WaitingFrame};
+use crate::model::{FrameId, LayerId, LeftOutRow, WaitingFrame};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitingFrames {
@@ -35,6 +35,30 @@ impl Store {
             }
         }
         Ok(frames)
+    }
+}
+
+/// What a frame is doing now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameState {
+    /// `frame.str_state`, as Cuebot names it.
+    pub state: String,
+    pub version: i32,
+}
+
+impl Store {
+    /// What has become of some frames; those that are gone are absent.
+    pub async fn load_frame_states(&self, frames: &[FrameId]) -> Result<HashMap<FrameId, FrameState>, StoreError> {
+        let ids: Vec<&str> = frames.iter().map(FrameId::as_str).collect();
+        let statement = sqlx::query(include_str!("sql/frame_states.sql")).bind(ids);
+        let rows = self.rows("reading the states of frames", statement).await?;
+        let states = rows.iter().filter_map(|row| {
+            let row = Columns(row);
+            let state =
+                FrameState { state: row.text("str_state").ok()?, version: row.small_number("int_version").ok()? };
+            Some((row.text("pk_frame").ok()?.into(), state))
+        });
+        Ok(states.collect())
     }
 }
 

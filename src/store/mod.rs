@@ -34,7 +34,7 @@ use sqlx::PgPool;
 pub use cluster_rows::{AllocTags, ClusterRows, ShowSubscriptions};
 pub use connect::{ConnectSettings, TlsMode};
 pub use error::StoreError;
-pub use frames::WaitingFrames;
+pub use frames::{FrameState, WaitingFrames};
 pub use launches::LayerLaunches;
 pub use meter::{Meter, MeterReading};
 pub use probe::ChangeProbe;

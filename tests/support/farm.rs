@@ -104,11 +104,7 @@ impl Scheduler {
 }
 
 /// Waits until `is_so` says yes of the farm's progress; panics with the last one after `limit`.
-pub(crate) async fn until(
-    sandbox: &Sandbox,
-    limit: Duration,
-    is_so: impl Fn(&FarmProgress) -> bool,
-) -> FarmProgress {
+pub(crate) async fn until(sandbox: &Sandbox, limit: Duration, is_so: impl Fn(&FarmProgress) -> bool) -> FarmProgress {
     let began = std::time::Instant::now();
     loop {
         // The database may be away for a while.

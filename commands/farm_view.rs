@@ -1,0 +1,67 @@
+//! The farm as `run` sees it, for commands that only look.
+
+use anyhow::Context as _;
+use cue_scheduler::model::{Cluster, LeftOutRow};
+use cue_scheduler::pass::{self, Look, Settings};
+use cue_scheduler::store::{ConnectSettings, Store};
+
+use crate::clusters;
+use crate::output::Printer;
+use crate::settings::RunSettings;
+
+/// Connections that a look needs at most.
+const CONNECTIONS: u32 = 4;
+/// Rows left out that are named one by one, unless more was asked for.
+const NAMED_MAX: usize = 5;
+
+/// A database, and the clusters that the settings select in it.
+#[derive(Debug)]
+pub(crate) struct FarmView {
+    pub(crate) store: Store,
+    pub(crate) clusters: Vec<Cluster>,
+    /// As a pass of `run` has them.
+    pub(crate) settings: Settings,
+}
+
+impl FarmView {
+    /// Connects and selects; says what the settings and the rows of the clusters have wrong.
+    pub(crate) async fn open(settings: &RunSettings, printer: Printer) -> anyhow::Result<Self> {
+        let config = &settings.loaded.config;
+        for warning in &settings.loaded.warnings {
+            printer.warning(warning);
+        }
+        let connect =
+            ConnectSettings { pool_size: CONNECTIONS.min(settings.connect.pool_size), ..settings.connect.clone() };
+        let store = Store::connect(&connect).await.context("Failed to connect to database")?;
+        let loaded = clusters::load(&store, config).await?;
+        name_left_out(&loaded.left_out, printer);
+        Ok(Self { store, clusters: loaded.clusters, settings: Settings::of(config) })
+    }
+
+    /// One snapshot and one plan, and which frames it would book; names the rows that it cannot use.
+    pub(crate) async fn look(&self, printer: Printer) -> anyhow::Result<Look> {
+        let look = pass::look(&self.store, &self.clusters, &self.settings).await?;
+        name_left_out(&look.left_out, printer);
+        Ok(look)
+    }
+
+    /// Says so where `run` would book nothing at all.
+    pub(crate) async fn warn_of_other_planners(&self, printer: Printer) -> anyhow::Result<()> {
+        let is_refusing = !self.settings.book_beside_foreign_planner;
+        if is_refusing && self.store.foreign_planner_active().await? {
+            printer.warning("Cuebot's own planner is active: `run` books nothing beside it (scheduler.beside_maestro)");
+        }
+        Ok(())
+    }
+}
+
+/// Rows that cannot be used: the first few, or all with `-v`.
+pub(crate) fn name_left_out(rows: &[LeftOutRow], printer: Printer) {
+    let named = if printer.verbosity() > 0 { rows.len() } else { NAMED_MAX };
+    for LeftOutRow { table, id, problem } in rows.iter().take(named) {
+        printer.warning(format_args!("{table} {id} is left out: {problem}"));
+    }
+    if rows.len() > named {
+        printer.warning(format_args!("{} more rows are left out; -v names them", rows.len() - named));
+    }
+}

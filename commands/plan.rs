@@ -1,0 +1,246 @@
+//! `plan`: what the next pass would do, without doing it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use cue_scheduler::pass::{
+    ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, ReasonRow, ReservedAmounts, WaitingRow,
+};
+use cue_scheduler::units::Amounts;
+
+use crate::cli::{OutputFormat, PlanArgs};
+use crate::farm_view::FarmView;
+use crate::listing::{Column, print_document, print_list, table};
+use crate::output::{OutputError, Printer};
+use crate::settings::RunSettings;
+
+/// With `--detailed-exitcode`.
+const WOULD_PLACE: u8 = 2;
+const WAITS_IN_VAIN: u8 = 3;
+
+pub(crate) async fn run(
+    settings: RunSettings,
+    args: PlanArgs,
+    format: OutputFormat,
+    printer: Printer,
+) -> anyhow::Result<ExitCode> {
+    // A file that is no plan needs no database to say so.
+    let kept = args.from.as_deref().map(read).transpose()?;
+    let farm = FarmView::open(&settings, printer).await?;
+    farm.warn_of_other_planners(printer).await?;
+    let document = match kept {
+        Some(mut kept) => {
+            kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;
+            kept
+        }
+        None => PlanDocument::of(&farm.look(printer).await?),
+    };
+    farm.store.close().await;
+    if let Some(path) = &args.out {
+        write(path, &document)?;
+        printer.note(format_args!("kept the plan in {}", path.display()));
+    }
+    let narrowing = Narrowing { clusters: args.cluster, shows: args.show, jobs: args.job, hosts: args.host };
+    let document = document.narrowed(&narrowing);
+    if !narrowing.is_empty() && document.placements.is_empty() && document.waiting.is_empty() {
+        printer.note("nothing in the plan matches --cluster, --show, --job and --host");
+    }
+    print(&document, args.summary, args.from.is_some(), format, printer)?;
+    Ok(if args.detailed_exitcode { detailed_code(&document) } else { ExitCode::SUCCESS })
+}
+
+fn detailed_code(document: &PlanDocument) -> ExitCode {
+    ExitCode::from(if !document.placements.is_empty() {
+        WOULD_PLACE
+    } else if !document.waiting.is_empty() {
+        WAITS_IN_VAIN
+    } else {
+        0
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<PlanDocument> {
+    let doing = || format!("cannot read the plan in {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(doing)?;
+    PlanDocument::parse(&text).with_context(doing)
+}
+
+fn write(path: &Path, document: &PlanDocument) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(document).context("cannot write the plan as JSON")?;
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot keep the plan in {}", path.display()))
+}
+
+/// The totals without the rows that they come from.
+#[derive(serde::Serialize)]
+struct Summary<'d> {
+    format: &'d str,
+    version: u32,
+    taken_at: &'d str,
+    totals: &'d PlanTotals,
+    clusters: &'d [ClusterShare],
+    reasons: &'d [ReasonRow],
+}
+
+fn print(
+    document: &PlanDocument,
+    is_summary: bool,
+    is_compared: bool,
+    format: OutputFormat,
+    printer: Printer,
+) -> Result<(), OutputError> {
+    let PlanDocument { format: name, version, taken_at, totals, clusters, placements, waiting, reasons } = document;
+    match format {
+        OutputFormat::Json | OutputFormat::Yaml if is_summary => {
+            let summary = Summary { format: name, version: *version, taken_at, totals, clusters, reasons };
+            print_document(printer, format, &summary)
+        }
+        OutputFormat::Json | OutputFormat::Yaml => print_document(printer, format, document),
+        OutputFormat::Csv | OutputFormat::Name if is_summary => {
+            print_list(printer, format, &cluster_columns(), clusters, &())
+        }
+        OutputFormat::Csv | OutputFormat::Name => {
+            print_list(printer, format, &placement_columns(is_compared), placements, &())
+        }
+        OutputFormat::Table | OutputFormat::Wide => {
+            let is_wide = format == OutputFormat::Wide;
+            if !is_summary {
+                section(&placement_columns(is_compared), placements, is_wide, printer)?;
+            }
+            section(&cluster_columns(), clusters, is_wide, printer)?;
+            if !is_summary {
+                section(&waiting_columns(), waiting, is_wide, printer)?;
+            }
+            section(&reason_columns(), reasons, is_wide, printer)?;
+            printer.data(placed_line(totals))?;
+            printer.data(waiting_line(totals))?;
+            if is_compared { printer.data(compared_line(document)) } else { Ok(()) }
+        }
+    }
+}
+
+/// A table and an empty line, or nothing where there are no rows.
+fn section<R>(columns: &[Column<R>], rows: &[R], is_wide: bool, printer: Printer) -> Result<(), OutputError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    printer.data(table(columns, rows, is_wide))?;
+    printer.data("")
+}
+
+fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
+    let mut columns = vec![
+        Column::text("LAYER", PlacementRow::name),
+        Column::text("FRAMES", |row| numbers(row.frames.iter().map(|frame| frame.number))),
+        Column::text("HOST", |row| row.host.clone()),
+        Column::number("CORES", |row| amounts(&row.reserved).cores.to_string()),
+        Column::number("MEMORY", |row| amounts(&row.reserved).memory.to_string()),
+        Column::number("GPUS", |row| row.reserved.gpus.to_string()),
+        Column::number("GPU MEMORY", |row: &PlacementRow| amounts(&row.reserved).gpu_memory.to_string()).wide(),
+        Column::text("CLUSTER", |row: &PlacementRow| row.cluster.clone()).wide(),
+        Column::text("LAYER ID", |row: &PlacementRow| row.layer_id.to_string()).wide(),
+        Column::text("HOST ID", |row: &PlacementRow| row.host_id.to_string()).wide(),
+    ];
+    if is_compared {
+        let against = |row: &PlacementRow| {
+            let details: Vec<&str> = row.overtaken.iter().map(|overtaken| overtaken.detail.as_str()).collect();
+            details.join("; ")
+        };
+        columns.insert(3, Column::text("OVERTAKEN", against));
+    }
+    columns
+}
+
+fn cluster_columns() -> [Column<ClusterShare>; 7] {
+    [
+        Column::text("CLUSTER", |row| row.cluster.clone()),
+        Column::number("FRAMES", |row| row.frames.to_string()),
+        Column::number("LAYERS", |row| row.layers.to_string()),
+        Column::number("HOSTS", |row| row.hosts.to_string()),
+        Column::number("CORES", |row| amounts(&row.reserved).cores.to_string()),
+        Column::number("MEMORY", |row| amounts(&row.reserved).memory.to_string()),
+        Column::number("GPUS", |row| row.reserved.gpus.to_string()),
+    ]
+}
+
+fn waiting_columns() -> [Column<WaitingRow>; 5] {
+    [
+        Column::text("WAITING LAYER", WaitingRow::name),
+        Column::number("FRAMES", |row| row.frames.to_string()),
+        Column::text("REASON", |row| row.reason.as_str().to_owned()),
+        Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
+        Column::text("LAYER ID", |row: &WaitingRow| row.layer_id.to_string()).wide(),
+    ]
+}
+
+fn reason_columns() -> [Column<ReasonRow>; 4] {
+    [
+        Column::text("REASON", |row: &ReasonRow| row.reason.as_str().to_owned()),
+        Column::number("LAYERS", |row| row.layers.to_string()),
+        Column::number("FRAMES", |row| row.frames.to_string()),
+        Column::text("MEANING", |row| row.reason.sentence().to_owned()),
+    ]
+}
+
+fn amounts(reserved: &ReservedAmounts) -> Amounts {
+    (*reserved).into()
+}
+
+fn placed_line(totals: &PlanTotals) -> String {
+    if totals.frames == 0 {
+        return "Would place nothing.".to_owned();
+    }
+    let Amounts { cores, memory, gpus, .. } = amounts(&totals.reserved);
+    format!(
+        "Would place {} of {} on {}: {cores} cores, {memory}, {gpus} GPUs.",
+        count(totals.frames, "frame"),
+        count(totals.layers, "layer"),
+        count(totals.hosts, "host"),
+    )
+}
+
+fn waiting_line(totals: &PlanTotals) -> String {
+    if totals.waiting_frames == 0 {
+        return "Nothing would be left waiting.".to_owned();
+    }
+    format!("{} of {} would wait.", count(totals.waiting_frames, "frame"), count(totals.waiting_layers, "layer"))
+}
+
+fn compared_line(document: &PlanDocument) -> String {
+    let overtaken = document.placements.iter().filter(|row| !row.overtaken.is_empty()).count();
+    let taken_at = &document.taken_at;
+    format!(
+        "Of this plan of {taken_at} the farm has overtaken {overtaken} of {} placements.",
+        document.placements.len()
+    )
+}
+
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Numbers in the order of dispatch, runs joined: `1-4,9`.
+fn numbers(numbers: impl Iterator<Item = i32>) -> String {
+    let mut runs: Vec<(i32, i32)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let shown =
+        runs.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_frame_numbers_are_joined() {
+        assert_eq!(numbers([1, 2, 3, 7, 9, 10].into_iter()), "1-3,7,9-10");
+        assert_eq!(numbers([-2, -1, 0].into_iter()), "-2-0");
+        assert_eq!(numbers([i32::MAX, i32::MIN].into_iter()), "2147483647,-2147483648");
+    }
+}
