@@ -1,0 +1,177 @@
+//! Figures, printed and never asserted: `make bench`.
+//!
+//! Booking speed beside its floor, measured in the same run on the same server: what one backend needs
+//! to set as many frames RUNNING and to insert their procs in two bare statements, triggers on. Nobody
+//! who books those rows can be faster with one backend; what a scheduler adds are the guards, the caps,
+//! the counters, and the planning.
+
+use std::time::{Duration, Instant};
+
+use cue_scheduler::farm::fleet::RunTime;
+use cue_scheduler::farm::postgres::{Durability, PostgresOptions, PostgresServer};
+use cue_scheduler::farm::progress::Unwatched;
+use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
+use cue_scheduler::farm::schema::{self, Generation};
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
+use cue_scheduler::pass::{LaunchTargets, Parts, Service, Settings, Totals};
+use cue_scheduler::rqd::{AgentSettings, Agents};
+use cue_scheduler::store::{ConnectSettings, Store};
+use cue_scheduler::telemetry::{Health, Metrics};
+use cue_scheduler::units::{Cores, Kib};
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+
+const FRAMES: u32 = 6_000;
+const HOSTS: usize = 1_200;
+const JOBS: u32 = 60;
+const ROUNDS: usize = 3;
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    runtime.block_on(async {
+        for durability in [Durability::Fast, Durability::Real] {
+            booking(durability).await;
+        }
+    });
+}
+
+async fn booking(durability: Durability) {
+    let commits = match durability {
+        Durability::Fast => "commits do not wait for the disk",
+        Durability::Real => "every commit waits for the disk",
+    };
+    println!("booking {FRAMES} frames of {JOBS} jobs on {HOSTS} hosts, {commits}; frames/s, median of {ROUNDS}");
+    let options = PostgresOptions { durability, ..PostgresOptions::default() };
+    let server = PostgresServer::start(&options).await.expect("PostgreSQL starts");
+    make_template(&server).await;
+    let (mut floor, mut dry, mut fleet) = (Vec::new(), Vec::new(), Vec::new());
+    let mut cost = (0.0, 0.0);
+    for round in 0..ROUNDS {
+        floor.push(of_floor(&copy(&server, &format!("floor{round}")).await).await);
+        let booked = of_service(&copy(&server, &format!("dry{round}")).await, false).await;
+        dry.push(booked.rate);
+        cost = (booked.statements, booked.rows);
+        fleet.push(of_service(&copy(&server, &format!("fleet{round}")).await, true).await.rate);
+    }
+    let floor = median(floor);
+    let line = |name: &str, rate: f64| println!("  {name:<34} {rate:>8.0}   {:>4.0} % of the floor", rate / floor * 100.0);
+    line("floor: two bare statements", floor);
+    line("scheduler, launches to nowhere", median(dry));
+    line("scheduler, launched on the fleet", median(fleet));
+    println!("  per frame: {:.3} statements, {:.1} rows read and written", cost.0, cost.1);
+    server.stop().await;
+}
+
+/// Room for all frames at once and no cap in the way: what is measured is booking alone.
+fn spec() -> FarmSpec {
+    let mut spec = FarmSpec::empty().alloc("general", "general").host_class(
+        HostClass::new("render", HOSTS).cores(Cores::whole(8)).memory(Kib::gib(32)),
+    );
+    for show in 0..4 {
+        let mut folder = FolderSpec::new("shots");
+        for job in 0..JOBS / 4 {
+            let mut layer = LayerSpec::new("render").frames(FRAMES / JOBS);
+            layer.memory = Kib::gib(1);
+            folder = folder.job(JobSpec::new(&format!("job{job}")).layer(layer));
+        }
+        let plenty = Cores::whole(100_000);
+        spec = spec.show(ShowSpec::new(&format!("show{show}")).subscription("general", plenty, plenty).folder(folder));
+    }
+    spec
+}
+
+async fn make_template(server: &PostgresServer) {
+    server.create_database("template", None).await.expect("a database can be made");
+    let mut connection = PgConnection::connect_with(&server.connect_options("template")).await.expect("it answers");
+    schema::create(&mut connection, Generation::G5).await.expect("the schema is right");
+    connection.close().await.expect("it says goodbye");
+}
+
+/// A database of its own, seeded and analysed.
+async fn copy(server: &PostgresServer, name: &str) -> ConnectSettings {
+    server.create_database(name, Some("template")).await.expect("a database can be copied");
+    server.connect_settings(name)
+}
+
+/// One backend, two statements, one transaction.
+async fn of_floor(database: &ConnectSettings) -> f64 {
+    let pool = PgPool::connect_with(database.connect_options()).await.expect("it answers");
+    seed(&pool, &spec()).await.expect("the farm can be seeded");
+    sqlx::raw_sql("VACUUM ANALYZE").execute(&pool).await.expect("it can be analysed");
+    let mut transaction = pool.begin().await.expect("a transaction begins");
+    let began = Instant::now();
+    sqlx::raw_sql(include_str!("floor_frames.sql")).execute(&mut *transaction).await.expect("frames start");
+    sqlx::raw_sql(include_str!("floor_procs.sql")).execute(&mut *transaction).await.expect("procs are inserted");
+    transaction.commit().await.expect("it commits");
+    let rate = f64::from(FRAMES) / began.elapsed().as_secs_f64();
+    let running: i64 = sqlx::query_scalar("SELECT count(*) FROM proc").fetch_one(&pool).await.expect("it answers");
+    assert_eq!(running, i64::from(FRAMES), "the floor booked something else");
+    pool.close().await;
+    rate
+}
+
+struct Booked {
+    rate: f64,
+    statements: f64,
+    rows: f64,
+}
+
+/// The service from its first pass until all frames are booked, or launched too.
+async fn of_service(database: &ConnectSettings, with_fleet: bool) -> Booked {
+    let sandbox = if with_fleet {
+        // Nothing ends meanwhile, so that nobody else writes.
+        let run_time = RunTime::Fixed(Duration::from_secs(300));
+        let report_interval = Duration::from_secs(60);
+        let options = SandboxOptions { generation: Generation::G5, run_time, report_interval, ..SandboxOptions::new(spec()) };
+        Some(Sandbox::start(database.clone(), options, &Unwatched).await.expect("the farm comes up"))
+    } else {
+        let pool = PgPool::connect_with(database.connect_options()).await.expect("it answers");
+        seed(&pool, &spec()).await.expect("the farm can be seeded");
+        sqlx::raw_sql("VACUUM ANALYZE").execute(&pool).await.expect("it can be analysed");
+        pool.close().await;
+        None
+    };
+    let store = Store::connect(&ConnectSettings { pool_size: 12, ..database.clone() }).await.expect("it answers");
+    let targets = match &sandbox {
+        Some(sandbox) => LaunchTargets::Agents(Agents::new(AgentSettings {
+            port: sandbox.rqd_port(),
+            ..AgentSettings::default()
+        })),
+        None => LaunchTargets::Nowhere,
+    };
+    let totals = Totals::default();
+    let parts = Parts {
+        store: store.clone(),
+        targets,
+        settings: Settings { shutdown_limit: Duration::from_secs(2), ..Settings::default() },
+        metrics: Metrics::new(&prometheus::Registry::new()).expect("a fresh registry"),
+        health: Health::new(),
+        totals: totals.clone(),
+    };
+    let service = Service::prepare(parts).await.expect("the clusters can be built");
+    let stop = CancellationToken::new();
+    let meter = store.meter().reading();
+    let began = Instant::now();
+    let running = tokio::spawn(service.run(stop.clone()));
+    while totals.reading().launched < u64::from(FRAMES) {
+        assert!(began.elapsed() < LIMIT, "not all booked within {LIMIT:?}: {:?}", totals.reading());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let rate = f64::from(FRAMES) / began.elapsed().as_secs_f64();
+    let used = store.meter().reading() - meter;
+    stop.cancel();
+    running.await.expect("the service does not panic");
+    store.close().await;
+    if let Some(sandbox) = sandbox {
+        sandbox.stop().await;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
+    let per_frame = |amount: u64| amount as f64 / f64::from(FRAMES);
+    Booked { rate, statements: per_frame(used.statements), rows: per_frame(used.rows_read + used.rows_written) }
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
