@@ -20,7 +20,7 @@ test: ## every test, on a real PostgreSQL, real gRPC and real RQD agents
 .PHONY: bench
 bench: ## frames per second booked and launched, beside the database's own floor
 	@.ci/prepare demo
-	$(CARGO) bench --locked --bench booking -- $(ARGS)
+	$(CARGO) bench --locked --bench farm -- $(ARGS)
 
 .PHONY: lint
 lint: ## formatting and lints, as warnings that fail

@@ -138,6 +138,7 @@ impl Service {
             totals,
             named: NamedOnce::default(),
             database: MeterReading::default(),
+            last_look: None,
             turn,
         };
         let had_nothing_to_do = passes.run(stop).await;
@@ -165,6 +166,7 @@ struct Passes {
     named: NamedOnce,
     /// What the metrics were told already.
     database: MeterReading,
+    last_look: Option<Instant>,
 }
 
 /// What a turn calls for.
@@ -245,6 +247,11 @@ impl Passes {
         let before = self.probe().await;
         let clusters = Arc::clone(&self.clusters.borrow_and_update());
         let began = Instant::now();
+        if let Some(last) = self.last_look.replace(began) {
+            for cluster in clusters.iter() {
+                self.turn.metrics.cluster_visited(cluster, began - last);
+            }
+        }
         match self.turn.run(&clusters, stop).await {
             Ok(report) => {
                 self.recovered();
