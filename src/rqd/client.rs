@@ -132,7 +132,7 @@ impl Agents {
     }
 
     /// As [`Self::launch`], but gives the launch up, unsent, when `given_up` ends while it still waits
-    /// for its turn. `None`: given up. Once it is being sent it is seen through.
+    /// for its turn or for the connection. `None`: given up. Once it is being sent it is seen through.
     pub async fn launch_unless(
         &self,
         host: &str,
@@ -140,19 +140,33 @@ impl Agents {
         given_up: impl Future<Output = ()>,
     ) -> Option<LaunchOutcome> {
         let line = self.shared.channels.line(host);
-        let _turn = tokio::select! {
+        let ready = async {
+            let turn = self.turn(&line).await;
+            (turn, self.connect(&line, host).await)
+        };
+        let (_turn, agent) = tokio::select! {
             biased;
             () = given_up => return None,
-            turn = self.turn(&line) => turn,
+            ready = ready => ready,
         };
-        Some(self.launch_now(&line, host, frame).await)
+        Some(match agent {
+            Ok(agent) => self.launch_now(&line, host, agent, frame).await,
+            Err(error) => LaunchOutcome::NotSent(error),
+        })
     }
 
-    async fn launch_now(&self, line: &Line, host: &str, frame: RunFrame) -> LaunchOutcome {
+    async fn launch_now(
+        &self,
+        line: &Line,
+        host: &str,
+        agent: RqdInterfaceClient<Channel>,
+        frame: RunFrame,
+    ) -> LaunchOutcome {
         let (proc, frame_id) = (frame.resource_id.clone(), frame.frame_id.clone());
         let request = RqdStaticLaunchFrameRequest { run_frame: Some(frame) };
-        let answer =
-            self.call_in_turn(line, host, request, async |mut agent, request| agent.launch_frame(request).await).await;
+        let answer = self
+            .call_on(line, host, agent, request, async |mut agent, request| agent.launch_frame(request).await)
+            .await;
         let (code, message) = match answer {
             Ok(_) => return LaunchOutcome::Launched,
             Err(CallError::NotSent(error)) => return LaunchOutcome::NotSent(error),
@@ -247,8 +261,22 @@ impl Agents {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let AgentSettings { call_timeout, .. } = self.shared.settings;
         let agent = self.connect(line, host).await.map_err(CallError::NotSent)?;
+        self.call_on(line, host, agent, message, act).await
+    }
+
+    async fn call_on<Q, A, F>(
+        &self,
+        line: &Line,
+        host: &str,
+        agent: RqdInterfaceClient<Channel>,
+        message: Q,
+        act: impl FnOnce(RqdInterfaceClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, CallError>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let AgentSettings { call_timeout, .. } = self.shared.settings;
         let mut request = Request::new(message);
         request.set_timeout(call_timeout);
         let answer = match tokio::time::timeout(call_timeout, act(agent, request)).await {
