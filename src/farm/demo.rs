@@ -16,7 +16,7 @@ use super::sandbox::{Sandbox, SandboxError, SandboxOptions};
 use super::schema::{self, Generation, SchemaError};
 use super::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, ShowSpec};
 use crate::pass::{Ended, LaunchTargets, Parts, PassError, Service, Settings, Totals};
-use crate::rqd::{AgentSettings, Agents};
+use crate::rqd::Agents;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Health, Metrics, MetricsError, Registry};
 use crate::units::{Cores, Kib};
@@ -179,7 +179,7 @@ impl Demo {
             Store::connect(&crate::store::ConnectSettings { pool_size: POOL_SIZE, ..self.sandbox.database().clone() })
                 .await?;
         let totals = Totals::default();
-        let agents = Agents::new(AgentSettings { port: self.sandbox.rqd_port(), ..AgentSettings::default() });
+        let agents = Agents::new(self.sandbox.agent_settings());
         let parts = Parts {
             store: store.clone(),
             targets: LaunchTargets::Agents(agents),

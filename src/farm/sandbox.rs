@@ -110,11 +110,6 @@ impl Sandbox {
         let fleet = if seeded.hosts.is_empty() {
             None
         } else {
-            let hosts = seeded.hosts.iter().map(|host| FleetHost {
-                os: host.os.clone(),
-                facility: seeded.facility_name.clone(),
-                ..FleetHost::new(&host.name, host.total)
-            });
             let fleet_options = FleetOptions {
                 report_to: Some(cuebot.address()),
                 run_time: options.run_time,
@@ -123,7 +118,7 @@ impl Sandbox {
                 seed: options.spec.seed,
                 ..FleetOptions::default()
             };
-            let fleet = Fleet::start(hosts.collect(), fleet_options).await?;
+            let fleet = Fleet::start(FleetHost::all_of(&seeded), fleet_options).await?;
             watcher.step(&format!("{} simulated hosts answer gRPC on port {}", seeded.hosts.len(), fleet.port()));
             Some(fleet)
         };
@@ -161,6 +156,14 @@ impl Sandbox {
     #[must_use]
     pub const fn rqd_port(&self) -> u16 {
         self.port
+    }
+
+    /// How a scheduler in this process calls the hosts: both ends of every connection are files here.
+    #[must_use]
+    pub fn agent_settings(&self) -> AgentSettings {
+        let defaults = AgentSettings::default();
+        let connections = self.fleet.as_ref().map_or(defaults.connections_max, Fleet::connections_max);
+        AgentSettings { port: self.port, connections_max: connections.min(defaults.connections_max), ..defaults }
     }
 
     #[must_use]
