@@ -20,6 +20,7 @@ impl Used {
 }
 
 /// Each list runs parallel to the snapshot's.
+#[derive(Clone)]
 pub(super) struct Ledger<'s> {
     snapshot: &'s Snapshot,
     subscriptions: Vec<Cores>,
@@ -28,6 +29,7 @@ pub(super) struct Ledger<'s> {
     limits: Vec<LimitAccount>,
 }
 
+#[derive(Clone)]
 pub(super) struct LimitAccount {
     used: i64,
     max: i64,
@@ -36,6 +38,14 @@ pub(super) struct LimitAccount {
 }
 
 impl LimitAccount {
+    pub(super) const fn used(&self) -> i64 {
+        self.used
+    }
+
+    pub(super) const fn max(&self) -> i64 {
+        self.max
+    }
+
     /// One more frame may run, whatever its host.
     pub(super) const fn has_room(&self) -> bool {
         self.used < self.max

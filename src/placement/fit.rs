@@ -146,16 +146,26 @@ pub fn reserve(ask: &Ask, room: &Room, policy: &Policy) -> Result<Amounts, Refus
         .map_err(|short| reserve_unprotected(ask, room, policy).map_or(short, |_| Refusal::GpuKept))
 }
 
+/// What a host must have idle for one frame, as far as that can be told from a few amounts.
+pub(super) fn needed(ask: &Ask, room: &Room) -> Amounts {
+    let cores = if ask.is_exclusive() { room.cores } else { ask.idle_cores_min(room.thread_mode) };
+    let asked = Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory };
+    if ask.gpu_memory > Kib::ZERO || room.idle.gpu_memory <= Kib::ZERO { asked } else { asked + kept(&room.idle) }
+}
+
 /// The host less what it keeps for GPU work.
 fn beside_gpu_work(room: &Room) -> Room {
-    let idle = room.idle;
-    let kept = Amounts {
+    Room { idle: room.idle - kept(&room.idle), ..*room }
+}
+
+/// What is kept for GPU work of these idle amounts.
+fn kept(idle: &Amounts) -> Amounts {
+    Amounts {
         cores: KEPT_FOR_GPU_WORK.cores.min(idle.cores),
         memory: KEPT_FOR_GPU_WORK.memory.min(idle.memory),
         gpus: KEPT_FOR_GPU_WORK.gpus.min(idle.gpus),
         gpu_memory: KEPT_FOR_GPU_WORK.gpu_memory.min(idle.gpu_memory),
-    };
-    Room { idle: idle - kept, ..*room }
+    }
 }
 
 /// The rule without the protection of idle GPUs.

@@ -43,6 +43,15 @@ impl Work<'_> {
     }
 }
 
+/// Whether a cluster of the layer's covers the host through one of its tags. Searches find such hosts
+/// through the index instead.
+pub(super) fn reach_gate(work: &Work<'_>, host: &Host) -> Result<(), WaitReason> {
+    let Work { snapshot, candidate } = work;
+    let is_covered = |&cluster: &usize| candidate.tags.iter().any(|tag| snapshot.clusters[cluster].covers(tag, host));
+    let is_reached = host.facility == work.job().facility && candidate.clusters.iter().any(is_covered);
+    if is_reached { Ok(()) } else { Err(WaitReason::NoHostWithTags) }
+}
+
 /// A host of the facility with one of the tags, whatever it is doing.
 pub(super) struct Nature<'a> {
     pub(super) job: &'a JobRow,

@@ -11,22 +11,32 @@
 //!
 //! Reading order: [`plan`] (the steps), `order` (who is next), `demand` (which hosts a layer may go
 //! to at all), `hosts` and `shelves` (which of them it takes), `fit` (what it takes there), `caps` (what is used),
-//! `gates` (every reason to wait, each defined once).
+//! `gates` (every reason to wait, each defined once). [`PlannedFarm`] tells the whole story of a plan.
 //!
 //! Amounts only shrink while a plan grows. So a host without room for a layer is not tried again, with
 //! one exception: GPU work can use up what a host keeps for it, and so open the host for other work.
 
+mod alone;
 mod caps;
 mod demand;
+mod explain;
 mod fit;
+mod funnel;
 mod gates;
 mod hosts;
 mod order;
 mod plan;
+mod report;
 mod shelves;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
+pub use explain::PlannedFarm;
 pub use fit::{Ask, Refusal, Room, reserve};
+pub use order::Precedence;
 pub use plan::plan;
+pub use report::{
+    Ahead, CapReport, Explanation, GateReport, HostCount, HostExplanation, Miss, NearMiss, OnHost, OrderReport,
+    PlacedOn, Quantity, ShowTier, Verdict,
+};

@@ -19,6 +19,19 @@ pub(super) struct Order {
     standing: Vec<u32>,
 }
 
+/// What puts one layer before another of its show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precedence {
+    Priority,
+    /// Its job started earlier.
+    JobStart,
+    /// Nothing but the order of ids between jobs that started at once.
+    JobId,
+    DispatchOrder,
+    LayerId,
+}
+
 impl Order {
     pub(super) fn of(snapshot: &Snapshot, job_order: JobOrder) -> Self {
         let key = |candidate: usize| Key::of(snapshot, job_order, candidate);
@@ -30,6 +43,26 @@ impl Order {
             standing[pair[1]] = standing[pair[0]] + next;
         }
         Self { candidates, standing }
+    }
+
+    pub(super) fn takes_turns(&self, a: usize, b: usize) -> bool {
+        self.standing[a] == self.standing[b]
+    }
+}
+
+/// What decides between two candidates of a show.
+pub(super) fn precedence(snapshot: &Snapshot, job_order: JobOrder, a: usize, b: usize) -> Precedence {
+    let (a, b) = (Key::of(snapshot, job_order, a), Key::of(snapshot, job_order, b));
+    if a.priority != b.priority {
+        Precedence::Priority
+    } else if a.started_at != b.started_at {
+        Precedence::JobStart
+    } else if a.job != b.job {
+        Precedence::JobId
+    } else if a.dispatch_order != b.dispatch_order {
+        Precedence::DispatchOrder
+    } else {
+        Precedence::LayerId
     }
 }
 

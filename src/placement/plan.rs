@@ -17,7 +17,7 @@ use crate::units::{Amounts, Kib};
 pub fn plan(snapshot: &Snapshot, policy: &Policy) -> Plan {
     let mut planner = Planner::new(snapshot, policy);
     planner.place();
-    planner.finish()
+    planner.plan()
 }
 
 /// A plan in the making.
@@ -27,15 +27,17 @@ pub(super) struct Planner<'s> {
     pub(super) index: HostIndex<'s>,
     pub(super) ledger: Ledger<'s>,
     pub(super) demands: Demands,
-    order: Order,
+    pub(super) order: Order,
+    /// Rank of each allocation's id.
+    allocs: HashMap<&'s AllocId, usize>,
     /// Position of each subscription, by show and rank of the allocation.
-    subscriptions: HashMap<(&'s ShowId, usize), usize>,
+    pub(super) subscriptions: HashMap<(&'s ShowId, usize), usize>,
     /// Hosts that run frames of the layer already, per candidate.
     warm: Vec<Vec<usize>>,
     /// Frames still waiting, per candidate.
-    waiting: Vec<u32>,
+    pub(super) waiting: Vec<u32>,
     frames_left: u32,
-    placements: Vec<Placement>,
+    pub(super) placements: Vec<Placement>,
 }
 
 /// One show's layers on one allocation.
@@ -70,6 +72,7 @@ impl<'s> Planner<'s> {
             index,
             order: Order::of(snapshot, policy.job_order),
             subscriptions: subscriptions_by_alloc(snapshot, &allocs),
+            allocs,
             warm: warm_hosts(snapshot),
             waiting: snapshot.candidates.iter().map(|candidate| candidate.waiting_frames).collect(),
             frames_left: policy.frames_per_pass_max,
@@ -220,17 +223,18 @@ impl<'s> Planner<'s> {
 
     /// Folder, job and limits, asked for the least that a frame takes: what fails here fails on every
     /// host.
-    pub(super) fn caps_for_least(&self, position: usize) -> Result<(), WaitReason> {
-        let candidate = &self.snapshot.candidates[position];
-        let demand = self.demands.get(position);
-        self.cap_gate(position, &demand.least)?;
-        let is_held_in_reach = |holders: &HashSet<usize>| {
-            let is_reached = |&host| demand.lanes.iter().any(|lane| self.index.cluster_in(lane, host).is_some());
-            holders.iter().any(is_reached)
-        };
-        let has_seat = candidate.limits.iter().all(|&limit| {
+    pub(super) fn caps_for_least(&self, candidate: usize) -> Result<(), WaitReason> {
+        self.cap_gate(candidate, &self.demands.get(candidate).least)?;
+        self.seat_gate(candidate)
+    }
+
+    /// Whether every limit has room, or at least a seat on a host that the candidate may go to.
+    pub(super) fn seat_gate(&self, candidate: usize) -> Result<(), WaitReason> {
+        let lanes = &self.demands.get(candidate).lanes;
+        let is_reached = |&host: &usize| lanes.iter().any(|lane| self.index.cluster_in(lane, host).is_some());
+        let has_seat = self.snapshot.candidates[candidate].limits.iter().all(|&limit| {
             let limit = self.ledger.limit(limit);
-            limit.has_room() || limit.holders().is_some_and(is_held_in_reach)
+            limit.has_room() || limit.holders().is_some_and(|holders| holders.iter().any(is_reached))
         });
         if has_seat { Ok(()) } else { Err(WaitReason::LimitReached) }
     }
@@ -257,16 +261,25 @@ impl<'s> Planner<'s> {
     }
 
     pub(super) fn subscription_gate(&self, subscription: Option<usize>, wanted: &Amounts) -> Result<(), WaitReason> {
+        self.subscribed(subscription, wanted).pass()
+    }
+
+    pub(super) fn subscribed(&self, subscription: Option<usize>, wanted: &Amounts) -> Subscribed<'s> {
         let used = subscription.map(|position| self.ledger.subscription(position)).unwrap_or_default();
         let subscription = subscription.map(|position| &self.snapshot.subscriptions[position]);
-        Subscribed { subscription, used, wanted: wanted.cores }.pass()
+        Subscribed { subscription, used, wanted: wanted.cores }
+    }
+
+    /// The subscription that pays for a candidate on a host.
+    pub(super) fn subscription_on(&self, candidate: usize, host: usize) -> Option<usize> {
+        self.subscription_of(candidate, *self.allocs.get(&self.snapshot.hosts[host].alloc)?)
     }
 
     pub(super) fn subscription_of(&self, candidate: usize, alloc: usize) -> Option<usize> {
         self.subscriptions.get(&(self.show_of(candidate), alloc)).copied()
     }
 
-    fn show_of(&self, candidate: usize) -> &'s ShowId {
+    pub(super) fn show_of(&self, candidate: usize) -> &'s ShowId {
         &self.snapshot.shows[self.snapshot.jobs[self.snapshot.candidates[candidate].job].show].id
     }
 
@@ -292,11 +305,12 @@ impl<'s> Planner<'s> {
         }
     }
 
-    fn finish(self) -> Plan {
+    /// What has been decided, once nothing more is placed.
+    pub(super) fn plan(&self) -> Plan {
         let waiting = (0..self.waiting.len())
             .filter(|&candidate| self.waiting[candidate] > 0)
             .map(|candidate| Waiting { candidate, frames: self.waiting[candidate], reason: self.reason(candidate) });
-        Plan { waiting: waiting.collect(), placements: self.placements }
+        Plan { waiting: waiting.collect(), placements: self.placements.clone() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the planner as a whole; small pure parts are tested beside their code.
 
 mod choice;
+mod explain;
 mod farm;
 mod gates;
 mod properties;

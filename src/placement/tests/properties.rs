@@ -11,7 +11,7 @@ use crate::model::{
     Cap, ClusterKind, CoreRequest, FractionalCores, HostState, HostStrategy, JobOrder, LimitUse, Plan, Policy,
     Snapshot, TagKind, ThreadMode, Timestamp, WaitReason,
 };
-use crate::placement::{Ask, Room, plan, reserve};
+use crate::placement::{Ask, PlannedFarm, Room, plan, reserve};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 const TAGS: [&str; 3] = ["general", "gpu", "desk"];
@@ -417,7 +417,7 @@ fn translated(plan: &Plan, [hosts, candidates, clusters]: &[Vec<usize>; 3]) -> P
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_stays_under_every_cap_and_leaves_nothing_that_fits(snapshot in farm(), policy in policy()) {
@@ -458,6 +458,46 @@ proptest! {
                 _ => false,
             };
             prop_assert_eq!(recount.fits_anywhere(position), is_held_though_it_fits, "{:?}", entry);
+        }
+    }
+
+    #[test]
+    fn an_explanation_gives_the_reason_of_the_plan(snapshot in farm(), policy in policy()) {
+        let plan = plan(&snapshot, &policy);
+        let farm = PlannedFarm::new(&snapshot, &policy);
+        prop_assert_eq!(&plan, &farm.plan());
+        for (position, candidate) in snapshot.candidates.iter().enumerate() {
+            let told = farm.explain(position);
+            let waiting = plan.waiting.iter().find(|waiting| waiting.candidate == position);
+            prop_assert_eq!(told.reason, waiting.map(|waiting| waiting.reason), "{:#?}", told);
+            prop_assert_eq!(told.waiting_frames, waiting.map_or(0, |waiting| waiting.frames));
+            let placed: u32 = told.placed.iter().map(|placed| placed.frames).sum();
+            prop_assert_eq!(placed + told.waiting_frames, candidate.waiting_frames);
+            let reasons: Vec<WaitReason> = told.gates.iter().map(|gate| gate.reason).collect();
+            let all: Vec<WaitReason> = WaitReason::ALL.into_iter().filter(|&reason| reason != WaitReason::LostRace).collect();
+            prop_assert_eq!(reasons, all);
+            prop_assert!(told.order.position <= told.order.of);
+        }
+    }
+
+    #[test]
+    fn a_host_could_take_what_a_recount_gives_it(snapshot in farm(), policy in policy()) {
+        let farm = PlannedFarm::new(&snapshot, &policy);
+        for host in 0..snapshot.hosts.len() {
+            let told = farm.explain_host(host);
+            prop_assert_eq!(told.candidates.len() + told.unreached, snapshot.candidates.len());
+            for entry in told.candidates {
+                let candidate = snapshot.candidates.iter().position(|row| row.layer == entry.layer).expect("it is told of");
+                let mut recount = Recount::new(&snapshot, &policy);
+                let mut frames = 0;
+                while frames < entry.waiting_frames && let Some(amounts) = recount.fits(candidate, host) {
+                    recount.take(candidate, host, amounts);
+                    frames += 1;
+                }
+                prop_assert_eq!(frames, entry.could_take, "{:?}", entry);
+                let is_all = frames == entry.waiting_frames && !snapshot.candidates[candidate].is_backing_off;
+                prop_assert_eq!(entry.then.is_none(), is_all, "{:?}", entry);
+            }
         }
     }
 

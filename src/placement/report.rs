@@ -1,0 +1,196 @@
+//! What an explanation says: data for a table, JSON or a page.
+
+use super::fit::Refusal;
+use super::order::Precedence;
+use crate::model::{HostState, JobId, LayerId, WaitReason};
+use crate::units::{Amounts, Cores, Gpus};
+
+/// Why a layer's frames wait, or where they went.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Explanation {
+    pub layer: LayerId,
+    pub layer_name: String,
+    pub job: JobId,
+    pub job_name: String,
+    /// What the plan gave it, host by host, in the order of decision.
+    pub placed: Vec<PlacedOn>,
+    /// Frames that still wait.
+    pub waiting_frames: u32,
+    /// `None` when none waits. Otherwise the first of `gates` that is shut.
+    pub reason: Option<WaitReason>,
+    /// In the order of the reasons.
+    pub gates: Vec<GateReport>,
+    /// Whatever a frame of the layer counts under.
+    pub caps: Vec<CapReport>,
+    /// The host that comes nearest to taking a frame, when none does.
+    pub nearest: Option<NearMiss>,
+    pub order: OrderReport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct PlacedOn {
+    pub host: String,
+    pub cluster: String,
+    pub frames: u32,
+    /// Per frame.
+    pub reservation: Amounts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct GateReport {
+    pub reason: WaitReason,
+    pub verdict: Verdict,
+    /// For gates that hosts pass one by one.
+    pub hosts: Option<HostCount>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Passed,
+    Shut,
+    /// There was nothing left to ask it about.
+    NotAsked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HostCount {
+    /// Hosts that got as far as this gate.
+    pub asked: usize,
+    pub passed: usize,
+}
+
+/// One cap with what it counts.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct CapReport {
+    /// What it is called when it is in the way.
+    pub reason: WaitReason,
+    /// The allocation, folder, job or limit that has it.
+    pub name: String,
+    pub before: Quantity,
+    /// With what the plan added.
+    pub after: Quantity,
+    /// `None` = no cap.
+    pub max: Option<Quantity>,
+    /// What one more frame adds at least.
+    pub wanted: Quantity,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    Cores(Cores),
+    Gpus(Gpus),
+    Frames(i64),
+    Hosts(i64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct NearMiss {
+    pub host: String,
+    /// The gate that it fails.
+    pub reason: WaitReason,
+    pub miss: Miss,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Miss {
+    /// Why it is not open.
+    State(String),
+    OperatingSystem {
+        wanted: String,
+        offered: Vec<String>,
+    },
+    ThreadMode,
+    /// Too little, of the empty host when `reason` is the shape, otherwise of what is idle.
+    Room {
+        refusal: Refusal,
+        has: Amounts,
+        needed: Amounts,
+    },
+    /// It has room, but a frame would take more there than a cap leaves.
+    TooWide(Amounts),
+    /// It has room, but would need a seat of a limit that has none left.
+    NoSeat,
+}
+
+/// Who goes before a layer.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct OrderReport {
+    /// Counted from one, among the layers of the show that could go.
+    pub position: usize,
+    pub of: usize,
+    /// The nearest ones before it, in order.
+    pub ahead: Vec<Ahead>,
+    /// Shows with work for the same allocations; the lowest tier goes first.
+    pub shows: Vec<ShowTier>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Ahead {
+    pub layer: LayerId,
+    pub layer_name: String,
+    pub job_name: String,
+    pub by: Precedence,
+    /// The two take turns; otherwise it places all it can first.
+    pub takes_turns: bool,
+    pub placed_frames: u32,
+    pub waiting_frames: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct ShowTier {
+    pub alloc_name: String,
+    pub show: String,
+    pub before: f64,
+    pub after: f64,
+}
+
+/// What a host has, got and could take.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HostExplanation {
+    pub host: String,
+    pub alloc_name: String,
+    /// `open`, or why it takes nothing.
+    pub state: String,
+    pub total: Amounts,
+    pub idle_before: Amounts,
+    pub idle_after: Amounts,
+    /// In the order of the candidates.
+    pub candidates: Vec<OnHost>,
+    /// Candidates whose tags do not reach the host.
+    pub unreached: usize,
+}
+
+/// One candidate as the host sees it, before the plan and as if it were alone.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct OnHost {
+    pub layer: LayerId,
+    pub layer_name: String,
+    pub job_name: String,
+    pub waiting_frames: u32,
+    pub could_take: u32,
+    /// What the first of these frames would reserve.
+    pub reservation: Option<Amounts>,
+    /// What keeps it from taking more; `None` when it could take all.
+    pub then: Option<WaitReason>,
+    /// What exactly is short, where `then` is a matter of the host's room.
+    pub refusal: Option<Refusal>,
+    /// What the plan really gave it here.
+    pub placed_frames: u32,
+}
+
+/// `open`, or why a host takes nothing.
+pub(super) fn state_text(state: &HostState) -> String {
+    match state {
+        HostState::Open => "open".to_owned(),
+        HostState::NotUp(reported) => format!("not up: {reported}"),
+        HostState::Locked => "locked".to_owned(),
+        HostState::NimbyLocked => "locked: a person is at the desk".to_owned(),
+        HostState::Stale { seconds } => format!("no report for {seconds} s"),
+        HostState::LocalWork => "renders for its owner".to_owned(),
+        HostState::LowFreeMemory => "too little free memory".to_owned(),
+        HostState::PutAside(reason) => format!("put aside: {reason}"),
+    }
+}
