@@ -8,7 +8,7 @@ use sqlx::query;
 use super::counters::{self, Columns};
 use super::error::{BookingError, StepError, Trouble, UnknownCommit};
 use super::limits::lock_limits;
-use super::outcome::{ChunkOutcome, Lost, LostReason};
+use super::outcome::{ChunkOutcome, Lost, LostReason, Refusal};
 use super::room::{load_room, split, without};
 use super::totals::Totals;
 use super::tx::{ATTEMPTS_MAX, CommitError, Tx, column_of, id, wait_with_jitter};
@@ -43,12 +43,43 @@ pub async fn book(
     requests: &[BookingRequest],
     options: &BookOptions,
 ) -> Result<ChunkOutcome, BookingError> {
+    run(store, requests, options, End::Commit).await
+}
+
+/// As [`book`] in every statement, lock and condition, except that what was written is rolled back
+/// where it would be committed: triggers, caps and locks have spoken, and nothing is booked.
+///
+/// What the outcome names as booked would have been. Rows are locked for as long as in a booking.
+///
+/// # Errors
+/// As those of [`book`], but never [`BookingError::CommitUnknown`].
+pub async fn verify(
+    store: &Store,
+    requests: &[BookingRequest],
+    options: &BookOptions,
+) -> Result<ChunkOutcome, BookingError> {
+    run(store, requests, options, End::RollBack).await
+}
+
+/// What becomes of a chunk that was written whole.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Commit,
+    RollBack,
+}
+
+async fn run(
+    store: &Store,
+    requests: &[BookingRequest],
+    options: &BookOptions,
+    end: End,
+) -> Result<ChunkOutcome, BookingError> {
     let mut outcome = ChunkOutcome::default();
     let (mut kept, lost) = writable(requests);
     outcome.lost.extend(lost);
     let mut attempts = 0;
     while !kept.is_empty() {
-        let error = match attempt(store, &kept, options).await {
+        let error = match attempt(store, &kept, options, end).await {
             Ok(Attempt::Booked { booked, lost }) => {
                 outcome.booked = booked;
                 outcome.lost.extend(lost);
@@ -70,10 +101,12 @@ pub async fn book(
         match error.trouble() {
             Trouble::Contention if attempts < ATTEMPTS_MAX => wait_with_jitter(attempts).await,
             Trouble::Row if attempts < ATTEMPTS_MAX => {
-                let frames = refused(store, &kept, options).await.map_err(|error| error.after(attempts))?;
+                let refusals = refused(store, &kept, options).await.map_err(|error| error.after(attempts))?;
+                let frames = refusals.iter().map(|refusal| refusal.frame.clone()).collect();
                 let (writable, lost) = without(&kept, &frames, LostReason::Refused);
                 kept = writable;
                 outcome.lost.extend(lost);
+                outcome.refusals.extend(refusals);
             }
             _ => return Err(error.after(attempts)),
         }
@@ -115,8 +148,8 @@ async fn refused(
     store: &Store,
     requests: &[&BookingRequest],
     options: &BookOptions,
-) -> Result<HashSet<FrameId>, StepError> {
-    let mut refused = HashSet::new();
+) -> Result<Vec<Refusal>, StepError> {
+    let mut refused = Vec::new();
     let mut parts = vec![requests];
     while let Some(part) = parts.pop() {
         let mut tx = Tx::begin(store).await?;
@@ -131,7 +164,7 @@ async fn refused(
                     step = error.step, error = %error.source,
                     "the database refuses a booking; the frame keeps waiting"
                 );
-                refused.insert(request.frame.id.clone());
+                refused.push(Refusal::new(request, &error));
             }
             (Err(_), _) => {
                 let (left, right) = part.split_at(part.len() / 2);
@@ -156,6 +189,7 @@ async fn attempt<'r>(
     store: &Store,
     requests: &[&'r BookingRequest],
     options: &BookOptions,
+    end: End,
 ) -> Result<Attempt<'r>, StepError> {
     let mut tx = Tx::begin(store).await?;
     let written = match write(&mut tx, requests, options).await {
@@ -171,6 +205,10 @@ async fn attempt<'r>(
         }
     };
     let Written { transaction, booked, lost } = written;
+    if let End::RollBack = end {
+        tx.rollback().await?;
+        return Ok(Attempt::Booked { booked, lost });
+    }
     match tx.commit().await {
         Ok(()) => Ok(Attempt::Booked { booked, lost }),
         Err(CommitError::RolledBack(error)) => Err(error),

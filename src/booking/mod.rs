@@ -22,6 +22,7 @@ mod counters;
 mod error;
 mod limits;
 mod outcome;
+mod privileges;
 mod repair;
 mod room;
 mod settle;
@@ -31,12 +32,13 @@ mod totals;
 mod tx;
 mod unbook;
 
-pub use book::{BookOptions, book};
+pub use book::{BookOptions, book, verify};
 pub use chunk::chunk;
 pub use error::{BookingError, UnknownCommit};
 pub use outcome::{
-    ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Repaired, UnbookCause, UnbookOutcome,
+    ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Refusal, Repaired, UnbookCause, UnbookOutcome,
 };
+pub use privileges::{MissingPrivilege, missing_privileges};
 pub use repair::repair;
 pub use settle::{find_booked, find_unsettled, resolve_commit};
 pub use unbook::unbook;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::error::StepError;
 use crate::model::{Booked, BookingRequest, FrameId, HostId, LayerId, ProcId};
 
 /// What one chunk came to: every request is in exactly one of the two lists.
@@ -11,8 +12,39 @@ pub struct ChunkOutcome {
     /// Committed, in the order of the requests.
     pub booked: Vec<Booked>,
     pub lost: Vec<Lost>,
+    /// What the database said to the lost requests that it refuses to write.
+    pub refusals: Vec<Refusal>,
     /// Transactions that were rolled back on the way: a cap that no longer held, a deadlock.
     pub rolled_back: u32,
+}
+
+/// A request that the database refuses to write whatever else is in its chunk, with the database's
+/// own words.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Refusal {
+    pub frame: FrameId,
+    pub frame_name: String,
+    pub layer: LayerId,
+    pub host: HostId,
+    pub host_name: String,
+    /// What was being written.
+    pub step: &'static str,
+    pub message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(request: &BookingRequest, error: &StepError) -> Self {
+        let message = error.source.as_database_error().map(|error| error.message().to_owned());
+        Self {
+            frame: request.frame.id.clone(),
+            frame_name: request.frame.name.clone(),
+            layer: request.frame.layer.clone(),
+            host: request.host.clone(),
+            host_name: request.host_name.clone(),
+            step: error.step,
+            message: message.unwrap_or_else(|| error.source.to_string()),
+        }
+    }
 }
 
 /// A request that was not booked. Its frame waits as before.

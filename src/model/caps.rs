@@ -68,3 +68,27 @@ pub enum LimitUse {
     /// seat, in full where a frame runs. Either names the host.
     Hosts { used: i64, max: i64, holders: std::collections::BTreeSet<String> },
 }
+
+impl LimitUse {
+    /// Whether the host of this name has a seat already. Never so for limits that count frames.
+    #[must_use]
+    pub fn is_held_by(&self, host_name: &str) -> bool {
+        let Self::Hosts { holders, .. } = self else { return false };
+        let name = host_name.to_lowercase();
+        holders.contains(name.split('.').next().unwrap_or_default()) || holders.contains(&name)
+    }
+
+    /// What a booking of one frame on the host makes of it.
+    pub fn take(&mut self, host_name: &str) {
+        if self.is_held_by(host_name) {
+            return;
+        }
+        match self {
+            Self::Frames { used, .. } => *used += 1,
+            Self::Hosts { used, holders, .. } => {
+                *used += 1;
+                holders.insert(host_name.to_lowercase());
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{AllocId, FacilityId, HostId, LayerId, Tag};
-use crate::units::Amounts;
+use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// One host. `idle` is what may be promised: the ledger's idle amounts, with memory and GPU memory
 /// lowered to what the machine measured as free where that is less.
@@ -28,6 +28,25 @@ pub struct Host {
 }
 
 impl Host {
+    /// Cuebot books no host with less idle memory than this.
+    pub const IDLE_MEMORY_MIN: Kib = Kib::mib(256);
+
+    /// What a booking of one frame makes of it, as the next snapshot would show it. Somebody else may
+    /// have taken the room meanwhile: less than nothing is never left.
+    pub fn take(&mut self, layer: &LayerId, amounts: &Amounts) {
+        let left = self.idle - *amounts;
+        self.idle = Amounts {
+            cores: left.cores.max(Cores::ZERO),
+            memory: left.memory.max(Kib::ZERO),
+            gpus: left.gpus.max(Gpus::ZERO),
+            gpu_memory: left.gpu_memory.max(Kib::ZERO),
+        };
+        self.running_layers.insert(layer.clone());
+        if self.state.is_open() && self.idle.memory < Self::IDLE_MEMORY_MIN {
+            self.state = HostState::LowFreeMemory;
+        }
+    }
+
     /// Nothing is booked on it. Layers with zero or negative minimum cores ask for this.
     #[must_use]
     pub fn is_fully_idle(&self) -> bool {

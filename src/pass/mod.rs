@@ -15,14 +15,20 @@
 //! - every loop survives its own errors and ends when told to stop.
 //!
 //! Loops: `passes` (the turns), `clusters` (rebuild), `unbook` (batches of bookings to take back),
-//! `settle` (unknown launches), `recover` (bookings of dead instances), `repair` (drifted counters).
+//! `settle` (unknown launches), `recover` (bookings of dead instances), `repair` (drifted counters). In a
+//! dry run neither `recover` nor `repair`, as they write, but `dry run` (says so once a minute).
+//!
+//! A pass differs only in its sink: bookings go into the database and on to the hosts, or into a preview
+//! that the next pass sees as if they had been made ([`DryRun`]).
 
+mod dry_run;
 mod error;
 mod hints;
 mod launcher;
 mod look;
 mod named_once;
 mod preview;
+mod remembered;
 mod report;
 mod requests;
 mod service;
@@ -30,6 +36,7 @@ mod settings;
 mod totals;
 mod turn;
 
+pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary};
 pub use error::PassError;
 pub use hints::Hints;
 pub use launcher::{LaunchTargets, Launcher};

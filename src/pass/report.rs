@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::booking::{Lost, LostReason};
+use crate::booking::{Lost, LostReason, Refusal};
 use crate::model::{LayerId, LeftOutRow, Plan, Snapshot, WaitReason, Waiting};
 use crate::store::MeterReading;
 
@@ -20,6 +20,8 @@ pub struct PassReport {
     pub planned: u64,
     pub booked: u64,
     pub lost: BTreeMap<LostReason, u64>,
+    /// What the database said to the lost that it refuses to write.
+    pub refusals: Vec<Refusal>,
     /// What still waits after the pass. Every waiting layer is under one reason.
     pub waiting: BTreeMap<WaitReason, WaitingCount>,
     pub left_out: Vec<LeftOutRow>,

@@ -10,10 +10,11 @@ use super::error::PassError;
 use super::hints::Hints;
 use super::launcher::{LaunchTargets, Launcher, Unbooks};
 use super::named_once::NamedOnce;
+use super::remembered::Remembered;
 use super::report::PassReport;
 use super::settings::Settings;
 use super::totals::Totals;
-use super::turn::Turn;
+use super::turn::{Sink, Turn};
 use crate::booking;
 use crate::cluster;
 use crate::model::{Cluster, ShowId};
@@ -26,6 +27,8 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Release notifications come in bursts; one comparison serves a burst.
 const REPAIR_GATHER: Duration = Duration::from_millis(500);
+/// Between two warnings that a dry run is one.
+const REMINDER_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the service is made of.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Service {
     turn: Turn,
+    launcher: Launcher,
     health: Health,
     totals: Totals,
     clusters: watch::Sender<Arc<[Cluster]>>,
@@ -109,26 +113,36 @@ impl Service {
         let hints = Hints::new(settings.host_breaker, settings.layer_breaker());
         let (launcher, unbooks) =
             Launcher::new(store.clone(), targets, settings.clone(), hints.clone(), metrics.clone(), totals.clone());
-        let turn = Turn { store, launcher, settings, hints, metrics };
-        Ok(Self { turn, health, totals, clusters, unbooks })
+        metrics.set_dry_run(settings.is_dry_run);
+        let sink =
+            if settings.is_dry_run { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
+        let turn = Turn { store, sink, settings, hints, metrics };
+        Ok(Self { turn, launcher, health, totals, clusters, unbooks })
     }
 
     /// Runs until `stop` is cancelled, or until there was nothing to do for long enough. Then: no new
     /// pass, the chunks under way are committed, launches are settled within the limit.
     pub async fn run(self, stop: CancellationToken) -> Ended {
-        let Self { turn, health, totals, clusters, unbooks } = self;
-        let launcher = turn.launcher.clone();
+        let Self { turn, launcher, health, totals, clusters, unbooks } = self;
         let limit = turn.settings.shutdown_limit;
         let tasks = Tasks::new();
         let late = Tasks::new();
         late.spawn("unbook", launcher.clone().run_unbook(unbooks, late.stop_signal()));
         late.spawn("settle", launcher.clone().run_settle(late.stop_signal()));
         tasks.spawn("clusters", run_clusters(turn.clone(), clusters.clone(), health.clone(), tasks.stop_signal()));
-        if turn.settings.is_dry_run {
-            tracing::warn!(target: "scheduler", "dry run: nothing is booked, launched or repaired");
-        } else {
-            tasks.spawn("recover", run_recover(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
-            tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+        match &turn.sink {
+            Sink::Preview(preview) => {
+                tracing::warn!(
+                    target: "scheduler",
+                    "dry run (rqd.dry_run_mode): nothing is booked, launched or repaired; bookings are only remembered"
+                );
+                tasks.spawn("dry run", run_reminder(preview.clone(), tasks.stop_signal()));
+            }
+            Sink::Booking(launcher) => {
+                let recover = run_recover(turn.clone(), launcher.clone(), clusters.subscribe(), tasks.stop_signal());
+                tasks.spawn("recover", recover);
+                tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+            }
         }
 
         tracing::info!(target: "scheduler", "Starting scheduler feed");
@@ -313,8 +327,10 @@ impl Passes {
             _ => PassEnd::Saturated,
         };
         self.ended(end, report.database, took);
-        self.turn.metrics.set_unsettled_bookings(self.turn.launcher.unsettled());
-        if self.turn.settings.is_dry_run {
+        if let Sink::Booking(launcher) = &self.turn.sink {
+            self.turn.metrics.set_unsettled_bookings(launcher.unsettled());
+        }
+        if self.turn.settings.is_dry_run && report.booked > 0 {
             tracing::info!(
                 target: "scheduler",
                 hosts = report.hosts,
@@ -322,7 +338,7 @@ impl Passes {
                 plan = ?report.plan_took,
                 "Processed {} layers, would dispatch {} frames",
                 report.candidates,
-                report.planned,
+                report.booked,
             );
         } else if report.booked > 0 || report.planned > 0 {
             tracing::info!(
@@ -378,11 +394,28 @@ async fn run_clusters(turn: Turn, clusters: watch::Sender<Arc<[Cluster]>>, healt
     }
 }
 
+/// Keeps saying that nothing is booked, so that nobody mistakes a dry run for the real thing.
+async fn run_reminder(preview: Remembered, stop: CancellationToken) {
+    while sleep_or_stop(REMINDER_INTERVAL, &stop).await {
+        let frames = preview.reading().frames;
+        tracing::warn!(
+            target: "scheduler",
+            frames,
+            "dry run (rqd.dry_run_mode): nothing is booked or launched; {frames} frames would have been so far"
+        );
+    }
+}
+
 /// Looks for bookings that a dead instance left without a launch.
-async fn run_recover(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop: CancellationToken) {
+async fn run_recover(
+    turn: Turn,
+    launcher: Launcher,
+    clusters: watch::Receiver<Arc<[Cluster]>>,
+    stop: CancellationToken,
+) {
     loop {
         let shows = shows_of(&clusters.borrow());
-        match turn.launcher.recover(&shows).await {
+        match launcher.recover(&shows).await {
             Ok(0) => {}
             Ok(bookings) => tracing::info!(bookings, "asking hosts about bookings that no agent has reported"),
             Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),

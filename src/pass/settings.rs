@@ -54,7 +54,7 @@ pub struct Settings {
     pub empty_looks_max: Option<u32>,
     /// Books also while Cuebot's own planner is active.
     pub book_beside_foreign_planner: bool,
-    /// Plans and reports; nothing is written and nothing launched.
+    /// Bookings are only remembered; nothing is written and nothing launched.
     pub is_dry_run: bool,
 }
 

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::error::PassError;
 use super::hints::Hints;
 use super::launcher::{Launcher, Launches};
+use super::remembered::Remembered;
 use super::report::{self, PassReport};
 use super::requests;
 use super::settings::Settings;
-use crate::booking::{BookOptions, BookingError, Lost, LostReason, book, chunk};
+use crate::booking::{BookOptions, BookingError, ChunkOutcome, Lost, LostReason, Refusal, book, chunk};
 use crate::model::{
     Booked, BookingRequest, Cluster, FrameId, JobId, LayerId, LayerLaunch, LeftOutRow, Plan, Policy, ShowId, Snapshot,
     Timestamp,
@@ -27,10 +28,19 @@ use crate::telemetry::{Metrics, error_chain};
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
     pub(super) store: Store,
-    pub(super) launcher: Launcher,
+    pub(super) sink: Sink,
     pub(super) settings: Settings,
     pub(super) hints: Hints,
     pub(super) metrics: Metrics,
+}
+
+/// Where the bookings of a pass go. All before that is the same.
+#[derive(Clone, Debug)]
+pub(super) enum Sink {
+    /// Into the database, and from there to the hosts.
+    Booking(Launcher),
+    /// Into memory.
+    Preview(Remembered),
 }
 
 /// What came of a plan.
@@ -38,16 +48,17 @@ pub(super) struct Turn {
 struct Outcome {
     booked: Vec<Booked>,
     lost: Vec<Lost>,
+    refusals: Vec<Refusal>,
     left_out: Vec<LeftOutRow>,
 }
 
 impl Turn {
-    /// Takes one full look at the farm, books what the plan places and hands it to the launcher.
+    /// Takes one full look at the farm and hands what the plan places to the sink.
     /// Chunks that were not begun when `stop` is cancelled are left for the next start.
     pub(super) async fn run(&self, clusters: &[Cluster], stop: &CancellationToken) -> Result<PassReport, PassError> {
         let database_before = self.store.meter().reading();
         let started = Instant::now();
-        let mut snapshot = self.store.load_snapshot(clusters, &self.snapshot_options()).await?;
+        let mut snapshot = self.look(clusters).await?;
         let snapshot_took = started.elapsed();
         self.metrics.snapshot_read(&snapshot, snapshot_took);
 
@@ -63,16 +74,17 @@ impl Turn {
 
         let booking = Instant::now();
         let placed = planned.placed_frames();
-        let Outcome { booked, lost, left_out } =
-            if self.settings.is_dry_run { Outcome::default() } else { self.book(&snapshot, &planned, stop).await? };
+        let Outcome { booked, lost, refusals, left_out } = self.book(&snapshot, &planned, stop).await?;
         snapshot.left_out.extend(left_out);
         report::add_lost(&mut planned, &snapshot, &lost);
         self.metrics.set_waiting(&planned);
-        let jobs_booked = self.count(&snapshot, &planned, &booked, &lost);
+        if let Sink::Booking(_) = self.sink {
+            self.count(&snapshot, &planned, &booked, &lost);
+        }
         Ok(PassReport {
             candidates: snapshot.candidates.len(),
             jobs: snapshot.jobs.len(),
-            jobs_booked,
+            jobs_booked: booked.iter().map(|booked| &booked.job).collect::<HashSet<_>>().len(),
             hosts: snapshot.hosts.len(),
             planned: placed,
             booked: booked.len() as u64,
@@ -80,6 +92,7 @@ impl Turn {
                 *counts.entry(lost.reason).or_default() += 1;
                 counts
             }),
+            refusals,
             waiting: report::counts(&planned),
             left_out: snapshot.left_out,
             database: self.store.meter().reading() - database_before,
@@ -89,8 +102,20 @@ impl Turn {
         })
     }
 
-    /// Feeds the metrics that tell shows and clusters apart; returns how many jobs got something.
-    fn count(&self, snapshot: &Snapshot, plan: &Plan, booked: &[Booked], lost: &[Lost]) -> usize {
+    /// The farm as it is, or as a preview would have left it.
+    async fn look(&self, clusters: &[Cluster]) -> Result<Snapshot, PassError> {
+        let options = self.snapshot_options();
+        let Sink::Preview(preview) = &self.sink else {
+            return Ok(self.store.load_snapshot(clusters, &options).await?);
+        };
+        preview.forget_overtaken(&self.store).await?;
+        let mut snapshot = self.store.load_snapshot(clusters, &options).await?;
+        preview.lay_over(&mut snapshot);
+        Ok(snapshot)
+    }
+
+    /// Feeds the metrics that tell shows and clusters apart.
+    fn count(&self, snapshot: &Snapshot, plan: &Plan, booked: &[Booked], lost: &[Lost]) {
         let mut layers: HashMap<&LayerId, u64> = HashMap::new();
         let mut shows: HashMap<&ShowId, (u64, HashSet<&JobId>)> = HashMap::new();
         for booked in booked {
@@ -99,12 +124,10 @@ impl Turn {
             *frames += 1;
             jobs.insert(&booked.job);
         }
-        let mut jobs_booked = 0;
         for show in &snapshot.shows {
             if let Some((frames, jobs)) = shows.get(&show.id) {
                 self.metrics.frames_dispatched(&show.name, *frames);
                 self.metrics.jobs_processed(&show.name, jobs.len() as u64);
-                jobs_booked += jobs.len();
             }
         }
         let mut clusters: BTreeMap<usize, u64> = BTreeMap::new();
@@ -132,7 +155,6 @@ impl Turn {
             };
             self.metrics.cap_reached(table);
         }
-        jobs_booked
     }
 
     fn snapshot_options(&self) -> SnapshotOptions {
@@ -152,13 +174,19 @@ impl Turn {
     }
 
     async fn book(&self, snapshot: &Snapshot, plan: &Plan, stop: &CancellationToken) -> Result<Outcome, PassError> {
-        let wanted = requests::wanted(snapshot, plan);
+        let mut wanted = requests::wanted(snapshot, plan);
         if wanted.is_empty() {
             return Ok(Outcome::default());
         }
         let layers: Vec<LayerId> = wanted.iter().map(|(layer, _)| layer.clone()).collect();
-        let (frames, launches) =
+        if let Sink::Preview(preview) = &self.sink {
+            preview.widen(&mut wanted);
+        }
+        let (mut frames, launches) =
             tokio::try_join!(self.store.load_waiting_frames(&wanted), self.store.load_layer_launches(&layers))?;
+        if let Sink::Preview(preview) = &self.sink {
+            preview.drop_booked(&mut frames.by_layer);
+        }
         let mut left_out = frames.left_out;
         left_out.extend(launches.left_out);
         let waiting_since: HashMap<FrameId, Timestamp> =
@@ -170,24 +198,26 @@ impl Turn {
         let chunks = chunk(requests, self.settings.chunk_frames_max);
         let chunks = chunks.into_iter().map(|chunk| self.book_chunk(chunk, &launches, stop));
         let mut outcomes = futures::stream::iter(chunks).buffer_unordered(self.settings.chunks_in_flight_max);
-        let (mut booked, mut lost, mut failed) = (Vec::new(), Vec::new(), None);
+        let (mut all, mut failed) = (Outcome { left_out, ..Outcome::default() }, None);
         while let Some(outcome) = outcomes.next().await {
             match outcome {
-                Ok((bookings, losses)) => {
-                    booked.extend(bookings);
-                    lost.extend(losses);
+                Ok(chunk) => {
+                    all.booked.extend(chunk.booked);
+                    all.lost.extend(chunk.lost);
+                    all.refusals.extend(chunk.refusals);
                 }
                 Err(error) => failed = Some(error),
             }
         }
-        for booking in &booked {
+        let committed = if let Sink::Booking(_) = self.sink { &all.booked[..] } else { &[] };
+        for booking in committed {
             if let Some(since) = waiting_since.get(&booking.frame) {
                 let waited = time::OffsetDateTime::now_utc() - *since;
                 self.metrics.frame_booked(waited.try_into().unwrap_or_default());
             }
         }
         match failed {
-            None => Ok(Outcome { booked, lost, left_out }),
+            None => Ok(all),
             // What other chunks booked is launched in any case; the next pass sees it.
             Some(error) => Err(error.into()),
         }
@@ -215,27 +245,48 @@ impl Turn {
         requests: Vec<BookingRequest>,
         launches: &Launches,
         stop: &CancellationToken,
-    ) -> Result<(Vec<Booked>, Vec<Lost>), BookingError> {
+    ) -> Result<ChunkOutcome, BookingError> {
+        if stop.is_cancelled() {
+            return Ok(ChunkOutcome::default());
+        }
+        let frames = requests.len();
+        let options = BookOptions { limit_settle_window: self.settings.limit_settle_window };
+        let booked = match &self.sink {
+            Sink::Booking(launcher) => self.book_and_launch(launcher, &requests, &options, launches, stop).await,
+            Sink::Preview(preview) => preview.book(&self.store, requests, &options).await,
+        };
+        match booked {
+            Err(error @ BookingError::Contended { .. }) => {
+                tracing::warn!(error = error_chain(&error), frames, "gave a chunk up for this pass");
+                Ok(ChunkOutcome::default())
+            }
+            booked => booked,
+        }
+    }
+
+    async fn book_and_launch(
+        &self,
+        launcher: &Launcher,
+        requests: &[BookingRequest],
+        options: &BookOptions,
+        launches: &Launches,
+        stop: &CancellationToken,
+    ) -> Result<ChunkOutcome, BookingError> {
         let room = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok((Vec::new(), Vec::new())),
-            room = self.launcher.room_for(requests.len()) => room,
+            () = stop.cancelled() => return Ok(ChunkOutcome::default()),
+            room = launcher.room_for(requests.len()) => room,
         };
-        let options = BookOptions { limit_settle_window: self.settings.limit_settle_window };
         let sent_at = Instant::now();
-        match book(&self.store, &requests, &options).await {
+        match book(&self.store, requests, options).await {
             Ok(outcome) => {
                 self.metrics.chunk_ended(sent_at.elapsed(), outcome.rolled_back);
-                self.launcher.launch(outcome.booked.clone(), launches, sent_at, room);
-                Ok((outcome.booked, outcome.lost))
+                launcher.launch(outcome.booked.clone(), launches, sent_at, room);
+                Ok(outcome)
             }
             Err(BookingError::CommitUnknown(unknown)) => {
-                self.launcher.resolve(unknown, launches, sent_at);
-                Ok((Vec::new(), Vec::new()))
-            }
-            Err(error @ BookingError::Contended { .. }) => {
-                tracing::warn!(error = error_chain(&error), frames = requests.len(), "gave a chunk up for this pass");
-                Ok((Vec::new(), Vec::new()))
+                launcher.resolve(unknown, launches, sent_at);
+                Ok(ChunkOutcome::default())
             }
             Err(error) => Err(error),
         }

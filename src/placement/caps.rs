@@ -113,12 +113,8 @@ impl<'s> Ledger<'s> {
 fn account(usage: &LimitUse, snapshot: &Snapshot) -> LimitAccount {
     match usage {
         LimitUse::Frames { used, max } => LimitAccount { used: *used, max: *max, holders: None },
-        LimitUse::Hosts { used, max, holders } => {
-            let holding = snapshot.hosts.iter().enumerate().filter(|(_, host)| {
-                let name = host.name.to_lowercase();
-                let short = name.split('.').next().unwrap_or_default();
-                holders.contains(short) || holders.contains(&name)
-            });
+        LimitUse::Hosts { used, max, .. } => {
+            let holding = snapshot.hosts.iter().enumerate().filter(|(_, host)| usage.is_held_by(&host.name));
             LimitAccount { used: *used, max: *max, holders: Some(holding.map(|(host, _)| host).collect()) }
         }
     }

@@ -10,8 +10,6 @@ use crate::units::{Amounts, Kib};
 
 /// Cuebot books no host that reports less free memory than this.
 const FREE_MEMORY_MIN: Kib = Kib::mib(512);
-/// Cuebot books no host with less idle memory than this.
-const IDLE_MEMORY_MIN: Kib = Kib::mib(256);
 
 pub(super) async fn load(
     reading: &mut Reading,
@@ -51,7 +49,7 @@ fn decode(row: &Columns<'_>, taken_at: Timestamp, options: &SnapshotOptions) -> 
         gpu_memory: row.kib("int_gpu_mem_idle")?,
     };
     let free_memory = row.kib("int_mem_free")?;
-    let has_low_memory = free_memory < FREE_MEMORY_MIN || idle.memory < IDLE_MEMORY_MIN;
+    let has_low_memory = free_memory < FREE_MEMORY_MIN || idle.memory < Host::IDLE_MEMORY_MIN;
     idle.memory = idle.memory.min(free_memory);
     // An agent that does not measure GPU memory reports a total of 0: then the ledger alone counts.
     if row.kib("int_gpu_mem_total")? > Kib::ZERO {

@@ -69,6 +69,7 @@ pub struct Metrics {
     pub(super) drift_repaired: IntCounterVec,
     pub(super) database_up: IntGauge,
     pub(super) paused: IntGauge,
+    pub(super) dry_run: IntGauge,
 }
 
 impl Metrics {
@@ -240,6 +241,10 @@ impl Metrics {
             )?,
             database_up: declare.gauge("scheduler_database_up", "1 while the database answers.")?,
             paused: declare.gauge("scheduler_paused", "1 while the scheduler books nothing by decision.")?,
+            dry_run: declare.gauge(
+                "scheduler_dry_run",
+                "1 while bookings are only previewed: nothing is written and nothing launched.",
+            )?,
         };
         let build = declare.gauges("scheduler_build_info", "1, labelled with the version.", "version")?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

@@ -182,6 +182,10 @@ impl Metrics {
         self.database_up.set(i64::from(is_up));
     }
 
+    pub fn set_dry_run(&self, is_dry_run: bool) {
+        self.dry_run.set(i64::from(is_dry_run));
+    }
+
     pub fn set_paused(&self, is_paused: bool) {
         self.paused.set(i64::from(is_paused));
     }

@@ -359,6 +359,14 @@ fn shuffled(snapshot: &Snapshot, seed: u64) -> (Snapshot, [Vec<usize>; 3]) {
         }
         order
     };
+    fn permuted<T: Clone>(rows: &[T], order: &[usize]) -> Vec<T> {
+        order.iter().map(|&from| rows[from].clone()).collect()
+    }
+    fn positions(order: &[usize]) -> Vec<usize> {
+        let mut positions = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(to, &from)| positions[from] = to);
+        positions
+    }
     let hosts = shuffle(snapshot.hosts.len());
     let candidates = shuffle(snapshot.candidates.len());
     let clusters = shuffle(snapshot.clusters.len());
@@ -393,17 +401,6 @@ fn shuffled(snapshot: &Snapshot, seed: u64) -> (Snapshot, [Vec<usize>; 3]) {
         candidate.limits.sort_unstable();
     }
     (other, [hosts, candidates, clusters])
-}
-
-fn permuted<T: Clone>(rows: &[T], order: &[usize]) -> Vec<T> {
-    order.iter().map(|&from| rows[from].clone()).collect()
-}
-
-/// Where each entry went.
-fn positions(order: &[usize]) -> Vec<usize> {
-    let mut positions = vec![0; order.len()];
-    order.iter().enumerate().for_each(|(to, &from)| positions[from] = to);
-    positions
 }
 
 /// A plan of a shuffled farm in the words of the farm it was shuffled from.
