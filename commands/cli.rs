@@ -150,6 +150,10 @@ pub(crate) enum Command {
     /// Run the service: plan, book and launch until told to stop. The default.
     Run,
 
+    /// Check and show the settings, or write a first file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+
     /// Bring up a whole farm on this machine and let the scheduler work through it.
     ///
     /// A private PostgreSQL, Cuebot's tables, a seeded farm, simulated RQD hosts that answer real gRPC,
@@ -200,6 +204,70 @@ pub(crate) struct PlanArgs {
     /// placed, 1 after an error.
     #[arg(long, visible_alias = "detailed_exitcode")]
     pub(crate) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say what is wrong with the settings, as `run` would, and start nothing.
+    ///
+    /// Exit code 0: they are right; 2: they are not.
+    Check,
+
+    /// Show every setting in effect and where it came from. Secrets are masked.
+    Show,
+
+    /// Write a first file: asks, tries the connection and offers what the database has.
+    ///
+    /// The file documents every key. A file that is there is never written over without asking.
+    Init(InitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Where to write; ~/.config/cue-scheduler/scheduler.yaml when not given.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Ask nothing: take the flags and, for the rest, the defaults.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+
+    /// Write over a file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Do not try the connection.
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// Host of Cuebot's PostgreSQL, or the folder of its socket.
+    #[arg(long, visible_alias = "db_host", value_name = "HOSTNAME")]
+    pub(crate) db_host: Option<String>,
+
+    /// Its port.
+    #[arg(long, visible_alias = "db_port", value_name = "PORT")]
+    pub(crate) db_port: Option<u16>,
+
+    /// Name of Cuebot's database.
+    #[arg(long, visible_alias = "db_name", value_name = "NAME")]
+    pub(crate) db_name: Option<String>,
+
+    /// Database user.
+    #[arg(long, visible_alias = "db_user", value_name = "NAME")]
+    pub(crate) db_user: Option<String>,
+
+    /// File that holds the password and nothing else. Without it a password in the environment
+    /// (`OPENSCHEDULER_DATABASE__DB_PASS`) is used and not written.
+    #[arg(long, visible_alias = "db_pass_file", value_name = "FILE")]
+    pub(crate) db_pass_file: Option<PathBuf>,
+
+    /// Encryption: disable, prefer, require, verify-ca or verify-full.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) tls: Option<String>,
+
+    /// With verify-ca and verify-full: certificates to trust (PEM).
+    #[arg(long, visible_alias = "tls_root_certificate", value_name = "FILE")]
+    pub(crate) tls_root_certificate: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

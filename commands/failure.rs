@@ -8,6 +8,7 @@ use cue_scheduler::telemetry::error_chain;
 use cue_scheduler::telemetry::logs::LogsError;
 
 use crate::clusters::FacilityNeeded;
+use crate::config_init::InitError;
 use crate::output::{OutputError, Printer};
 use crate::settings::UsageError;
 
@@ -38,6 +39,7 @@ fn is_misuse(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause.is::<UsageError>()
+            || cause.is::<InitError>()
             || cause.is::<FacilityNeeded>()
             || matches!(cause.downcast_ref(), Some(LogsError::LevelUnknown { .. } | LogsError::NotADirective { .. }))
             || cause.downcast_ref().is_some_and(|error| !matches!(error, SelectionError::Store(_)))

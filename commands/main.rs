@@ -2,6 +2,8 @@
 
 mod cli;
 mod clusters;
+mod config;
+mod config_init;
 mod demo;
 mod failure;
 mod farm_view;
@@ -18,10 +20,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, ConfigCommand};
 use output::Printer;
 use settings::Environment;
 
+/// One waits for answers, the other for signals and the database.
+const INIT_THREADS: usize = 2;
 /// Lookups that outlive their command are not waited for longer.
 const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 
@@ -39,6 +43,17 @@ fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Resul
         Command::Run => {
             let settings = settings::for_run(&global, &selection, environment, printer)?;
             block_on(settings.loaded.config.queue.worker_threads, run::run(settings, printer))
+        }
+        Command::Config(ConfigCommand::Check) => {
+            Ok(config::check(&settings::for_run(&global, &selection, environment, printer)?.loaded, printer))
+        }
+        Command::Config(ConfigCommand::Show) => {
+            let settings = settings::for_run(&global, &selection, environment, printer)?;
+            config::show(&settings.loaded, global.output, printer)
+        }
+        Command::Config(ConfigCommand::Init(args)) => {
+            let settings = settings::for_init(&global, &selection, args, environment)?;
+            block_on(INIT_THREADS, config_init::run(settings, printer))
         }
         Command::Demo(args) => {
             let settings = settings::for_demo(&global, &selection, args, environment, printer)?;

@@ -9,7 +9,8 @@ use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Loaded
 use cue_scheduler::store::{ConnectSettings, TlsMode};
 use cue_scheduler::telemetry::logs::LogSettings;
 
-use crate::cli::{DemoArgs, FaultArgs, Generation, GlobalArgs, SelectionArgs};
+use crate::cli::{DemoArgs, FaultArgs, Generation, GlobalArgs, InitArgs, SelectionArgs};
+use crate::config_init::InitError;
 use crate::output::Printer;
 
 /// What the service runs with.
@@ -35,6 +36,19 @@ pub(crate) struct DemoSettings {
     pub(crate) keep: bool,
     pub(crate) summary: Option<PathBuf>,
     pub(crate) faults: FaultArgs,
+}
+
+/// What `config init` starts from.
+#[derive(Debug)]
+pub(crate) struct InitSettings {
+    pub(crate) target: PathBuf,
+    /// Flags over environment over defaults; no file.
+    pub(crate) config: Config,
+    /// The password is the environment's to know.
+    pub(crate) is_password_of_environment: bool,
+    pub(crate) yes: bool,
+    pub(crate) force: bool,
+    pub(crate) offline: bool,
 }
 
 /// What the operating system hands to the process.
@@ -103,6 +117,40 @@ pub(crate) fn for_demo(
     })
 }
 
+/// A first file is made of flags and environment alone, whatever files there are.
+pub(crate) fn for_init(
+    global: &GlobalArgs,
+    selection: &SelectionArgs,
+    args: InitArgs,
+    environment: &Environment,
+) -> anyhow::Result<InitSettings> {
+    let InitArgs { file, yes, force, offline, db_host, db_port, db_name, db_user, db_pass_file, tls, .. } = args;
+    let path = |path: PathBuf| path.to_string_lossy().into_owned();
+    let given = [
+        ("--db-host", "database.db_host", db_host),
+        ("--db-port", "database.db_port", db_port.map(|port| port.to_string())),
+        ("--db-name", "database.db_name", db_name),
+        ("--db-user", "database.db_user", db_user),
+        ("--db-pass-file", "database.db_pass_file", db_pass_file.map(path)),
+        ("--tls", "database.tls", tls),
+        ("--tls-root-certificate", "database.tls_root_certificate", args.tls_root_certificate.map(path)),
+    ];
+    let mut flags = flags(global, selection);
+    flags.extend(given.into_iter().filter_map(|(flag, key, value)| Some(FlagValue::one(flag, key, value?))));
+    let is_setting = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(config::VARIABLE_PREFIX));
+    let settings: Environment =
+        environment.iter().filter(|(name, _)| is_setting(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let loaded = config::load(&Inputs { file: None, environment: settings, flags, system_file: None })?;
+    let target = match (file, environment.get(&OsString::from("HOME")).filter(|home| !home.is_empty())) {
+        (Some(file), _) => file,
+        (None, Some(home)) => PathBuf::from(home).join(".config/cue-scheduler/scheduler.yaml"),
+        (None, None) => bail!(InitError::NoHome),
+    };
+    let is_password_of_environment =
+        loaded.config.database.db_pass.is_some() && loaded.config.database.db_pass_file.is_none();
+    Ok(InitSettings { target, config: loaded.config, is_password_of_environment, yes, force, offline })
+}
+
 /// Flags that are well-formed and make no sense.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UsageError {
@@ -150,7 +198,7 @@ fn log_settings(config: &Config, printer: Printer) -> LogSettings {
     }
 }
 
-fn connect_settings(database: &config::Database) -> ConnectSettings {
+pub(crate) fn connect_settings(database: &config::Database) -> ConnectSettings {
     ConnectSettings {
         host: database.db_host.clone(),
         port: database.db_port,

@@ -158,3 +158,137 @@ fn a_database_that_is_not_there_is_told_in_the_published_words() {
     child.wait().unwrap();
     assert!(told.contains("Failed to connect to database") && !told.contains("hunter2"), "{told}");
 }
+
+#[test]
+fn config_check_says_what_run_would() {
+    let wrong = Surroundings::with_file("queue:\n  monitor_intervall: 5s\n");
+    assert_eq!(wrong.run(&["config", "check"], &[]), wrong.run(&["run"], &[]));
+    let right = Surroundings::with_file("queue:\n  cluster_empty_sleep: 5s\n");
+    let (code, stdout, stderr) = right.run(&["config", "check"], &[]);
+    assert_eq!((code, stdout.as_str()), (0, ""));
+    assert_eq!(
+        stderr,
+        "\
+warning: line 2: queue.cluster_empty_sleep has no effect and can be removed: an idle farm is watched by a cheap probe, \
+         see queue.active_scan_interval
+~/.config/cue-scheduler/scheduler.yaml is right
+"
+    );
+    let (code, _, stderr) = Surroundings::new().run(&["config", "check", "--facility", ""], &[]);
+    assert_eq!(code, 2, "{stderr}");
+}
+
+#[test]
+fn config_show_says_where_each_value_came_from_and_no_secret() {
+    let surroundings =
+        Surroundings::with_file("database: {db_pass: hunter2, db_host: dbhost}\nqueue:\n  metrics_port: 1\n");
+    let args = ["config", "show", "--facility", "spi", "-a", "s:general", "t:b"];
+    let variables = [("OPENSCHEDULER_DATABASE__DB_PORT", "5433")];
+    let (code, stdout, stderr) = surroundings.run(&args, &variables);
+    assert_eq!(code, 0, "{stderr}");
+    let line = |key: &str| {
+        let line = stdout.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {stdout}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("database.db_host"), "database.db_host dbhost line 1");
+    assert_eq!(line("database.db_pass "), "database.db_pass *** line 1");
+    assert!(line("database.db_port").starts_with("database.db_port 5433 OPENSCHEDULER_DATABASE__"), "{stdout}");
+    assert_eq!(line("scheduler.alloc_tags"), "scheduler.alloc_tags s:general,t:b --alloc_tags");
+    assert_eq!(line("queue.metrics_port"), "queue.metrics_port 1 line 3");
+    assert_eq!(line("queue.job_order"), "queue.job_order priority default");
+    assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
+    assert!(!stdout.contains("hunter2") && !stderr.contains("hunter2"));
+
+    let (_, stdout, _) = surroundings.run(&[&args[..], &["-o", "json"]].concat(), &variables);
+    let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(document["file"], "~/.config/cue-scheduler/scheduler.yaml");
+    let settings = document["settings"].as_array().unwrap();
+    assert_eq!(settings.len(), cue_scheduler::config::keys().len());
+    let port = settings.iter().find(|row| row["key"] == "database.db_port").unwrap();
+    assert_eq!(
+        port,
+        &serde_json::json!({
+            "key": "database.db_port",
+            "value": "5433",
+            "origin": "OPENSCHEDULER_DATABASE__DB_PORT",
+            "variable": "OPENSCHEDULER_DATABASE__DB_PORT",
+        })
+    );
+    let (_, stdout, _) = surroundings.run(&["config", "show", "-o", "yaml"], &[]);
+    assert!(
+        stdout.starts_with("file: ~/.config/cue-scheduler/scheduler.yaml\nsettings:\n- key: logging.level\n"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn config_init_needs_answers_and_writes_over_nothing() {
+    let surroundings = Surroundings::new();
+    let (code, _, stderr) = surroundings.run(&["config", "init"], &[]);
+    assert_eq!(code, 2);
+    assert_eq!(stderr, "error: config init asks questions and there is no terminal; answer with flags and --yes\n");
+
+    let args = [
+        "config",
+        "init",
+        "--yes",
+        "--offline",
+        "--db-host",
+        "dbhost",
+        "--db-name",
+        "my db",
+        "--tls",
+        "require",
+        "-t",
+        "urgent",
+        "a b",
+    ];
+    let secret = [("OPENSCHEDULER_DATABASE__DB_PASS", "hunter2")];
+    let (code, stdout, stderr) = surroundings.run(&args, &secret);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", "wrote ~/.config/cue-scheduler/scheduler.yaml\n"));
+    let file = surroundings.0.path().join(".config/cue-scheduler/scheduler.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    for line in [
+        "  db_host: dbhost",
+        "  db_name: \"my db\"",
+        "  tls: require",
+        "  manual_tags: [\"urgent\", \"a b\"]",
+        "  #db_port: 5432",
+    ] {
+        assert!(text.lines().any(|written| written == line), "{line}: {text}");
+    }
+    assert!(!text.contains("hunter2"));
+    assert_eq!(surroundings.run(&["config", "check"], &secret).0, 0);
+
+    let (code, _, stderr) = surroundings.run(&args, &secret);
+    assert_eq!(code, 2);
+    assert_eq!(stderr, "error: ~/.config/cue-scheduler/scheduler.yaml exists; --force writes over it\n");
+    let (code, _, stderr) = surroundings.run(&[&args[..], &["--force", "--db-port", "1"]].concat(), &secret);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(fs::read_to_string(&file).unwrap().contains("\n  db_port: 1\n"));
+    assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+
+    let wrong = ["config", "init", "--yes", "--offline", "--force", "--tls", "sometimes"];
+    let (code, _, stderr) = surroundings.run(&wrong, &[]);
+    assert_eq!(code, 2);
+    assert!(
+        stderr.contains("--tls: database.tls: expected disable, prefer, require, verify-ca or verify-full"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn config_init_tries_the_connection_before_it_writes() {
+    let surroundings = Surroundings::new();
+    let args = ["config", "init", "--yes", "--db-host", "/nonexistent/socket", "new/scheduler.yaml"];
+    let mut command = surroundings.program();
+    command.current_dir(surroundings.0.path()).args(args);
+    let output = Program::from_std(command).timeout(Duration::from_mins(1)).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.starts_with("error: nothing is written: cannot use the database cuebot at /nonexistent/socket"),
+        "{stderr}"
+    );
+    assert_eq!(fs::read_dir(surroundings.0.path()).unwrap().count(), 0);
+}

@@ -59,7 +59,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("tracing_appender", &["telemetry"]),
-    ("tempfile", &["farm"]),
+    ("tempfile", &["farm", "commands"]),
     ("anyhow", &["commands"]),
     ("clap", &["commands"]),
     ("clap_complete", &["commands"]),

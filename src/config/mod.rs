@@ -10,6 +10,7 @@
 //! - secrets are in no message and no `Debug` output;
 //! - nothing outside the file is read but what the caller passes in.
 
+mod document;
 mod error;
 mod ignored;
 mod keys;
@@ -18,6 +19,7 @@ mod types;
 mod value;
 mod yaml;
 
+pub use document::document;
 pub use error::{ConfigError, NamedBy, Place, Problem, Problems};
 pub use ignored::ignored_keys;
 pub use keys::{Key, keys};

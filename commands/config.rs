@@ -1,0 +1,70 @@
+//! `config check` and `config show`: the settings as `run` would take them.
+
+use std::process::ExitCode;
+
+use cue_scheduler::config::{Loaded, keys};
+use serde::Serialize;
+
+use crate::cli::OutputFormat;
+use crate::listing::{Column, print_list};
+use crate::output::Printer;
+
+/// The settings were loaded, so what is left to say is what has no effect.
+pub(crate) fn check(loaded: &Loaded, printer: Printer) -> ExitCode {
+    warn(loaded, printer);
+    match &loaded.file {
+        Some(file) => printer.note(format_args!("{} is right", file.display())),
+        None => printer.note("no file was found, and environment and flags are right"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// A setting in effect.
+#[derive(Serialize)]
+struct Row {
+    key: &'static str,
+    /// As it could be written in an environment variable; empty for none, `***` for a secret.
+    value: String,
+    /// `default`, `line N` of the file, or the name of a variable or flag.
+    origin: String,
+    /// The variable that would set it.
+    variable: String,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    file: Option<String>,
+    settings: &'a [Row],
+}
+
+pub(crate) fn show(loaded: &Loaded, format: OutputFormat, printer: Printer) -> anyhow::Result<ExitCode> {
+    warn(loaded, printer);
+    let rows: Vec<Row> = keys()
+        .iter()
+        .map(|key| Row {
+            key: key.path,
+            value: key.value(&loaded.config),
+            origin: loaded.origins.of(key).to_string(),
+            variable: key.variable(),
+        })
+        .collect();
+    let columns = [
+        Column::text("KEY", |row: &Row| row.key.to_owned()),
+        Column::text("VALUE", |row: &Row| row.value.clone()),
+        Column::text("ORIGIN", |row: &Row| row.origin.clone()),
+        Column::text("VARIABLE", |row: &Row| row.variable.clone()).wide(),
+    ];
+    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    match &file {
+        Some(file) => printer.note(format_args!("from {file}, the environment and the flags")),
+        None => printer.note("no file was found"),
+    }
+    print_list(printer, format, &columns, &rows, &Document { file, settings: &rows })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warn(loaded: &Loaded, printer: Printer) {
+    for warning in &loaded.warnings {
+        printer.warning(warning);
+    }
+}

@@ -1,0 +1,275 @@
+//! `config init`: a first file, by asking or from flags.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Secret, Tls};
+use cue_scheduler::model::AllocTag;
+use cue_scheduler::store::{ClusterRows, Store};
+use cue_scheduler::telemetry::error_chain;
+use dialoguer::console::Term;
+use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
+use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
+use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clusters;
+use crate::failure::FAILED;
+use crate::output::Printer;
+use crate::settings::{InitSettings, connect_settings};
+
+/// As a shell says it of a process that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+/// What stops `config init` before anything is written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitError {
+    #[error("config init asks questions and there is no terminal; answer with flags and --yes")]
+    NoTerminal,
+    #[error("{0} exists; --force writes over it")]
+    Exists(String),
+    #[error("no home folder is known to put the file in; name a file")]
+    NoHome,
+}
+
+pub(crate) async fn run(settings: InitSettings, printer: Printer) -> anyhow::Result<ExitCode> {
+    if settings.yes { from_flags(settings, printer).await } else { ask(settings, printer).await }
+}
+
+async fn from_flags(settings: InitSettings, printer: Printer) -> anyhow::Result<ExitCode> {
+    let InitSettings { target, config, force, offline, .. } = &settings;
+    if target.exists() && !force {
+        bail!(InitError::Exists(target.display().to_string()));
+    }
+    if !offline {
+        let store = Store::connect(&connect_settings(&config.database)).await.context("nothing is written")?;
+        let loaded = clusters::load(&store, config).await.context("nothing is written")?;
+        printer.note(format_args!("connected: {} clusters", loaded.clusters.len()));
+        store.close().await;
+    }
+    write(target, &to_write(&settings), *force)?;
+    printer.note(format_args!("wrote {}", target.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(mut settings: InitSettings, printer: Printer) -> anyhow::Result<ExitCode> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        bail!(InitError::NoTerminal);
+    }
+    restore_on_interrupt()?;
+    let colorful = ColorfulTheme::default();
+    let theme: &dyn Theme = if printer.is_stderr_colored() { &colorful } else { &SimpleTheme };
+    let overwrites = settings.target.exists();
+    if overwrites && !settings.force {
+        let question = format!("{} exists. Write over it?", settings.target.display());
+        if !Confirm::with_theme(theme).with_prompt(question).default(false).interact()? {
+            printer.note("nothing is written");
+            return Ok(ExitCode::from(FAILED));
+        }
+    }
+    let rows = loop {
+        ask_database(theme, &mut settings)?;
+        if settings.offline {
+            break None;
+        }
+        match read_farm(&settings.config, printer).await {
+            Ok(rows) => break Some(rows),
+            Err(error) => printer.error(error_chain(error.as_ref())),
+        }
+        let answers = ["change the answers", "write them all the same", "write nothing"];
+        match Select::with_theme(theme).with_prompt("Go on how?").items(answers).default(0).interact()? {
+            0 => {}
+            1 => break None,
+            _ => return Ok(ExitCode::from(FAILED)),
+        }
+    };
+    if let Some(rows) = rows {
+        ask_selection(theme, &mut settings.config, &rows)?;
+    }
+    settings.config.queue.metrics_port = Input::with_theme(theme)
+        .with_prompt("Port of the metrics and health pages")
+        .default(settings.config.queue.metrics_port)
+        .interact_text()?;
+    let question = format!("Write {}?", settings.target.display());
+    if !Confirm::with_theme(theme).with_prompt(question).default(true).interact()? {
+        printer.note("nothing is written");
+        return Ok(ExitCode::from(FAILED));
+    }
+    write(&settings.target, &to_write(&settings), overwrites)?;
+    printer.note(format_args!("wrote {}; next: cue-scheduler check-db", settings.target.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ask_database(theme: &dyn Theme, settings: &mut InitSettings) -> anyhow::Result<()> {
+    let database = &mut settings.config.database;
+    let text = |prompt: &str, key: &'static str, now: &str| -> dialoguer::Result<String> {
+        let answer: String = Input::with_theme(theme)
+            .with_prompt(prompt)
+            .default(now.to_owned())
+            .validate_with(|answer: &String| is_right(key, answer))
+            .interact_text()?;
+        Ok(answer.trim().to_owned())
+    };
+    let host = "Host of Cuebot's PostgreSQL, or the folder of its socket";
+    database.db_host = text(host, "database.db_host", &database.db_host)?;
+    database.db_port = Input::with_theme(theme).with_prompt("Port").default(database.db_port).interact_text()?;
+    database.db_name = text("Database", "database.db_name", &database.db_name)?;
+    database.db_user = text("User", "database.db_user", &database.db_user)?;
+    if database.db_pass_file.is_none() {
+        let prompt = match (&database.db_pass, settings.is_password_of_environment) {
+            (Some(_), true) => "Password (empty: as the environment says)",
+            (Some(_), false) => "Password (empty: as before)",
+            (None, _) => "Password (empty: none)",
+        };
+        let password = Password::with_theme(theme).with_prompt(prompt).allow_empty_password(true).interact()?;
+        if !password.is_empty() {
+            database.db_pass = Some(Secret::new(password));
+            settings.is_password_of_environment = false;
+        }
+    }
+    let ways = [
+        (Tls::Disable, "never"),
+        (Tls::Prefer, "when the server offers it"),
+        (Tls::Require, "always, whoever answers"),
+        (Tls::VerifyCa, "always, and its certificate is signed by a trusted authority"),
+        (Tls::VerifyFull, "always, and its certificate names the host"),
+    ];
+    let now = ways.iter().position(|(way, _)| *way == database.tls).unwrap_or_default();
+    let chosen =
+        Select::with_theme(theme).with_prompt("Encrypted").items(ways.map(|(_, what)| what)).default(now).interact()?;
+    database.tls = ways.get(chosen).map_or(database.tls, |(way, _)| *way);
+    Ok(())
+}
+
+/// As if it stood in the file.
+fn is_right(key: &'static str, answer: &str) -> Result<(), String> {
+    let flags = vec![FlagValue::one("answer", key, answer)];
+    match config::load(&Inputs { flags, ..Inputs::default() }) {
+        Err(ConfigError::LoadConfig(problems)) => {
+            Err(problems.problems.into_iter().map(|problem| problem.what).collect::<Vec<_>>().join("; "))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn read_farm(config: &Config, printer: Printer) -> anyhow::Result<ClusterRows> {
+    let store = Store::connect(&connect_settings(&config.database)).await?;
+    let rows = store.load_cluster_rows().await?;
+    printer.note(format_args!(
+        "connected: {}, {} shows, {} allocations",
+        store.features().generation_guess(),
+        rows.shows.len(),
+        rows.allocs.iter().filter(|row| row.alloc.is_some()).count()
+    ));
+    store.close().await;
+    Ok(rows)
+}
+
+/// Facility, shows and tags, out of those that there are.
+fn ask_selection(theme: &dyn Theme, config: &mut Config, rows: &ClusterRows) -> anyhow::Result<()> {
+    let facilities: BTreeSet<&str> = rows.allocs.iter().map(|row| row.facility_name.as_str()).collect();
+    if facilities.len() > 1 {
+        let names: Vec<&str> = std::iter::once("all of them").chain(facilities).collect();
+        let now = names.iter().position(|name| config.scheduler.facility.as_deref() == Some(*name)).unwrap_or_default();
+        let chosen = Select::with_theme(theme).with_prompt("Facility").items(&names).default(now).interact()?;
+        config.scheduler.facility = names.get(chosen).filter(|_| chosen > 0).map(|name| (*name).to_owned());
+    }
+    let is_flagged = rows.shows.iter().any(|show| show.is_scheduler_managed.is_some());
+    let everything = if is_flagged { "all shows that are flagged for a scheduler" } else { "everything" };
+    let ways = [everything, "chosen shows, allocations and tags"];
+    let now = usize::from(!config.selection().is_everything());
+    if Select::with_theme(theme).with_prompt("What is served").items(ways).default(now).interact()? == 0 {
+        (config.scheduler.alloc_tags, config.scheduler.manual_tags) = (Vec::new(), Vec::new());
+        return Ok(());
+    }
+    let is_of_facility = |name: &str| config.scheduler.facility.as_deref().is_none_or(|facility| facility == name);
+    let mut alloc_tags = Vec::new();
+    let shows: Vec<_> = rows.shows.iter().filter(|show| !show.allocs.is_empty()).collect();
+    let named = |show: &str| config.scheduler.alloc_tags.iter().any(|wanted| wanted.show == show);
+    let chosen = MultiSelect::with_theme(theme)
+        .with_prompt("Shows (space chooses)")
+        .items_checked(shows.iter().map(|show| (&show.name, named(&show.name))))
+        .interact()?;
+    for show in chosen.into_iter().filter_map(|at| shows.get(at)) {
+        let tags: BTreeSet<&str> = rows
+            .allocs
+            .iter()
+            .filter(|row| is_of_facility(&row.facility_name))
+            .filter(|row| row.alloc.as_ref().is_some_and(|(id, _)| show.allocs.contains(id)))
+            .flat_map(|row| row.alloc_tags.iter().map(cue_scheduler::model::Tag::as_str))
+            .collect();
+        let tags: Vec<&str> = tags.into_iter().collect();
+        let chosen = MultiSelect::with_theme(theme)
+            .with_prompt(format!("Allocation tags of {}", show.name))
+            .items_checked(tags.iter().map(|tag| (tag, true)))
+            .interact()?;
+        let chosen = chosen.into_iter().filter_map(|at| tags.get(at));
+        alloc_tags.extend(chosen.map(|tag| AllocTag { show: show.name.clone(), tag: (*tag).to_owned() }));
+    }
+    let tags: BTreeSet<&str> = rows
+        .allocs
+        .iter()
+        .filter(|row| is_of_facility(&row.facility_name))
+        .flat_map(|row| row.manual_tags.iter().map(cue_scheduler::model::Tag::as_str))
+        .collect();
+    let tags: Vec<&str> = tags.into_iter().collect();
+    if !tags.is_empty() {
+        let named = |tag: &str| config.scheduler.manual_tags.iter().any(|wanted| wanted == tag);
+        let chosen = MultiSelect::with_theme(theme)
+            .with_prompt("Manual tags")
+            .items_checked(tags.iter().map(|tag| (tag, named(tag))))
+            .interact()?;
+        config.scheduler.manual_tags =
+            chosen.into_iter().filter_map(|at| tags.get(at)).map(|tag| (*tag).to_owned()).collect();
+    }
+    config.scheduler.alloc_tags = alloc_tags;
+    Ok(())
+}
+
+/// Without the password that the environment brings: it goes on to bring it.
+fn to_write(settings: &InitSettings) -> Config {
+    let mut config = settings.config.clone();
+    if settings.is_password_of_environment {
+        config.database.db_pass = None;
+    }
+    config
+}
+
+/// The whole file or nothing. Only its owner may read it when it holds the password.
+fn write(target: &Path, config: &Config, overwrites: bool) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", target.display());
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(failed)?;
+    let mut file = tempfile::Builder::new().prefix(".scheduler-").tempfile_in(folder).with_context(failed)?;
+    file.write_all(config::document(config).as_bytes()).with_context(failed)?;
+    let holds_password = config.database.db_pass.is_some() && config.database.db_pass_file.is_none();
+    let mode = if holds_password { 0o600 } else { 0o644 };
+    file.as_file().set_permissions(Permissions::from_mode(mode)).with_context(failed)?;
+    file.as_file().sync_all().with_context(failed)?;
+    if overwrites {
+        file.persist(target).map_err(|error| error.error).with_context(failed)?;
+    } else {
+        file.persist_noclobber(target).map_err(|error| error.error).with_context(failed)?;
+    }
+    Ok(())
+}
+
+/// A question may have hidden the cursor or what is typed; Ctrl-C must leave the terminal as it was.
+fn restore_on_interrupt() -> anyhow::Result<()> {
+    let before = tcgetattr(io::stdin()).context("cannot ask the terminal for its settings")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
+    tokio::spawn(async move {
+        interrupt.recv().await;
+        // Whoever interrupts has to get out, whatever the terminal says.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &before);
+        let _ = Term::stderr().show_cursor();
+        let _ = writeln!(io::stderr());
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(())
+}
