@@ -150,6 +150,12 @@ pub(crate) enum Command {
     /// Run the service: plan, book and launch until told to stop. The default.
     Run,
 
+    /// Check whether the service would run on this database with these settings.
+    ///
+    /// Looks at the connection, the schema, the privileges, what the settings select and the rows of it.
+    /// Nothing is written. Exit code 0: nothing failed; 1: something did; 2: there is no connection.
+    CheckDb(CheckDbArgs),
+
     /// Check and show the settings, or write a first file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -204,6 +210,17 @@ pub(crate) struct PlanArgs {
     /// placed, 1 after an error.
     #[arg(long, visible_alias = "detailed_exitcode")]
     pub(crate) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckDbArgs {
+    /// Also call the agents of so many hosts, spread over those that are up.
+    #[arg(long, value_name = "N")]
+    pub(crate) rqd: Option<u32>,
+
+    /// Schedulers that run at once, for what they need of connections together.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) instances: u32,
 }
 
 #[derive(Debug, Subcommand)]

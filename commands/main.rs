@@ -1,5 +1,6 @@
 //! The program: parse, resolve, call one command, and turn what it says into an exit code.
 
+mod check_db;
 mod cli;
 mod clusters;
 mod config;
@@ -24,6 +25,8 @@ use cli::{Cli, Command, ConfigCommand};
 use output::Printer;
 use settings::Environment;
 
+/// What looks and ends needs no more.
+const READER_THREADS: usize = 2;
 /// One waits for answers, the other for signals and the database.
 const INIT_THREADS: usize = 2;
 /// Lookups that outlive their command are not waited for longer.
@@ -43,6 +46,10 @@ fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Resul
         Command::Run => {
             let settings = settings::for_run(&global, &selection, environment, printer)?;
             block_on(settings.loaded.config.queue.worker_threads, run::run(settings, printer))
+        }
+        Command::CheckDb(args) => {
+            let settings = settings::for_check_db(&global, &selection, &args, environment, printer)?;
+            block_on(READER_THREADS, check_db::run(settings, global.output, printer))
         }
         Command::Config(ConfigCommand::Check) => {
             Ok(config::check(&settings::for_run(&global, &selection, environment, printer)?.loaded, printer))

@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Loaded, LogFormat, Tls};
+use cue_scheduler::config::{self, BesideMaestro, Config, ConfigError, FlagValue, Inputs, Loaded, LogFormat, Tls};
+use cue_scheduler::pass::Settings;
+use cue_scheduler::rqd::AgentSettings;
 use cue_scheduler::store::{ConnectSettings, TlsMode};
 use cue_scheduler::telemetry::logs::LogSettings;
 
-use crate::cli::{DemoArgs, FaultArgs, Generation, GlobalArgs, InitArgs, SelectionArgs};
+use crate::cli::{CheckDbArgs, DemoArgs, FaultArgs, Generation, GlobalArgs, InitArgs, SelectionArgs};
 use crate::config_init::InitError;
 use crate::output::Printer;
 
@@ -36,6 +38,18 @@ pub(crate) struct DemoSettings {
     pub(crate) keep: bool,
     pub(crate) summary: Option<PathBuf>,
     pub(crate) faults: FaultArgs,
+}
+
+/// What `check-db` looks at.
+#[derive(Debug)]
+pub(crate) struct CheckDbSettings {
+    pub(crate) config: Config,
+    pub(crate) connect: ConnectSettings,
+    pub(crate) book_beside_foreign_planner: bool,
+    pub(crate) instances: u32,
+    /// Hosts whose agents are called.
+    pub(crate) agents: Option<usize>,
+    pub(crate) agent_settings: AgentSettings,
 }
 
 /// What `config init` starts from.
@@ -70,6 +84,28 @@ pub(crate) fn for_run(
     let logs = log_settings(&loaded.config, printer);
     let connect = connect_settings(&loaded.config.database);
     Ok(RunSettings { loaded, logs, connect })
+}
+
+/// As the service would be started.
+pub(crate) fn for_check_db(
+    global: &GlobalArgs,
+    selection: &SelectionArgs,
+    args: &CheckDbArgs,
+    environment: &Environment,
+    printer: Printer,
+) -> Result<CheckDbSettings, ConfigError> {
+    let RunSettings { loaded, connect, .. } = for_run(global, selection, environment, printer)?;
+    for warning in &loaded.warnings {
+        printer.warning(warning);
+    }
+    Ok(CheckDbSettings {
+        book_beside_foreign_planner: loaded.config.scheduler.beside_maestro == BesideMaestro::Book,
+        instances: args.instances,
+        agents: args.rqd.map(|hosts| hosts as usize),
+        agent_settings: Settings::agents_of(&loaded.config),
+        config: loaded.config,
+        connect,
+    })
 }
 
 /// The demo reads no file but one that is named, so that it is the same on every machine.

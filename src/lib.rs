@@ -21,6 +21,8 @@ pub mod rqd;
 
 pub mod booking;
 
+pub mod check;
+
 pub mod pass;
 
 pub mod farm;

@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Telemetry for the one way to log an error with its causes.
     ("rqd", &["units", "model", "telemetry"]),
     ("booking", &["units", "model", "store"]),
+    ("check", &["units", "model", "telemetry", "store", "cluster", "rqd"]),
     ("pass", &["units", "model", "tasks", "config", "telemetry", "placement", "store", "cluster", "rqd", "booking"]),
     (
         "farm",
@@ -49,7 +50,7 @@ const IMPURE_WORDS: &[&str] = &[
 
 /// Libraries with one home each; `commands` is the binary.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("sqlx", &["store", "booking", "farm"]),
+    ("sqlx", &["store", "booking", "check", "farm"]),
     ("tonic", &["rqd", "farm"]),
     ("tonic_prost", &["rqd", "farm"]),
     ("prost", &["rqd", "farm"]),

@@ -126,21 +126,11 @@ impl Store {
     /// As [`Self::connect`], with the driver's own options.
     pub async fn connect_with(options: PgConnectOptions, pool_size: u32) -> Result<Self, StoreError> {
         let meter = Meter::default();
-        let failed = |source| StoreError::Connect {
-            host: options
-                .get_socket()
-                .map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string()),
-            port: options.get_port(),
-            name: options.get_database().unwrap_or_default().to_owned(),
-            user: options.get_username().to_owned(),
-            source,
-        };
         // Once without the pool, which would only say that its time ran out.
-        let first = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await;
-        let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        let first = connect_once(&options).await?;
         // A goodbye that does not arrive is none of our business.
         let _ = first.close().await;
-        let pool = pool_options(pool_size).connect_with(options.clone()).await.map_err(failed)?;
+        let pool = pool_options(pool_size).connect_with(options.clone()).await.map_err(failed(&options))?;
         let features = Features::detect(&pool, &meter).await?;
         Ok(Self { pool, features, meter })
     }
@@ -149,6 +139,26 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await.map_err(step("waiting for a connection"))?;
         connection.ping().await.map_err(step("asking the database for a sign of life"))
+    }
+}
+
+/// One connection outside the pool, with nothing set on it.
+///
+/// # Errors
+/// [`StoreError::Connect`], also when the server does not answer in time.
+pub async fn connect_once(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(options)).await;
+    connected.map_err(|_| failed(options)(sqlx::Error::PoolTimedOut))?.map_err(failed(options))
+}
+
+/// Says where the connection should have led.
+fn failed(options: &PgConnectOptions) -> impl Fn(sqlx::Error) -> StoreError {
+    |source| StoreError::Connect {
+        host: options.get_socket().map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string()),
+        port: options.get_port(),
+        name: options.get_database().unwrap_or_default().to_owned(),
+        user: options.get_username().to_owned(),
+        source,
     }
 }
 

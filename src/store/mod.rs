@@ -32,14 +32,14 @@ mod snapshot;
 use sqlx::PgPool;
 
 pub use cluster_rows::{AllocTags, ClusterRows, ShowSubscriptions};
-pub use connect::{ConnectSettings, TlsMode};
+pub use connect::{ConnectSettings, TlsMode, connect_once};
 pub use error::StoreError;
 pub use frames::{FrameState, WaitingFrames};
 pub use launches::LayerLaunches;
 pub use meter::{Meter, MeterReading};
 pub use probe::ChangeProbe;
 pub use releases::Releases;
-pub use schema::Features;
+pub use schema::{Features, needed_columns};
 pub use snapshot::SnapshotOptions;
 
 /// The database as this scheduler uses it. Cloning shares the connections and the meter.

@@ -93,6 +93,11 @@ fn missing(has: &impl Fn(&str, &str) -> bool) -> Vec<String> {
 }
 
 /// Tables and columns that we read or write and that every generation has.
+#[must_use]
+pub const fn needed_columns() -> &'static [(&'static str, &'static [&'static str])] {
+    NEEDED
+}
+
 const NEEDED: &[(&str, &[&str])] = &[
     ("alloc", &["pk_alloc", "str_name", "str_tag", "pk_facility"]),
     ("facility", &["pk_facility", "str_name"]),

@@ -55,7 +55,8 @@ async fn booking(durability: Durability) {
         fleet.push(of_service(&copy(&server, &format!("fleet{round}")).await, true).await.rate);
     }
     let floor = median(floor);
-    let line = |name: &str, rate: f64| println!("  {name:<34} {rate:>8.0}   {:>4.0} % of the floor", rate / floor * 100.0);
+    let line =
+        |name: &str, rate: f64| println!("  {name:<34} {rate:>8.0}   {:>4.0} % of the floor", rate / floor * 100.0);
     line("floor: two bare statements", floor);
     line("scheduler, launches to nowhere", median(dry));
     line("scheduler, launched on the fleet", median(fleet));
@@ -65,9 +66,9 @@ async fn booking(durability: Durability) {
 
 /// Room for all frames at once and no cap in the way: what is measured is booking alone.
 fn spec() -> FarmSpec {
-    let mut spec = FarmSpec::empty().alloc("general", "general").host_class(
-        HostClass::new("render", HOSTS).cores(Cores::whole(8)).memory(Kib::gib(32)),
-    );
+    let mut spec = FarmSpec::empty()
+        .alloc("general", "general")
+        .host_class(HostClass::new("render", HOSTS).cores(Cores::whole(8)).memory(Kib::gib(32)));
     for show in 0..4 {
         let mut folder = FolderSpec::new("shots");
         for job in 0..JOBS / 4 {
@@ -123,7 +124,8 @@ async fn of_service(database: &ConnectSettings, with_fleet: bool) -> Booked {
         // Nothing ends meanwhile, so that nobody else writes.
         let run_time = RunTime::Fixed(Duration::from_secs(300));
         let report_interval = Duration::from_secs(60);
-        let options = SandboxOptions { generation: Generation::G5, run_time, report_interval, ..SandboxOptions::new(spec()) };
+        let options =
+            SandboxOptions { generation: Generation::G5, run_time, report_interval, ..SandboxOptions::new(spec()) };
         Some(Sandbox::start(database.clone(), options, &Unwatched).await.expect("the farm comes up"))
     } else {
         let pool = PgPool::connect_with(database.connect_options()).await.expect("it answers");
@@ -134,10 +136,9 @@ async fn of_service(database: &ConnectSettings, with_fleet: bool) -> Booked {
     };
     let store = Store::connect(&ConnectSettings { pool_size: 12, ..database.clone() }).await.expect("it answers");
     let targets = match &sandbox {
-        Some(sandbox) => LaunchTargets::Agents(Agents::new(AgentSettings {
-            port: sandbox.rqd_port(),
-            ..AgentSettings::default()
-        })),
+        Some(sandbox) => {
+            LaunchTargets::Agents(Agents::new(AgentSettings { port: sandbox.rqd_port(), ..AgentSettings::default() }))
+        }
         None => LaunchTargets::Nowhere,
     };
     let totals = Totals::default();

@@ -1,0 +1,61 @@
+//! Agents of some hosts, asked for their state.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use sqlx::{Row as _, query};
+
+use super::session::Session;
+use super::{CheckError, Finding, counted};
+use crate::model::FacilityId;
+use crate::rqd::Agents;
+use crate::telemetry::error_chain;
+
+/// Names of the hosts that are up and report, sorted.
+pub(super) async fn reporting(
+    session: &mut Session,
+    facilities: &[FacilityId],
+    staleness: Duration,
+) -> Result<Vec<String>, CheckError> {
+    let statement = query(include_str!("sql/agents.sql"))
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(staleness.as_secs_f64());
+    session.rows(statement).await?.iter().map(|row| Ok(row.try_get("name")?)).collect()
+}
+
+/// Asks so many of them for their state.
+pub(super) async fn call(agents: &Agents, names: &[String], number: usize) -> Finding {
+    let chosen = spread(names, number);
+    if chosen.is_empty() {
+        return Finding::failed("no host is up and reports", "start RQD on the hosts, and let it report to Cuebot");
+    }
+    let answers = join_all(chosen.iter().map(|host| agents.report(host))).await;
+    let silent: Vec<String> =
+        answers.iter().filter_map(|answer| answer.as_ref().err()).map(|error| error_chain(error).to_string()).collect();
+    if silent.is_empty() {
+        return Finding::ok(format!("{} answered", counted(chosen.len(), "agent")));
+    }
+    let found = format!("{} of {} did not answer: {}", silent.len(), counted(chosen.len(), "agent"), silent.join("; "));
+    let remedy =
+        "see that host names resolve here, that nothing between blocks rqd.grpc_port, and that RQD listens there";
+    Finding::failed(found, remedy)
+}
+
+/// So many of the names, evenly spread, the same every time.
+fn spread(names: &[String], number: usize) -> Vec<&str> {
+    let number = number.min(names.len());
+    (0..number).filter_map(|at| names.get(at * names.len() / number)).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_chosen_from_all_over() {
+        let names: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+        assert_eq!(spread(&names, 3), ["0", "3", "6"]);
+        assert_eq!(spread(&names, 20).len(), 10);
+        assert!(spread(&names, 0).is_empty() && spread(&[], 3).is_empty());
+    }
+}

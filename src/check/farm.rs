@@ -1,0 +1,217 @@
+//! What the settings select, and whether its rows are in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sqlx::{Row as _, query};
+
+use super::session::Session;
+use super::{CheckError, Farm, Finding, Status, Wanted, counted, list};
+use crate::model::{ClusterKind, FacilityId, ShowId};
+
+pub(super) fn selection(farm: &Result<Farm, CheckError>, wanted: &Wanted) -> Result<Finding, CheckError> {
+    let farm = match farm {
+        Ok(farm) => farm,
+        Err(CheckError::Named(message)) => {
+            return Ok(Finding::failed(message, "correct the scheduler section of the settings, or the flags"));
+        }
+        Err(error) => return Err(error.clone()),
+    };
+    if let Some(show_and_tag) = ambiguous(farm, wanted) {
+        let found = format!("{show_and_tag} is in several facilities");
+        return Ok(Finding::failed(found, "name one with scheduler.facility"));
+    }
+    if farm.clusters.is_empty() {
+        let is_flagged = farm.rows.shows.iter().any(|show| show.is_scheduler_managed == Some(false));
+        let remedy = if is_flagged {
+            "flag shows for a scheduler with cueadmin -scheduler-managed SHOW on, or name alloc_tags"
+        } else {
+            "subscribe shows to allocations, and tag hosts"
+        };
+        return Ok(Finding::failed("no cluster: nothing would be booked", remedy));
+    }
+    let found = format!(
+        "{} of {} in {}",
+        counted(farm.clusters.len(), "cluster"),
+        counted(farm.shows().len(), "show"),
+        list(farm.clusters.iter().map(|cluster| cluster.facility_name.as_str()).collect::<BTreeSet<_>>())
+    );
+    if farm.rows.left_out.is_empty() {
+        return Ok(Finding::ok(found));
+    }
+    let left_out = list(farm.rows.left_out.iter().map(|row| format!("{} {}: {}", row.table, row.id, row.problem)));
+    Ok(Finding::warning(format!("{found}; left out: {left_out}"), "correct these rows"))
+}
+
+/// An allocation tag that is named without its facility, and that several have.
+fn ambiguous(farm: &Farm, wanted: &Wanted) -> Option<String> {
+    if wanted.selection.facility.is_some() || wanted.selection.alloc_tags.is_empty() {
+        return None;
+    }
+    let mut facilities: BTreeMap<String, BTreeSet<&FacilityId>> = BTreeMap::new();
+    for cluster in &farm.clusters {
+        if let ClusterKind::Allocation { tag, .. } = &cluster.kind {
+            facilities.entry(format!("{}:{tag}", cluster.show_name)).or_default().insert(&cluster.facility);
+        }
+    }
+    facilities.into_iter().find(|(_, facilities)| facilities.len() > 1).map(|(name, _)| name)
+}
+
+pub(super) async fn subscriptions(session: &mut Session, shows: &[ShowId]) -> Result<Finding, CheckError> {
+    let (mut frozen, mut sizeless) = (Vec::new(), Vec::new());
+    for row in session.rows(query(include_str!("sql/subscriptions.sql")).bind(ids(shows))).await? {
+        let name = format!("{} on {}", row.try_get::<String, _>("show")?, row.try_get::<String, _>("alloc")?);
+        if row.try_get("is_frozen")? { frozen.push(name) } else { sizeless.push(name) }
+    }
+    let mut found = Vec::new();
+    if !frozen.is_empty() {
+        found.push(format!("burst 0, nothing runs: {}", list(frozen)));
+    }
+    if !sizeless.is_empty() {
+        found.push(format!("size 0, always last: {}", list(sizeless)));
+    }
+    if found.is_empty() {
+        return Ok(Finding::ok("all have a size and a burst"));
+    }
+    Ok(Finding::warning(found.join("; "), "give them a size and a burst with cueadmin -size and -burst"))
+}
+
+pub(super) async fn folders(session: &mut Session, shows: &[ShowId]) -> Result<Finding, CheckError> {
+    let (mut without, mut several) = (Vec::new(), Vec::new());
+    for row in session.rows(query(include_str!("sql/folders.sql")).bind(ids(shows))).await? {
+        let name = format!("{}/{}", row.try_get::<String, _>("show")?, row.try_get::<String, _>("folder")?);
+        if row.try_get::<i64, _>("resources")? == 0 { without.push(name) } else { several.push(name) }
+    }
+    let mut found = Vec::new();
+    if !without.is_empty() {
+        found.push(format!("no row in folder_resource, nothing is booked: {}", list(without.iter())));
+    }
+    if !several.is_empty() {
+        found.push(format!("several rows in folder_resource: {}", list(several)));
+    }
+    if found.is_empty() {
+        return Ok(Finding::ok("each has one resource row"));
+    }
+    let status = if without.is_empty() { Status::Warning } else { Status::Failed };
+    let remedy =
+        "insert the missing rows (pk_folder_resource and pk_folder, both the folder's key); delete surplus ones";
+    Ok(Finding { status, ..Finding::failed(found.join("; "), remedy) })
+}
+
+/// Hosts of one allocation in one condition.
+pub(super) struct HostGroup {
+    alloc: String,
+    condition: String,
+    hosts: usize,
+    /// Names of those that say UP and report no more.
+    stale: Vec<String>,
+}
+
+pub(super) async fn hosts(
+    session: &mut Session,
+    facilities: &[FacilityId],
+    staleness: Duration,
+) -> Result<Vec<HostGroup>, CheckError> {
+    let statement = query(include_str!("sql/hosts.sql"))
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(staleness.as_secs_f64());
+    let rows = session.rows(statement).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(HostGroup {
+                alloc: row.try_get("alloc")?,
+                condition: row.try_get("condition")?,
+                hosts: usize::try_from(row.try_get::<i64, _>("hosts")?).unwrap_or_default(),
+                stale: row.try_get("stale")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
+    let mut by_alloc: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for group in groups {
+        by_alloc.entry(&group.alloc).or_default().push(format!("{} {}", group.hosts, group.condition));
+    }
+    let found = list(by_alloc.iter().map(|(alloc, conditions)| format!("{alloc}: {}", conditions.join(" + "))));
+    let up: usize = groups.iter().filter(|group| group.condition == "up").map(|group| group.hosts).sum();
+    if groups.is_empty() {
+        Finding::failed("there are none", "start RQD on the hosts, and let it report to Cuebot")
+    } else if up == 0 {
+        Finding::failed(found, "none is up and open: start RQD, or unlock hosts")
+    } else {
+        Finding::ok(found)
+    }
+}
+
+pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Finding {
+    let up: usize = groups
+        .iter()
+        .filter(|group| matches!(group.condition.as_str(), "up" | "locked"))
+        .map(|group| group.hosts)
+        .sum();
+    let stale: Vec<&str> = groups.iter().flat_map(|group| &group.stale).map(String::as_str).collect();
+    let seconds = staleness.as_secs();
+    if stale.is_empty() {
+        return Finding::ok(format!("all hosts that are up reported within {seconds} s"));
+    }
+    let found = format!("{} of {up} sent no report for {seconds} s: {}", stale.len(), list(stale.iter()));
+    let remedy = "see whether RQD runs there and whether Cuebot takes its reports";
+    if stale.len() == up { Finding::failed(found, remedy) } else { Finding::warning(found, remedy) }
+}
+
+pub(super) async fn counters(session: &mut Session, shows: &[ShowId]) -> Result<Finding, CheckError> {
+    let mut tables: BTreeMap<String, usize> = BTreeMap::new();
+    for row in session.rows(query(include_str!("../store/sql/repair_find.sql")).bind(ids(shows))).await? {
+        *tables.entry(row.try_get("counter")?).or_default() += 1;
+    }
+    if tables.is_empty() {
+        return Ok(Finding::ok("all say what the procs hold"));
+    }
+    let rows = list(tables.iter().map(|(table, rows)| format!("{rows} of {table}")));
+    let remedy = "a running scheduler puts the counters of its shows right every accounting.recompute_interval";
+    Ok(Finding::warning(format!("do not say what the procs hold: {rows}"), remedy))
+}
+
+/// Who schedules which show, by the flag and by our clusters.
+pub(super) fn owners(farm: &Farm) -> Finding {
+    if farm.rows.shows.iter().all(|show| show.is_scheduler_managed.is_none()) {
+        return Finding::ok("the schema has no flag; Cuebot's exclusion list decides");
+    }
+    let ours: BTreeSet<&ShowId> = farm.clusters.iter().map(|cluster| &cluster.show).collect();
+    let names = |is_flagged: bool, is_ours: bool| -> Vec<&str> {
+        let shows = farm.rows.shows.iter().filter(|show| show.is_active || show.has_pending_jobs);
+        let shows = shows.filter(|show| show.is_scheduler_managed == Some(is_flagged));
+        shows.filter(|show| ours.contains(&show.id) == is_ours).map(|show| show.name.as_str()).collect()
+    };
+    let (stranded, contested) = (names(true, false), names(false, true));
+    let (mut found, mut remedies) = (Vec::new(), Vec::new());
+    if !stranded.is_empty() {
+        found.push(format!("flagged for a scheduler and not served by this one: {}", list(&stranded)));
+        remedies.push("serve them with another scheduler, or give them back with cueadmin -scheduler-managed SHOW off");
+    }
+    if !contested.is_empty() {
+        found.push(format!("served here and not flagged, so that Cuebot books them too: {}", list(&contested)));
+        remedies.push("hand them over with cueadmin -scheduler-managed SHOW on");
+    }
+    if found.is_empty() {
+        return Finding::ok(format!("{} flagged and served", counted(ours.len(), "show")));
+    }
+    Finding::warning(found.join("; "), remedies.join("; "))
+}
+
+pub(super) fn foreign_planner(is_active: bool, may_book_beside: bool) -> Finding {
+    let remedy = "switch Cuebot's planner off, or set scheduler.beside_maestro to book if its shows are not these";
+    match (is_active, may_book_beside) {
+        (false, _) => Finding::ok("Cuebot's own planner is not active"),
+        (true, true) => Finding::warning(
+            "Cuebot's own planner is active, and the settings say to book beside it",
+            "make sure that its shows are not these",
+        ),
+        (true, false) => Finding::failed("Cuebot's own planner is active: nothing would be booked", remedy),
+    }
+}
+
+fn ids(shows: &[ShowId]) -> Vec<&str> {
+    shows.iter().map(ShowId::as_str).collect()
+}
