@@ -6,6 +6,7 @@ mod support;
 mod agents;
 mod audit;
 mod booking;
+mod check_db;
 mod cli;
 mod config;
 mod cuebot;

@@ -1,5 +1,6 @@
 //! The server and the way to it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::{Connection as _, Executor as _, Row as _, query, raw_sql};
@@ -159,19 +160,19 @@ pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSetti
         connection.fetch_one(raw_sql("SELECT pg_catalog.pg_backend_pid() AS pid")).await?.try_get("pid")
     };
     let look = async {
-        let mut first = connect_once(&options).await?;
-        let before = pid(&mut first).await?;
-        let mut second = connect_once(&options).await?;
-        // While the transaction is open, the process is the second session's alone.
-        second.execute(raw_sql("BEGIN READ ONLY")).await?;
-        let of_second = pid(&mut second).await?;
-        if of_second == before {
-            return Ok::<_, CheckError>(true);
+        let (mut first, mut second) = (connect_once(&options).await?, connect_once(&options).await?);
+        let (mut of_first, mut of_second) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..2 {
+            of_first.insert(pid(&mut first).await?);
+            of_second.insert(pid(&mut second).await?);
         }
-        let after = pid(&mut first).await?;
+        // While the transaction is open, its process is the second session's alone.
+        second.execute(raw_sql("BEGIN READ ONLY")).await?;
+        of_second.insert(pid(&mut second).await?);
+        of_first.insert(pid(&mut first).await?);
         second.execute(raw_sql("ROLLBACK")).await?;
         let _ = (first.close().await, second.close().await);
-        Ok(after != before)
+        Ok::<_, CheckError>(of_first.len() > 1 || of_second.len() > 1 || !of_first.is_disjoint(&of_second))
     };
     let is_pooled = match tokio::time::timeout(PROXY_LIMIT, look).await {
         Ok(is_pooled) => is_pooled?,

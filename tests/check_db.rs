@@ -1,0 +1,351 @@
+//! `check-db`: every wrong that it looks for, planted and found, and nothing written.
+
+mod pooler;
+
+use std::time::Duration;
+
+use cue_scheduler::booking::{UnbookCause, repair, unbook};
+use cue_scheduler::check::{CheckResult, Status, Wanted, check};
+use cue_scheduler::farm::schema::Generation;
+use cue_scheduler::farm::seed::{FarmSpec, Seeded, ShowSpec, seed};
+use cue_scheduler::model::{AllocTag, Selection, TagChunkSizes};
+use cue_scheduler::rqd::{AgentSettings, Agents};
+use cue_scheduler::store::{ConnectSettings, Store};
+use cue_scheduler::units::Cores;
+
+use crate::support::farm::{farm, quick_farm};
+use crate::support::{TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
+
+fn wanted() -> Wanted {
+    Wanted {
+        selection: Selection::default(),
+        chunk_sizes: TagChunkSizes::default(),
+        host_staleness: Duration::from_mins(2),
+        book_beside_foreign_planner: false,
+        instances: 1,
+        agents: None,
+    }
+}
+
+/// Three hosts, and a second show without work.
+fn spec() -> FarmSpec {
+    let second = ShowSpec::new("other").subscription("general", Cores::whole(10), Cores::whole(20));
+    FarmSpec::simple(3).hosts(3).show(second)
+}
+
+async fn seeded(generation: Generation) -> (TestDatabase, Seeded) {
+    let database = database(generation).await;
+    let seeded = seed(&database.pool(), &spec()).await.unwrap();
+    (database, seeded)
+}
+
+async fn settings(database: &TestDatabase) -> ConnectSettings {
+    ConnectSettings { pool_size: 2, ..database.connect_settings().await }
+}
+
+async fn checks(database: &TestDatabase, wanted: &Wanted) -> Vec<CheckResult> {
+    check(&settings(database).await, wanted).await.unwrap()
+}
+
+/// Everything but `ok`, as lines.
+fn wrong(checks: &[CheckResult]) -> Vec<String> {
+    let wrong = checks.iter().filter(|check| check.status != Status::Ok);
+    wrong.map(|check| format!("{} {}: {}", check.name, check.status.as_str(), check.found)).collect()
+}
+
+#[tokio::test]
+async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
+    for generation in [Generation::G0, Generation::G3, Generation::G5] {
+        let (database, _) = seeded(generation).await;
+        let before = fingerprint(&database.pool()).await;
+        let checks = checks(&database, &wanted()).await;
+        assert_eq!(wrong(&checks), [""; 0], "{generation}");
+        assert!(checks.iter().all(|check| check.remedy.is_none()));
+        let names: Vec<&str> = checks.iter().map(|check| check.name).collect();
+        assert_eq!(
+            names,
+            [
+                "connection",
+                "tls",
+                "server",
+                "latency",
+                "clock",
+                "schema",
+                "read-privileges",
+                "write-privileges",
+                "triggers",
+                "indexes",
+                "connections",
+                "pooling-proxy",
+                "selection",
+                "subscriptions",
+                "folders",
+                "hosts",
+                "stale-hosts",
+                "counters",
+                "owners",
+                "foreign-planner",
+            ]
+        );
+        assert_eq!(fingerprint(&database.pool()).await, before, "{generation}");
+    }
+}
+
+/// What is done to the database, and the one line that tells of it.
+const WRONGS: &[(&str, &str)] = &[
+    (
+        "DROP TRIGGER update_frame_status_counts ON frame",
+        "triggers failed: 11 of 12 found by what they do; none that frame: counts frames by state",
+    ),
+    (
+        "ALTER TABLE subscription DISABLE TRIGGER verify_subscription",
+        "triggers warning: 11 of 12 found by what they do; none that subscription: refuses more than a subscription's burst",
+    ),
+    ("DROP INDEX i_proc_pkshow", "indexes warning: none on proc (pk_show)"),
+    (
+        "ALTER TABLE proc DROP CONSTRAINT c_proc_uk",
+        "indexes failed: no unique index on proc (pk_frame): a frame could be booked twice",
+    ),
+    (
+        "UPDATE subscription SET int_burst = 0 WHERE pk_show = (SELECT pk_show FROM show WHERE str_name = 'other')",
+        "subscriptions warning: burst 0, nothing runs: other on local.general",
+    ),
+    (
+        "UPDATE subscription SET int_size = 0",
+        "subscriptions warning: size 0, always last: other on local.general, show on local.general",
+    ),
+    (
+        "DELETE FROM folder_resource USING folder
+          WHERE folder.pk_folder = folder_resource.pk_folder AND folder.str_name = 'comp'",
+        "folders failed: no row in folder_resource, nothing is booked: show/comp",
+    ),
+    (
+        "INSERT INTO folder_resource (pk_folder_resource, pk_folder)
+         SELECT 'surplus', pk_folder FROM folder WHERE str_name = 'comp'",
+        "folders warning: several rows in folder_resource: show/comp",
+    ),
+    ("UPDATE host SET str_lock_state = 'LOCKED'", "hosts failed: local.general: 3 locked"),
+    (
+        "UPDATE host_stat SET ts_ping = current_timestamp - interval '1 hour' FROM host
+          WHERE host.pk_host = host_stat.pk_host AND host.str_name = '127.1.0.2'",
+        "stale-hosts warning: 1 of 3 sent no report for 120 s: 127.1.0.2",
+    ),
+    (
+        "UPDATE host_stat SET ts_ping = current_timestamp - interval '1 hour'",
+        "stale-hosts failed: 3 of 3 sent no report for 120 s: 127.1.0.1, 127.1.0.2, 127.1.0.3",
+    ),
+    (
+        "UPDATE subscription SET int_cores = 100; UPDATE layer_resource SET int_cores = -100",
+        "counters warning: do not say what the procs hold: 1 of layer_resource, 2 of subscription",
+    ),
+    ("UPDATE show SET b_scheduler_managed = false", "selection failed: no cluster: nothing would be booked"),
+];
+
+#[tokio::test]
+async fn each_wrong_is_found_and_nothing_else() {
+    for (plant, line) in WRONGS {
+        let (database, _) = seeded(Generation::G5).await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(*plant)).execute(&database.pool()).await.unwrap();
+        let mut checks = checks(&database, &wanted()).await;
+        if *line == "selection failed: no cluster: nothing would be booked" {
+            checks.retain(|check| check.name != "hosts");
+        }
+        assert_eq!(wrong(&checks), [*line], "{plant}");
+        assert!(checks.iter().all(|check| (check.status == Status::Ok) == check.remedy.is_none()), "{checks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_lacks_something_fails_and_the_rest_is_looked_at() {
+    let (database, _) = seeded(Generation::G5).await;
+    let drop = "ALTER TABLE proc DROP COLUMN int_mem_pre_reserved; DROP TABLE host_local CASCADE";
+    sqlx::raw_sql(drop).execute(&database.pool()).await.unwrap();
+    let checks = checks(&database, &wanted()).await;
+    let lines = wrong(&checks);
+    assert_eq!(lines[0], "schema failed: 2 missing: table host_local, proc.int_mem_pre_reserved");
+    assert!(lines.contains(&"selection failed: cannot tell: the schema is not right".to_owned()), "{lines:?}");
+    assert!(checks.iter().any(|check| check.name == "triggers" && check.status == Status::Ok), "{checks:?}");
+}
+
+#[tokio::test]
+async fn names_that_are_not_there_fail_with_those_that_are() {
+    let (database, _) = seeded(Generation::G5).await;
+    let of = async |selection: Selection| {
+        let checks = checks(&database, &Wanted { selection, ..wanted() }).await;
+        checks.into_iter().find(|check| check.name == "selection").unwrap()
+    };
+    let facility = of(Selection { facility: Some("locale".to_owned()), ..Selection::default() }).await;
+    assert_eq!(facility.status, Status::Failed);
+    assert_eq!(facility.found, "no facility is named \"locale\"; did you mean \"local\"? there are: local");
+    let tag = AllocTag { show: "show".to_owned(), tag: "nothing".to_owned() };
+    let tag = of(Selection { alloc_tags: vec![tag], ..Selection::default() }).await;
+    assert_eq!(tag.found, "no allocation has the tag \"nothing\"; there are: general");
+    let manual = of(Selection { manual_tags: vec!["urgent".to_owned()], ..Selection::default() }).await;
+    assert!(manual.found.starts_with("no host carries the tag \"urgent\""), "{}", manual.found);
+}
+
+#[tokio::test]
+async fn shows_that_nobody_or_everybody_books_are_named() {
+    let (database, _) = seeded(Generation::G5).await;
+    let tag = AllocTag { show: "show".to_owned(), tag: "general".to_owned() };
+    let wanted = Wanted { selection: Selection { alloc_tags: vec![tag], ..Selection::default() }, ..wanted() };
+    assert_eq!(
+        wrong(&checks(&database, &wanted).await),
+        ["owners warning: flagged for a scheduler and not served by this one: other"]
+    );
+    let unflag = "UPDATE show SET b_scheduler_managed = false";
+    sqlx::raw_sql(unflag).execute(&database.pool()).await.unwrap();
+    assert_eq!(
+        wrong(&checks(&database, &wanted).await),
+        ["owners warning: served here and not flagged, so that Cuebot books them too: show"]
+    );
+}
+
+#[tokio::test]
+async fn an_active_planner_of_cuebot_fails_unless_told_otherwise() {
+    let (database, _) = seeded(Generation::G5).await;
+    let mut leader = database.pool().acquire().await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(22360104104064357)").execute(&mut *leader).await.unwrap();
+    let found = "Cuebot's own planner is active";
+    assert_eq!(
+        wrong(&checks(&database, &wanted()).await),
+        [format!("foreign-planner failed: {found}: nothing would be booked")]
+    );
+    let beside = Wanted { book_beside_foreign_planner: true, ..wanted() };
+    assert_eq!(
+        wrong(&checks(&database, &beside).await),
+        [format!("foreign-planner warning: {found}, and the settings say to book beside it")]
+    );
+}
+
+#[tokio::test]
+async fn pools_that_want_more_than_there_is_fail() {
+    let (database, _) = seeded(Generation::G5).await;
+    let settings = ConnectSettings { pool_size: 99, ..settings(&database).await };
+    let checks = check(&settings, &Wanted { instances: 3, ..wanted() }).await.unwrap();
+    let lines = wrong(&checks);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("connections failed: 300 needed, 200 allowed, "), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_pools_by_transaction_fails() {
+    let (database, _) = seeded(Generation::G5).await;
+    let settings = settings(&database).await;
+    let port = pooler::start(format!("{}:{}", settings.host, settings.port)).await;
+    let settings = ConnectSettings { host: "127.0.0.1".to_owned(), port, ..settings };
+    let checks = check(&settings, &wanted()).await.unwrap();
+    let proxy = checks.iter().find(|check| check.name == "pooling-proxy").unwrap();
+    assert_eq!(
+        (proxy.status, proxy.found.as_str()),
+        (Status::Failed, "a proxy that pools by transaction"),
+        "{checks:#?}"
+    );
+    for name in ["read-privileges", "triggers", "indexes", "clock"] {
+        let check = checks.iter().find(|check| check.name == name).unwrap();
+        assert_eq!(check.status, Status::Ok, "{check:?}");
+    }
+}
+
+#[tokio::test]
+async fn agents_are_called_where_asked_for() {
+    let database = database(Generation::G5).await;
+    let sandbox = farm(database.connect_settings().await, quick_farm(spec())).await;
+    let with = async |port: u16, hosts: usize| {
+        let agents = Agents::new(AgentSettings { port, ..AgentSettings::default() });
+        let wanted = Wanted { agents: Some((agents, hosts)), ..wanted() };
+        checks(&database, &wanted).await.into_iter().find(|check| check.name == "agents").unwrap()
+    };
+    let check = with(sandbox.rqd_port(), 2).await;
+    assert_eq!((check.status, check.found.as_str()), (Status::Ok, "2 agents answered"));
+    assert_eq!(with(sandbox.rqd_port(), 50).await.found, "3 agents answered");
+    let check = with(1, 2).await;
+    assert_eq!(check.status, Status::Failed);
+    assert!(check.found.starts_with("2 of 2 agents did not answer: "), "{}", check.found);
+    assert_eq!(sandbox.stop().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_read_is_told_what_it_lacks() {
+    for (generation, history) in [
+        (Generation::G0, "no DELETE on frame_history, proc; no INSERT on frame_history, proc"),
+        (Generation::G5, "no DELETE on proc; no INSERT on frame_history_queue, proc"),
+    ] {
+        let (database, _) = seeded(generation).await;
+        let settings = ConnectSettings { pool_size: 2, ..read_only_settings(&database).await };
+        let before = fingerprint(&database.pool()).await;
+        let lines = wrong(&check(&settings, &wanted()).await.unwrap());
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].starts_with(&format!("write-privileges failed: {history}; no UPDATE on folder_resource, frame, ")),
+            "{lines:?}"
+        );
+        assert_eq!(fingerprint(&database.pool()).await, before);
+    }
+}
+
+/// The remedies are what a user needs: with them alone it books, takes back and repairs.
+#[tokio::test]
+async fn the_grants_that_are_named_are_enough() {
+    for generation in [Generation::G0, Generation::G5] {
+        let (database, farm) = seeded(generation).await;
+        let (pool, role) = (database.pool(), format!("Booker_{}", database.name()));
+        let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA public TO \"{role}\"");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&pool).await.unwrap();
+        let settings = ConnectSettings { user: role, password: Some("x".to_owned()), ..settings(&database).await };
+        let first = check(&settings, &wanted()).await.unwrap();
+        for name in ["read-privileges", "write-privileges"] {
+            let check = first.iter().find(|check| check.name == name).unwrap();
+            assert_eq!(check.status, Status::Failed);
+            let grants = check.remedy.as_ref().unwrap().strip_prefix("as the owner of the tables: ").unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(grants)).execute(&pool).await.unwrap();
+        }
+        assert_eq!(wrong(&check(&settings, &wanted()).await.unwrap()), [""; 0], "{generation}");
+
+        let store = Store::connect(&settings).await.unwrap();
+        let booked = book_all(&store, &requests(&store, &farm, 3).await).await.booked;
+        assert_eq!(booked.len(), 3, "{generation}");
+        unbook(&store, &booked, UnbookCause::LaunchRefused).await.unwrap();
+        let shows: Vec<_> = farm.shows.iter().map(|show| show.id.clone()).collect();
+        sqlx::raw_sql("UPDATE subscription SET int_cores = 100").execute(&pool).await.unwrap();
+        assert_eq!(repair(&store, &shows).await.unwrap().repaired.len(), 2, "{generation}");
+        store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_prints_and_ends_as_documented() {
+    let (database, _) = seeded(Generation::G5).await;
+    let settings = settings(&database).await;
+    let ran = run_program(&settings, &["check-db"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert!(ran.stdout.starts_with("CHECK "), "{}", ran.stdout);
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ran.stdout);
+    assert!(
+        ran.stdout.lines().any(|line| line.split_whitespace().collect::<Vec<_>>()[..]
+            == ["selection", "ok", "4", "clusters", "of", "2", "shows", "in", "local"]),
+        "{}",
+        ran.stdout
+    );
+
+    sqlx::raw_sql("UPDATE host SET str_lock_state = 'LOCKED'").execute(&database.pool()).await.unwrap();
+    let ran = run_program(&settings, &["check-db"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stdout.ends_with("\nhosts: none is up and open: start RQD, or unlock hosts\n"), "{}", ran.stdout);
+    let ran = run_program(&settings, &["check-db", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &document["status"]), (1, &"failed".into()));
+    let hosts = document["checks"].as_array().unwrap().iter().find(|check| check["name"] == "hosts").unwrap();
+    let expected = serde_json::json!({
+        "name": "hosts",
+        "status": "failed",
+        "found": "local.general: 3 locked",
+        "remedy": "none is up and open: start RQD, or unlock hosts",
+    });
+    assert_eq!(hosts, &expected);
+
+    let nowhere = ConnectSettings { name: "nowhere".to_owned(), ..settings };
+    let ran = run_program(&nowhere, &["check-db"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.starts_with("error: cannot use the database nowhere at "), "{}", ran.stderr);
+}
