@@ -14,6 +14,7 @@ mod daemon;
 mod dry_run;
 mod faults;
 mod fleet;
+mod generated;
 mod launch;
 mod postgres;
 mod schema;
