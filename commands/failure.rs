@@ -9,6 +9,7 @@ use cue_scheduler::telemetry::logs::LogsError;
 
 use crate::clusters::FacilityNeeded;
 use crate::config_init::InitError;
+use crate::explain::NotOne;
 use crate::output::{OutputError, Printer};
 use crate::settings::UsageError;
 
@@ -25,6 +26,9 @@ pub(crate) fn report(error: &anyhow::Error, printer: Printer) -> ExitCode {
     printer.error(error_chain(error.as_ref()));
     for hint in hints(error) {
         printer.hint(hint);
+    }
+    if let Some(unmatched) = error.downcast_ref::<NotOne>() {
+        unmatched.names().for_each(|name| printer.hint(name));
     }
     ExitCode::from(if is_misuse(error) { MISUSED } else { FAILED })
 }

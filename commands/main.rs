@@ -3,10 +3,10 @@
 mod check_db;
 mod cli;
 mod clusters;
-mod completion;
 mod config;
 mod config_init;
 mod demo;
+mod explain;
 mod failure;
 mod farm_view;
 mod listing;
@@ -34,7 +34,6 @@ const INIT_THREADS: usize = 2;
 const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    completion::answer_if_asked();
     // Prints help and usage errors itself, before any settings are looked at.
     let cli = Cli::parse();
     let environment: Environment = std::env::vars_os().collect();
@@ -67,6 +66,11 @@ fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Resul
         Command::Demo(args) => {
             let settings = settings::for_demo(&global, &selection, args, environment, printer)?;
             block_on(settings.config.queue.worker_threads, demo::run(settings, printer))
+        }
+        Command::Explain(args) => {
+            let settings = settings::for_run(&global, &selection, environment, printer)?;
+            let threads = settings.loaded.config.queue.worker_threads;
+            block_on(threads, explain::run(settings, args, global.output, printer))
         }
         Command::Plan(args) => {
             let is_detailed = args.detailed_exitcode;

@@ -1,12 +1,11 @@
 //! `plan`: what the next pass would do, without doing it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cue_scheduler::pass::{
-    ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, ReasonRow, ReservedAmounts, WaitingRow,
-};
+use cue_scheduler::pass::{ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, ReasonRow, WaitingRow};
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{OutputFormat, PlanArgs};
@@ -99,8 +98,11 @@ fn print(
         OutputFormat::Csv | OutputFormat::Name if is_summary => {
             print_list(printer, format, &cluster_columns(), clusters, &())
         }
-        OutputFormat::Csv | OutputFormat::Name => {
-            print_list(printer, format, &placement_columns(is_compared), placements, &())
+        OutputFormat::Csv => print_list(printer, format, &placement_columns(is_compared), placements, &()),
+        // A layer goes to many hosts; its name once is enough.
+        OutputFormat::Name => {
+            let names: BTreeSet<String> = placements.iter().map(PlacementRow::name).collect();
+            names.iter().try_for_each(|name| printer.data(name))
         }
         OutputFormat::Table | OutputFormat::Wide => {
             let is_wide = format == OutputFormat::Wide;
@@ -133,10 +135,10 @@ fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
         Column::text("LAYER", PlacementRow::name),
         Column::text("FRAMES", |row| numbers(row.frames.iter().map(|frame| frame.number))),
         Column::text("HOST", |row| row.host.clone()),
-        Column::number("CORES", |row| amounts(&row.reserved).cores.to_string()),
-        Column::number("MEMORY", |row| amounts(&row.reserved).memory.to_string()),
+        Column::number("CORES", |row| row.reserved.cores.to_string()),
+        Column::number("MEMORY", |row| row.reserved.memory.to_string()),
         Column::number("GPUS", |row| row.reserved.gpus.to_string()),
-        Column::number("GPU MEMORY", |row: &PlacementRow| amounts(&row.reserved).gpu_memory.to_string()).wide(),
+        Column::number("GPU MEMORY", |row: &PlacementRow| row.reserved.gpu_memory.to_string()).wide(),
         Column::text("CLUSTER", |row: &PlacementRow| row.cluster.clone()).wide(),
         Column::text("LAYER ID", |row: &PlacementRow| row.layer_id.to_string()).wide(),
         Column::text("HOST ID", |row: &PlacementRow| row.host_id.to_string()).wide(),
@@ -157,8 +159,8 @@ fn cluster_columns() -> [Column<ClusterShare>; 7] {
         Column::number("FRAMES", |row| row.frames.to_string()),
         Column::number("LAYERS", |row| row.layers.to_string()),
         Column::number("HOSTS", |row| row.hosts.to_string()),
-        Column::number("CORES", |row| amounts(&row.reserved).cores.to_string()),
-        Column::number("MEMORY", |row| amounts(&row.reserved).memory.to_string()),
+        Column::number("CORES", |row| row.reserved.cores.to_string()),
+        Column::number("MEMORY", |row| row.reserved.memory.to_string()),
         Column::number("GPUS", |row| row.reserved.gpus.to_string()),
     ]
 }
@@ -182,15 +184,11 @@ fn reason_columns() -> [Column<ReasonRow>; 4] {
     ]
 }
 
-fn amounts(reserved: &ReservedAmounts) -> Amounts {
-    (*reserved).into()
-}
-
 fn placed_line(totals: &PlanTotals) -> String {
     if totals.frames == 0 {
         return "Would place nothing.".to_owned();
     }
-    let Amounts { cores, memory, gpus, .. } = amounts(&totals.reserved);
+    let Amounts { cores, memory, gpus, .. } = totals.reserved;
     format!(
         "Would place {} of {} on {}: {cores} cores, {memory}, {gpus} GPUs.",
         count(totals.frames, "frame"),

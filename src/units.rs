@@ -6,9 +6,8 @@ use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
 macro_rules! amount {
     ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-        #[serde(transparent)]
+        $(#[$doc])*
         pub struct $name(pub i64);
 
         impl $name {
@@ -60,15 +59,19 @@ macro_rules! amount {
 }
 
 amount!(
-    /// Cores in centicores: 100 = one core. Never rounded to whole cores on the way.
+    /// Cores in centicores: 100 = one core. Never rounded to whole cores on the way. In documents a
+    /// number of cores: half a core is 0.5.
+    #[serde(from = "f64", into = "f64")]
     Cores
 );
 amount!(
     /// Memory in KiB; what Cuebot's columns and comments call KB is 1,024 bytes.
+    #[serde(transparent)]
     Kib
 );
 amount!(
     /// Whole GPUs.
+    #[serde(transparent)]
     Gpus
 );
 
@@ -89,6 +92,20 @@ impl Cores {
     #[must_use]
     pub const fn is_fractional(self) -> bool {
         self.0 % 100 != 0
+    }
+}
+
+impl From<Cores> for f64 {
+    #[expect(clippy::cast_precision_loss, reason = "no farm has so many cores")]
+    fn from(cores: Cores) -> Self {
+        cores.0 as Self / 100.0
+    }
+}
+
+impl From<f64> for Cores {
+    #[expect(clippy::cast_possible_truncation, reason = "numbers out of range saturate")]
+    fn from(cores: f64) -> Self {
+        Self((cores * 100.0).round() as i64)
     }
 }
 
@@ -139,12 +156,15 @@ impl fmt::Display for Gpus {
     }
 }
 
-/// What a host has or lacks and what a frame reserves, in all four kinds at once.
+/// What a host has or lacks and what a frame reserves, in all four kinds at once. In documents the
+/// names say the units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Amounts {
     pub cores: Cores,
+    #[serde(rename = "memory_kib")]
     pub memory: Kib,
     pub gpus: Gpus,
+    #[serde(rename = "gpu_memory_kib")]
     pub gpu_memory: Kib,
 }
 

@@ -108,18 +108,18 @@ impl HostState {
         }
     }
 
-    /// A few words for a person.
+    /// `open`, or why a host takes nothing.
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
             Self::Open => "open".to_owned(),
-            Self::NotUp(state) => state.clone(),
+            Self::NotUp(reported) => format!("not up: {reported}"),
             Self::Locked => "locked".to_owned(),
-            Self::NimbyLocked => "NIMBY locked".to_owned(),
-            Self::Stale { seconds } => format!("silent for {seconds} s"),
+            Self::NimbyLocked => "locked: a person is at the desk".to_owned(),
+            Self::Stale { seconds } => format!("no report for {seconds} s"),
             Self::LocalWork => "renders for its owner".to_owned(),
             Self::LowFreeMemory => "too little free memory".to_owned(),
-            Self::PutAside(why) => format!("put aside: {why}"),
+            Self::PutAside(reason) => format!("put aside: {reason}"),
         }
     }
 }

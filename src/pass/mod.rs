@@ -33,6 +33,7 @@ mod report;
 mod requests;
 mod service;
 mod settings;
+mod story;
 mod totals;
 mod turn;
 
@@ -43,9 +44,10 @@ pub use launcher::{LaunchTargets, Launcher};
 pub use look::{Look, PlacedFrame, look};
 pub use preview::{
     ClusterShare, FrameRow, Narrowing, Overtaken, OvertakenCause, PlacementRow, PlanDocument, PlanFormatError,
-    PlanTotals, ReasonRow, ReservedAmounts, WaitingRow,
+    PlanTotals, ReasonRow, WaitingRow,
 };
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
+pub use story::{FrameStory, HostStory, JobStory, LayerStory, RefusedBy, Stories};
 pub use totals::{Totals, TotalsReading};

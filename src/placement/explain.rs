@@ -14,7 +14,6 @@ use super::order::precedence;
 use super::plan::Planner;
 use super::report::{
     Ahead, CapReport, Explanation, HostExplanation, OnHost, OrderReport, PlacedOn, Quantity, ShowTier, Verdict,
-    state_text,
 };
 use crate::model::{Cap, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
 
@@ -78,7 +77,7 @@ impl<'s> PlannedFarm<'s> {
         HostExplanation {
             host: row.name.clone(),
             alloc_name: row.alloc_name.clone(),
-            state: state_text(&row.state),
+            state: row.state.sentence(),
             total: row.total,
             idle_before: row.idle,
             idle_after: self.planner.index.room(host).idle,

@@ -4,7 +4,7 @@ use super::fit::{Room, needed, reserve};
 use super::gates::{Capped, Gate, Nature, Subscribed, reach_gate, room_gate, shape_gate};
 use super::hosts::{Search, Spot};
 use super::plan::Planner;
-use super::report::{GateReport, HostCount, Miss, NearMiss, Verdict, state_text};
+use super::report::{GateReport, HostCount, Miss, NearMiss, Verdict};
 use crate::model::WaitReason;
 use crate::units::{Amounts, Cores};
 
@@ -164,7 +164,7 @@ impl<'p, 's> Funnel<'p, 's> {
         let row = &self.planner.snapshot.hosts[host];
         let reason = Nature { job: work.job(), candidate: work.candidate, host: row }.pass().err()?;
         let miss = match reason {
-            WaitReason::NoHostOpen => Miss::State(state_text(&row.state)),
+            WaitReason::NoHostOpen => Miss::State(row.state.sentence()),
             WaitReason::OperatingSystem => {
                 Miss::OperatingSystem { wanted: work.job().os.clone().unwrap_or_default(), offered: row.os.clone() }
             }

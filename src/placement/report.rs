@@ -2,7 +2,7 @@
 
 use super::fit::Refusal;
 use super::order::Precedence;
-use crate::model::{HostState, JobId, LayerId, WaitReason};
+use crate::model::{JobId, LayerId, WaitReason};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// Why a layer's frames wait, or where they went.
@@ -83,6 +83,17 @@ pub enum Quantity {
     Gpus(Gpus),
     Frames(i64),
     Hosts(i64),
+}
+
+impl std::fmt::Display for Quantity {
+    /// The bare number; what it counts is told elsewhere.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cores(cores) => cores.fmt(f),
+            Self::Gpus(gpus) => gpus.fmt(f),
+            Self::Frames(number) | Self::Hosts(number) => number.fmt(f),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -179,18 +190,4 @@ pub struct OnHost {
     pub refusal: Option<Refusal>,
     /// What the plan really gave it here.
     pub placed_frames: u32,
-}
-
-/// `open`, or why a host takes nothing.
-pub(super) fn state_text(state: &HostState) -> String {
-    match state {
-        HostState::Open => "open".to_owned(),
-        HostState::NotUp(reported) => format!("not up: {reported}"),
-        HostState::Locked => "locked".to_owned(),
-        HostState::NimbyLocked => "locked: a person is at the desk".to_owned(),
-        HostState::Stale { seconds } => format!("no report for {seconds} s"),
-        HostState::LocalWork => "renders for its owner".to_owned(),
-        HostState::LowFreeMemory => "too little free memory".to_owned(),
-        HostState::PutAside(reason) => format!("put aside: {reason}"),
-    }
 }

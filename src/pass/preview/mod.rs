@@ -15,7 +15,7 @@ pub use overtaken::{Overtaken, OvertakenCause};
 
 use super::look::{Look, PlacedFrame};
 use crate::model::{Cluster, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
-use crate::units::{Amounts, Cores, Gpus, Kib};
+use crate::units::Amounts;
 
 /// Which frames would go where, what waits, and why.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -45,7 +45,7 @@ pub struct PlanTotals {
     pub hosts: u64,
     /// Reserved by all of them together.
     #[serde(flatten)]
-    pub reserved: ReservedAmounts,
+    pub reserved: Amounts,
     pub waiting_frames: u64,
     pub waiting_layers: u64,
 }
@@ -57,7 +57,7 @@ pub struct ClusterShare {
     pub layers: u64,
     pub hosts: u64,
     #[serde(flatten)]
-    pub reserved: ReservedAmounts,
+    pub reserved: Amounts,
 }
 
 /// Frames of one layer that would go to one host, each with the same amounts.
@@ -73,7 +73,7 @@ pub struct PlacementRow {
     pub cluster: String,
     /// Per frame.
     #[serde(flatten)]
-    pub reserved: ReservedAmounts,
+    pub reserved: Amounts,
     pub frames: Vec<FrameRow>,
     /// What the live farm has against it, where somebody has asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,33 +107,6 @@ pub struct ReasonRow {
     pub reason: WaitReason,
     pub layers: u64,
     pub frames: u64,
-}
-
-/// Amounts as documents have them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ReservedAmounts {
-    pub cores: f64,
-    pub memory_kib: i64,
-    pub gpus: i64,
-    pub gpu_memory_kib: i64,
-}
-
-impl From<Amounts> for ReservedAmounts {
-    fn from(amounts: Amounts) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "no farm has so many cores")]
-        let cores = amounts.cores.get() as f64 / 100.0;
-        let (memory_kib, gpus) = (amounts.memory.get(), amounts.gpus.get());
-        Self { cores, memory_kib, gpus, gpu_memory_kib: amounts.gpu_memory.get() }
-    }
-}
-
-impl From<ReservedAmounts> for Amounts {
-    fn from(reserved: ReservedAmounts) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "amounts out of range saturate")]
-        let cores = Cores((reserved.cores * 100.0).round() as i64);
-        let (memory, gpus) = (Kib(reserved.memory_kib), Gpus(reserved.gpus));
-        Self { cores, memory, gpus, gpu_memory: Kib(reserved.gpu_memory_kib) }
-    }
 }
 
 /// A file that holds no plan of ours.
@@ -263,7 +236,7 @@ fn placements(snapshot: &Snapshot, look: &Look, frames: &[PlacedFrame]) -> Vec<P
             host: host.name.clone(),
             host_id: host.id.clone(),
             cluster: cluster.clone(),
-            reserved: placement.reservation.into(),
+            reserved: placement.reservation,
             frames: frames.iter().map(|placed| FrameRow::of(&placed.frame)).collect(),
             overtaken: Vec::new(),
         })
@@ -278,12 +251,12 @@ impl FrameRow {
 }
 
 /// What the frames of some placements reserve together.
-fn reserved<'r>(placements: impl Iterator<Item = &'r PlacementRow>) -> ReservedAmounts {
+fn reserved<'r>(placements: impl Iterator<Item = &'r PlacementRow>) -> Amounts {
     let of_one = |row: &PlacementRow| {
-        let one = Amounts::from(row.reserved);
+        let one = row.reserved;
         row.frames.iter().map(|_| one).sum::<Amounts>()
     };
-    placements.map(of_one).sum::<Amounts>().into()
+    placements.map(of_one).sum()
 }
 
 /// Different values of a key.

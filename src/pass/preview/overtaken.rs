@@ -104,7 +104,7 @@ impl<'s> Live<'s> {
         if host.state != HostState::Open {
             return Some(Overtaken { cause: OvertakenCause::HostNotOpen, detail: host.state.sentence() });
         }
-        let one = Amounts::from(row.reserved);
+        let one = row.reserved;
         let before = *idle;
         let fitting = row.frames.iter().take_while(|_| {
             let fits = one.fits_in(idle);

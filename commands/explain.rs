@@ -1,0 +1,479 @@
+//! `explain`: why something waits, or what a host could take.
+
+use std::process::ExitCode;
+
+use cue_scheduler::model::{Candidate, Policy, Snapshot, WaitReason};
+use cue_scheduler::pass::{FrameStory, HostStory, JobStory, LayerStory, RefusedBy, Stories};
+use cue_scheduler::placement::{
+    Ahead, CapReport, Explanation, GateReport, OnHost, PlacedOn, Precedence, Refusal, ShowTier, Verdict,
+};
+use cue_scheduler::store::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn, Store};
+use cue_scheduler::units::Amounts;
+
+use crate::cli::{ExplainArgs, ExplainWhat, OutputFormat};
+use crate::farm_view::{FarmView, name_left_out};
+use crate::listing::{Column, print_document, print_list, table};
+use crate::output::Printer;
+use crate::settings::RunSettings;
+
+/// Lines of running text are broken here.
+const WIDTH: usize = 80;
+/// Where the text beside a label begins.
+const INDENT: usize = 10;
+/// Rows of a table of a story; all of them with `--output wide` and in JSON.
+const ROWS_MAX: usize = 20;
+/// Below, two names are not alike.
+const LIKENESS_MIN: f64 = 0.5;
+const ALIKE_MAX: usize = 3;
+
+/// A name that does not lead to one thing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotOne {
+    #[error("there is no {kind} \"{name}\"{}", .extra)]
+    Unknown { kind: &'static str, name: String, extra: &'static str, alike: Vec<String> },
+    #[error("\"{name}\" is the beginning of several {kind}s")]
+    Several { kind: &'static str, name: String, names: Vec<String> },
+    #[error("host \"{name}\" is in no facility of the selected clusters")]
+    Elsewhere { name: String },
+}
+
+impl NotOne {
+    /// What could have been meant.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let names: &[String] = match self {
+            Self::Unknown { alike, .. } => alike,
+            Self::Several { names, .. } => names,
+            Self::Elsewhere { .. } => &[],
+        };
+        names.iter().map(String::as_str)
+    }
+}
+
+pub(crate) async fn run(
+    settings: RunSettings,
+    args: ExplainArgs,
+    format: OutputFormat,
+    printer: Printer,
+) -> anyhow::Result<ExitCode> {
+    let farm = FarmView::open(&settings, printer).await?;
+    let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await?;
+    name_left_out(&snapshot.left_out, printer);
+    let asked = Asked { store: &farm.store, snapshot: &snapshot, policy: &farm.settings.policy, format, printer };
+    match args.what {
+        ExplainWhat::Job { name } => asked.job(&name).await?,
+        ExplainWhat::Layer { name } => asked.layer(&name).await?,
+        ExplainWhat::Frame { name } => asked.frame(&name).await?,
+        ExplainWhat::Host { name } => asked.host(&name).await?,
+    }
+    farm.store.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Asked<'a> {
+    store: &'a Store,
+    snapshot: &'a Snapshot,
+    policy: &'a Policy,
+    format: OutputFormat,
+    printer: Printer,
+}
+
+impl Asked<'_> {
+    async fn job(&self, name: &str) -> anyhow::Result<()> {
+        let names = || self.snapshot.jobs.iter().map(|job| job.name.clone()).collect();
+        let found = one(self.store.find_job(name).await?, "job", name, |job| job.name.clone(), names)?;
+        let layers = self.store.load_layers_of(&found.id).await?;
+        let story = self.stories().job(&found, &layers);
+        self.print(&story, &layer_columns(), &story.layers, &story.job, |page| page.job(&story))
+    }
+
+    async fn layer(&self, name: &str) -> anyhow::Result<()> {
+        let found = self.store.find_layer(name).await?;
+        let found =
+            one(found, "layer", name, |layer| format!("{}/{}", layer.job_name, layer.name), || self.layer_names())?;
+        let story = self.stories().layer(&found);
+        let gates = story.explanation.as_ref().map(|told| told.gates.clone()).unwrap_or_default();
+        self.print(&story, &gate_columns(), &gates, &layer_name(&story), |page| page.layer(&story))
+    }
+
+    async fn frame(&self, name: &str) -> anyhow::Result<()> {
+        let found = self.store.find_frame(name).await?;
+        let found = one(found, "frame", name, |frame| format!("{}/{}", frame.job_name, frame.name), Vec::new)?;
+        let layers = self.store.load_layers_of(&found.job).await?;
+        let layer = layers.into_iter().find(|layer| layer.id == found.layer).unwrap_or_else(|| layer_of(&found));
+        let story = self.stories().frame(&found, &layer);
+        let told = story.layer_story.as_ref().and_then(|layer| layer.explanation.as_ref());
+        let gates = told.map(|told| told.gates.clone()).unwrap_or_default();
+        let name = format!("{}/{}", story.job, story.frame);
+        self.print(&story, &gate_columns(), &gates, &name, |page| page.frame(&story))
+    }
+
+    async fn host(&self, name: &str) -> anyhow::Result<()> {
+        let names = || self.snapshot.hosts.iter().map(|host| host.name.clone()).collect();
+        let found = one(self.store.find_host(name).await?, "host", name, |host| host.name.clone(), names)?;
+        let running = self.store.load_running_on(&found.id).await?;
+        let story = self.stories().host(&found.id, running).ok_or(NotOne::Elsewhere { name: found.name })?;
+        let name = story.explanation.host.clone();
+        self.print(&story, &on_host_columns(), &story.explanation.candidates, &name, |page| page.host(&story))
+    }
+
+    fn stories(&self) -> Stories<'_> {
+        Stories::new(self.snapshot, self.policy)
+    }
+
+    fn layer_names(&self) -> Vec<String> {
+        let name =
+            |candidate: &Candidate| format!("{}/{}", self.snapshot.jobs[candidate.job].name, candidate.layer_name);
+        self.snapshot.candidates.iter().map(name).collect()
+    }
+
+    /// `rows` are what CSV has of the story.
+    fn print<R>(
+        &self,
+        story: &impl serde::Serialize,
+        columns: &[Column<R>],
+        rows: &[R],
+        name: &str,
+        write: impl FnOnce(&mut Page),
+    ) -> anyhow::Result<()> {
+        match self.format {
+            OutputFormat::Json | OutputFormat::Yaml => print_document(self.printer, self.format, story)?,
+            OutputFormat::Csv => print_list(self.printer, self.format, columns, rows, &())?,
+            OutputFormat::Name => self.printer.data(name)?,
+            OutputFormat::Table | OutputFormat::Wide => {
+                let mut page = Page { text: String::new(), is_wide: self.format == OutputFormat::Wide };
+                write(&mut page);
+                self.printer.data(page.text.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A frame whose layer is not listed any more; only its names are known.
+fn layer_of(frame: &FoundFrame) -> FoundLayer {
+    FoundLayer {
+        id: frame.layer.clone(),
+        name: frame.layer_name.clone(),
+        job: frame.job.clone(),
+        job_name: frame.job_name.clone(),
+        job_state: frame.job_state.clone(),
+        show: frame.show.clone(),
+        frames: FrameCounts::default(),
+    }
+}
+
+fn one<T>(
+    found: Match<T>,
+    kind: &'static str,
+    name: &str,
+    called: impl Fn(&T) -> String,
+    all: impl FnOnce() -> Vec<String>,
+) -> Result<T, NotOne> {
+    match found {
+        Match::One(one) => Ok(one),
+        Match::Several(several) => {
+            let names = several.iter().map(called).collect();
+            Err(NotOne::Several { kind, name: name.to_owned(), names })
+        }
+        Match::None => {
+            let extra = match kind {
+                "frame" if !name.contains('/') => "; name it as JOB/FRAME, or by its id",
+                "host" => "",
+                _ => " among the pending ones",
+            };
+            Err(NotOne::Unknown { kind, name: name.to_owned(), extra, alike: alike(name, all()) })
+        }
+    }
+}
+
+fn alike(name: &str, names: Vec<String>) -> Vec<String> {
+    let mut scored: Vec<(f64, String)> = names
+        .into_iter()
+        .map(|other| (strsim::normalized_damerau_levenshtein(name, &other), other))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    scored.dedup_by(|a, b| a.1 == b.1);
+    scored.into_iter().take(ALIKE_MAX).map(|(_, name)| name).collect()
+}
+
+fn layer_name(story: &LayerStory) -> String {
+    format!("{}/{}", story.job, story.layer)
+}
+
+/// A story for reading.
+struct Page {
+    text: String,
+    is_wide: bool,
+}
+
+impl Page {
+    fn job(&mut self, story: &JobStory) {
+        self.title(&format!("job {}", story.job));
+        self.line("frames", &counts(&story.frames));
+        self.line("why", &story.summary);
+        let mut told: Vec<&str> = Vec::new();
+        for layer in story.layers.iter().filter(|layer| layer.reason.is_some()) {
+            for remedy in layer.remedies.iter().filter(|remedy| !told.contains(&remedy.as_str())) {
+                self.line("to run", &format!("{}: {remedy}", layer.layer));
+            }
+            told.extend(layer.remedies.iter().map(String::as_str));
+        }
+        self.table(&layer_columns(), &story.layers);
+    }
+
+    fn layer(&mut self, story: &LayerStory) {
+        self.title(&format!("layer {}", layer_name(story)));
+        self.line("frames", &counts(&story.frames));
+        self.layer_reasons(story);
+    }
+
+    fn layer_reasons(&mut self, story: &LayerStory) {
+        self.line("why", &story.summary);
+        if let Some(hosts) = &story.hosts {
+            self.line("hosts", hosts);
+        }
+        if let Some(nearest) = &story.nearest {
+            self.line("nearest", nearest);
+        }
+        if let Some(told) = &story.explanation {
+            self.line("order", &order(told, &story.show));
+        }
+        for remedy in &story.remedies {
+            self.line("to run", remedy);
+        }
+        if let Some(told) = &story.explanation {
+            self.told(told);
+        }
+    }
+
+    fn told(&mut self, told: &Explanation) {
+        self.table(&placed_columns(), &told.placed);
+        let is_shown = |gate: &&GateReport| self.is_wide || is_telling(gate, told.reason);
+        let gates: Vec<GateReport> = told.gates.iter().filter(is_shown).copied().collect();
+        self.table(&gate_columns(), &gates);
+        self.table(&cap_columns(), &told.caps);
+        self.table(&ahead_columns(), &told.order.ahead);
+        if told.order.shows.len() > 1 || self.is_wide {
+            self.table(&show_columns(), &told.order.shows);
+        }
+    }
+
+    fn frame(&mut self, story: &FrameStory) {
+        self.title(&format!("frame {}/{}", story.job, story.frame));
+        self.line("layer", &story.layer);
+        self.line("state", &format!("{}: {}", story.state, story.summary));
+        if let Some(layer) = &story.layer_story {
+            self.layer_reasons(layer);
+        }
+    }
+
+    fn host(&mut self, story: &HostStory) {
+        let told = &story.explanation;
+        self.title(&format!("host {}", told.host));
+        self.line("state", &told.state);
+        self.line("why", &story.summary);
+        self.line("idle", &format!("{}, of {}", amounts(&told.idle_before), amounts(&told.total)));
+        self.line("then", &format!("{} once the next pass has placed its frames", amounts(&told.idle_after)));
+        self.line("tags", &format!("{} ({})", story.tags.join(", "), told.alloc_name));
+        self.line("runs", &format!("{}; thread mode {}", story.os.join(", "), story.thread_mode));
+        self.table(&running_columns(), &story.running);
+        let able: Vec<OnHost> =
+            told.candidates.iter().filter(|layer| layer.could_take > 0 || layer.placed_frames > 0).cloned().collect();
+        self.table(&on_host_columns(), &able);
+        self.table(&refused_columns(), &story.refused);
+        if told.unreached > 0 {
+            self.write(format_args!("\nTags of {} more waiting layers do not reach it.\n", told.unreached));
+        }
+    }
+
+    fn title(&mut self, title: &str) {
+        self.write(format_args!("{title}\n"));
+    }
+
+    fn write(&mut self, text: std::fmt::Arguments<'_>) {
+        self.text.push_str(&text.to_string());
+    }
+
+    /// A label and running text beside it.
+    fn line(&mut self, label: &str, text: &str) {
+        let mut line = format!("  {label:<width$}", width = INDENT - 2);
+        let mut is_first = true;
+        for word in text.split(' ') {
+            let has_room = line.chars().count() + 1 + word.chars().count() <= WIDTH;
+            if !is_first && !has_room {
+                self.text.push_str(&line);
+                self.text.push('\n');
+                line = " ".repeat(INDENT);
+                is_first = true;
+            }
+            if !is_first {
+                line.push(' ');
+            }
+            line.push_str(word);
+            is_first = false;
+        }
+        self.text.push_str(&line);
+        self.text.push('\n');
+    }
+
+    fn table<R>(&mut self, columns: &[Column<R>], rows: &[R]) {
+        if rows.is_empty() {
+            return;
+        }
+        let shown = if self.is_wide { rows } else { &rows[..rows.len().min(ROWS_MAX)] };
+        self.text.push('\n');
+        self.text.push_str(&table(columns, shown, self.is_wide));
+        self.text.push('\n');
+        if shown.len() < rows.len() {
+            self.write(format_args!("and {} more; -o wide shows them\n", rows.len() - shown.len()));
+        }
+    }
+}
+
+/// Worth a row for somebody who only wants to know what is wrong. Where nothing is left to wait, only a
+/// full pass keeps one more frame from being placed.
+fn is_telling(gate: &GateReport, reason: Option<WaitReason>) -> bool {
+    let is_in_the_way = gate.verdict == Verdict::Shut && (reason.is_some() || gate.reason != WaitReason::PassFull);
+    is_in_the_way || gate.hosts.is_some_and(|hosts| hosts.passed < hosts.asked)
+}
+
+fn counts(frames: &FrameCounts) -> String {
+    let FrameCounts { waiting, running, depend, dead, eaten, succeeded } = frames;
+    format!("{waiting} waiting, {running} running, {depend} depend, {dead} dead, {} done", succeeded + eaten)
+}
+
+fn amounts(amounts: &Amounts) -> String {
+    let Amounts { cores, memory, gpus, gpu_memory } = amounts;
+    if gpus.get() == 0 && gpu_memory.get() == 0 {
+        format!("{cores} cores, {memory}")
+    } else {
+        format!("{cores} cores, {memory}, {gpus} GPUs with {gpu_memory}")
+    }
+}
+
+fn order(told: &Explanation, show: &str) -> String {
+    let order = &told.order;
+    let first = order.ahead.iter().filter(|ahead| !ahead.takes_turns).count();
+    let turns = order.ahead.len() - first;
+    let mut parts = vec![format!("number {} of {} layers of the show {show} that could go", order.position, order.of)];
+    if first > 0 {
+        parts.push(format!("{first} of those ahead place all they can first"));
+    }
+    if turns > 0 {
+        parts.push(format!("it takes turns with {turns} of those ahead"));
+    }
+    parts.join("; ")
+}
+
+fn refused_columns() -> [Column<RefusedBy>; 3] {
+    [
+        Column::text("COULD NOT TAKE", |row: &RefusedBy| {
+            format!("{}{}", row.reason.sentence(), row.refusal.map(refusal_word).unwrap_or_default())
+        }),
+        Column::number("LAYERS", |row| row.layers.to_string()),
+        Column::number("FRAMES", |row| row.frames.to_string()),
+    ]
+}
+
+fn refusal_word(refusal: Refusal) -> String {
+    let word = serde_json::to_value(refusal).ok().and_then(|word| word.as_str().map(str::to_owned));
+    word.map(|word| format!(" ({})", word.replace('_', " "))).unwrap_or_default()
+}
+
+fn layer_columns() -> [Column<LayerStory>; 8] {
+    [
+        Column::text("LAYER", |row| row.layer.clone()),
+        Column::number("WAITING", |row| row.frames.waiting.to_string()),
+        Column::number("RUNNING", |row| row.frames.running.to_string()),
+        Column::number("DEPEND", |row| row.frames.depend.to_string()),
+        Column::number("DEAD", |row| row.frames.dead.to_string()),
+        Column::number("DONE", |row| (row.frames.succeeded + row.frames.eaten).to_string()),
+        Column::text("REASON", |row| row.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default()),
+        Column::text("LAYER ID", |row: &LayerStory| row.layer_id.to_string()).wide(),
+    ]
+}
+
+fn gate_columns() -> [Column<GateReport>; 4] {
+    [
+        Column::text("GATE", |row| row.reason.as_str().to_owned()),
+        Column::text("VERDICT", |row| match row.verdict {
+            Verdict::Passed => "passed".to_owned(),
+            Verdict::Shut => "shut".to_owned(),
+            Verdict::NotAsked => "not asked".to_owned(),
+        }),
+        Column::number("HOSTS", |row| row.hosts.map(|hosts| hosts.asked.to_string()).unwrap_or_default()),
+        Column::number("LEFT", |row| row.hosts.map(|hosts| hosts.passed.to_string()).unwrap_or_default()),
+    ]
+}
+
+fn cap_columns() -> [Column<CapReport>; 6] {
+    [
+        Column::text("CAP", |row| row.reason.as_str().to_owned()),
+        Column::text("OF", |row| row.name.clone()),
+        Column::number("USED", |row| row.before.to_string()),
+        Column::number("PLANNED", |row| row.after.to_string()),
+        Column::number("LIMIT", |row| row.max.map_or_else(|| "none".to_owned(), |max| max.to_string())),
+        Column::number("WANTS", |row| row.wanted.to_string()),
+    ]
+}
+
+fn placed_columns() -> [Column<PlacedOn>; 6] {
+    [
+        Column::text("PLACED ON", |row| row.host.clone()),
+        Column::number("FRAMES", |row| row.frames.to_string()),
+        Column::number("CORES", |row| row.reservation.cores.to_string()),
+        Column::number("MEMORY", |row| row.reservation.memory.to_string()),
+        Column::number("GPUS", |row| row.reservation.gpus.to_string()),
+        Column::text("CLUSTER", |row| row.cluster.clone()),
+    ]
+}
+
+fn ahead_columns() -> [Column<Ahead>; 5] {
+    [
+        Column::text("AHEAD", |row: &Ahead| format!("{}/{}", row.job_name, row.layer_name)),
+        Column::text("BY", |row| {
+            let by = match row.by {
+                Precedence::Priority => "priority",
+                Precedence::JobStart => "earlier job",
+                Precedence::JobId | Precedence::LayerId => "id",
+                Precedence::DispatchOrder => "dispatch order",
+            };
+            by.to_owned()
+        }),
+        Column::text("TURNS", |row| if row.takes_turns { "yes" } else { "no" }.to_owned()),
+        Column::number("PLACED", |row| row.placed_frames.to_string()),
+        Column::number("WAITING", |row| row.waiting_frames.to_string()),
+    ]
+}
+
+fn show_columns() -> [Column<ShowTier>; 4] {
+    [
+        Column::text("SHOW", |row| row.show.clone()),
+        Column::text("ALLOCATION", |row| row.alloc_name.clone()),
+        Column::number("TIER", |row| format!("{:.2}", row.before)),
+        Column::number("PLANNED", |row| format!("{:.2}", row.after)),
+    ]
+}
+
+fn running_columns() -> [Column<RunningOn>; 5] {
+    [
+        Column::text("RUNNING", |row: &RunningOn| format!("{}/{}", row.job, row.layer)),
+        Column::number("FRAMES", |row| row.frames.to_string()),
+        Column::number("CORES", |row| row.reserved.cores.to_string()),
+        Column::number("MEMORY", |row| row.reserved.memory.to_string()),
+        Column::number("GPUS", |row| row.reserved.gpus.to_string()),
+    ]
+}
+
+fn on_host_columns() -> [Column<OnHost>; 7] {
+    [
+        Column::text("COULD TAKE", |row: &OnHost| format!("{}/{}", row.job_name, row.layer_name)),
+        Column::number("FRAMES", |row| row.could_take.to_string()),
+        Column::number("WAITING", |row| row.waiting_frames.to_string()),
+        Column::number("PLACED", |row| row.placed_frames.to_string()),
+        Column::number("CORES", |row| row.reservation.map(|amounts| amounts.cores.to_string()).unwrap_or_default()),
+        Column::number("MEMORY", |row| row.reservation.map(|amounts| amounts.memory.to_string()).unwrap_or_default()),
+        Column::text("THEN", |row| row.then.map(|reason| reason.as_str().to_owned()).unwrap_or_default()),
+    ]
+}

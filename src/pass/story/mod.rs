@@ -1,0 +1,270 @@
+//! Why work waits and what a host could take, told about one job, layer, frame or host.
+//!
+//! The judgement is the planner's ([`PlannedFarm`]): one snapshot and one plan, as a pass makes them.
+//! This room adds what the planner does not know (work that does not wait, other states of frames) and
+//! the words.
+
+mod words;
+
+use std::collections::BTreeMap;
+
+use crate::model::{Candidate, FrameId, Host, HostId, JobId, LayerId, LeftOutRow, Policy, Snapshot, WaitReason};
+use crate::placement::{Explanation, HostExplanation, PlannedFarm, Refusal};
+use crate::store::{FoundFrame, FoundJob, FoundLayer, FrameCounts, RunningOn};
+use crate::units::Amounts;
+
+/// Tells the stories of one snapshot.
+pub struct Stories<'s> {
+    snapshot: &'s Snapshot,
+    farm: PlannedFarm<'s>,
+}
+
+/// One layer.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct LayerStory {
+    pub layer: String,
+    pub layer_id: LayerId,
+    pub job: String,
+    pub job_id: JobId,
+    pub show: String,
+    pub frames: FrameCounts,
+    /// Why frames are left waiting; `None` when none is.
+    pub reason: Option<WaitReason>,
+    /// One sentence.
+    pub summary: String,
+    /// How many hosts each gate takes away, in one sentence.
+    pub hosts: Option<String>,
+    /// The host that comes nearest, in one sentence.
+    pub nearest: Option<String>,
+    /// Hosts with its tags that take nothing now, by state.
+    pub closed_hosts: BTreeMap<&'static str, usize>,
+    /// What would make it run, the easiest first.
+    pub remedies: Vec<String>,
+    /// The planner's own account; absent when nothing waits.
+    pub explanation: Option<Explanation>,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct JobStory {
+    pub job: String,
+    pub job_id: JobId,
+    pub show: String,
+    /// As Cuebot names it.
+    pub state: String,
+    pub frames: FrameCounts,
+    pub summary: String,
+    pub layers: Vec<LayerStory>,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct FrameStory {
+    pub frame: String,
+    pub frame_id: FrameId,
+    pub number: i32,
+    /// As Cuebot names it.
+    pub state: String,
+    pub layer: String,
+    pub layer_id: LayerId,
+    pub job: String,
+    pub job_id: JobId,
+    pub show: String,
+    /// Where it runs, or ran last.
+    pub host: Option<String>,
+    /// While it runs.
+    pub reserved: Option<Amounts>,
+    pub summary: String,
+    /// Of a waiting frame.
+    pub layer_story: Option<LayerStory>,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct HostStory {
+    pub host_id: HostId,
+    pub tags: Vec<String>,
+    pub os: Vec<String>,
+    pub thread_mode: &'static str,
+    /// What runs there now.
+    pub running: Vec<RunningOn>,
+    /// One sentence.
+    pub summary: String,
+    #[serde(flatten)]
+    pub explanation: HostExplanation,
+    /// Waiting layers whose tags reach it and that it could not take, by what stops them first.
+    pub refused: Vec<RefusedBy>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RefusedBy {
+    pub reason: WaitReason,
+    /// What exactly is short, where it is a matter of the host's room.
+    pub refusal: Option<Refusal>,
+    pub layers: u64,
+    pub frames: u64,
+}
+
+impl<'s> Stories<'s> {
+    /// Makes the plan that the stories are about.
+    #[must_use]
+    pub fn new(snapshot: &'s Snapshot, policy: &'s Policy) -> Self {
+        Self { snapshot, farm: PlannedFarm::new(snapshot, policy) }
+    }
+
+    #[must_use]
+    pub fn layer(&self, found: &FoundLayer) -> LayerStory {
+        let position = self.snapshot.candidates.iter().position(|candidate| candidate.layer == found.id);
+        match position {
+            Some(candidate) => self.waiting_layer(found, candidate),
+            None => self.other_layer(found),
+        }
+    }
+
+    /// `layers` are all layers of the job.
+    #[must_use]
+    pub fn job(&self, found: &FoundJob, layers: &[FoundLayer]) -> JobStory {
+        let layers: Vec<LayerStory> = layers.iter().map(|layer| self.layer(layer)).collect();
+        JobStory {
+            job: found.name.clone(),
+            job_id: found.id.clone(),
+            show: found.show.clone(),
+            state: found.state.clone(),
+            frames: found.frames,
+            summary: words::job_summary(found, &layers),
+            layers,
+        }
+    }
+
+    /// `layer` is the frame's.
+    #[must_use]
+    pub fn frame(&self, found: &FoundFrame, layer: &FoundLayer) -> FrameStory {
+        let is_waiting = found.state == "WAITING" && found.job_state == "PENDING";
+        FrameStory {
+            frame: found.name.clone(),
+            frame_id: found.id.clone(),
+            number: found.number,
+            state: found.state.clone(),
+            layer: found.layer_name.clone(),
+            layer_id: found.layer.clone(),
+            job: found.job_name.clone(),
+            job_id: found.job.clone(),
+            show: found.show.clone(),
+            host: found.host.clone(),
+            reserved: found.reserved,
+            summary: words::frame_summary(found),
+            layer_story: is_waiting.then(|| self.layer(layer)),
+        }
+    }
+
+    /// `None` when the host is in no facility of the selected clusters.
+    #[must_use]
+    pub fn host(&self, id: &HostId, running: Vec<RunningOn>) -> Option<HostStory> {
+        let position = self.snapshot.hosts.iter().position(|host| host.id == *id)?;
+        let host = &self.snapshot.hosts[position];
+        let explanation = self.farm.explain_host(position);
+        Some(HostStory {
+            host_id: host.id.clone(),
+            tags: host.tags.iter().map(ToString::to_string).collect(),
+            os: host.os.clone(),
+            thread_mode: words::thread_mode(host.thread_mode),
+            running,
+            summary: words::host_summary(&explanation),
+            refused: refused(&explanation),
+            explanation,
+        })
+    }
+
+    fn waiting_layer(&self, found: &FoundLayer, position: usize) -> LayerStory {
+        let candidate = &self.snapshot.candidates[position];
+        let explanation = self.farm.explain(position);
+        let case = words::Case {
+            snapshot: self.snapshot,
+            candidate,
+            told: &explanation,
+            closed: closed_hosts(self.snapshot, candidate),
+        };
+        LayerStory {
+            reason: explanation.reason,
+            summary: case.summary(),
+            hosts: Some(case.hosts()),
+            nearest: case.nearest(),
+            remedies: case.remedies(),
+            closed_hosts: case.closed.clone(),
+            explanation: Some(explanation),
+            ..layer_row(found)
+        }
+    }
+
+    /// A layer that is no candidate: nothing of it waits, or it is not ours, or its row is unusable.
+    fn other_layer(&self, found: &FoundLayer) -> LayerStory {
+        let row = layer_row(found);
+        if found.job_state != "PENDING" {
+            return LayerStory { summary: format!("the job is {}", found.job_state), ..row };
+        }
+        if found.frames.waiting == 0 {
+            return LayerStory { summary: words::nothing_waits(&found.frames), ..row };
+        }
+        let names_it = |row: &&LeftOutRow| row.id == found.id.as_str() || row.id == found.job.as_str();
+        if let Some(LeftOutRow { table, problem, .. }) = self.snapshot.left_out.iter().find(names_it) {
+            return LayerStory {
+                summary: format!("the row in {table} cannot be used: {problem}"),
+                remedies: vec!["repair that row".to_owned()],
+                ..row
+            };
+        }
+        LayerStory {
+            reason: Some(WaitReason::NotSelected),
+            summary: format!("no selected cluster serves the show {} in the job's facility", found.show),
+            remedies: vec![
+                "select the show's clusters: scheduler.alloc_tags, scheduler.manual_tags, --facility".to_owned(),
+            ],
+            ..row
+        }
+    }
+}
+
+fn layer_row(found: &FoundLayer) -> LayerStory {
+    LayerStory {
+        layer: found.name.clone(),
+        layer_id: found.id.clone(),
+        job: found.job_name.clone(),
+        job_id: found.job.clone(),
+        show: found.show.clone(),
+        frames: found.frames,
+        reason: None,
+        summary: String::new(),
+        hosts: None,
+        nearest: None,
+        closed_hosts: BTreeMap::new(),
+        remedies: Vec::new(),
+        explanation: None,
+    }
+}
+
+/// Hosts that a cluster of the layer reaches, whatever they are doing.
+fn reached<'s>(snapshot: &'s Snapshot, candidate: &'s Candidate) -> impl Iterator<Item = &'s Host> {
+    let facility = &snapshot.jobs[candidate.job].facility;
+    let covers =
+        |cluster: &usize, host: &Host| candidate.tags.iter().any(|tag| snapshot.clusters[*cluster].covers(tag, host));
+    snapshot.hosts.iter().filter(move |host| {
+        host.facility == *facility && candidate.clusters.iter().any(|cluster| covers(cluster, host))
+    })
+}
+
+fn closed_hosts(snapshot: &Snapshot, candidate: &Candidate) -> BTreeMap<&'static str, usize> {
+    let mut closed = BTreeMap::new();
+    for host in reached(snapshot, candidate).filter(|host| !host.state.is_open()) {
+        *closed.entry(host.state.as_str()).or_default() += 1;
+    }
+    closed
+}
+
+fn refused(told: &HostExplanation) -> Vec<RefusedBy> {
+    let mut counts: BTreeMap<(WaitReason, Option<Refusal>), (u64, u64)> = BTreeMap::new();
+    for layer in told.candidates.iter().filter(|layer| layer.could_take == 0) {
+        let Some(reason) = layer.then else { continue };
+        let (layers, frames) = counts.entry((reason, layer.refusal)).or_default();
+        *layers += 1;
+        *frames += u64::from(layer.waiting_frames);
+    }
+    let row = |((reason, refusal), (layers, frames))| RefusedBy { reason, refusal, layers, frames };
+    counts.into_iter().map(row).collect()
+}

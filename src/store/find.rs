@@ -1,0 +1,281 @@
+//! Looking things up by the name that a person types.
+
+use super::row::{Columns, Problem};
+use super::{Store, StoreError};
+use crate::model::{FrameId, HostId, JobId, LayerId};
+use crate::units::{Amounts, Cores, Gpus, Kib};
+
+/// Most matches that a search returns.
+const MATCHES_MAX: i64 = 21;
+
+/// What a name leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Match<T> {
+    One(T),
+    /// Several begin like it; the search stops at a few.
+    Several(Vec<T>),
+    None,
+}
+
+/// How many frames are in each state, as the counters say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct FrameCounts {
+    pub waiting: i64,
+    pub running: i64,
+    /// Waiting for other work.
+    pub depend: i64,
+    pub dead: i64,
+    pub eaten: i64,
+    pub succeeded: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundJob {
+    pub id: JobId,
+    pub name: String,
+    pub show: String,
+    /// `job.str_state`, as Cuebot names it.
+    pub state: String,
+    pub frames: FrameCounts,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLayer {
+    pub id: LayerId,
+    pub name: String,
+    pub job: JobId,
+    pub job_name: String,
+    pub job_state: String,
+    pub show: String,
+    pub frames: FrameCounts,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFrame {
+    pub id: FrameId,
+    pub name: String,
+    pub number: i32,
+    /// `frame.str_state`, as Cuebot names it.
+    pub state: String,
+    pub layer: LayerId,
+    pub layer_name: String,
+    pub job: JobId,
+    pub job_name: String,
+    pub job_state: String,
+    pub show: String,
+    /// Where it runs, or ran last.
+    pub host: Option<String>,
+    /// What it has reserved while it runs.
+    pub reserved: Option<Amounts>,
+    /// Dependencies that are not met.
+    pub depend_count: i64,
+    pub exit_status: i64,
+    pub retries: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundHost {
+    pub id: HostId,
+    pub name: String,
+}
+
+/// Frames of one layer on one host.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RunningOn {
+    pub job: String,
+    pub layer: String,
+    pub frames: i64,
+    /// By all of them.
+    #[serde(flatten)]
+    pub reserved: Amounts,
+}
+
+impl Store {
+    /// A job by its name, its id, or, while it is pending, the beginning of its name.
+    pub async fn find_job(&self, text: &str) -> Result<Match<FoundJob>, StoreError> {
+        let statement =
+            sqlx::query(include_str!("sql/find_jobs.sql")).bind(text).bind(beginning(text)).bind(MATCHES_MAX);
+        Ok(match self.matching("looking for a job", statement, decode_job).await? {
+            // Jobs that are over keep their names; the pending one, or else the last one, is meant.
+            Match::Several(mut jobs) if jobs.iter().all(|job| job.name == text) => Match::One(jobs.swap_remove(0)),
+            found => found,
+        })
+    }
+
+    /// A layer by its id, or, while its job is pending, by the beginning of its name, or of `job/layer`.
+    pub async fn find_layer(&self, text: &str) -> Result<Match<FoundLayer>, StoreError> {
+        let (job, layer) = text.rsplit_once('/').map_or((None, text), |(job, layer)| (Some(job), layer));
+        let statement = sqlx::query(include_str!("sql/find_layers.sql"))
+            .bind(text)
+            .bind(beginning(job.unwrap_or_default()))
+            .bind(beginning(layer))
+            .bind(job)
+            .bind(layer)
+            .bind(MATCHES_MAX);
+        self.matching("looking for a layer", statement, decode_layer).await
+    }
+
+    /// A frame by its id, or, while its job is pending, by the beginnings of `job/frame`.
+    pub async fn find_frame(&self, text: &str) -> Result<Match<FoundFrame>, StoreError> {
+        let (job, frame) = text.rsplit_once('/').map_or((None, text), |(job, frame)| (Some(job), frame));
+        let statement = sqlx::query(include_str!("sql/find_frames.sql"))
+            .bind(text)
+            .bind(job.map(beginning))
+            .bind(beginning(frame))
+            .bind(job)
+            .bind(frame)
+            .bind(MATCHES_MAX);
+        self.matching("looking for a frame", statement, decode_frame).await
+    }
+
+    /// A host by its name, its id, or the beginning of its name.
+    pub async fn find_host(&self, text: &str) -> Result<Match<FoundHost>, StoreError> {
+        let statement =
+            sqlx::query(include_str!("sql/find_hosts.sql")).bind(text).bind(beginning(text)).bind(MATCHES_MAX);
+        let decode = |row: &Columns<'_>| Ok(FoundHost { id: row.text("pk_host")?.into(), name: row.text("str_name")? });
+        self.matching("looking for a host", statement, decode).await
+    }
+
+    /// All layers of a job, in dispatch order.
+    pub async fn load_layers_of(&self, job: &JobId) -> Result<Vec<FoundLayer>, StoreError> {
+        let statement = sqlx::query(include_str!("sql/layers_of_job.sql")).bind(job.as_str());
+        let rows = self.rows("reading the layers of a job", statement).await?;
+        Ok(rows.iter().filter_map(|row| decode_layer(&Columns(row)).ok()).collect())
+    }
+
+    /// What runs on a host now.
+    pub async fn load_running_on(&self, host: &HostId) -> Result<Vec<RunningOn>, StoreError> {
+        let statement = sqlx::query(include_str!("sql/running_on_host.sql")).bind(host.as_str());
+        let rows = self.rows("reading what runs on a host", statement).await?;
+        Ok(rows.iter().filter_map(|row| decode_running(&Columns(row)).ok()).collect())
+    }
+
+    /// A row that cannot be read is no match.
+    async fn matching<T>(
+        &self,
+        doing: &'static str,
+        statement: super::reading::Statement<'_>,
+        decode: impl Fn(&Columns<'_>) -> Result<T, Problem>,
+    ) -> Result<Match<T>, StoreError> {
+        let rows = self.rows(doing, statement).await?;
+        let mut found: Vec<(T, bool)> = Vec::new();
+        for row in &rows {
+            let row = Columns(row);
+            if let (Ok(one), Ok(is_exact)) = (decode(&row), row.flag("is_exact")) {
+                found.push((one, is_exact));
+            }
+        }
+        let exact = found.iter().filter(|(_, is_exact)| *is_exact).count();
+        if exact > 0 {
+            found.truncate(exact);
+        }
+        let mut found: Vec<T> = found.into_iter().map(|(one, _)| one).collect();
+        Ok(match found.len() {
+            0 => Match::None,
+            1 => found.pop().map_or(Match::None, Match::One),
+            _ => Match::Several(found),
+        })
+    }
+}
+
+/// The pattern of texts that begin with this one.
+fn beginning(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 1);
+    for letter in text.chars() {
+        if matches!(letter, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('%');
+    pattern
+}
+
+fn decode_counts(row: &Columns<'_>) -> Result<FrameCounts, Problem> {
+    Ok(FrameCounts {
+        waiting: row.counter("int_waiting_count")?,
+        running: row.counter("int_running_count")?,
+        depend: row.counter("int_depend_count")?,
+        dead: row.counter("int_dead_count")?,
+        eaten: row.counter("int_eaten_count")?,
+        succeeded: row.counter("int_succeeded_count")?,
+    })
+}
+
+fn decode_job(row: &Columns<'_>) -> Result<FoundJob, Problem> {
+    Ok(FoundJob {
+        id: row.text("pk_job")?.into(),
+        name: row.text("str_name")?,
+        show: row.text("show_name")?,
+        state: row.text("str_state")?,
+        frames: decode_counts(row)?,
+    })
+}
+
+fn decode_layer(row: &Columns<'_>) -> Result<FoundLayer, Problem> {
+    Ok(FoundLayer {
+        id: row.text("pk_layer")?.into(),
+        name: row.text("str_name")?,
+        job: row.text("pk_job")?.into(),
+        job_name: row.text("job_name")?,
+        job_state: row.text("job_state")?,
+        show: row.text("show_name")?,
+        frames: decode_counts(row)?,
+    })
+}
+
+fn decode_frame(row: &Columns<'_>) -> Result<FoundFrame, Problem> {
+    let proc_host = row.text_or_null("proc_host")?;
+    let reserved = match row.number_or_null("int_cores_reserved")? {
+        None => None,
+        Some(cores) => Some(Amounts {
+            cores: Cores(cores),
+            memory: Kib(row.number("int_mem_reserved")?),
+            gpus: Gpus(row.number("int_gpus_reserved")?),
+            gpu_memory: Kib(row.number("int_gpu_mem_reserved")?),
+        }),
+    };
+    Ok(FoundFrame {
+        id: row.text("pk_frame")?.into(),
+        name: row.text("str_name")?,
+        number: row.small_number("int_number")?,
+        state: row.text("str_state")?,
+        layer: row.text("pk_layer")?.into(),
+        layer_name: row.text("layer_name")?,
+        job: row.text("pk_job")?.into(),
+        job_name: row.text("job_name")?,
+        job_state: row.text("job_state")?,
+        show: row.text("show_name")?,
+        // Cuebot writes the host with its cores and GPUs behind slashes.
+        host: proc_host.or(row.text_or_null("str_host")?.and_then(|host| host.split('/').next().map(str::to_owned))),
+        reserved,
+        depend_count: row.counter("int_depend_count")?,
+        exit_status: row.number("int_exit_status")?,
+        retries: row.number("int_retries")?,
+    })
+}
+
+fn decode_running(row: &Columns<'_>) -> Result<RunningOn, Problem> {
+    Ok(RunningOn {
+        job: row.text("job_name")?,
+        layer: row.text("layer_name")?,
+        frames: row.number("frames")?,
+        reserved: Amounts {
+            cores: Cores(row.number("int_cores")?),
+            memory: Kib(row.number("int_mem")?),
+            gpus: Gpus(row.number("int_gpus")?),
+            gpu_memory: Kib(row.number("int_gpu_mem")?),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_in_names_are_letters() {
+        assert_eq!(beginning("a_b%\\"), "a\\_b\\%\\\\%");
+        assert_eq!(beginning(""), "%");
+    }
+}

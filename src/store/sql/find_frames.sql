@@ -1,0 +1,42 @@
+-- Frames by id, or of pending jobs by the beginnings of the job's and the frame's name.
+-- Parameters: $1 the id, $2 LIKE pattern of the job's name or NULL for ids only, $3 LIKE pattern of the
+-- frame's name, $4 the job's exact name or id, $5 the frame's exact name, $6 most rows.
+-- Rows: frames with what runs them, the best match first. Locks: none.
+-- One by key; the others through the pending jobs and the index of their frames.
+SELECT frame.pk_frame::text AS pk_frame,
+       frame.str_name::text AS str_name,
+       frame.int_number::int8 AS int_number,
+       frame.str_state::text AS str_state,
+       frame.str_host::text AS str_host,
+       frame.int_depend_count::int8 AS int_depend_count,
+       frame.int_exit_status::int8 AS int_exit_status,
+       frame.int_retries::int8 AS int_retries,
+       layer.pk_layer::text AS pk_layer,
+       layer.str_name::text AS layer_name,
+       job.pk_job::text AS pk_job,
+       job.str_name::text AS job_name,
+       job.str_state::text AS job_state,
+       show.str_name::text AS show_name,
+       host.str_name::text AS proc_host,
+       proc.int_cores_reserved::int8 AS int_cores_reserved,
+       proc.int_mem_reserved::int8 AS int_mem_reserved,
+       proc.int_gpus_reserved::int8 AS int_gpus_reserved,
+       proc.int_gpu_mem_reserved::int8 AS int_gpu_mem_reserved,
+       (frame.pk_frame = $1 OR (frame.str_name = $5 AND job.str_name = $4)) AS is_exact
+  FROM (SELECT by_key.pk_frame
+          FROM frame AS by_key
+         WHERE by_key.pk_frame = $1
+         UNION
+        SELECT by_name.pk_frame
+          FROM job AS pending
+          JOIN frame AS by_name ON by_name.pk_job = pending.pk_job AND by_name.str_name LIKE $3
+         WHERE pending.str_state = 'PENDING'
+           AND pending.str_name LIKE $2) AS found
+  JOIN frame ON frame.pk_frame = found.pk_frame
+  JOIN layer ON layer.pk_layer = frame.pk_layer
+  JOIN job ON job.pk_job = frame.pk_job
+  JOIN show ON show.pk_show = job.pk_show
+  LEFT JOIN proc ON proc.pk_frame = frame.pk_frame
+  LEFT JOIN host ON host.pk_host = proc.pk_host
+ ORDER BY is_exact DESC, job.str_name, frame.str_name, frame.pk_frame
+ LIMIT $6

@@ -1,0 +1,28 @@
+-- Jobs by id, by exact name, or pending ones by the beginning of their name.
+-- Parameters: $1 the text, $2 the text as a LIKE pattern of names that begin with it, $3 most rows.
+-- Rows: jobs, the best match first. Locks: none.
+-- Three index searches of job: by key, by name, and of the pending ones.
+SELECT job.pk_job::text AS pk_job,
+       job.str_name::text AS str_name,
+       job.str_state::text AS str_state,
+       show.str_name::text AS show_name,
+       (job.pk_job = $1 OR job.str_name = $1) AS is_exact,
+       COALESCE(job_stat.int_waiting_count, 0)::int8 AS int_waiting_count,
+       COALESCE(job_stat.int_running_count, 0)::int8 AS int_running_count,
+       COALESCE(job_stat.int_depend_count, 0)::int8 AS int_depend_count,
+       COALESCE(job_stat.int_dead_count, 0)::int8 AS int_dead_count,
+       COALESCE(job_stat.int_eaten_count, 0)::int8 AS int_eaten_count,
+       COALESCE(job_stat.int_succeeded_count, 0)::int8 AS int_succeeded_count
+  FROM job
+  JOIN show ON show.pk_show = job.pk_show
+  LEFT JOIN job_stat ON job_stat.pk_job = job.pk_job
+ WHERE job.pk_job = $1
+    OR job.str_name = $1
+    OR (job.str_state = 'PENDING' AND job.str_name LIKE $2)
+ ORDER BY job.pk_job = $1 DESC,
+          job.str_name = $1 DESC,
+          job.str_state = 'PENDING' DESC,
+          job.str_name,
+          job.ts_started DESC,
+          job.pk_job
+ LIMIT $3

@@ -1,0 +1,222 @@
+//! `plan`: what it shows is what `run` does, and it writes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cue_scheduler::cluster;
+use cue_scheduler::farm::schema::Generation;
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
+use cue_scheduler::pass::{LaunchTargets, Parts, PlanDocument, Service, Settings, Totals, look};
+use cue_scheduler::store::ConnectSettings;
+use cue_scheduler::telemetry::{Health, Metrics};
+use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Ran, TestDatabase, database, fingerprint, read_only_settings, run_program};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Frame to host and reserved amounts.
+type Placed = BTreeMap<String, (String, Amounts)>;
+
+async fn planned(database: &TestDatabase, settings: &Settings) -> Placed {
+    let store = database.store().await;
+    let clusters = cluster::load(&store, &settings.selection, settings.chunk_sizes).await.unwrap().clusters;
+    let look = look(&store, &clusters, settings).await.unwrap();
+    assert_eq!(look.left_out, []);
+    let document = PlanDocument::of(&look);
+    let placed = document.placements.iter().flat_map(|row| {
+        let placed = (row.host.clone(), row.reserved);
+        row.frames.iter().map(move |frame| (frame.id.to_string(), placed.clone()))
+    });
+    let placed: Placed = placed.collect();
+    assert_eq!(placed.len() as u64, document.totals.frames, "each frame once");
+    assert_eq!(document.totals.frames, look.plan.placed_frames());
+    placed
+}
+
+/// Lets the scheduler go round until it finds nothing more to place.
+async fn booked(database: &TestDatabase, settings: Settings) -> Placed {
+    let totals = Totals::default();
+    let parts = Parts {
+        store: database.store().await,
+        targets: LaunchTargets::Nowhere,
+        settings,
+        metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
+        health: Health::new(),
+        totals: totals.clone(),
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(Service::prepare(parts).await.unwrap().run(stop.clone()));
+    tokio::time::timeout(PATIENCE, async {
+        while totals.reading().passes < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    stop.cancel();
+    tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+    let procs = "SELECT proc.pk_frame::text, host.str_name::text, proc.int_cores_reserved::int8,
+            proc.int_mem_reserved::int8, proc.int_gpus_reserved::int8, proc.int_gpu_mem_reserved::int8
+        FROM proc JOIN host USING (pk_host)";
+    let rows: Vec<(String, String, i64, i64, i64, i64)> =
+        sqlx::query_as(procs).fetch_all(&database.pool()).await.unwrap();
+    let placed = rows.into_iter().map(|(frame, host, cores, memory, gpus, gpu_memory)| {
+        let amounts =
+            Amounts { cores: Cores(cores), memory: Kib(memory), gpus: Gpus(gpus), gpu_memory: Kib(gpu_memory) };
+        (frame, (host, amounts))
+    });
+    placed.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_books_exactly_what_plan_placed() {
+    let settings = Settings { probe_interval: Duration::from_millis(20), ..Settings::default() };
+    let settings = Settings { monitor_interval: Duration::from_millis(50), ..settings };
+    for (number, generation) in [(1, Generation::G0), (2, Generation::G5), (3, Generation::G5), (4, Generation::G2)] {
+        let database = database(generation).await;
+        seed(&database.pool(), &FarmSpec::demo(250, 40, 4_000, number)).await.unwrap();
+        let planned = planned(&database, &settings).await;
+        assert!(planned.len() > 300, "seed {number} places only {}", planned.len());
+        let booked = booked(&database, settings.clone()).await;
+        assert_eq!(booked.len(), planned.len(), "seed {number}");
+        assert_eq!(booked, planned, "seed {number}");
+    }
+}
+
+/// A host of eight cores, a layer that fills it and more, one that is too big, and a paused job.
+fn small_farm() -> FarmSpec {
+    let folder = FolderSpec::new("comp")
+        .job(JobSpec::new("shade").layer(LayerSpec::new("render").frames(10).memory(Kib::gib(4))))
+        .job(JobSpec::new("sim").layer(LayerSpec::new("solve").cores(Cores::whole(64))))
+        .job(JobSpec { is_paused: true, ..JobSpec::new("later") }.layer(LayerSpec::new("render").frames(3)));
+    let show = ShowSpec::new("show").subscription("general", Cores::whole(1_000), Cores::whole(1_000));
+    FarmSpec::empty().alloc("general", "general").host_class(HostClass::new("render", 1)).show(show.folder(folder))
+}
+
+async fn small() -> (TestDatabase, ConnectSettings) {
+    let database = database(Generation::G5).await;
+    seed(&database.pool(), &small_farm()).await.unwrap();
+    let settings = database.connect_settings().await;
+    (database, settings)
+}
+
+/// Moments differ between runs.
+fn steady(text: &str) -> String {
+    let is_moment = |word: &str| word.len() > 19 && word.contains('T') && word.trim_end_matches('"').ends_with('Z');
+    let words = text.split_inclusive([' ', '\n', ',']);
+    let moment = |word: &str| word.split(['"', ',', '\n', ' ']).find(|part| is_moment(part)).map(str::to_owned);
+    words.map(|word| moment(word).map_or(word.to_owned(), |found| word.replace(&found, "MOMENT"))).collect()
+}
+
+#[tokio::test]
+async fn it_shows_placements_clusters_and_what_waits() {
+    let (database, settings) = small().await;
+    let before = fingerprint(&database.pool()).await;
+    let ran = |args: &[&str]| {
+        let Ran { code, stdout, stderr } = run_program(&settings, args);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
+        steady(&stdout)
+    };
+    insta::assert_snapshot!("plan_table", ran(&["plan"]));
+    insta::assert_snapshot!("plan_summary", ran(&["plan", "--summary"]));
+    insta::assert_snapshot!("plan_json", ran(&["plan", "-o", "json"]));
+    assert_eq!(ran(&["plan", "-o", "name"]), "show-sh010-artist_shade/render\n");
+    assert!(ran(&["plan", "-o", "csv"]).starts_with("layer,frames,host,cores,memory,gpus,gpu memory,cluster,"));
+    assert!(ran(&["plan", "-o", "wide"]).contains("local/show/general"));
+    assert!(ran(&["plan", "-o", "yaml", "--summary"]).contains("waiting_layers: 3"));
+    for narrow in [["--job", "show-sh010-artist_later"], ["--job", "show-sh010-artist_l"]] {
+        let shown = ran(&[&["plan"][..], &narrow].concat());
+        assert!(shown.contains("job_paused") && shown.contains("Would place nothing."), "{shown}");
+        assert!(!shown.contains("shape"), "{shown}");
+    }
+    assert!(!ran(&["plan", "--host", "127.1.0.1"]).contains("shape"));
+    assert_eq!(fingerprint(&database.pool()).await, before);
+
+    let reader = read_only_settings(&database).await;
+    assert_eq!(run_program(&reader, &["plan"]).stdout, run_program(&settings, &["plan"]).stdout);
+}
+
+#[tokio::test]
+async fn the_exit_code_tells_what_would_happen() {
+    let (database, settings) = small().await;
+    let pool = database.pool();
+    let code = |args: &[&str]| run_program(&settings, &[&["plan", "--detailed-exitcode"][..], args].concat()).code;
+    assert_eq!(code(&[]), 2);
+    assert_eq!(code(&["--job", "show-sh010-artist_sim"]), 3);
+    assert_eq!(code(&["--job", "no-such-job"]), 0);
+    sqlx::query("UPDATE job SET b_paused = true").execute(&pool).await.unwrap();
+    assert_eq!(code(&[]), 3);
+    assert_eq!(code(&["--facility", "nowhere"]), 1);
+    assert_eq!(code(&["--from", "/nonexistent/plan.json"]), 1);
+    let gone = ConnectSettings { port: 1, host: "127.0.0.1".to_owned(), ..settings.clone() };
+    let ran = run_program(&gone, &["plan", "--detailed-exitcode"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("Failed to connect to database"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn an_empty_farm_has_an_empty_plan() {
+    let database = database(Generation::G5).await;
+    seed(&database.pool(), &FarmSpec::empty()).await.unwrap();
+    let settings = database.connect_settings().await;
+    let ran = run_program(&settings, &["plan", "--detailed-exitcode"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "Would place nothing.\nNothing would be left waiting.\n"));
+}
+
+#[tokio::test]
+async fn a_kept_plan_is_shown_again_with_what_has_overtaken_it() {
+    let (database, settings) = small().await;
+    let pool = database.pool();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plan.json");
+    let file = file.to_str().unwrap();
+    let shown = run_program(&settings, &["plan", "-o", "json", "--out", file]);
+    assert_eq!((shown.code, shown.stderr), (0, format!("kept the plan in {file}\n")));
+    assert_eq!(std::fs::read_to_string(file).unwrap(), shown.stdout);
+
+    let from = |format: &str| run_program(&settings, &["plan", "--from", file, "-o", format]).stdout;
+    assert_eq!(from("json"), shown.stdout, "nothing has happened yet");
+    assert!(from("table").contains("the farm has overtaken 0 of "));
+
+    let cases = [
+        ("UPDATE host SET str_lock_state = 'LOCKED'", "host_not_open"),
+        ("UPDATE host SET str_lock_state = 'OPEN', int_cores_idle = 100", "host_full"),
+        ("UPDATE host SET int_cores_idle = int_cores; UPDATE job SET b_paused = true", "job_paused"),
+        ("UPDATE job SET b_paused = false; UPDATE frame SET int_version = int_version + 1", "frames_taken"),
+        ("UPDATE job SET str_state = 'FINISHED'", "layer_gone"),
+    ];
+    for (change, cause) in cases {
+        sqlx::raw_sql(change).execute(&pool).await.unwrap();
+        let document = PlanDocument::parse(&from("json")).unwrap();
+        let causes: Vec<_> = document
+            .placements
+            .iter()
+            .flat_map(|row| &row.overtaken)
+            .map(|overtaken| serde_json::to_value(overtaken.cause).unwrap())
+            .collect();
+        assert!(causes.iter().any(|found| found == cause), "{change}: {causes:?}");
+    }
+    let before = fingerprint(&pool).await;
+    insta::assert_snapshot!("plan_overtaken", steady(&from("table")));
+    assert_eq!(fingerprint(&pool).await, before);
+
+    std::fs::write(file, "{\"format\": \"cue-scheduler plan\", \"version\": 99}").unwrap();
+    let ran = run_program(&settings, &["plan", "--from", file]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("its format has version 99"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn wrong_use_is_told() {
+    let nobody = ConnectSettings::default();
+    for (args, message) in [
+        (&["plan", "--out", "a", "--from", "b"][..], "cannot be used with"),
+        (&["plan", "--clusters", "a"], "a similar argument exists: '--cluster'"),
+    ] {
+        let ran = run_program(&nobody, args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+        assert!(ran.stderr.contains(message), "{}", ran.stderr);
+    }
+}
