@@ -28,6 +28,11 @@ lint: ## formatting and lints, as warnings that fail
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
 
+.PHONY: generate
+generate: ## the manual pages and completions, out of the command line's definition
+	@.ci/prepare build
+	UPDATE_GENERATED=1 $(CARGO) test --locked --test suite generated::the_files_are_fresh
+
 .PHONY: build
 build: ## the program, in target/release
 	@.ci/prepare build

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Looks at the whole pool of hosts and all waiting work, decides, books in batches and tells RQD to
 /// launch. Without a command it runs the service.
 #[derive(Debug, Parser)]
-#[command(name = "cue-scheduler", version, max_term_width = 100, subcommand_precedence_over_arg = true)]
+#[command(name = "cue-scheduler", version, max_term_width = 100, subcommand_precedence_over_arg = true, after_long_help = ROOT_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -148,22 +148,25 @@ pub(crate) struct SelectionArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the service: plan, book and launch until told to stop. The default.
+    #[command(after_long_help = RUN_HELP)]
     Run,
 
     /// Check whether the service would run on this database with these settings.
     ///
     /// Looks at the connection, the schema, the privileges, what the settings select and the rows of it.
-    /// Nothing is written. Exit code 0: nothing failed; 1: something did; 2: there is no connection.
+    /// Nothing is written.
+    #[command(after_long_help = CHECK_DB_HELP)]
     CheckDb(CheckDbArgs),
 
     /// Check and show the settings, or write a first file.
-    #[command(subcommand)]
+    #[command(subcommand, after_long_help = CONFIG_HELP)]
     Config(ConfigCommand),
 
     /// Bring up a whole farm on this machine and let the scheduler work through it.
     ///
     /// A private PostgreSQL, Cuebot's tables, a seeded farm, simulated RQD hosts that answer real gRPC,
     /// and a stand-in for Cuebot that releases what ran. Nothing outside this machine is touched.
+    #[command(after_long_help = DEMO_HELP)]
     Demo(DemoArgs),
 
     /// Say why a job, a layer or a frame waits, or what a host could take.
@@ -182,6 +185,7 @@ pub(crate) enum Command {
     /// layers a running scheduler holds back for a while after failures.
     ///
     /// Exit codes: 0 done, 1 failed, 2 wrong usage; see --detailed-exitcode.
+    #[command(after_long_help = PLAN_HELP)]
     Plan(PlanArgs),
 }
 
@@ -266,16 +270,17 @@ pub(crate) struct CheckDbArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say what is wrong with the settings, as `run` would, and start nothing.
-    ///
-    /// Exit code 0: they are right; 2: they are not.
+    #[command(after_long_help = CONFIG_CHECK_HELP)]
     Check,
 
     /// Show every setting in effect and where it came from. Secrets are masked.
+    #[command(after_long_help = CONFIG_SHOW_HELP)]
     Show,
 
     /// Write a first file: asks, tries the connection and offers what the database has.
     ///
     /// The file documents every key. A file that is there is never written over without asking.
+    #[command(after_long_help = CONFIG_INIT_HELP)]
     Init(InitArgs),
 }
 
@@ -412,3 +417,117 @@ pub(crate) enum Generation {
     #[default]
     G5,
 }
+
+// What follows the options in the long help: titles, and below each its lines. The manual makes
+// sections of them.
+
+const ROOT_HELP: &str = "\
+Examples:
+  cue-scheduler
+      Run the service with the settings of ~/.config/cue-scheduler/scheduler.yaml.
+  cue-scheduler --facility local --alloc_tags myshow:general
+      Serve one show on the hosts of one allocation tag.
+  cue-scheduler config init
+      Write a first settings file, asking for what it needs.
+  cue-scheduler check-db
+      Say whether the service would run on this database.
+  cue-scheduler demo
+      See a whole farm at work on this machine.
+
+Exit status:
+  0  Done.
+  1  Failed, or a check found something.
+  2  The flags or settings are wrong, or name what is not there.
+
+Completion:
+  completions/ holds a file for each shell. For one session of bash:
+      source <(COMPLETE=bash cue-scheduler)
+  Shows, clusters, hosts, jobs and tags are completed from the database.";
+
+const RUN_HELP: &str = "\
+Examples:
+  cue-scheduler run
+      Serve everything that is this scheduler's by the settings.
+  cue-scheduler run -v --metrics_port 9191
+      Say more, and show metrics and health at port 9191.
+
+Signals:
+  SIGTERM, SIGINT    Stop after the launches under way; a second one ends at once.
+  SIGUSR1, SIGUSR2   Change between the log levels info and debug.";
+
+const CHECK_DB_HELP: &str = "\
+Examples:
+  cue-scheduler check-db
+      Look at database, settings and rows.
+  cue-scheduler check-db --rqd 10
+      Also call the agents of ten hosts.
+  cue-scheduler check-db -o json | jq -r '.checks[] | select(.status != \"ok\") | .name'
+      The names of what is not good.
+
+Exit status:
+  0  Nothing failed; there may be warnings.
+  1  Something failed.
+  2  There is no connection, or the settings are wrong.";
+
+const CONFIG_HELP: &str = "\
+Examples:
+  cue-scheduler config init
+      Write a first file, asking for what it needs.
+  cue-scheduler config check
+      Say what is wrong with the settings.
+  cue-scheduler config show
+      Show what is in effect.";
+
+const CONFIG_CHECK_HELP: &str = "\
+Examples:
+  cue-scheduler config check
+      The settings as `run` finds them.
+  cue-scheduler --config new.yaml config check
+      A file before it is put in its place.
+
+Exit status:
+  0  They are right.
+  2  They are not.";
+
+const CONFIG_SHOW_HELP: &str = "\
+Examples:
+  cue-scheduler config show
+      Every key, its value and where it came from.
+  cue-scheduler config show -o wide
+      And the variable that would set it.
+  cue-scheduler config show -o json | jq '.settings[] | select(.origin != \"default\")'
+      What somebody has set.";
+
+const CONFIG_INIT_HELP: &str = "\
+Examples:
+  cue-scheduler config init
+      Ask, and write ~/.config/cue-scheduler/scheduler.yaml.
+  cue-scheduler config init --yes --db-host cuedb --db-pass-file /etc/cue/password s.yaml
+      Ask nothing, try the connection, and write s.yaml.
+  cue-scheduler config init --yes --offline --alloc_tags myshow:general s.yaml
+      For a database that cannot be reached from here.
+
+Exit status:
+  0  Written.
+  1  There is no connection, or the answer was no; nothing is written.
+  2  The flags are wrong, there is no terminal to ask, or the file exists.";
+
+const PLAN_HELP: &str = "\
+Examples:
+  cue-scheduler plan
+      What the next pass would do, and why the rest waits.
+  cue-scheduler plan --show myshow --summary
+      Totals of one show.
+  cue-scheduler plan --out plan.json
+      Keep the plan.
+  cue-scheduler plan --from plan.json
+      Show it again, and what the farm has overtaken of it.";
+
+const DEMO_HELP: &str = "\
+Examples:
+  cue-scheduler demo
+      1,200 simulated hosts work through 6,000 frames.
+  cue-scheduler demo --hosts 50 --frames 500 --seed 7 --keep
+      A small farm, the same every time, kept up to look at.
+  cue-scheduler demo --refuse 5% --lose-answers 2% --kill-hosts 1%
+      With hosts that misbehave.";

@@ -3,6 +3,7 @@
 mod check_db;
 mod cli;
 mod clusters;
+mod completion;
 mod config;
 mod config_init;
 mod demo;
@@ -34,6 +35,7 @@ const INIT_THREADS: usize = 2;
 const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    completion::answer_if_asked();
     // Prints help and usage errors itself, before any settings are looked at.
     let cli = Cli::parse();
     let environment: Environment = std::env::vars_os().collect();

@@ -15,6 +15,7 @@ mod dry_run;
 mod explain;
 mod faults;
 mod fleet;
+mod generated;
 mod launch;
 mod plan;
 mod postgres;

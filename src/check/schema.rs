@@ -81,7 +81,7 @@ pub(super) async fn read_privileges(session: &mut Session, user: &str) -> Result
     let wanted: Vec<_> = needed().map(|(relation, parts)| (*relation, "SELECT", *parts)).collect();
     let lacked = lacked(session, &wanted, false).await?;
     let tables = needed().map(|(relation, _)| relation).collect::<BTreeSet<_>>().len();
-    Ok(privileges_finding(&lacked, &format!("SELECT on {tables} tables"), user))
+    Ok(privileges_finding(&lacked, &format!("all that is read, of {tables} tables"), user))
 }
 
 pub(super) async fn write_privileges(

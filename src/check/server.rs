@@ -157,7 +157,7 @@ fn connections_finding(connections: &Connections) -> Finding {
 pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSettings) -> Result<Finding, CheckError> {
     let options = settings.connect_options();
     let pid = async |connection: &mut sqlx::PgConnection| -> Result<i32, sqlx::Error> {
-        connection.fetch_one(raw_sql("SELECT pg_catalog.pg_backend_pid() AS pid")).await?.try_get("pid")
+        connection.fetch_one(raw_sql(include_str!("sql/process.sql"))).await?.try_get("pid")
     };
     let look = async {
         let (mut first, mut second) = (connect_once(&options).await?, connect_once(&options).await?);

@@ -22,6 +22,7 @@ mod frames;
 mod hosts;
 mod launches;
 mod meter;
+mod names;
 mod peers;
 mod probe;
 mod reading;
@@ -39,6 +40,7 @@ pub use find::{FoundFrame, FoundHost, FoundJob, FoundLayer, FrameCounts, Match, 
 pub use frames::{FrameState, WaitingFrames};
 pub use launches::LayerLaunches;
 pub use meter::{Meter, MeterReading};
+pub use names::{Named, names};
 pub use probe::ChangeProbe;
 pub use releases::Releases;
 pub use schema::{Features, needed_columns};
