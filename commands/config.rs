@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cue_scheduler::config::{Loaded, keys};
+use cue_scheduler::config::{Loaded, VARIABLE_PREFIX, keys};
 use serde::Serialize;
 
 use crate::cli::OutputFormat;
@@ -31,6 +31,14 @@ struct Row {
     variable: String,
 }
 
+impl Row {
+    /// The name of the variable is the longer form of the key; that there is one says it all.
+    fn origin_in_short(&self) -> String {
+        let is_variable = self.origin.starts_with(VARIABLE_PREFIX);
+        if is_variable { "environment".to_owned() } else { self.origin.clone() }
+    }
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     file: Option<String>,
@@ -49,9 +57,9 @@ pub(crate) fn show(loaded: &Loaded, format: OutputFormat, printer: Printer) -> a
         })
         .collect();
     let columns = [
-        Column::text("KEY", |row: &Row| row.key.to_owned()),
+        Column::text("KEY", |row: &Row| row.key.to_owned()).whole(),
         Column::text("VALUE", |row: &Row| row.value.clone()),
-        Column::text("ORIGIN", |row: &Row| row.origin.clone()),
+        Column::text("ORIGIN", |row: &Row| row.origin_in_short()).whole(),
         Column::text("VARIABLE", |row: &Row| row.variable.clone()).wide(),
     ];
     let file = loaded.file.as_ref().map(|file| file.display().to_string());

@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::cli::OutputFormat;
@@ -22,16 +22,23 @@ pub(crate) struct Column<R> {
     pub(crate) is_wide: bool,
     /// Aligned to the right.
     pub(crate) is_number: bool,
+    /// Never broken into lines, as others are when the terminal is narrow.
+    pub(crate) is_whole: bool,
     pub(crate) value: fn(&R) -> String,
 }
 
 impl<R> Column<R> {
     pub(crate) const fn text(name: &'static str, value: fn(&R) -> String) -> Self {
-        Self { name, is_wide: false, is_number: false, value }
+        Self { name, is_wide: false, is_number: false, is_whole: false, value }
     }
 
     pub(crate) const fn number(name: &'static str, value: fn(&R) -> String) -> Self {
-        Self { name, is_wide: false, is_number: true, value }
+        Self { name, is_wide: false, is_number: true, is_whole: false, value }
+    }
+
+    pub(crate) const fn whole(mut self) -> Self {
+        self.is_whole = true;
+        self
     }
 
     pub(crate) const fn wide(mut self) -> Self {
@@ -89,10 +96,13 @@ pub(crate) fn table<R>(columns: &[Column<R>], rows: &[R], is_wide: bool) -> Stri
     for row in rows {
         table.add_row(columns.iter().map(|column| (column.value)(row)));
     }
-    for (column, is_number) in table.column_iter_mut().zip(columns.iter().map(|column| column.is_number)) {
+    for (column, of) in table.column_iter_mut().zip(columns) {
         column.set_padding((0, 2));
-        if is_number {
+        if of.is_number {
             column.set_cell_alignment(CellAlignment::Right);
+        }
+        if of.is_whole {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
     table.trim_fmt()

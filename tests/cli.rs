@@ -192,7 +192,11 @@ fn config_show_says_where_each_value_came_from_and_no_secret() {
     };
     assert_eq!(line("database.db_host"), "database.db_host dbhost line 1");
     assert_eq!(line("database.db_pass "), "database.db_pass *** line 1");
-    assert!(line("database.db_port").starts_with("database.db_port 5433 OPENSCHEDULER_DATABASE__"), "{stdout}");
+    assert_eq!(line("database.db_port"), "database.db_port 5433 environment");
+    assert_eq!(
+        line("queue.host_booking_strategy.memory_saturation"),
+        "queue.host_booking_strategy.memory_saturation false default"
+    );
     assert_eq!(line("scheduler.alloc_tags"), "scheduler.alloc_tags s:general,t:b --alloc_tags");
     assert_eq!(line("queue.metrics_port"), "queue.metrics_port 1 line 3");
     assert_eq!(line("queue.job_order"), "queue.job_order priority default");
