@@ -177,6 +177,7 @@ pub(crate) enum Command {
     ///
     /// A name is exact, an id, or the beginning of just one name. Exit codes: 0 done, 1 failed or no single
     /// match, 2 wrong usage.
+    #[command(after_long_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
 
     /// Show what the next pass would do: which frames would go where, and why the rest waits.
@@ -198,21 +199,25 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExplainWhat {
     /// Each layer of a job: what waits and why.
+    #[command(after_long_help = EXPLAIN_JOB_HELP)]
     Job {
         /// Name, beginning of a pending job's name, or id.
         name: String,
     },
     /// One layer in full.
+    #[command(after_long_help = EXPLAIN_LAYER_HELP)]
     Layer {
         /// LAYER, JOB/LAYER, or id; beginnings do.
         name: String,
     },
     /// One frame: where it runs, or why not.
+    #[command(after_long_help = EXPLAIN_FRAME_HELP)]
     Frame {
         /// JOB/FRAME, as show-shot-user_job/0001-render, or id; beginnings do.
         name: String,
     },
     /// What a host has, got and could take.
+    #[command(after_long_help = EXPLAIN_HOST_HELP)]
     Host {
         /// Name, its beginning, or id.
         name: String,
@@ -531,3 +536,32 @@ Examples:
       A small farm, the same every time, kept up to look at.
   cue-scheduler demo --refuse 5% --lose-answers 2% --kill-hosts 1%
       With hosts that misbehave.";
+
+const EXPLAIN_HELP: &str = "\
+Examples:
+  cue-scheduler explain job myshow-sh010-artist_comp
+      Each layer that waits, and why.
+  cue-scheduler explain host r0123
+      What it could take, and what keeps it from more.";
+
+const EXPLAIN_JOB_HELP: &str = "\
+Examples:
+  cue-scheduler explain job myshow-sh010-artist_comp
+      Each layer that waits, and why.
+  cue-scheduler explain job myshow-sh010 -o json
+      The same for a program; the beginning of the name will do.";
+
+const EXPLAIN_LAYER_HELP: &str = "\
+Examples:
+  cue-scheduler explain layer myshow-sh010-artist_comp/render
+      Each gate with the hosts that it takes away, the caps and the nearest host.";
+
+const EXPLAIN_FRAME_HELP: &str = "\
+Examples:
+  cue-scheduler explain frame myshow-sh010-artist_comp/0001-render
+      Where it runs, or why not.";
+
+const EXPLAIN_HOST_HELP: &str = "\
+Examples:
+  cue-scheduler explain host r0123
+      What it has, got and could take.";
