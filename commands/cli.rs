@@ -2,6 +2,7 @@
 //! whether it is any good, is decided where the settings are resolved.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -169,6 +170,17 @@ pub(crate) enum Command {
     #[command(after_long_help = DEMO_HELP)]
     Demo(DemoArgs),
 
+    /// Let the scheduler work for a while without writing or launching anything.
+    ///
+    /// Cycles follow each other as those of `run`, and each sees the farm as if the ones before had
+    /// been booked; frames that the live farm takes meanwhile are forgotten. Without --cycles and --for
+    /// it ends when a cycle books nothing. What waits on the last cycle is shown with its reasons.
+    /// Ctrl-C ends it early.
+    ///
+    /// Exit codes: 0 done, 1 failed or, with --verify, the database refuses to write some frames,
+    /// 2 wrong usage.
+    DryRun(DryRunArgs),
+
     /// Say why a job, a layer or a frame waits, or what a host could take.
     ///
     /// Judged on one snapshot and one plan, as `run` makes them: each gate in order with the hosts that it
@@ -188,6 +200,22 @@ pub(crate) enum Command {
     /// Exit codes: 0 done, 1 failed, 2 wrong usage; see --detailed-exitcode.
     #[command(after_long_help = PLAN_HELP)]
     Plan(PlanArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DryRunArgs {
+    /// End after so many cycles.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cycles: Option<u32>,
+
+    /// End after this time: 30s, 5m, 1h.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) time: Option<Duration>,
+
+    /// Run every booking transaction against the database too, and roll it back, so that triggers, caps
+    /// and locks have their say. Needs the rights of `run`; rows are locked for a moment.
+    #[arg(long)]
+    pub(crate) verify: bool,
 }
 
 #[derive(Debug, Args)]

@@ -85,7 +85,7 @@ fn options(settings: &DemoSettings, seed: u64) -> DemoOptions {
 }
 
 /// Cancelled by the first Ctrl-C or SIGTERM. What the farm runs ends with this process in any case.
-fn stop_signal() -> anyhow::Result<CancellationToken> {
+pub(crate) fn stop_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let install = |kind| signal(kind).context("cannot watch for signals");
     let (mut interrupt, mut terminate) = (install(SignalKind::interrupt())?, install(SignalKind::terminate())?);

@@ -9,6 +9,7 @@ use cue_scheduler::telemetry::logs::LogsError;
 
 use crate::clusters::FacilityNeeded;
 use crate::config_init::InitError;
+use crate::dry_run::RightsMissing;
 use crate::explain::NotOne;
 use crate::output::{OutputError, Printer};
 use crate::settings::UsageError;
@@ -57,6 +58,9 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
         }
         if let Some(ConfigError::LoadConfig(_)) = cause.downcast_ref() {
             return Some("config/scheduler.yaml documents every key");
+        }
+        if cause.is::<RightsMissing>() {
+            return Some("grant them to the role, or leave --verify out: without it a dry run only reads");
         }
         cause.is::<FacilityNeeded>().then_some("name one with --facility or scheduler.facility")
     };

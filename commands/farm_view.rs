@@ -12,7 +12,7 @@ use crate::settings::RunSettings;
 /// Connections that a look needs at most.
 const CONNECTIONS: u32 = 4;
 /// Rows left out that are named one by one, unless more was asked for.
-const NAMED_MAX: usize = 5;
+pub(crate) const NAMED_MAX: usize = 5;
 
 /// A database, and the clusters that the settings select in it.
 #[derive(Debug)]

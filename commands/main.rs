@@ -7,6 +7,7 @@ mod completion;
 mod config;
 mod config_init;
 mod demo;
+mod dry_run;
 mod explain;
 mod failure;
 mod farm_view;
@@ -68,6 +69,11 @@ fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Resul
         Command::Demo(args) => {
             let settings = settings::for_demo(&global, &selection, args, environment, printer)?;
             block_on(settings.config.queue.worker_threads, demo::run(settings, printer))
+        }
+        Command::DryRun(args) => {
+            let settings = settings::for_run(&global, &selection, environment, printer)?;
+            let threads = settings.loaded.config.queue.worker_threads;
+            block_on(threads, dry_run::run(settings, args, global.output, printer))
         }
         Command::Explain(args) => {
             let settings = settings::for_run(&global, &selection, environment, printer)?;

@@ -122,7 +122,12 @@ fn print(
 }
 
 /// A table and an empty line, or nothing where there are no rows.
-fn section<R>(columns: &[Column<R>], rows: &[R], is_wide: bool, printer: Printer) -> Result<(), OutputError> {
+pub(crate) fn section<R>(
+    columns: &[Column<R>],
+    rows: &[R],
+    is_wide: bool,
+    printer: Printer,
+) -> Result<(), OutputError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -175,7 +180,7 @@ fn waiting_columns() -> [Column<WaitingRow>; 5] {
     ]
 }
 
-fn reason_columns() -> [Column<ReasonRow>; 4] {
+pub(crate) fn reason_columns() -> [Column<ReasonRow>; 4] {
     [
         Column::text("REASON", |row: &ReasonRow| row.reason.as_str().to_owned()),
         Column::number("LAYERS", |row| row.layers.to_string()),

@@ -22,10 +22,15 @@ pub struct ChunkOutcome {
 /// own words.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Refusal {
+    #[serde(rename = "frame_id")]
     pub frame: FrameId,
+    #[serde(rename = "frame")]
     pub frame_name: String,
+    #[serde(rename = "layer_id")]
     pub layer: LayerId,
+    #[serde(rename = "host_id")]
     pub host: HostId,
+    #[serde(rename = "host")]
     pub host_name: String,
     /// What was being written.
     pub step: &'static str,
@@ -63,7 +68,8 @@ impl Lost {
 }
 
 /// Why a request was not booked: what the plan believed no longer held when it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LostReason {
     /// The frame is not WAITING any more, has another version or is being changed; or its job was
     /// paused, finished or taken off automatic booking; or its layer may not start yet.
@@ -123,6 +129,26 @@ impl LostReason {
             Self::CounterMissing => "counter_missing",
             Self::NothingReserved => "nothing_reserved",
             Self::Refused => "refused",
+        }
+    }
+
+    /// One line for a person.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::FrameTaken => "the frame or its job changed meanwhile",
+            Self::LimitReached => "a limit of the layer has no room",
+            Self::HostLacksRoom => "less is idle on the host than planned",
+            Self::HostNotOpen => "the host is gone or locked",
+            Self::NoSubscription => "the show has no subscription there",
+            Self::BurstReached => "the subscription is at its burst",
+            Self::JobCores => "the job is at its core cap",
+            Self::JobGpus => "the job is at its GPU cap",
+            Self::FolderCores => "the folder is at its core cap",
+            Self::FolderGpus => "the folder is at its GPU cap",
+            Self::CounterMissing => "the job or its folder has no counter row",
+            Self::NothingReserved => "the reservation has no cores",
+            Self::Refused => "the database refuses to write it",
         }
     }
 }

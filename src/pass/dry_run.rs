@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::PassError;
 use super::hints::Hints;
-use super::named_once::NamedOnce;
+use super::preview::ReasonRow;
 use super::remembered::Remembered;
-use super::report::{PassReport, WaitingCount};
+use super::report::PassReport;
 use super::settings::Settings;
 use super::turn::{Sink, Turn};
 use crate::booking::{LostReason, Refusal};
 use crate::cluster;
-use crate::model::{BookingRequest, Cluster, FrameId, WaitReason};
+use crate::model::{BookingRequest, Cluster, FrameId};
 use crate::store::{ChangeProbe, Store};
 use crate::telemetry::Metrics;
 
@@ -58,14 +58,22 @@ pub struct DryRunSummary {
     /// Those of them without a whole idle core left.
     pub hosts_filled: usize,
     /// What the last cycle left waiting, by reason.
-    pub waiting: BTreeMap<WaitReason, WaitingCount>,
+    pub waiting: Vec<ReasonRow>,
     /// Bookings that the database would not have taken, of all cycles, by reason; a frame that is lost
     /// again counts again. Empty unless bookings are verified.
-    pub lost: BTreeMap<&'static str, u64>,
+    pub lost: Vec<LostRow>,
     /// Frames that the database refuses to write, each with its last refusal.
     pub refused: Vec<Refusal>,
     /// Rows that the last cycle could not use.
     pub rows_left_out: usize,
+    /// Nothing when it broke off.
+    pub end: Option<DryRunEnd>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LostRow {
+    pub reason: LostReason,
+    pub frames: u64,
 }
 
 /// A dry run. Cycles follow each other as the service's do.
@@ -76,7 +84,6 @@ pub struct DryRun {
     is_verified: bool,
     clusters: Vec<Cluster>,
     clusters_built: Instant,
-    named: NamedOnce,
     last: PassReport,
     cycles: u32,
     planned: u64,
@@ -84,6 +91,7 @@ pub struct DryRun {
     refused: BTreeMap<FrameId, Refusal>,
     busy: Duration,
     began: Option<Instant>,
+    end: Option<DryRunEnd>,
 }
 
 impl DryRun {
@@ -98,7 +106,6 @@ impl DryRun {
             is_verified,
             clusters,
             clusters_built: Instant::now(),
-            named: NamedOnce::default(),
             last: PassReport::default(),
             cycles: 0,
             planned: 0,
@@ -106,6 +113,7 @@ impl DryRun {
             refused: BTreeMap::new(),
             busy: Duration::ZERO,
             began: None,
+            end: None,
         }
     }
 
@@ -116,6 +124,17 @@ impl DryRun {
     /// When the database cannot be read or, for verified bookings, not be written to. What was done
     /// before is in the summary all the same.
     pub async fn run(
+        &mut self,
+        limits: DryRunLimits,
+        stop: &CancellationToken,
+        on_cycle: impl FnMut(u32, &PassReport),
+    ) -> Result<DryRunEnd, PassError> {
+        let end = self.go_on(limits, stop, on_cycle).await?;
+        self.end = Some(end);
+        Ok(end)
+    }
+
+    async fn go_on(
         &mut self,
         limits: DryRunLimits,
         stop: &CancellationToken,
@@ -159,7 +178,6 @@ impl DryRun {
             self.clusters_built = Instant::now();
         }
         self.last = self.turn.run(&self.clusters, stop).await?;
-        self.named.name(&self.last.left_out);
         self.cycles += 1;
         self.planned += self.last.planned;
         self.busy += began.elapsed();
@@ -205,6 +223,12 @@ impl DryRun {
         self.preview.booked()
     }
 
+    /// The last cycle.
+    #[must_use]
+    pub const fn last(&self) -> &PassReport {
+        &self.last
+    }
+
     #[must_use]
     pub fn summary(&self) -> DryRunSummary {
         let reading = self.preview.reading();
@@ -222,10 +246,16 @@ impl DryRun {
             hosts: self.last.hosts,
             hosts_used: reading.hosts_used,
             hosts_filled: reading.hosts_filled,
-            waiting: self.last.waiting.clone(),
-            lost: self.lost.iter().map(|(reason, frames)| (reason.as_str(), *frames)).collect(),
+            waiting: self
+                .last
+                .waiting
+                .iter()
+                .map(|(&reason, count)| ReasonRow { reason, layers: count.layers, frames: count.frames })
+                .collect(),
+            lost: self.lost.iter().map(|(&reason, &frames)| LostRow { reason, frames }).collect(),
             refused: self.refused.values().cloned().collect(),
             rows_left_out: self.last.left_out.len(),
+            end: self.end,
         }
     }
 }

@@ -37,7 +37,7 @@ mod story;
 mod totals;
 mod turn;
 
-pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary};
+pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 pub use error::PassError;
 pub use hints::Hints;
 pub use launcher::{LaunchTargets, Launcher};

@@ -1,0 +1,155 @@
+//! `dry-run`: the service at work for a while, with nothing written and nothing launched.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cue_scheduler::booking::{self, MissingPrivilege};
+use cue_scheduler::pass::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow, PassReport};
+use cue_scheduler::telemetry::{Metrics, Registry};
+
+use crate::cli::{DryRunArgs, OutputFormat};
+use crate::demo::stop_signal;
+use crate::failure::FAILED;
+use crate::farm_view::{FarmView, NAMED_MAX, name_left_out};
+use crate::listing::{Column, print_document, print_list};
+use crate::output::{OutputError, Printer};
+use crate::plan::{count, reason_columns, section};
+use crate::settings::RunSettings;
+
+/// A cycle that was told to stop and has not ended by then is abandoned; the database rolls back.
+const STOP_MAX: Duration = Duration::from_secs(3);
+
+/// `--verify` with a role that may not book.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot verify bookings: the role {user} lacks {rights} (42501)")]
+pub(crate) struct RightsMissing {
+    user: String,
+    rights: String,
+}
+
+impl RightsMissing {
+    /// `INSERT on proc; SELECT, UPDATE on frame, host`.
+    fn of(missing: &[MissingPrivilege]) -> Option<Self> {
+        let user = missing.first()?.user.clone();
+        let mut tables: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for row in missing {
+            tables.entry(row.privileges.join(", ")).or_default().push(&row.table);
+        }
+        let rights = tables.iter().map(|(rights, tables)| format!("{rights} on {}", tables.join(", ")));
+        Some(Self { user, rights: rights.collect::<Vec<_>>().join("; ") })
+    }
+}
+
+pub(crate) async fn run(
+    settings: RunSettings,
+    args: DryRunArgs,
+    format: OutputFormat,
+    printer: Printer,
+) -> anyhow::Result<ExitCode> {
+    let farm = FarmView::open(&settings, printer).await?;
+    farm.warn_of_other_planners(printer).await?;
+    if args.verify {
+        let missing = booking::missing_privileges(&farm.store).await?;
+        RightsMissing::of(&missing).map_or(Ok(()), Err)?;
+    }
+    let stop = stop_signal()?;
+    let metrics = Metrics::new(&Registry::new())?;
+    let FarmView { store, clusters, settings } = farm;
+    let mut dry_run = DryRun::new(store.clone(), clusters, settings, metrics, args.verify);
+    let limits = DryRunLimits { cycles_max: args.cycles, time_max: args.time };
+    let abandoned = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_MAX).await;
+    };
+    let ended = tokio::select! {
+        ended = dry_run.run(limits, &stop, |cycle, report| printer.note(CycleLine { cycle, report })) => ended,
+        () = abandoned => Ok(DryRunEnd::Stopped),
+    };
+    let summary = dry_run.summary();
+    if summary.cycles > 0 || ended.is_ok() {
+        name_left_out(&dry_run.last().left_out, printer);
+        name_refused(&summary, printer);
+        print(&summary, format, printer)?;
+    }
+    ended.context("the dry run broke off")?;
+    store.close().await;
+    Ok(ExitCode::from(if summary.refused.is_empty() { 0 } else { FAILED }))
+}
+
+struct CycleLine<'r> {
+    cycle: u32,
+    report: &'r PassReport,
+}
+
+impl fmt::Display for CycleLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PassReport { booked, planned, snapshot_took, plan_took, booking_took, .. } = self.report;
+        let waiting: u64 = self.report.waiting.values().map(|count| count.frames).sum();
+        let took = *snapshot_took + *plan_took + *booking_took;
+        let seconds = took.as_secs_f64();
+        write!(f, "cycle {}: would book {booked} of {planned}, {waiting} wait, {seconds:.2} s", self.cycle)
+    }
+}
+
+fn name_refused(summary: &DryRunSummary, printer: Printer) {
+    let named = if printer.verbosity() > 0 { summary.refused.len() } else { NAMED_MAX };
+    for refusal in summary.refused.iter().take(named) {
+        printer.warning(format_args!(
+            "the database refuses frame {} on host {} while {}: {}",
+            refusal.frame_name, refusal.host_name, refusal.step, refusal.message
+        ));
+    }
+    if summary.refused.len() > named {
+        printer.warning(format_args!("{} more frames are refused; -v names them", summary.refused.len() - named));
+    }
+}
+
+fn print(summary: &DryRunSummary, format: OutputFormat, printer: Printer) -> Result<(), OutputError> {
+    match format {
+        OutputFormat::Json | OutputFormat::Yaml => print_document(printer, format, summary),
+        OutputFormat::Csv | OutputFormat::Name => print_list(printer, format, &reason_columns(), &summary.waiting, &()),
+        OutputFormat::Table | OutputFormat::Wide => {
+            let is_wide = format == OutputFormat::Wide;
+            section(&reason_columns(), &summary.waiting, is_wide, printer)?;
+            section(&lost_columns(), &summary.lost, is_wide, printer)?;
+            printer.data(booked_line(summary))?;
+            printer.data(hosts_line(summary))?;
+            printer.data(waiting_line(summary))
+        }
+    }
+}
+
+fn lost_columns() -> [Column<LostRow>; 3] {
+    [
+        Column::text("LOST", |row: &LostRow| row.reason.as_str().to_owned()),
+        Column::number("FRAMES", |row| row.frames.to_string()),
+        Column::text("MEANING", |row| row.reason.sentence().to_owned()),
+    ]
+}
+
+fn booked_line(summary: &DryRunSummary) -> String {
+    format!(
+        "Would have booked {} in {}: {:.0} frames/s{}.",
+        count(summary.frames_booked, "frame"),
+        count(u64::from(summary.cycles), "cycle"),
+        summary.frames_per_second,
+        if summary.is_verified { ", each tried in the database and rolled back" } else { "" },
+    )
+}
+
+fn hosts_line(summary: &DryRunSummary) -> String {
+    let (used, filled) = (summary.hosts_used, summary.hosts_filled);
+    format!("Of {} {used} would have got frames, {filled} would be filled.", count(summary.hosts as u64, "host"))
+}
+
+fn waiting_line(summary: &DryRunSummary) -> String {
+    let layers: u64 = summary.waiting.iter().map(|row| row.layers).sum();
+    let frames: u64 = summary.waiting.iter().map(|row| row.frames).sum();
+    if frames == 0 {
+        return "Nothing would be left waiting.".to_owned();
+    }
+    format!("{} of {} would still wait.", count(frames, "frame"), count(layers, "layer"))
+}
