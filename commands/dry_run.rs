@@ -132,17 +132,17 @@ fn lost_columns() -> [Column<LostRow>; 3] {
 
 fn booked_line(summary: &DryRunSummary) -> String {
     format!(
-        "Would have booked {} in {}: {:.0} frames/s{}.",
+        "Would have booked {} in {}: {:.0} frames/s.{}",
         count(summary.frames_booked, "frame"),
         count(u64::from(summary.cycles), "cycle"),
         summary.frames_per_second,
-        if summary.is_verified { ", each tried in the database and rolled back" } else { "" },
+        if summary.is_verified { " Each was tried and rolled back." } else { "" },
     )
 }
 
 fn hosts_line(summary: &DryRunSummary) -> String {
     let (used, filled) = (summary.hosts_used, summary.hosts_filled);
-    format!("Of {} {used} would have got frames, {filled} would be filled.", count(summary.hosts as u64, "host"))
+    format!("{used} of {} would have got frames; {filled} would be filled.", count(summary.hosts as u64, "host"))
 }
 
 fn waiting_line(summary: &DryRunSummary) -> String {
