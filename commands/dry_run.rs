@@ -116,6 +116,9 @@ fn print(summary: &DryRunSummary, format: OutputFormat, printer: Printer) -> Res
             section(&reason_columns(), &summary.waiting, is_wide, printer)?;
             section(&lost_columns(), &summary.lost, is_wide, printer)?;
             printer.data(booked_line(summary))?;
+            if summary.is_verified {
+                printer.data("Each booking was tried in the database and rolled back.")?;
+            }
             printer.data(hosts_line(summary))?;
             printer.data(waiting_line(summary))
         }
@@ -132,11 +135,10 @@ fn lost_columns() -> [Column<LostRow>; 3] {
 
 fn booked_line(summary: &DryRunSummary) -> String {
     format!(
-        "Would have booked {} in {}: {:.0} frames/s.{}",
+        "Would have booked {} in {}: {:.0} frames/s.",
         count(summary.frames_booked, "frame"),
         count(u64::from(summary.cycles), "cycle"),
         summary.frames_per_second,
-        if summary.is_verified { " Each was tried and rolled back." } else { "" },
     )
 }
 

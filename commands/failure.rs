@@ -60,7 +60,9 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
             return Some("config/scheduler.yaml documents every key");
         }
         if cause.is::<RightsMissing>() {
-            return Some("grant them to the role, or leave --verify out: without it a dry run only reads");
+            return Some(
+                "grant them (check-db lists all that `run` needs), or leave --verify out: a plain dry run only reads",
+            );
         }
         cause.is::<FacilityNeeded>().then_some("name one with --facility or scheduler.facility")
     };

@@ -275,7 +275,8 @@ async fn a_role_that_may_only_read_can_run_dry_and_is_told_what_verifying_needs(
         ran.stderr,
         "error: cannot verify bookings: the role reader lacks INSERT on frame_history_queue, proc; UPDATE on \
          folder_resource, frame, host, job_resource, job_stat, layer_resource, layer_stat, point, subscription \
-         (42501)\nhint: grant them to the role, or leave --verify out: without it a dry run only reads\n"
+         (42501)\nhint: grant them (check-db lists all that `run` needs), or leave --verify out: a plain dry \
+         run only reads\n"
     );
     assert_eq!(fingerprint(&database.pool()).await, before);
 }
