@@ -174,11 +174,9 @@ pub(crate) enum Command {
     ///
     /// Cycles follow each other as those of `run`, and each sees the farm as if the ones before had
     /// been booked; frames that the live farm takes meanwhile are forgotten. Without --cycles and --for
-    /// it ends when a cycle books nothing. What waits on the last cycle is shown with its reasons.
-    /// Ctrl-C ends it early.
-    ///
-    /// Exit codes: 0 done, 1 failed or, with --verify, the database refuses to write some frames,
-    /// 2 wrong usage.
+    /// it ends when a cycle books nothing. What waits after the last cycle is shown with its reasons.
+    /// Ctrl-C ends it early, with the summary.
+    #[command(after_long_help = DRY_RUN_HELP)]
     DryRun(DryRunArgs),
 
     /// Say why a job, a layer or a frame waits, or what a host could take.
@@ -555,6 +553,20 @@ Examples:
       Keep the plan.
   cue-scheduler plan --from plan.json
       Show it again, and what the farm has overtaken of it.";
+
+const DRY_RUN_HELP: &str = "\
+Examples:
+  cue-scheduler dry-run
+      Until nothing more would be booked.
+  cue-scheduler dry-run --for 10m
+      Follow the live farm for ten minutes.
+  cue-scheduler dry-run --verify --cycles 1
+      Ask the database too what it would refuse.
+
+Exit status:
+  0  Done, or ended by Ctrl-C.
+  1  It failed, or with --verify the database refuses to write some frames.
+  2  The flags or settings are wrong.";
 
 const DEMO_HELP: &str = "\
 Examples:
