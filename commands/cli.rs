@@ -194,8 +194,6 @@ pub(crate) enum Command {
     ///
     /// Reads the farm once and plans as `run` does; nothing is written. It cannot know which hosts and
     /// layers a running scheduler holds back for a while after failures.
-    ///
-    /// Exit codes: 0 done, 1 failed, 2 wrong usage; see --detailed-exitcode.
     #[command(after_long_help = PLAN_HELP)]
     Plan(PlanArgs),
 }
@@ -552,7 +550,32 @@ Examples:
   cue-scheduler plan --out plan.json
       Keep the plan.
   cue-scheduler plan --from plan.json
-      Show it again, and what the farm has overtaken of it.";
+      Show it again, and what the farm has overtaken of it.
+  cue-scheduler plan -o json | jq '.reasons[] | select(.reason == \"capacity\")'
+      What waits for room.
+
+Exit status:
+  0  Done.
+  1  Failed.
+  2  The flags or settings are wrong.
+
+Exit status with --detailed-exitcode:
+  0  Nothing waits.
+  1  Failed.
+  2  Something would be placed; also for flags that are wrong.
+  3  Work waits and nothing can be placed.
+
+The plan as JSON:
+  format, version    Always \"cue-scheduler plan\" and 1.
+  taken_at           When the farm was read, by the database's clock.
+  totals             Frames, layers, jobs, hosts and amounts that would be placed; waiting_frames and
+                     waiting_layers.
+  clusters           The same for each cluster.
+  placements         show, job, layer, host and cluster with ids; cores, memory_kib, gpus and
+                     gpu_memory_kib of one frame; frames with id, name, number and version;
+                     overtaken, after --from, with cause and detail.
+  waiting            Layers with frames left, their clusters and the reason.
+  reasons            Layers and frames for each reason.";
 
 const DRY_RUN_HELP: &str = "\
 Examples:

@@ -56,6 +56,7 @@ pub(crate) async fn run(
     printer: Printer,
 ) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
+    farm.warn_of_other_planners(printer).await?;
     let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await?;
     name_left_out(&snapshot.left_out, printer);
     let asked = Asked { store: &farm.store, snapshot: &snapshot, policy: &farm.settings.policy, format, printer };
