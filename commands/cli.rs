@@ -493,6 +493,33 @@ Examples:
   cue-scheduler check-db -o json | jq -r '.checks[] | select(.status != \"ok\") | .name'
       The names of what is not good.
 
+Checks:
+  connection        A session can be opened.
+  tls               It is encrypted, or stays on the machine.
+  server            PostgreSQL 13 or later that takes writes.
+  latency           Time of an answer; 20 ms are a warning.
+  clock             Difference of the clocks; 2 s are a warning.
+  schema            Every table and column is there; which Cuebots it fits.
+  read-privileges   What `plan` and the other readers read.
+  write-privileges  What `run` writes, and triggers write for it.
+  triggers          By what they do, whatever they are called.
+  indexes           The columns by which rows are looked for.
+  connections       Pool size times --instances against what is allowed.
+  pooling-proxy     No proxy that hands out connections by the transaction.
+  selection         Facility, shows and tags of the settings lead to clusters.
+  subscriptions     None has burst 0 or size 0.
+  folders           Each has one row in folder_resource.
+  hosts             Their states by allocation.
+  stale-hosts       Hosts that say UP and send no report.
+  counters          Cores and GPUs in use are what the procs hold.
+  owners            Flagged shows are served, and served shows are flagged.
+  foreign-planner   Cuebot's own planner is not active.
+  agents            With --rqd: agents answer.
+
+Fields of JSON and YAML:
+  status   The worst of all: ok, warning or failed.
+  checks   Each with name, status, found and remedy (null: nothing to do).
+
 Exit status:
   0  Nothing failed; there may be warnings.
   1  Something failed.
@@ -525,7 +552,12 @@ Examples:
   cue-scheduler config show -o wide
       And the variable that would set it.
   cue-scheduler config show -o json | jq '.settings[] | select(.origin != \"default\")'
-      What somebody has set.";
+      What somebody has set.
+
+Fields of JSON and YAML:
+  file      The file that was read, or null.
+  settings  Each with key, value, origin (default, \"line N\" of the file, or the name of a
+            variable or flag) and variable, which would set it.";
 
 const CONFIG_INIT_HELP: &str = "\
 Examples:

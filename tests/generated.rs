@@ -99,7 +99,7 @@ fn page(name: &str, command: Command) -> String {
     let text = String::from_utf8(text).unwrap().replace(PREAMBLE, "").replacen(" 1  \"", " 1 \"\" \"", 1);
     let mut text = format!("{PREAMBLE}{text}");
     for (title, lines) in sections {
-        text.push_str(&format!(".SH {}\n.nf\n", title.to_uppercase()));
+        text.extend([".SH ", &title.to_uppercase(), "\n.nf\n"]);
         for line in lines {
             let line = line.replace('\\', "\\e").replace('-', "\\-");
             text.push_str(if line.starts_with(['.', '\'']) { "\\&" } else { "" });

@@ -31,7 +31,7 @@ pub(super) async fn call(agents: &Agents, names: &[String], number: usize) -> Fi
     }
     let answers = join_all(chosen.iter().map(|host| agents.report(host))).await;
     let silent: Vec<String> =
-        answers.iter().filter_map(|answer| answer.as_ref().err()).map(|error| error_chain(error).to_string()).collect();
+        answers.iter().filter_map(|answer| answer.as_ref().err()).map(|error| error_chain(error)).collect();
     if silent.is_empty() {
         return Finding::ok(format!("{} answered", counted(chosen.len(), "agent")));
     }

@@ -5,8 +5,8 @@
 //!
 //! Invariants:
 //! - nothing is written: every statement runs in a read-only transaction;
-//! - every check ends: statements are ended by the server after [`STATEMENT_LIMIT`], and a server that
-//!   stops answering is asked nothing more;
+//! - every check ends: no statement is waited for much longer than [`STATEMENT_LIMIT`], and a server
+//!   that stops answering is asked nothing more;
 //! - a check that cannot be made has failed, and the others are made all the same;
 //! - what a user may not see is said, never guessed.
 
@@ -90,7 +90,10 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("latency", server::latency(&mut session).await);
     report.add("clock", server::clock(&mut session).await);
 
-    let store = Store::connect(&ConnectSettings { pool_size: 1, ..connect.clone() }).await;
+    let one_connection = ConnectSettings { pool_size: 1, ..connect.clone() };
+    let store = bounded(Store::connect(&one_connection)).await.unwrap_or_else(|_| {
+        Err(StoreError::Query { step: "looking at the schema", source: sqlx::Error::PoolTimedOut })
+    });
     report.add("schema", Ok(schema::generation(store.as_ref())));
     let features = store.as_ref().ok().map(Store::features);
     report.add("read-privileges", schema::read_privileges(&mut session, &connect.user).await);
@@ -101,7 +104,7 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("pooling-proxy", server::pooling_proxy(&mut session, connect).await);
 
     let farm = match &store {
-        Ok(store) => Farm::load(store, wanted).await,
+        Ok(store) => bounded(Farm::load(store, wanted)).await.and_then(|farm| farm),
         Err(_) => Err(CheckError::NotAsked("the schema is not right")),
     };
     report.add("selection", farm::selection(&farm, wanted));
@@ -115,7 +118,9 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("counters", farm::counters(&mut session, &shows).await);
     report.add("owners", Ok(farm::owners(&farm)));
     let is_foreign_active = match &store {
-        Ok(store) => store.foreign_planner_active().await.map_err(CheckError::from),
+        Ok(store) => {
+            bounded(store.foreign_planner_active()).await.and_then(|is_active| is_active.map_err(CheckError::from))
+        }
         Err(_) => Err(CheckError::NotAsked("the schema is not right")),
     };
     report.add(
@@ -137,6 +142,11 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     }
     session.close().await;
     Ok(report.0)
+}
+
+/// What the store asks has a longer limit of its own.
+async fn bounded<T>(asked: impl Future<Output = T>) -> Result<T, CheckError> {
+    tokio::time::timeout(STATEMENT_LIMIT, asked).await.map_err(|_| CheckError::Lost)
 }
 
 #[derive(Default)]
@@ -189,19 +199,19 @@ enum CheckError {
 
 impl From<sqlx::Error> for CheckError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Refused(error_chain(&error).to_string())
+        Self::Refused(error_chain(&error))
     }
 }
 
 impl From<StoreError> for CheckError {
     fn from(error: StoreError) -> Self {
-        Self::Named(error_chain(&error).to_string())
+        Self::Named(error_chain(&error))
     }
 }
 
 impl From<SelectionError> for CheckError {
     fn from(error: SelectionError) -> Self {
-        Self::Named(error_chain(&error).to_string())
+        Self::Named(error_chain(&error))
     }
 }
 
