@@ -79,6 +79,11 @@ impl StepError {
         }
     }
 
+    /// The server says that the transaction asked for lies in its future.
+    pub(super) fn is_unheard_of(&self) -> bool {
+        matches!(&self.source, sqlx::Error::Database(error) if error.code().as_deref() == Some("22023"))
+    }
+
     /// The error of the whole call, once no further attempt is made.
     pub(super) fn after(self, attempts: u32) -> BookingError {
         let trouble = self.trouble();

@@ -7,6 +7,7 @@ use super::outcome::{CounterTable, Drift, Repaired};
 use super::tx::{ATTEMPTS_MAX, CommitError, Tx, column_of, rows, wait_with_jitter};
 use crate::model::ShowId;
 use crate::store::Store;
+use crate::telemetry::error_chain;
 
 /// Finds counter rows of `shows` that do not say what the procs hold and writes what they do, each
 /// row in a transaction of its own.
@@ -15,15 +16,23 @@ use crate::store::Store;
 /// one transaction, so a row that is locked first and summed after is exact. Caps stay as they are,
 /// also where use is above them.
 ///
+/// A row that the database refuses to change is left as it is; the log names it.
+///
 /// # Errors
-/// Rows before the failing one are repaired.
+/// The database is away. Rows before that are repaired.
 pub async fn repair(store: &Store, shows: &[ShowId]) -> Result<Drift, BookingError> {
     let mut drift = Drift::default();
     for (table, row) in find(store, shows).await.map_err(|error| error.after(1))? {
-        drift.repaired.extend(repair_row(store, table, &row).await?);
+        match repair_row(store, table, &row).await {
+            Ok(repaired) => drift.repaired.extend(repaired),
+            Err(error @ BookingError::Connection { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(table = table.as_str(), row, error = error_chain(&error), "cannot correct a counter");
+            }
+        }
     }
     if !drift.repaired.is_empty() {
-        tracing::warn!(rows = ?drift.rows(), "corrected counters that had drifted from the procs");
+        tracing::info!(rows = ?drift.rows(), "corrected counters that did not say what the procs hold");
     }
     Ok(drift)
 }

@@ -32,7 +32,13 @@ pub async fn find_booked(store: &Store, procs: &[ProcId]) -> Result<Vec<Booked>,
 /// not noticed the loss may still commit, so it is asked for the transaction first.
 pub async fn resolve_commit(store: &Store, unknown: &UnknownCommit) -> Result<CommitOutcome, BookingError> {
     let statement = query(include_str!("../store/sql/settle_transaction.sql")).bind(unknown.transaction);
-    let rows = rows(store, "asking for a transaction", statement).await.map_err(|error| error.after(1))?;
+    let rows = match rows(store, "asking for a transaction", statement).await {
+        Ok(rows) => rows,
+        // A server that has never heard of the transaction, as after a switch to one that lagged behind:
+        // what it has is all there is.
+        Err(error) if error.is_unheard_of() => Vec::new(),
+        Err(error) => return Err(error.after(1)),
+    };
     for row in &rows {
         let status: Option<String> = column_of(row, "status").map_err(|error| error.after(1))?;
         if status.as_deref() == Some("in progress") {

@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
 
 use super::error::{StepError, Trouble};
-use crate::store::{Features, Meter, Store};
+use crate::store::{Features, Meter, Store, answer};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Longest wait for one row that somebody else holds; Cuebot holds rows for milliseconds.
@@ -21,7 +21,7 @@ pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// One statement on its own, without locks.
 pub(super) async fn rows(store: &Store, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
-    let rows = statement.fetch_all(store.pool()).await.map_err(step(name))?;
+    let rows = answer(statement.fetch_all(store.pool())).await.map_err(step(name))?;
     store.meter().count_read(rows.len());
     Ok(rows)
 }
@@ -48,7 +48,7 @@ impl Tx {
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}",
             LOCK_TIMEOUT.as_millis()
         );
-        let opened = store.pool().begin_with(AssertSqlSafe(begin)).await;
+        let opened = answer(store.pool().begin_with(AssertSqlSafe(begin))).await;
         let transaction = opened.map_err(step("beginning a transaction"))?;
         store.meter().count_statements(1);
         Ok(Self { transaction, features: *store.features(), meter: store.meter().clone() })
@@ -56,7 +56,7 @@ impl Tx {
 
     /// A statement that reads or locks.
     pub(super) async fn read(&mut self, name: &'static str, statement: Statement<'_>) -> Result<Vec<PgRow>, StepError> {
-        let rows = statement.fetch_all(&mut *self.transaction).await.map_err(step(name))?;
+        let rows = answer(statement.fetch_all(&mut *self.transaction)).await.map_err(step(name))?;
         self.meter.count_read(rows.len());
         Ok(rows)
     }
@@ -67,21 +67,21 @@ impl Tx {
         name: &'static str,
         statement: Statement<'_>,
     ) -> Result<Vec<PgRow>, StepError> {
-        let rows = statement.fetch_all(&mut *self.transaction).await.map_err(step(name))?;
+        let rows = answer(statement.fetch_all(&mut *self.transaction)).await.map_err(step(name))?;
         self.meter.count_write(rows.len() as u64, rows.len());
         Ok(rows)
     }
 
     /// A statement that writes and returns nothing.
     pub(super) async fn execute(&mut self, name: &'static str, statement: Statement<'_>) -> Result<(), StepError> {
-        let done = statement.execute(&mut *self.transaction).await.map_err(step(name))?;
+        let done = answer(statement.execute(&mut *self.transaction)).await.map_err(step(name))?;
         self.meter.count_write(done.rows_affected(), 0);
         Ok(())
     }
 
     pub(super) async fn commit(self) -> Result<(), CommitError> {
         self.meter.count_statements(1);
-        self.transaction.commit().await.map_err(|source| {
+        answer(self.transaction.commit()).await.map_err(|source| {
             let error = StepError { step: "committing", source };
             match error.trouble() {
                 Trouble::Connection => CommitError::Unknown(error.source),
@@ -92,7 +92,7 @@ impl Tx {
 
     pub(super) async fn rollback(self) -> Result<(), StepError> {
         self.meter.count_statements(1);
-        self.transaction.rollback().await.map_err(step("rolling back"))
+        answer(self.transaction.rollback()).await.map_err(step("rolling back"))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::fruitless::Fruitless;
 use crate::model::{Booked, FractionalCores, HostId, LayerId};
 use crate::rqd::{BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
 
@@ -16,6 +17,9 @@ pub struct Hints {
 #[derive(Debug)]
 struct State {
     breakers: Breakers,
+    fruitless: Fruitless,
+    /// Nothing is booked before that: this process itself lacks something.
+    paused_until: Option<Instant>,
     /// Launches without a known outcome.
     unsettled: HashMap<HostId, u32>,
     refuses_fractions: bool,
@@ -24,8 +28,15 @@ struct State {
 impl Hints {
     #[must_use]
     pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
+        let back_off = layers.cool_down_max;
         let state =
-            State { breakers: Breakers::new(hosts, layers), unsettled: HashMap::new(), refuses_fractions: false };
+            State {
+                breakers: Breakers::new(hosts, layers),
+                fruitless: Fruitless::new(back_off),
+                paused_until: None,
+                unsettled: HashMap::new(),
+                refuses_fractions: false,
+            };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -42,7 +53,10 @@ impl Hints {
 
     #[must_use]
     pub fn backing_off(&self, now: Instant) -> HashSet<LayerId> {
-        self.state().breakers.layers_put_aside(now).into_keys().collect()
+        let state = self.state();
+        let mut layers: HashSet<LayerId> = state.breakers.layers_put_aside(now).into_keys().collect();
+        layers.extend(state.fruitless.layers(now).cloned());
+        layers
     }
 
     /// `configured`, unless it was left open and an agent has refused a fraction.
@@ -53,6 +67,30 @@ impl Hints {
         } else {
             FractionalCores::Keep
         })
+    }
+
+    /// Layers that were held back after failures and of which one launch shall show whether they work.
+    #[must_use]
+    pub fn on_probation(&self, now: Instant) -> HashSet<LayerId> {
+        self.state().breakers.layers_on_probation(now)
+    }
+
+    /// Whether nothing shall be booked for a moment.
+    pub(super) fn is_paused(&self, now: Instant) -> bool {
+        self.state().paused_until.is_some_and(|until| until > now)
+    }
+
+    pub(super) fn pause(&self, time: Duration, now: Instant) {
+        self.state().paused_until = Some(now + time);
+    }
+
+    pub(super) fn is_put_aside(&self, host: &HostId, now: Instant) -> bool {
+        self.state().breakers.is_host_put_aside(host, now)
+    }
+
+    /// Gives `act` what is remembered of work that comes to nothing.
+    pub(super) fn fruitless<T>(&self, act: impl FnOnce(&mut Fruitless) -> T) -> T {
+        act(&mut self.state().fruitless)
     }
 
     /// Whether the launch may go out: a host that was put aside is probed with one first.

@@ -1,6 +1,6 @@
 //! From a committed booking to a running frame, or back to a waiting one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,14 @@ const SETTLE_TICK: Duration = Duration::from_millis(250);
 /// Hosts asked at once about unknown launches.
 const SETTLE_HOSTS_MAX: usize = 32;
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Cuebot takes a proc that nobody reports for lost after 300 seconds.
+const LAUNCHED_KEPT: Duration = Duration::from_secs(330);
+/// How long nothing is booked when this process has no file descriptor left for a connection.
+const OWN_LACK_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at whether the host of a waiting launch was put aside meanwhile.
+const PUT_ASIDE_TICK: Duration = Duration::from_millis(500);
+/// A host that is being asked is not asked a second time before that.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where launches go.
 #[derive(Clone, Debug)]
@@ -56,6 +64,8 @@ struct Shared {
     totals: Totals,
     /// One permit per booking that is neither launched nor given up.
     waiting: Arc<Semaphore>,
+    /// One permit per host that is asked about launches without a known outcome.
+    settling: Semaphore,
     launches: TaskTracker,
     /// No launch is sent any more; what was not sent is taken back.
     closing: CancellationToken,
@@ -67,7 +77,31 @@ struct Shared {
 struct State {
     /// Bookings of ours whose fate is being worked on; recovery leaves them alone.
     ours: HashSet<ProcId>,
+    /// Bookings that this process knows to have been launched, oldest first: not reported yet, or ended
+    /// with the report on its way. Cuebot's own sweep looks after what never reports.
+    launched: Launched,
     unsettled: HashMap<ProcId, Unsettled>,
+}
+
+/// Known launches, remembered until Cuebot's sweep takes over.
+#[derive(Debug, Default)]
+struct Launched {
+    in_order: VecDeque<(Instant, ProcId)>,
+    procs: HashSet<ProcId>,
+}
+
+impl Launched {
+    fn add(&mut self, proc: &ProcId, now: Instant) {
+        while let Some((at, oldest)) = self.in_order.front()
+            && now.duration_since(*at) > LAUNCHED_KEPT
+        {
+            self.procs.remove(oldest);
+            self.in_order.pop_front();
+        }
+        if self.procs.insert(proc.clone()) {
+            self.in_order.push_back((now, proc.clone()));
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +137,7 @@ impl Launcher {
             metrics,
             totals,
             waiting,
+            settling: Semaphore::new(SETTLE_HOSTS_MAX),
             launches: TaskTracker::new(),
             closing: CancellationToken::new(),
             unbooks,
@@ -241,6 +276,8 @@ impl Launcher {
             tokio::select! {
                 () = self.shared.closing.cancelled() => {}
                 () = tokio::time::sleep_until(deadline) => {}
+                // A host that swallows everything must not hold the places of all launches.
+                () = self.put_aside(&booked.host) => {}
             }
         };
         let sent_at = Instant::now();
@@ -278,14 +315,15 @@ impl Launcher {
             }
             LaunchOutcome::Occupied { by, message, .. } => {
                 tracing::warn!(%frame, host, earlier = %by, message, "the host still runs this frame for an earlier booking; killing that run");
-                if let Err(error) = agents.kill(&host, &frame, "superseded by a newer booking").await {
-                    tracing::warn!(%frame, host, error = error_chain(&error), "cannot kill it yet");
-                }
+                self.end_earlier_run(agents, &booked, &by).await;
                 self.label(LaunchResult::Unknown);
                 self.shared.totals.unknown();
                 self.unsettle(booked, true, Instant::now());
             }
             LaunchOutcome::NotSent(error) => {
+                if !error.blames_host() {
+                    self.shared.hints.pause(OWN_LACK_PAUSE, Instant::now());
+                }
                 tracing::info!(%frame, host, error = error_chain(&error), "a launch could not be sent");
                 self.label(LaunchResult::NotSent);
                 self.failed(booked);
@@ -300,7 +338,14 @@ impl Launcher {
         }
     }
 
+    async fn put_aside(&self, host: &HostId) {
+        while !self.shared.hints.is_put_aside(host, Instant::now()) {
+            tokio::time::sleep(PUT_ASIDE_TICK).await;
+        }
+    }
+
     fn succeeded(&self, booked: &Booked) {
+        self.state().launched.add(&booked.proc, Instant::now());
         self.shared.totals.launched();
         self.forget([&booked.proc]);
     }
@@ -418,16 +463,22 @@ impl Launcher {
         let LaunchTargets::Agents(agents) = &self.shared.targets else { return };
         let now = Instant::now();
         let mut due: HashMap<HostId, Vec<Unsettled>> = HashMap::new();
-        for unsettled in self.state().unsettled.values().filter(|unsettled| unsettled.ask_at <= now) {
+        for unsettled in self.state().unsettled.values_mut().filter(|unsettled| unsettled.ask_at <= now) {
             due.entry(unsettled.booked.host.clone()).or_default().push(unsettled.clone());
+            unsettled.ask_at = now + ANSWER_LIMIT;
         }
         if due.is_empty() {
             return;
         }
         self.drop_ended(&due).await;
-        let rounds = due.into_values().map(|unsettled| self.ask(agents, unsettled));
-        let mut rounds = futures::stream::iter(rounds);
-        futures::StreamExt::for_each_concurrent(&mut rounds, SETTLE_HOSTS_MAX, |round| round).await;
+        // Each host on its own, so that those that answer do not wait for those that do not.
+        for unsettled in due.into_values() {
+            let (launcher, agents) = (self.clone(), agents.clone());
+            tokio::spawn(async move {
+                let _turn = launcher.shared.settling.acquire().await;
+                launcher.ask(&agents, unsettled).await;
+            });
+        }
     }
 
     /// What completed, or was taken from us, needs no answer any more.
@@ -452,6 +503,11 @@ impl Launcher {
                 Ok(report) => self.answer(agents, report, &booked).await,
                 Err(_) => ConfirmAnswer::Unanswered,
             };
+            if answer == ConfirmAnswer::NotRunning && !is_sent && self.is_foreign_planner_active().await {
+                // It may be that planner's, which launches later than we do.
+                self.end(&booked);
+                continue;
+            }
             let verdict = {
                 let mut state = self.state();
                 let Some(unsettled) = state.unsettled.get_mut(&booked.proc) else { continue };
@@ -488,14 +544,34 @@ impl Launcher {
         if report.frames.iter().any(|frame| frame.resource_id == booked.proc.as_str()) {
             return ConfirmAnswer::Running;
         }
-        if report.frames.iter().all(|frame| frame.frame_id != booked.frame.as_str()) {
+        let Some(occupant) = report.frames.iter().find(|frame| frame.frame_id == booked.frame.as_str()) else {
             return ConfirmAnswer::NotRunning;
-        }
-        if let Err(error) = agents.kill(&booked.host_name, &booked.frame, "superseded by a newer booking").await {
-            tracing::warn!(frame = %booked.frame, host = %booked.host_name, error = error_chain(&error),
-                "cannot kill an earlier run yet");
-        }
+        };
+        self.end_earlier_run(agents, booked, &ProcId::from(occupant.resource_id.as_str())).await;
         ConfirmAnswer::Unanswered
+    }
+
+    /// Ends a run of a booking's frame for another proc, unless that proc exists: then the frame is its
+    /// own and ours is no more, which the next look at the rows shows.
+    async fn end_earlier_run(&self, agents: &Agents, booked: &Booked, occupant: &ProcId) {
+        let (frame, host) = (&booked.frame, &booked.host_name);
+        match booking::find_booked(&self.shared.store, std::slice::from_ref(occupant)).await {
+            Ok(found) if found.is_empty() => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::debug!(%frame, host, error = error_chain(&error), "cannot look for the proc of a run now");
+                return;
+            }
+        }
+        tracing::warn!(%frame, host, earlier = %occupant, "a host runs a frame for a booking that is gone; ending it");
+        if let Err(error) = agents.kill(host, frame, "superseded by a newer booking").await {
+            tracing::warn!(%frame, host, error = error_chain(&error), "cannot end an earlier run yet");
+        }
+    }
+
+    async fn is_foreign_planner_active(&self) -> bool {
+        // When in doubt, nothing is taken back.
+        self.shared.store.foreign_planner_active().await.unwrap_or(true)
     }
 
     /// Settled without anything to write.
@@ -520,7 +596,8 @@ impl Launcher {
         let found = booking::find_unsettled(&self.shared.store, shows, self.shared.settings.recovery_age()).await?;
         let found: Vec<Booked> = {
             let state = self.state();
-            found.into_iter().filter(|booked| !state.ours.contains(&booked.proc)).collect()
+            let is_known = |proc: &ProcId| state.ours.contains(proc) || state.launched.procs.contains(proc);
+            found.into_iter().filter(|booked| !is_known(&booked.proc)).collect()
         };
         let count = found.len();
         self.take_over(found);

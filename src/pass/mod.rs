@@ -23,6 +23,7 @@
 
 mod dry_run;
 mod error;
+mod fruitless;
 mod hints;
 mod launcher;
 mod look;

@@ -45,6 +45,12 @@ impl PassReport {
         self.booked > 0
     }
 
+    /// Whether work was left that the next pass can place at once.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.booked > 0 && self.waiting.contains_key(&WaitReason::PassFull)
+    }
+
     /// Whether nothing waits at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

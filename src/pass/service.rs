@@ -186,6 +186,9 @@ struct Passes {
 /// What a turn calls for.
 enum Next {
     Now,
+    /// After a rest as long as the pass took, so that a farm that is full and turns its frames over does
+    /// not keep the database busy with full looks alone.
+    Rest,
     /// When something changed, or after the longest interval.
     Change(Option<ChangeProbe>),
     /// After a pause that grows with every failure.
@@ -199,7 +202,16 @@ impl Passes {
         let mut pause = RETRY_PAUSE_MIN;
         while !stop.is_cancelled() {
             let began = Instant::now();
-            let (next, is_empty) = self.look(&stop).await;
+            let limit = self.turn.settings.shutdown_limit / 2;
+            let looked = tokio::select! {
+                biased;
+                looked = self.look(&stop) => Some(looked),
+                () = cancelled_for(&stop, limit) => None,
+            };
+            let Some((next, is_empty)) = looked else {
+                tracing::warn!(target: "scheduler", "the last pass does not end; leaving it, the next start settles it");
+                return false;
+            };
             let empty_looks_max = self.turn.settings.empty_looks_max;
             let mut count = |is_empty: bool| {
                 empty_looks = if is_empty { empty_looks + 1 } else { 0 };
@@ -211,6 +223,12 @@ impl Passes {
             }
             match next {
                 Next::Now => pause = RETRY_PAUSE_MIN,
+                Next::Rest => {
+                    pause = RETRY_PAUSE_MIN;
+                    if !sleep_or_stop(self.turn.settings.probe_interval.max(began.elapsed()), &stop).await {
+                        return false;
+                    }
+                }
                 Next::Change(before) => {
                     pause = RETRY_PAUSE_MIN;
                     // A pass that placed nothing is not repeated more often than half of the time.
@@ -248,6 +266,7 @@ impl Passes {
         match self.turn.foreign_planner_blocks().await {
             Ok(false) => _ = self.health.clear(Condition::ForeignPlanner),
             Ok(true) => {
+                self.recovered();
                 let reason = "Cuebot's own planner is active on this database; booking nothing beside it. \
                               Stop it, or set scheduler.beside_maestro to book";
                 if self.health.raise(Condition::ForeignPlanner, reason) {
@@ -256,6 +275,9 @@ impl Passes {
                 return (Next::Retry, false);
             }
             Err(error) => return (self.failed(&error), false),
+        }
+        if self.turn.hints.is_paused(Instant::now()) {
+            return (Next::Retry, false);
         }
         // Taken before the snapshot, so that what changes during the pass shows as a change.
         let before = self.probe().await;
@@ -271,7 +293,13 @@ impl Passes {
                 self.recovered();
                 self.totals.passed(&report.waiting);
                 self.record(&report, began.elapsed());
-                let next = if report.did_something() { Next::Now } else { Next::Change(before) };
+                let next = if report.is_cut_short() {
+                    Next::Now
+                } else if report.did_something() {
+                    Next::Rest
+                } else {
+                    Next::Change(before)
+                };
                 (next, report.is_empty())
             }
             Err(error) => (self.failed(&error), false),
@@ -414,6 +442,13 @@ async fn run_recover(
     stop: CancellationToken,
 ) {
     loop {
+        // Its bookings are not ours to judge: it may launch them later than we would.
+        if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
+            if !sleep_or_stop(turn.settings.recover_interval, &stop).await {
+                return;
+            }
+            continue;
+        }
         let shows = shows_of(&clusters.borrow());
         match launcher.recover(&shows).await {
             Ok(0) => {}
@@ -429,6 +464,7 @@ async fn run_recover(
 /// Compares counters with procs, at intervals and when a Cuebot says that it left a release to us.
 async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop: CancellationToken) {
     let mut listener = None;
+    let mut took = Duration::ZERO;
     loop {
         if listener.is_none() && turn.store.features().has_scheduler_managed {
             listener = turn.store.listen_for_releases().await.ok();
@@ -447,7 +483,8 @@ async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop:
                 if !is_listening {
                     listener = None;
                 }
-                if !sleep_or_stop(REPAIR_GATHER, &stop).await {
+                // Releases are steady on a busy farm: at most a tenth of the time goes into repairs.
+                if !sleep_or_stop(REPAIR_GATHER.max(took * 10), &stop).await {
                     return;
                 }
                 if let Some(listener) = &mut listener {
@@ -461,9 +498,11 @@ async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop:
         }
         let shows = shows_of(&clusters.borrow());
         let began = Instant::now();
-        match booking::repair(&turn.store, &shows).await {
+        let repaired = booking::repair(&turn.store, &shows).await;
+        took = began.elapsed();
+        match repaired {
             Ok(drift) => {
-                turn.metrics.repair_ended(began.elapsed());
+                turn.metrics.repair_ended(took);
                 for (table, rows) in drift.rows() {
                     turn.metrics.drift_repaired(table.as_str(), rows as u64);
                 }
@@ -478,6 +517,12 @@ fn shows_of(clusters: &[Cluster]) -> Vec<ShowId> {
     shows.sort();
     shows.dedup();
     shows
+}
+
+/// Ends so long after the stop.
+async fn cancelled_for(stop: &CancellationToken, time: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(time).await;
 }
 
 /// False when told to stop.

@@ -11,6 +11,9 @@ use crate::store::SnapshotOptions;
 /// back.
 const LAYER_FAILURES_MAX: u32 = 5;
 
+/// Cuebot's own planner launches up to 150 seconds after its commit.
+const FOREIGN_LAUNCH_MAX: Duration = Duration::from_secs(165);
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub selection: Selection,
@@ -175,6 +178,7 @@ impl Settings {
     /// made it has launched it, or taken it back, or is gone.
     #[must_use]
     pub fn recovery_age(&self) -> Duration {
-        self.launch_deadline + self.launch_timeout + Duration::from_secs(1)
+        let ours = self.launch_deadline + self.launch_timeout + Duration::from_secs(1);
+        if self.book_beside_foreign_planner { ours.max(FOREIGN_LAUNCH_MAX) } else { ours }
     }
 }

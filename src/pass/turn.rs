@@ -16,7 +16,7 @@ use super::requests;
 use super::settings::Settings;
 use crate::booking::{BookOptions, BookingError, ChunkOutcome, Lost, LostReason, Refusal, book, chunk};
 use crate::model::{
-    Booked, BookingRequest, Cluster, FrameId, JobId, LayerId, LayerLaunch, LeftOutRow, Plan, Policy, ShowId, Snapshot,
+    Booked, BookingRequest, Cluster, FrameId, JobId, LayerId, LeftOutRow, Plan, Policy, ShowId, Snapshot,
     Timestamp,
 };
 use crate::placement::plan;
@@ -59,6 +59,10 @@ impl Turn {
         let database_before = self.store.meter().reading();
         let started = Instant::now();
         let mut snapshot = self.look(clusters).await?;
+        let probation = self.hints.on_probation(started);
+        for candidate in snapshot.candidates.iter_mut().filter(|candidate| probation.contains(&candidate.layer)) {
+            candidate.waiting_frames = candidate.waiting_frames.min(1);
+        }
         let snapshot_took = started.elapsed();
         self.metrics.snapshot_read(&snapshot, snapshot_took);
 
@@ -182,18 +186,28 @@ impl Turn {
         if let Sink::Preview(preview) = &self.sink {
             preview.widen(&mut wanted);
         }
+        self.hints.fruitless(|fruitless| {
+            for (layer, frames) in &mut wanted {
+                *frames = frames.saturating_add(fruitless.additional(layer));
+            }
+        });
         let (mut frames, launches) =
             tokio::try_join!(self.store.load_waiting_frames(&wanted), self.store.load_layer_launches(&layers))?;
         if let Sink::Preview(preview) = &self.sink {
             preview.drop_booked(&mut frames.by_layer);
         }
+        let now = Instant::now();
+        self.hints.fruitless(|fruitless| {
+            fruitless.pass_over(&mut frames.by_layer, &frames.left_out_of_layer, now);
+        });
         let mut left_out = frames.left_out;
         left_out.extend(launches.left_out);
-        let waiting_since: HashMap<FrameId, Timestamp> =
-            frames.by_layer.values().flatten().map(|frame| (frame.id.clone(), frame.waiting_since)).collect();
+        let asked: HashMap<FrameId, (i32, Timestamp)> = (frames.by_layer.values().flatten())
+            .map(|frame| (frame.id.clone(), (frame.version, frame.waiting_since)))
+            .collect();
         let requests = requests::build(snapshot, plan, frames.by_layer);
         let launches: Launches = Arc::new(launches.by_layer);
-        let requests = self.launchable(requests, &launches, &mut left_out);
+        let requests = self.launchable(requests, &launches, &asked, &mut left_out).await;
 
         let chunks = chunk(requests, self.settings.chunk_frames_max);
         let chunks = chunks.into_iter().map(|chunk| self.book_chunk(chunk, &launches, stop));
@@ -211,10 +225,13 @@ impl Turn {
         }
         let committed = if let Sink::Booking(_) = self.sink { &all.booked[..] } else { &[] };
         for booking in committed {
-            if let Some(since) = waiting_since.get(&booking.frame) {
+            if let Some((_, since)) = asked.get(&booking.frame) {
                 let waited = time::OffsetDateTime::now_utc() - *since;
                 self.metrics.frame_booked(waited.try_into().unwrap_or_default());
             }
+        }
+        if failed.is_none() && !stop.is_cancelled() {
+            self.judge(&layers, &all, &asked);
         }
         match failed {
             None => Ok(all),
@@ -225,19 +242,50 @@ impl Turn {
 
     /// Without the frames that no agent could be told to run. A layer of which none is left is held
     /// back, so that its broken frames do not take a place in every plan.
-    fn launchable(
+    async fn launchable(
         &self,
         requests: Vec<BookingRequest>,
-        launches: &HashMap<LayerId, LayerLaunch>,
+        launches: &Launches,
+        asked: &HashMap<FrameId, (i32, Timestamp)>,
         left_out: &mut Vec<LeftOutRow>,
     ) -> Vec<BookingRequest> {
-        let now = time::OffsetDateTime::now_utc();
-        let parted = requests::part(requests, launches, &self.settings.memory_limits, now);
+        let (launches, factors) = (Arc::clone(launches), self.settings.memory_limits);
+        let part = move || requests::part(requests, &launches, &factors, time::OffsetDateTime::now_utc());
+        // Twenty thousand messages with long ranges take a while.
+        let parted = tokio::task::spawn_blocking(part).await.expect("it does not panic, and is not cancelled");
+        let now = Instant::now();
+        self.hints.fruitless(|fruitless| {
+            for row in &parted.left_out {
+                let frame = FrameId::from(row.id.as_str());
+                if let Some((version, _)) = asked.get(&frame) {
+                    fruitless.hopeless(&frame, *version, now);
+                }
+            }
+        });
         left_out.extend(parted.left_out);
         for (layer, error) in &parted.broken {
-            self.hints.unlaunchable(layer, error, Instant::now());
+            self.hints.unlaunchable(layer, error, now);
         }
         parted.launchable
+    }
+
+    /// Remembers what came to nothing: frames that nobody can book, layers of which nothing was booked.
+    fn judge(&self, layers: &[LayerId], outcome: &Outcome, asked: &HashMap<FrameId, (i32, Timestamp)>) {
+        let now = Instant::now();
+        let booked: HashSet<&LayerId> = outcome.booked.iter().map(|booked| &booked.layer).collect();
+        let mut excused = HashSet::new();
+        self.hints.fruitless(|fruitless| {
+            for lost in &outcome.lost {
+                let Some((version, _)) = asked.get(&lost.frame) else { continue };
+                match lost.reason {
+                    LostReason::Refused | LostReason::NothingReserved => fruitless.hopeless(&lost.frame, *version, now),
+                    LostReason::FrameTaken => fruitless.taken(&lost.frame, *version, now),
+                    // Somebody else was faster; the next snapshot knows.
+                    _ => _ = excused.insert(&lost.layer),
+                }
+            }
+            fruitless.judge(layers.iter(), &booked, &excused, now);
+        });
     }
 
     async fn book_chunk(

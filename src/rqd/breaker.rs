@@ -8,7 +8,7 @@
 //! else: for a host from another layer, for a layer from another host. Silence is held against the
 //! host alone, each time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,18 @@ impl Breakers {
     /// Hosts to leave out of the next plan, and why.
     pub fn hosts_put_aside(&self, now: Instant) -> HashMap<HostId, String> {
         self.hosts.put_aside(now)
+    }
+
+    /// Whether the host is left out now.
+    pub fn is_host_put_aside(&self, host: &HostId, now: Instant) -> bool {
+        self.hosts.failing.get(host).is_some_and(|entry| now < entry.until)
+    }
+
+    /// Layers whose cool-down is over and that have not been launched since: one frame shall show
+    /// whether the others would meet the same fate.
+    pub fn layers_on_probation(&self, now: Instant) -> HashSet<LayerId> {
+        let is_on_probation = |entry: &Failing<HostId>| entry.probe != Probe::NotNeeded && now >= entry.until;
+        self.layers.failing.iter().filter(|(_, entry)| is_on_probation(entry)).map(|(layer, _)| layer.clone()).collect()
     }
 
     /// Layers to hold back in the next plan, and why.

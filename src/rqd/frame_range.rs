@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// Numbers in all interleaved sections (`A-B:S`) of one range together; these must be held in memory.
-pub const INTERLEAVED_FRAMES_MAX: u64 = 1_000_000;
+pub const INTERLEAVED_FRAMES_MAX: u64 = 200_000;
 
 /// Numbers in one chunk, which become text in one command.
 pub const CHUNK_FRAMES_MAX: u64 = 1_000_000;

@@ -11,6 +11,8 @@ pub struct WaitingFrames {
     /// In dispatch order; a layer without waiting frames is absent.
     pub by_layer: HashMap<LayerId, Vec<WaitingFrame>>,
     pub left_out: Vec<LeftOutRow>,
+    /// How many of them each layer has.
+    pub left_out_of_layer: HashMap<LayerId, u32>,
 }
 
 impl Store {
@@ -31,7 +33,12 @@ impl Store {
             let row = Columns(&row);
             match decode(&row) {
                 Ok(frame) => frames.by_layer.entry(frame.layer.clone()).or_default().push(frame),
-                Err(problem) => frames.left_out.push(row.left_out("frame", "pk_frame", problem)),
+                Err(problem) => {
+                    if let Ok(layer) = row.text("pk_layer") {
+                        *frames.left_out_of_layer.entry(layer.into()).or_default() += 1;
+                    }
+                    frames.left_out.push(row.left_out("frame", "pk_frame", problem));
+                }
             }
         }
         Ok(frames)

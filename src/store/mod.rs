@@ -42,6 +42,7 @@ pub use launches::LayerLaunches;
 pub use meter::{Meter, MeterReading};
 pub use names::{Named, names};
 pub use probe::ChangeProbe;
+pub(crate) use reading::answer;
 pub use releases::Releases;
 pub use schema::{Features, needed_columns};
 pub use snapshot::SnapshotOptions;

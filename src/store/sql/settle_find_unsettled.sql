@@ -1,5 +1,7 @@
 -- Bookings of shows that no agent has reported yet: what a scheduler that died left between commit
 -- and launch, mixed with what others are launching right now, hence the age.
+-- Only where Cuebot has heard of the host since: as long as reports do not arrive, a booking that is
+-- not reported may well run, or have ended with its own report on the way.
 -- $1 shows, $2 least age in seconds. One row per booking, oldest first.
 -- Reads the procs of these shows by index. No locks.
 SELECT p.pk_proc, p.pk_frame, f.str_name, f.int_number, f.int_version, p.pk_layer, p.pk_job, p.pk_show, p.pk_host,
@@ -8,6 +10,7 @@ SELECT p.pk_proc, p.pk_frame, f.str_name, f.int_number, f.int_version, p.pk_laye
 FROM proc p
 JOIN frame f ON f.pk_frame = p.pk_frame
 JOIN host h ON h.pk_host = p.pk_host
+JOIN host_stat hs ON hs.pk_host = p.pk_host AND hs.ts_ping > p.ts_dispatched
 WHERE p.pk_show = ANY ($1::text[])
     AND NOT p.b_local
     AND p.ts_ping <= p.ts_dispatched
