@@ -10,7 +10,8 @@ use cue_scheduler::farm::fleet::Faults;
 use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer, RestartMode};
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::{self, Generation};
-use cue_scheduler::farm::seed::FarmSpec;
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec};
+use cue_scheduler::units::Cores;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::Connection as _;
@@ -135,4 +136,89 @@ fn start(config: &tempfile::NamedTempFile) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
+}
+
+/// Sixteen cores, a layer at high priority of which nothing can come, and a good one below it.
+fn good_below_bad(bad_frames: u32) -> FarmSpec {
+    let bad = JobSpec::new("bad").priority(200).layer(LayerSpec::new("bad").frames(bad_frames));
+    let good = JobSpec::new("good").priority(50).layer(LayerSpec::new("good").frames(20));
+    let show = ShowSpec::new("show").subscription("general", Cores::whole(1_000), Cores::whole(1_000));
+    FarmSpec::empty()
+        .alloc("general", "general")
+        .host_class(HostClass::new("render", 2))
+        .show(show.folder(FolderSpec::new("comp").job(bad).job(good)))
+}
+
+const BAD_LAYER: &str = "(SELECT pk_layer FROM layer WHERE str_name = 'bad')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_comes_to_nothing_does_not_starve_what_is_below_it() {
+    let planted = [
+        ("frames without a version", format!("UPDATE frame SET int_version = NULL WHERE pk_layer = {BAD_LAYER}")),
+        (
+            "a count of frames that are not there",
+            format!(
+                "UPDATE frame SET str_state = 'DEPEND' WHERE pk_layer = {BAD_LAYER};
+                 UPDATE layer_stat SET int_waiting_count = 500 WHERE pk_layer = {BAD_LAYER}"
+            ),
+        ),
+        (
+            "rows that the database refuses",
+            format!(
+                "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     IF NEW.pk_layer = {BAD_LAYER} THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW; END $$;
+                 CREATE TRIGGER no BEFORE INSERT ON proc FOR EACH ROW EXECUTE FUNCTION no()"
+            ),
+        ),
+        ("a range that nobody can read", format!("UPDATE layer SET str_range = '1-' WHERE pk_layer = {BAD_LAYER}")),
+    ];
+    for (what, sql) in planted {
+        let database = database(Generation::G5).await;
+        let sandbox = farm(database.connect_settings().await, quick_farm(good_below_bad(40))).await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(sandbox.pool()).await.unwrap();
+        let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
+        let done = until(&sandbox, Duration::from_secs(40), |progress| progress.done == 20).await;
+        assert_eq!(done.done, 20, "{what}");
+        scheduler.stop().await;
+        sandbox.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_cannot_be_booked_do_not_hide_those_behind_them_in_their_layer() {
+    let database = database(Generation::G5).await;
+    let sandbox = farm(database.connect_settings().await, quick_farm(good_below_bad(60))).await;
+    // The first forty of sixty, more than the farm has cores.
+    let sql = format!("UPDATE frame SET int_version = NULL WHERE pk_layer = {BAD_LAYER} AND int_dispatch_order < 40");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(sandbox.pool()).await.unwrap();
+    let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
+    until(&sandbox, Duration::from_secs(40), |progress| progress.done == 40).await;
+    scheduler.stop().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cuebots_own_planner_has_booked_is_not_taken_back() {
+    let database = database(Generation::G5).await;
+    let cuebot = CuebotOptions { maintenance: Some(Maintenance::default()), ..CuebotOptions::default() };
+    let options = SandboxOptions { generation: Generation::G5, cuebot, ..quick_farm(FarmSpec::simple(3)) };
+    let sandbox = farm(database.connect_settings().await, options).await;
+    let mut leader = sqlx::PgConnection::connect_with(&database.connect_options()).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(22360104104064357)").execute(&mut leader).await.unwrap();
+    let store = database.store().await;
+    let requests = requests(&store, sandbox.seeded(), 3).await;
+    assert_eq!(book_all(&store, &requests).await.booked.len(), 3);
+    let settings = quick_settings();
+    // Long enough for a booking of nobody's to be found, and for its host to have said no twice.
+    let patience = settings.recovery_age() + settings.recover_interval + Duration::from_secs(3);
+    let scheduler = Scheduler::start(&sandbox, settings).await;
+    let began = std::time::Instant::now();
+    until(&sandbox, patience * 2, |progress| {
+        assert_eq!(progress.running, 3, "a booking was taken back");
+        began.elapsed() > patience
+    })
+    .await;
+    assert_eq!(scheduler.totals.reading().unbooked, 0);
+    scheduler.stop().await;
+    sandbox.stop().await;
 }
