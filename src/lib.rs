@@ -25,4 +25,6 @@ pub mod check;
 
 pub mod pass;
 
+pub mod handover;
+
 pub mod farm;

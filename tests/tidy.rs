@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("booking", &["units", "model", "store"]),
     ("check", &["units", "model", "telemetry", "store", "cluster", "rqd"]),
     ("pass", &["units", "model", "tasks", "config", "telemetry", "placement", "store", "cluster", "rqd", "booking"]),
+    ("handover", &["units", "model", "store", "cluster"]),
     (
         "farm",
         &["units", "model", "tasks", "config", "telemetry", "placement", "store", "cluster", "rqd", "booking", "pass"],
@@ -60,7 +61,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("tracing_appender", &["telemetry"]),
-    ("tempfile", &["farm", "commands"]),
+    ("tempfile", &["handover", "farm", "commands"]),
     ("anyhow", &["commands"]),
     ("clap", &["commands"]),
     ("clap_complete", &["commands"]),

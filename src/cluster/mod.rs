@@ -15,9 +15,13 @@
 
 mod build;
 mod error;
+mod named;
+mod overview;
 
 pub use build::build;
 pub use error::{Known, SelectionError};
+pub use named::{NameError, named};
+pub use overview::{AllocationOverview, ClusterOverview, SubscriptionOverview, WaitingByReason, overview};
 
 use crate::model::{Cluster, LeftOutRow, Selection, TagChunkSizes};
 use crate::store::Store;

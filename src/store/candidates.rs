@@ -81,7 +81,7 @@ fn decode_layer(row: &Columns<'_>) -> Result<Layer, Problem> {
 }
 
 /// Tags are joined by ` | `, but other tools write `a|b` too: blanks never count.
-fn split_tags(text: &str) -> BTreeSet<Tag> {
+pub(super) fn split_tags(text: &str) -> BTreeSet<Tag> {
     text.split('|')
         .map(|tag| tag.chars().filter(|c| !c.is_whitespace()).collect::<String>())
         .filter(|tag| !tag.is_empty())

@@ -12,6 +12,7 @@
 //! Statements cast what they read (`::text`, `::int8`), so that a column that some generation of the
 //! schema declares wider or narrower reads the same.
 
+mod asked;
 mod candidates;
 mod caps;
 mod cluster_rows;
@@ -33,6 +34,7 @@ mod snapshot;
 
 use sqlx::PgPool;
 
+pub use asked::AskedTags;
 pub use cluster_rows::{AllocTags, ClusterRows, ShowSubscriptions};
 pub use connect::{ConnectSettings, TlsMode, connect_once};
 pub use error::StoreError;

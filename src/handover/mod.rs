@@ -1,0 +1,27 @@
+//! Handing shows over from Cuebot and back: what Cuebot must be told so that each piece of work has
+//! exactly one booker.
+//!
+//! Cuebot learns it in one of two ways, and the schema says which: where `show` has the scheduler flag,
+//! the flag decides; where not, `dispatcher.exclusion_list` of every Cuebot's properties file does, which
+//! names pairs of show and allocation.
+//!
+//! Everything here is pure but [`replace_file`], which changes a file whole or not at all.
+
+mod check;
+mod coverage;
+mod flags;
+mod list;
+mod properties;
+mod replace;
+
+pub use check::{Booker, Finding, NotExpressed, check_flags, check_list, not_expressed};
+pub use coverage::{Coverage, Gap};
+pub use flags::ShowFlags;
+pub use list::ExclusionList;
+pub use properties::{Properties, PropertiesError};
+pub use replace::{ReplaceError, replace_file};
+
+/// The property that lists the pairs that Cuebot leaves alone.
+pub const EXCLUSION_LIST: &str = "dispatcher.exclusion_list";
+/// The property that ends all booking of hosts by a Cuebot.
+pub const TURN_OFF_BOOKING: &str = "dispatcher.turn_off_booking";

@@ -1,0 +1,118 @@
+//! A file replaced whole or not at all.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    #[error("cannot read {}", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is no file", .path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{} has changed meanwhile and was left as it is", .path.display())]
+    Changed { path: PathBuf },
+    #[error("cannot write a new file beside {}, which was left as it is", .path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot give the new file the owner of {}, which was left as it is", .path.display())]
+    Owner { path: PathBuf, source: io::Error },
+    #[error("cannot put the new file in the place of {}, which was left as it is", .path.display())]
+    Rename { path: PathBuf, source: io::Error },
+}
+
+/// Puts `new` in the place of a file that still says `old`, with its owner and mode.
+///
+/// A link is followed to its file. The new text is written beside the file, brought to the disk and
+/// renamed: whoever reads, and whatever breaks, there is the old file or the new one.
+pub fn replace_file(path: &Path, old: &[u8], new: &[u8]) -> Result<(), ReplaceError> {
+    replace_with(path, old, |file| file.write_all(new))
+}
+
+fn replace_with(path: &Path, old: &[u8], write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ReplaceError> {
+    let unreadable = |source| ReplaceError::Read { path: path.to_owned(), source };
+    let path = fs::canonicalize(path).map_err(unreadable)?;
+    let metadata = fs::metadata(&path).map_err(unreadable)?;
+    let (true, Some(folder)) = (metadata.is_file(), path.parent()) else {
+        return Err(ReplaceError::NotAFile { path });
+    };
+    let unwritable = |source| ReplaceError::Write { path: path.clone(), source };
+    // Removed again when anything fails below.
+    let mut new =
+        tempfile::Builder::new().prefix(".cue-scheduler-").suffix(".new").tempfile_in(folder).map_err(unwritable)?;
+    write(new.as_file_mut()).map_err(unwritable)?;
+    let made = new.as_file().metadata().map_err(unwritable)?;
+    if (made.uid(), made.gid()) != (metadata.uid(), metadata.gid()) {
+        fchown(new.as_file(), Some(metadata.uid()), Some(metadata.gid()))
+            .map_err(|source| ReplaceError::Owner { path: path.clone(), source })?;
+    }
+    let mode = Permissions::from_mode(metadata.permissions().mode() & 0o7777);
+    new.as_file().set_permissions(mode).map_err(unwritable)?;
+    new.as_file().sync_all().map_err(unwritable)?;
+    if fs::read(&path).map_err(unreadable)? != old {
+        return Err(ReplaceError::Changed { path });
+    }
+    new.persist(&path).map_err(|error| ReplaceError::Rename { path: path.clone(), source: error.error })?;
+    // So that the rename survives a crash too. The file is whole either way.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn mode_owner_and_links_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("real"), folder.path().join("link"));
+        fs::write(&file, "old").expect("a file");
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("a mode");
+        // Only root may give a file away.
+        let _ = std::os::unix::fs::chown(&file, Some(1234), Some(2345));
+        let before = fs::metadata(&file).expect("a file");
+        symlink("real", &link).expect("a link");
+        replace_file(&link, b"old", b"new").expect("it is replaced");
+        let after = fs::metadata(&file).expect("a file");
+        assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+        assert_ne!(after.ino(), before.ino());
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&file).expect("a file"), b"new");
+        assert_eq!(names(folder.path()), ["link", "real"]);
+    }
+
+    #[test]
+    fn a_failure_in_the_middle_leaves_the_old_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        fs::write(&file, "old").expect("a file");
+        let failed = replace_with(&file, b"old", |new| {
+            new.write_all(b"ne")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(matches!(failed, Err(ReplaceError::Write { .. })), "{failed:?}");
+        let changed = replace_with(&file, b"old", |new| {
+            fs::write(&file, "somebody else's")?;
+            new.write_all(b"new")
+        });
+        assert!(matches!(changed, Err(ReplaceError::Changed { .. })), "{changed:?}");
+        assert_eq!(fs::read(&file).expect("a file"), b"somebody else's");
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(matches!(replace_file(folder.path(), b"", b""), Err(ReplaceError::NotAFile { .. })));
+        assert!(matches!(replace_file(&folder.path().join("gone"), b"", b""), Err(ReplaceError::Read { .. })));
+    }
+}
