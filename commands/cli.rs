@@ -159,6 +159,10 @@ pub(crate) enum Command {
     #[command(after_long_help = CHECK_DB_HELP)]
     CheckDb(CheckDbArgs),
 
+    /// Show the clusters of this configuration: their hosts, and what waits in them.
+    #[command(subcommand, after_long_help = CLUSTERS_HELP)]
+    Clusters(ClustersCommand),
+
     /// Check and show the settings, or write a first file.
     #[command(subcommand, after_long_help = CONFIG_HELP)]
     Config(ConfigCommand),
@@ -178,6 +182,14 @@ pub(crate) enum Command {
     /// Ctrl-C ends it early, with the summary.
     #[command(after_long_help = DRY_RUN_HELP)]
     DryRun(DryRunArgs),
+
+    /// Print what Cuebot must be told to leave the clusters of this configuration alone, and check it.
+    ///
+    /// Where shows carry no scheduler flag, that is the property `dispatcher.exclusion_list` for the
+    /// opencue.properties of every Cuebot. Where they do, it is the flag, and the commands that set it are
+    /// printed instead. Nothing is written to the database.
+    #[command(after_long_help = EXCLUSION_LIST_HELP)]
+    ExclusionList(ExclusionListArgs),
 
     /// Say why a job, a layer or a frame waits, or what a host could take.
     ///
@@ -283,6 +295,50 @@ pub(crate) struct PlanArgs {
     /// placed, 1 after an error.
     #[arg(long, visible_alias = "detailed_exitcode")]
     pub(crate) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClustersCommand {
+    /// All clusters, one a line.
+    ///
+    /// UP tells the hosts that report and all hosts, CORES and GPUS what is idle where bookings are taken
+    /// and what there is, WAITING layers and frames, LAST the time since the show was last given a frame
+    /// there that still holds its proc. A host or layer that several clusters reach counts in each.
+    #[command(after_long_help = CLUSTERS_LIST_HELP)]
+    List,
+
+    /// Everything about one cluster: its hosts by state, allocations and subscriptions, and what waits by
+    /// reason.
+    #[command(after_long_help = CLUSTERS_SHOW_HELP)]
+    Show {
+        /// Its name, or an unmistakable beginning.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("act").multiple(false))]
+pub(crate) struct ExclusionListArgs {
+    /// Compare this properties file with the clusters; exit with 1 when both Cuebot and this scheduler, or
+    /// neither, would book some work.
+    ///
+    /// Where the scheduler flag decides, the flags are compared, and no file is needed.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, group = "act")]
+    pub(crate) check: Option<Option<PathBuf>>,
+
+    /// Change the property in this properties file, and nothing else in it, after showing the difference
+    /// and asking.
+    #[arg(long, value_name = "FILE", group = "act")]
+    pub(crate) update: Option<PathBuf>,
+
+    /// Print the property that ends all booking by Cuebot instead; refused while something would then be
+    /// booked by nobody.
+    #[arg(long, visible_alias = "full_migration", group = "act")]
+    pub(crate) full_migration: bool,
+
+    /// Change the file without asking.
+    #[arg(long, requires = "update")]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -524,6 +580,50 @@ Exit status:
   0  Nothing failed; there may be warnings.
   1  Something failed.
   2  There is no connection, or the settings are wrong.";
+
+const CLUSTERS_HELP: &str = "\
+Examples:
+  cue-scheduler clusters list
+      All clusters of the settings, one a line.
+  cue-scheduler clusters show local/myshow/general
+      Everything about one.";
+
+const CLUSTERS_LIST_HELP: &str = "\
+Examples:
+  cue-scheduler clusters list
+      All clusters of the settings, one a line.
+  cue-scheduler clusters list -o wide
+      With ids, and tier, size and burst of the subscriptions.
+  cue-scheduler clusters list -o json | jq -r '.[] | select(.hosts_up == 0) | .name'
+      Clusters without a host that reports.";
+
+const CLUSTERS_SHOW_HELP: &str = "\
+Examples:
+  cue-scheduler clusters show local/myshow/general
+      Everything about one cluster.
+  cue-scheduler clusters show local/myshow/g
+      The beginning of a name, if only one begins so.
+
+Exit status:
+  0  Done.
+  1  Failed.
+  2  No cluster is named so, or several are; or the settings are wrong.";
+
+const EXCLUSION_LIST_HELP: &str = "\
+Examples:
+  cue-scheduler exclusion-list
+      Print the property, or the commands that set the flag.
+  cue-scheduler exclusion-list --check /opt/cuebot/opencue.properties
+      Say what would be booked by both or by nobody.
+  cue-scheduler exclusion-list --update /opt/cuebot/opencue.properties
+      Show the difference, ask, and change the property.
+  cue-scheduler exclusion-list --full-migration
+      Print the property that ends Cuebot's booking, if nothing is left to nobody.
+
+Exit status:
+  0  Done; with --check, each piece of work has one booker.
+  1  Failed, refused, not changed, or --check found harm.
+  2  Wrong usage or settings.";
 
 const CONFIG_HELP: &str = "\
 Examples:

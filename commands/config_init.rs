@@ -18,9 +18,9 @@ use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::clusters;
 use crate::failure::FAILED;
 use crate::output::Printer;
+use crate::selection;
 use crate::settings::{InitSettings, connect_settings};
 
 /// As a shell says it of a process that SIGINT ended.
@@ -48,7 +48,7 @@ async fn from_flags(settings: InitSettings, printer: Printer) -> anyhow::Result<
     }
     if !offline {
         let store = Store::connect(&connect_settings(&config.database)).await.context("nothing is written")?;
-        let loaded = clusters::load(&store, config).await.context("nothing is written")?;
+        let loaded = selection::load(&store, config).await.context("nothing is written")?;
         printer.note(format_args!("connected: {} clusters", loaded.clusters.len()));
         store.close().await;
     }

@@ -2,16 +2,16 @@
 
 use std::process::ExitCode;
 
-use cue_scheduler::cluster::SelectionError;
+use cue_scheduler::cluster::{NameError, SelectionError};
 use cue_scheduler::config::{ConfigError, NamedBy};
 use cue_scheduler::telemetry::error_chain;
 use cue_scheduler::telemetry::logs::LogsError;
 
-use crate::clusters::FacilityNeeded;
 use crate::config_init::InitError;
 use crate::dry_run::RightsMissing;
 use crate::explain::NotOne;
 use crate::output::{OutputError, Printer};
+use crate::selection::FacilityNeeded;
 use crate::settings::UsageError;
 
 /// The command failed, or a check found something.
@@ -46,6 +46,7 @@ fn is_misuse(error: &anyhow::Error) -> bool {
             || cause.is::<UsageError>()
             || cause.is::<InitError>()
             || cause.is::<FacilityNeeded>()
+            || cause.is::<NameError>()
             || matches!(cause.downcast_ref(), Some(LogsError::LevelUnknown { .. } | LogsError::NotADirective { .. }))
             || cause.downcast_ref().is_some_and(|error| !matches!(error, SelectionError::Store(_)))
     })

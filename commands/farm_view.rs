@@ -5,8 +5,8 @@ use cue_scheduler::model::{Cluster, LeftOutRow};
 use cue_scheduler::pass::{self, Look, Settings};
 use cue_scheduler::store::{ConnectSettings, Store};
 
-use crate::clusters;
 use crate::output::Printer;
+use crate::selection;
 use crate::settings::RunSettings;
 
 /// Connections that a look needs at most.
@@ -27,13 +27,8 @@ impl FarmView {
     /// Connects and selects; says what the settings and the rows of the clusters have wrong.
     pub(crate) async fn open(settings: &RunSettings, printer: Printer) -> anyhow::Result<Self> {
         let config = &settings.loaded.config;
-        for warning in &settings.loaded.warnings {
-            printer.warning(warning);
-        }
-        let connect =
-            ConnectSettings { pool_size: CONNECTIONS.min(settings.connect.pool_size), ..settings.connect.clone() };
-        let store = Store::connect(&connect).await.context("Failed to connect to database")?;
-        let loaded = clusters::load(&store, config).await?;
+        let store = connect(settings, printer).await?;
+        let loaded = selection::load(&store, config).await?;
         name_left_out(&loaded.left_out, printer);
         Ok(Self { store, clusters: loaded.clusters, settings: Settings::of(config) })
     }
@@ -53,6 +48,16 @@ impl FarmView {
         }
         Ok(())
     }
+}
+
+/// Connects with few connections; says what the settings have wrong.
+pub(crate) async fn connect(settings: &RunSettings, printer: Printer) -> anyhow::Result<Store> {
+    for warning in &settings.loaded.warnings {
+        printer.warning(warning);
+    }
+    let connect =
+        ConnectSettings { pool_size: CONNECTIONS.min(settings.connect.pool_size), ..settings.connect.clone() };
+    Store::connect(&connect).await.context("Failed to connect to database")
 }
 
 /// Rows that cannot be used: the first few, or all with `-v`.

@@ -8,6 +8,7 @@ mod config;
 mod config_init;
 mod demo;
 mod dry_run;
+mod exclusion_list;
 mod explain;
 mod failure;
 mod farm_view;
@@ -16,6 +17,7 @@ mod output;
 mod plan;
 mod progress;
 mod run;
+mod selection;
 mod settings;
 
 use std::process::ExitCode;
@@ -79,6 +81,14 @@ fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Resul
             let settings = settings::for_run(&global, &selection, environment, printer)?;
             let threads = settings.loaded.config.queue.worker_threads;
             block_on(threads, explain::run(settings, args, global.output, printer))
+        }
+        Command::Clusters(command) => {
+            let settings = settings::for_run(&global, &selection, environment, printer)?;
+            block_on(1, clusters::run(settings, command, global.output, printer))
+        }
+        Command::ExclusionList(args) => {
+            let settings = settings::for_run(&global, &selection, environment, printer)?;
+            block_on(1, exclusion_list::run(settings, args, global.output, printer))
         }
         Command::Plan(args) => {
             let is_detailed = args.detailed_exitcode;

@@ -11,8 +11,8 @@ use cue_scheduler::telemetry::{Health, Metrics, Registry, http};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::clusters;
 use crate::output::Printer;
+use crate::selection;
 use crate::settings::RunSettings;
 
 /// As a shell says it of a process that SIGINT ended.
@@ -41,7 +41,7 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
         return Ok(ExitCode::SUCCESS);
     };
     tracing::info!(target: "scheduler", schema = store.features().generation_guess(), "connected to the database");
-    clusters::load(&store, config).await?;
+    selection::load(&store, config).await?;
     let parts = Parts {
         store: store.clone(),
         targets: LaunchTargets::Agents(Agents::new(Settings::agents_of(config))),

@@ -194,6 +194,10 @@ pub(crate) enum UsageError {
     NotForDemo { flag: &'static str },
     #[error("a demo without hosts runs nothing; --hosts and --agents are both 0")]
     NoHosts,
+    #[error("--update asks before it changes a file, and there is no terminal to ask on; --yes says it may")]
+    NobodyToAsk,
+    #[error("--check needs the properties file of a Cuebot: no show of this database has a scheduler flag")]
+    NoFileToCheck,
 }
 
 fn flags(global: &GlobalArgs, selection: &SelectionArgs) -> Vec<FlagValue> {

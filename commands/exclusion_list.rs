@@ -1,0 +1,495 @@
+//! `exclusion-list`: what Cuebot must be told, and whether it was.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use cue_scheduler::handover::{
+    Booker, Coverage, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
+    TURN_OFF_BOOKING, check_flags, check_list, not_expressed, replace_file,
+};
+use cue_scheduler::model::Cluster;
+use cue_scheduler::store::{AskedTags, ClusterRows};
+use dialoguer::Confirm;
+use dialoguer::console::Term;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{ExclusionListArgs, OutputFormat};
+use crate::failure::FAILED;
+use crate::farm_view::{connect, name_left_out};
+use crate::listing::{Column, print_document, print_list, table};
+use crate::output::{OutputError, Printer};
+use crate::plan::count;
+use crate::selection;
+use crate::settings::{RunSettings, UsageError};
+
+/// What gets past the list, whatever it says.
+const LIST_LEAKS: &str = "\
+the list keeps Cuebot only from looking for jobs of a show for a host; past it, Cuebot still
+  - feeds the next frame of the same job to procs that this scheduler booked
+  - books for a host's deed, for redirects, and for \"unbook and book\"
+  - books local work";
+/// And past the flag.
+const FLAG_LEAKS: &str = "\
+past the flag, Cuebot still books local work, and Cuebots without a planner of their own also
+  book flagged shows for a host's deed and for redirects";
+const READ_AT_START: &str = "each Cuebot reads its properties only when it starts: change all of them, and restart all";
+/// Unchanged lines shown around a change.
+const CONTEXT: usize = 3;
+
+/// What decides who books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Mechanism {
+    ExclusionList,
+    SchedulerFlag,
+}
+
+/// The farm's rows and our clusters in it.
+struct Farm {
+    mechanism: Mechanism,
+    clusters: Vec<Cluster>,
+    rows: ClusterRows,
+    asked: Vec<AskedTags>,
+}
+
+impl Farm {
+    fn coverage(&self) -> Coverage<'_> {
+        Coverage { clusters: &self.clusters, rows: &self.rows, asked: &self.asked }
+    }
+}
+
+pub(crate) async fn run(
+    settings: RunSettings,
+    args: ExclusionListArgs,
+    format: OutputFormat,
+    printer: Printer,
+) -> anyhow::Result<ExitCode> {
+    let farm = read_farm(&settings, printer).await?;
+    let ExclusionListArgs { check, update, full_migration, yes } = args;
+    if let Some(file) = check {
+        return check_file(&farm, file.as_deref(), format, printer);
+    }
+    if let Some(file) = update {
+        return update_file(&farm, &file, yes, format, printer).await;
+    }
+    if full_migration {
+        return print_full_migration(&farm, format, printer);
+    }
+    match farm.mechanism {
+        Mechanism::ExclusionList => print_list_of(&farm, format, printer)?,
+        Mechanism::SchedulerFlag => print_flags(&farm, format, printer)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn read_farm(settings: &RunSettings, printer: Printer) -> anyhow::Result<Farm> {
+    let store = connect(settings, printer).await?;
+    let rows = selection::load_rows(&store).await?;
+    let clusters = selection::select(&rows, &settings.loaded.config)?;
+    let asked = store.load_asked_tags().await.context("Failed to read what layers ask for")?;
+    let mechanism = match store.features().has_scheduler_managed {
+        true => Mechanism::SchedulerFlag,
+        false => Mechanism::ExclusionList,
+    };
+    store.close().await;
+    name_left_out(&rows.left_out, printer);
+    if clusters.is_empty() {
+        printer.warning("this configuration has no cluster here");
+    }
+    Ok(Farm { mechanism, clusters, rows, asked })
+}
+
+#[derive(Serialize)]
+struct ListDocument<'d> {
+    mechanism: Mechanism,
+    property: &'static str,
+    value: String,
+    entries: Vec<&'d str>,
+    not_expressed: &'d [NotExpressed],
+    /// What nobody would book once the list is in force.
+    left_out: &'d [Gap],
+}
+
+fn print_list_of(farm: &Farm, format: OutputFormat, printer: Printer) -> Result<(), OutputError> {
+    let list = ExclusionList::of(&farm.clusters);
+    let (not_expressed, left_out) = (not_expressed(&list, &farm.coverage()), left_out(farm, &list));
+    let entries: Vec<&str> = list.entries().collect();
+    match format {
+        OutputFormat::Table | OutputFormat::Wide => printer.data(format_args!("{EXCLUSION_LIST}={list}"))?,
+        OutputFormat::Name | OutputFormat::Csv => {
+            print_list(printer, format, &[Column::text("ENTRY", |entry: &&str| (*entry).to_owned())], &entries, &())?;
+        }
+        OutputFormat::Json | OutputFormat::Yaml => {
+            let value = list.to_string();
+            let document = ListDocument {
+                mechanism: farm.mechanism,
+                property: EXCLUSION_LIST,
+                value,
+                entries,
+                not_expressed: &not_expressed,
+                left_out: &left_out,
+            };
+            print_document(printer, format, &document)?;
+        }
+    }
+    warn_of_list(&not_expressed, &left_out, printer);
+    Ok(())
+}
+
+fn warn_of_list(not_expressed: &[NotExpressed], left_out: &[Gap], printer: Printer) {
+    warn_of_not_expressed(not_expressed, printer);
+    if !left_out.is_empty() {
+        let mut text = "the list keeps Cuebot from work that no cluster serves:".to_owned();
+        for gap in left_out {
+            let _ = write!(text, "\n  {}:{}: {gap}", gap.show, gap.allocation);
+        }
+        printer.warning(text);
+    }
+    printer.warning(LIST_LEAKS);
+    printer.warning(READ_AT_START);
+}
+
+fn warn_of_not_expressed(rows: &[NotExpressed], printer: Printer) {
+    if rows.is_empty() {
+        return;
+    }
+    let mut text = "the list cannot name these clusters; Cuebot goes on booking their work:".to_owned();
+    for NotExpressed { cluster, kind, still_booked_on } in rows {
+        let places = match still_booked_on.as_slice() {
+            [] => "nowhere, since the list excludes the show there".to_owned(),
+            places => format!("on {}", places.join(", ")),
+        };
+        let _ = write!(text, "\n  {cluster} ({kind}): {places}");
+    }
+    printer.warning(text);
+}
+
+/// What the list takes from Cuebot and no cluster serves: Cuebot leaves the whole pair alone, not only
+/// the tags that clusters have.
+fn left_out(farm: &Farm, list: &ExclusionList) -> Vec<Gap> {
+    let gaps = farm.coverage().gaps(|_| true);
+    gaps.into_iter().filter(|gap| list.excludes(&gap.show, &gap.allocation)).collect()
+}
+
+#[derive(Serialize)]
+struct FlagDocument<'d> {
+    mechanism: Mechanism,
+    commands: Vec<String>,
+    #[serde(flatten)]
+    flags: &'d ShowFlags,
+    /// Work of flagged shows, and of those to be flagged, that nobody would book.
+    left_out: &'d [Gap],
+}
+
+fn print_flags(farm: &Farm, format: OutputFormat, printer: Printer) -> Result<(), OutputError> {
+    let flags = ShowFlags::of(&farm.clusters, &farm.rows);
+    let is_ours = |name: &String| flags.to_flag.contains(name) || flags.served.contains(name);
+    let left_out = farm.coverage().gaps(|show| is_ours(&show.name));
+    match format {
+        OutputFormat::Table | OutputFormat::Wide => {
+            flags.commands().iter().try_for_each(|command| printer.data(command))?;
+        }
+        OutputFormat::Name | OutputFormat::Csv => {
+            print_list(printer, format, &[Column::text("SHOW", String::clone)], &flags.to_flag, &())?;
+        }
+        OutputFormat::Json | OutputFormat::Yaml => {
+            let document = FlagDocument {
+                mechanism: farm.mechanism,
+                commands: flags.commands(),
+                flags: &flags,
+                left_out: &left_out,
+            };
+            print_document(printer, format, &document)?;
+        }
+    }
+    printer.warning(format_args!(
+        "the shows of this database carry a scheduler flag, and a Cuebot that knows it ignores {EXCLUSION_LIST}"
+    ));
+    if flags.to_flag.is_empty() {
+        printer.note("every show of these clusters is flagged; there is nothing to run");
+    }
+    if !flags.served.is_empty() {
+        printer.note(format_args!("flagged and served: {}", flags.served.join(", ")));
+    }
+    if !flags.stranded.is_empty() {
+        printer.warning(format_args!("flagged and served by no cluster, would strand: {}", flags.stranded.join(", ")));
+    }
+    if !left_out.is_empty() {
+        let mut text =
+            "the flag is for a whole show; of these shows no cluster serves, and nobody would book:".to_owned();
+        for gap in &left_out {
+            let _ = write!(text, "\n  {}:{}: {gap}", gap.show, gap.allocation);
+        }
+        printer.warning(text);
+    }
+    printer.warning(FLAG_LEAKS);
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct CheckDocument<'d> {
+    mechanism: Mechanism,
+    findings: &'d [Finding],
+}
+
+fn check_file(farm: &Farm, file: Option<&Path>, format: OutputFormat, printer: Printer) -> anyhow::Result<ExitCode> {
+    let properties = file.map(read).transpose()?;
+    let is_off = properties.as_ref().is_some_and(is_booking_off);
+    let findings = match farm.mechanism {
+        Mechanism::SchedulerFlag => {
+            if properties.as_ref().and_then(|properties| properties.get(EXCLUSION_LIST)).is_some() {
+                printer.warning(format_args!(
+                    "{EXCLUSION_LIST} in the file has no effect on a Cuebot that knows the shows' scheduler flag"
+                ));
+            }
+            check_flags(&ShowFlags::of(&farm.clusters, &farm.rows), &farm.coverage())
+        }
+        Mechanism::ExclusionList => {
+            let Some(properties) = &properties else { bail!(UsageError::NoFileToCheck) };
+            let list = ExclusionList::parse(properties.get(EXCLUSION_LIST).unwrap_or_default());
+            warn_of_file(farm, properties, &list, printer);
+            let mut not_expressed = not_expressed(&list, &farm.coverage());
+            not_expressed.retain(|row| !is_off && row.kind != "alloc" && !row.still_booked_on.is_empty());
+            warn_of_not_expressed(&not_expressed, printer);
+            check_list(&list, is_off, &farm.coverage())
+        }
+    };
+    if matches!(format, OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
+        printer.note("the clusters of this configuration and what Cuebot is told agree");
+    } else {
+        let document = CheckDocument { mechanism: farm.mechanism, findings: &findings };
+        print_list(printer, format, &finding_columns(), &findings, &document)?;
+    }
+    let harm = |booker| findings.iter().filter(|finding| finding.booked_by == booker).count();
+    match (harm(Booker::Both), harm(Booker::Neither)) {
+        (0, 0) => Ok(ExitCode::SUCCESS),
+        (both, neither) => {
+            printer.error(format_args!("booked by both: {both}; booked by neither: {neither}"));
+            Ok(ExitCode::from(FAILED))
+        }
+    }
+}
+
+fn finding_columns() -> [Column<Finding>; 3] {
+    [
+        Column::text("NAME", Finding::name),
+        Column::text("BOOKED BY", |finding: &Finding| finding.booked_by.as_str().to_owned()),
+        Column::text("WHY", |finding: &Finding| finding.why.clone()),
+    ]
+}
+
+/// What is odd about a file and no harm by itself.
+fn warn_of_file(farm: &Farm, properties: &Properties, list: &ExclusionList, printer: Printer) {
+    let lines = properties.lines(EXCLUSION_LIST);
+    if lines.len() > 1 {
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        printer.warning(format_args!("{EXCLUSION_LIST} stands on lines {}; only the last counts", lines.join(", ")));
+    }
+    if properties.get(EXCLUSION_LIST).is_some_and(|value| value.contains("${")) {
+        printer.warning(format_args!("{EXCLUSION_LIST} has a placeholder, which is compared as it stands"));
+    }
+    if is_booking_off(properties) {
+        printer.warning(format_args!(
+            "{TURN_OFF_BOOKING} is set, so that this Cuebot books no host whatever the list says"
+        ));
+    }
+    for entry in list.entries() {
+        let is_show = farm.rows.shows.iter().any(|show| show.name == entry);
+        let allocs = || farm.rows.allocs.iter().filter_map(|row| row.alloc.as_ref());
+        let is_pair = || {
+            let shows = || farm.rows.shows.iter().map(|show| &show.name);
+            allocs()
+                .any(|(_, alloc)| shows().any(|show| entry.strip_prefix(show.as_str()) == Some(&format!(":{alloc}"))))
+        };
+        if is_show {
+            printer.warning(format_args!(
+                "{entry} stands for all its allocations, which Cuebots before February 2026 do not know"
+            ));
+        } else if !is_pair() {
+            printer.warning(format_args!("{entry} names no show and allocation of this database"));
+        }
+    }
+}
+
+/// As Cuebot's framework reads a switch.
+fn is_booking_off(properties: &Properties) -> bool {
+    let value = properties.get(TURN_OFF_BOOKING).unwrap_or_default().trim().to_lowercase();
+    ["true", "on", "yes", "1"].contains(&value.as_str())
+}
+
+#[derive(Serialize)]
+struct UpdateDocument<'d> {
+    file: String,
+    property: &'static str,
+    /// `null`: it was not there.
+    old_value: Option<&'d str>,
+    new_value: String,
+    is_changed: bool,
+}
+
+async fn update_file(
+    farm: &Farm,
+    file: &Path,
+    may_change: bool,
+    format: OutputFormat,
+    printer: Printer,
+) -> anyhow::Result<ExitCode> {
+    if farm.mechanism == Mechanism::SchedulerFlag {
+        bail!(
+            "a Cuebot that knows the shows' scheduler flag ignores {EXCLUSION_LIST}: {} was left as it is, and \
+               `cue-scheduler exclusion-list` says what to run instead",
+            file.display()
+        );
+    }
+    let properties = read(file)?;
+    let list = ExclusionList::of(&farm.clusters);
+    warn_of_list(&not_expressed(&list, &farm.coverage()), &left_out(farm, &list), printer);
+    let value = list.to_string();
+    let is_changed = properties.get(EXCLUSION_LIST) != Some(&value);
+    let new = if is_changed { properties.with(EXCLUSION_LIST, &value) } else { properties.bytes().to_vec() };
+    let document = UpdateDocument {
+        file: file.display().to_string(),
+        property: EXCLUSION_LIST,
+        old_value: properties.get(EXCLUSION_LIST),
+        new_value: value,
+        is_changed,
+    };
+    match format {
+        OutputFormat::Json | OutputFormat::Yaml => print_document(printer, format, &document)?,
+        _ if is_changed => printer.data(difference(&document.file, properties.bytes(), &new).trim_end())?,
+        _ => {}
+    }
+    if !is_changed {
+        printer.note(format_args!("{} says so already and was left as it is", document.file));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !may_change && !ask(format!("Change {EXCLUSION_LIST} in {}?", document.file)).await? {
+        printer.note(format_args!("{} was left as it is", document.file));
+        return Ok(ExitCode::from(FAILED));
+    }
+    replace_file(file, properties.bytes(), &new)?;
+    printer.note(format_args!("changed {}", document.file));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(file: &Path) -> anyhow::Result<Properties> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Properties::parse(bytes).with_context(|| format!("{} is no properties file that Java could load", file.display()))
+}
+
+/// Whoever presses nothing but return, or Ctrl-C, has said no.
+async fn ask(question: String) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        bail!(UsageError::NobodyToAsk);
+    }
+    // Otherwise Ctrl-C would end the process while the cursor is hidden.
+    let _interrupts = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
+    let answer = tokio::task::spawn_blocking(move || {
+        let terminal = Term::stderr();
+        let answer = Confirm::new().with_prompt(question).default(false).interact_on(&terminal);
+        let _ = terminal.show_cursor();
+        answer
+    });
+    match answer.await.context("the question was not put")? {
+        Ok(answer) => Ok(answer),
+        Err(dialoguer::Error::IO(error)) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(error) => Err(error).context("cannot ask"),
+    }
+}
+
+/// The changed lines with those around them, as `diff -u` shows them.
+fn difference(name: &str, old: &[u8], new: &[u8]) -> String {
+    let lines = |bytes: &[u8]| -> Vec<String> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        text.split_inclusive('\n').map(shown).collect()
+    };
+    let (old, new) = (lines(old), lines(new));
+    let head = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(old, new)| old == new).count();
+    let from = head.saturating_sub(CONTEXT);
+    let until = |lines: &[String]| (lines.len() - tail + CONTEXT).min(lines.len());
+    let range = |lines: &[String]| format!("{},{}", if lines.is_empty() { 0 } else { from + 1 }, until(lines) - from);
+    let mut text = format!("--- {name}\n+++ {name}\n@@ -{} +{} @@\n", range(&old), range(&new));
+    let mut push = |sign: char, lines: &[String]| {
+        for line in lines {
+            let _ = writeln!(text, "{sign}{line}");
+        }
+    };
+    push(' ', &old[from..head]);
+    push('-', &old[head..old.len() - tail]);
+    push('+', &new[head..new.len() - tail]);
+    push(' ', &old[old.len() - tail..until(&old)]);
+    text
+}
+
+/// A line without its end, and nothing in it that would move a terminal.
+fn shown(line: &str) -> String {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    line.chars().map(|letter| if letter.is_control() && letter != '\t' { '\u{fffd}' } else { letter }).collect()
+}
+
+#[derive(Serialize)]
+struct MigrationDocument<'d> {
+    property: &'static str,
+    value: &'static str,
+    is_refused: bool,
+    /// What nobody would book any more.
+    left_out: &'d [Gap],
+}
+
+fn print_full_migration(farm: &Farm, format: OutputFormat, printer: Printer) -> anyhow::Result<ExitCode> {
+    let left_out = farm.coverage().gaps(|show| show.has_pending_jobs);
+    let is_refused = !left_out.is_empty();
+    if matches!(format, OutputFormat::Json | OutputFormat::Yaml) {
+        let document = MigrationDocument { property: TURN_OFF_BOOKING, value: "true", is_refused, left_out: &left_out };
+        print_document(printer, format, &document)?;
+    } else if !is_refused {
+        printer.data(format_args!("{TURN_OFF_BOOKING}=true"))?;
+    }
+    if is_refused {
+        // Not on standard output, which may be on its way into a properties file.
+        let columns = [
+            Column::text("NAME", |gap: &Gap| format!("{}:{}", gap.show, gap.allocation)),
+            Column::text("WHY", ToString::to_string),
+        ];
+        printer.error(format_args!(
+            "refused: without Cuebot's booking nobody would book {} of show and allocation\n{}",
+            count(left_out.len() as u64, "pair"),
+            table(&columns, &left_out, false)
+        ));
+        return Ok(ExitCode::from(FAILED));
+    }
+    if farm.mechanism == Mechanism::SchedulerFlag {
+        let commands = ShowFlags::of(&farm.clusters, &farm.rows).commands();
+        if !commands.is_empty() {
+            printer.warning(format_args!(
+                "flag the shows too; the flag alone keeps Cuebot from redirects and the next frame on a proc:\n  {}",
+                commands.join("\n  ")
+            ));
+        }
+    } else {
+        printer.warning("Cuebot still feeds the next frame of the same job to procs that this scheduler booked");
+    }
+    printer.warning(READ_AT_START);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_shows_what_changes_and_a_little_around_it() {
+        let old = b"1\r\n2\n3\n4\nlist=a\n5\n6\n7\n8\n";
+        let new = b"1\r\n2\n3\n4\nlist=b\n5\n6\n7\n8\n";
+        let text = "--- f\n+++ f\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-list=a\n+list=b\n 5\n 6\n 7\n";
+        assert_eq!(difference("f", old, new), text);
+        assert_eq!(difference("f", b"", b"a\n"), "--- f\n+++ f\n@@ -0,0 +1,1 @@\n+a\n");
+        assert_eq!(difference("f", b"\x1b[2J", b"\x1b[2J\na\n"), "--- f\n+++ f\n@@ -1,1 +1,2 @@\n \u{fffd}[2J\n+a\n");
+    }
+}
