@@ -28,15 +28,18 @@ use crate::settings::{RunSettings, UsageError};
 
 /// What gets past the list, whatever it says.
 const LIST_LEAKS: &str = "\
-the list keeps Cuebot only from looking for jobs of a show for a host; past it, Cuebot still
+the list keeps Cuebot only from looking for jobs of a show for a host;
+past it, Cuebot still
   - feeds the next frame of the same job to procs that this scheduler booked
   - books for a host's deed, for redirects, and for \"unbook and book\"
   - books local work";
 /// And past the flag.
 const FLAG_LEAKS: &str = "\
-past the flag, Cuebot still books local work, and Cuebots without a planner of their own also
-  book flagged shows for a host's deed and for redirects";
-const READ_AT_START: &str = "each Cuebot reads its properties only when it starts: change all of them, and restart all";
+past the flag, Cuebot still books local work; Cuebots without a planner
+of their own also book flagged shows for a host's deed and for redirects";
+const READ_AT_START: &str = "\
+each Cuebot reads its properties only when it starts:
+change those of all Cuebots, and restart all";
 /// Unchanged lines shown around a change.
 const CONTEXT: usize = 3;
 
@@ -91,10 +94,8 @@ async fn read_farm(settings: &RunSettings, printer: Printer) -> anyhow::Result<F
     let rows = selection::load_rows(&store).await?;
     let clusters = selection::select(&rows, &settings.loaded.config)?;
     let asked = store.load_asked_tags().await.context("Failed to read what layers ask for")?;
-    let mechanism = match store.features().has_scheduler_managed {
-        true => Mechanism::SchedulerFlag,
-        false => Mechanism::ExclusionList,
-    };
+    let mechanism =
+        if store.features().has_scheduler_managed { Mechanism::SchedulerFlag } else { Mechanism::ExclusionList };
     store.close().await;
     name_left_out(&rows.left_out, printer);
     if clusters.is_empty() {
@@ -160,7 +161,7 @@ fn warn_of_not_expressed(rows: &[NotExpressed], printer: Printer) {
     let mut text = "the list cannot name these clusters; Cuebot goes on booking their work:".to_owned();
     for NotExpressed { cluster, kind, still_booked_on } in rows {
         let places = match still_booked_on.as_slice() {
-            [] => "nowhere, since the list excludes the show there".to_owned(),
+            [] => "nowhere, all excluded".to_owned(),
             places => format!("on {}", places.join(", ")),
         };
         let _ = write!(text, "\n  {cluster} ({kind}): {places}");
@@ -391,7 +392,9 @@ async fn ask(question: String) -> anyhow::Result<bool> {
     let answer = tokio::task::spawn_blocking(move || {
         let terminal = Term::stderr();
         let answer = Confirm::new().with_prompt(question).default(false).interact_on(&terminal);
-        let _ = terminal.show_cursor();
+        if answer.is_err() {
+            let _ = terminal.show_cursor().and_then(|()| terminal.write_line(""));
+        }
         answer
     });
     match answer.await.context("the question was not put")? {

@@ -57,6 +57,10 @@ fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Resul
             let settings = settings::for_check_db(&global, &selection, &args, environment, printer)?;
             block_on(READER_THREADS, check_db::run(settings, global.output, printer))
         }
+        Command::Clusters(command) => {
+            let settings = settings::for_run(&global, &selection, environment, printer)?;
+            block_on(1, clusters::run(settings, command, global.output, printer))
+        }
         Command::Config(ConfigCommand::Check) => {
             Ok(config::check(&settings::for_run(&global, &selection, environment, printer)?.loaded, printer))
         }
@@ -77,18 +81,14 @@ fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Resul
             let threads = settings.loaded.config.queue.worker_threads;
             block_on(threads, dry_run::run(settings, args, global.output, printer))
         }
+        Command::ExclusionList(args) => {
+            let settings = settings::for_run(&global, &selection, environment, printer)?;
+            block_on(1, exclusion_list::run(settings, args, global.output, printer))
+        }
         Command::Explain(args) => {
             let settings = settings::for_run(&global, &selection, environment, printer)?;
             let threads = settings.loaded.config.queue.worker_threads;
             block_on(threads, explain::run(settings, args, global.output, printer))
-        }
-        Command::Clusters(command) => {
-            let settings = settings::for_run(&global, &selection, environment, printer)?;
-            block_on(1, clusters::run(settings, command, global.output, printer))
-        }
-        Command::ExclusionList(args) => {
-            let settings = settings::for_run(&global, &selection, environment, printer)?;
-            block_on(1, exclusion_list::run(settings, args, global.output, printer))
         }
         Command::Plan(args) => {
             let is_detailed = args.detailed_exitcode;

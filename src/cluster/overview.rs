@@ -80,7 +80,7 @@ pub struct WaitingByReason {
 pub fn overview(
     snapshot: &Snapshot,
     plan: &Plan,
-    last_dispatches: &HashMap<(ShowId, HostId), Timestamp>,
+    last_dispatches: &BTreeMap<(ShowId, HostId), Timestamp>,
 ) -> Vec<ClusterOverview> {
     let waiting: HashMap<usize, (u32, WaitReason)> =
         plan.waiting.iter().map(|waiting| (waiting.candidate, (waiting.frames, waiting.reason))).collect();

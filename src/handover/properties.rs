@@ -17,7 +17,7 @@ pub enum PropertiesError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Properties {
     bytes: Vec<u8>,
-    properties: Vec<Property>,
+    entries: Vec<Property>,
     /// The file ends in a backslash that draws the next line into its last property.
     is_open: bool,
 }
@@ -40,13 +40,13 @@ impl Properties {
     /// Where Java would refuse the file.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, PropertiesError> {
         let bytes = bytes.into();
-        let mut properties = Vec::new();
+        let mut entries = Vec::new();
         let mut lines = Lines { bytes: &bytes, at: 0, line: 1, is_open: false };
         while let Some(line) = lines.next_line() {
-            properties.push(property(&line)?);
+            entries.push(property(&line)?);
         }
         let is_open = lines.is_open;
-        Ok(Self { properties, is_open, bytes })
+        Ok(Self { bytes, entries, is_open })
     }
 
     #[must_use]
@@ -63,12 +63,12 @@ impl Properties {
     /// The lines on which the key stands, counted from 1.
     #[must_use]
     pub fn lines(&self, key: &str) -> Vec<usize> {
-        self.properties.iter().filter(|property| property.key == key).map(|property| property.line).collect()
+        self.entries.iter().filter(|property| property.key == key).map(|property| property.line).collect()
     }
 
     /// All keys and values in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.properties.iter().map(|property| (property.key.as_str(), property.value.as_str()))
+        self.entries.iter().map(|property| (property.key.as_str(), property.value.as_str()))
     }
 
     /// The file with this one value changed where it counts, or with the property at its end when it
@@ -100,7 +100,7 @@ impl Properties {
     }
 
     fn last(&self, key: &str) -> Option<&Property> {
-        self.properties.iter().rev().find(|property| property.key == key)
+        self.entries.iter().rev().find(|property| property.key == key)
     }
 
     /// As the first line ends; after a lone carriage return another one, since a line feed would only be

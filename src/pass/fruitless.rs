@@ -67,7 +67,9 @@ impl Fruitless {
         for (layer, frames) in frames.iter_mut() {
             let before = frames.len();
             frames.retain(|frame| {
-                self.frames.get(&frame.id).is_none_or(|known| known.version != frame.version || known.strikes < STRIKES_MAX)
+                self.frames
+                    .get(&frame.id)
+                    .is_none_or(|known| known.version != frame.version || known.strikes < STRIKES_MAX)
             });
             *additional.entry(layer.clone()).or_default() += u32::try_from(before - frames.len()).unwrap_or(u32::MAX);
         }

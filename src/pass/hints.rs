@@ -29,14 +29,13 @@ impl Hints {
     #[must_use]
     pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
         let back_off = layers.cool_down_max;
-        let state =
-            State {
-                breakers: Breakers::new(hosts, layers),
-                fruitless: Fruitless::new(back_off),
-                paused_until: None,
-                unsettled: HashMap::new(),
-                refuses_fractions: false,
-            };
+        let state = State {
+            breakers: Breakers::new(hosts, layers),
+            fruitless: Fruitless::new(back_off),
+            paused_until: None,
+            unsettled: HashMap::new(),
+            refuses_fractions: false,
+        };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 

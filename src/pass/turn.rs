@@ -16,8 +16,7 @@ use super::requests;
 use super::settings::Settings;
 use crate::booking::{BookOptions, BookingError, ChunkOutcome, Lost, LostReason, Refusal, book, chunk};
 use crate::model::{
-    Booked, BookingRequest, Cluster, FrameId, JobId, LayerId, LeftOutRow, Plan, Policy, ShowId, Snapshot,
-    Timestamp,
+    Booked, BookingRequest, Cluster, FrameId, JobId, LayerId, LeftOutRow, Plan, Policy, ShowId, Snapshot, Timestamp,
 };
 use crate::placement::plan;
 use crate::store::{SnapshotOptions, Store};

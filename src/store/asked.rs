@@ -1,6 +1,6 @@
 //! What commands ask besides the snapshot.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::split_tags;
 use super::row::Columns;
@@ -44,7 +44,7 @@ impl Store {
     pub async fn load_last_dispatches(
         &self,
         clusters: &[Cluster],
-    ) -> Result<HashMap<(ShowId, HostId), Timestamp>, StoreError> {
+    ) -> Result<BTreeMap<(ShowId, HostId), Timestamp>, StoreError> {
         let shows: Vec<ShowId> = super::snapshot::distinct(clusters.iter().map(|cluster| &cluster.show));
         let statement = sqlx::query(include_str!("sql/last_dispatches.sql"))
             .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>());
