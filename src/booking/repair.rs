@@ -7,7 +7,6 @@ use super::outcome::{CounterTable, Drift, Repaired};
 use super::tx::{ATTEMPTS_MAX, CommitError, Tx, column_of, rows, wait_with_jitter};
 use crate::model::ShowId;
 use crate::store::Store;
-use crate::telemetry::error_chain;
 
 /// Finds counter rows of `shows` that do not say what the procs hold and writes what they do, each
 /// row in a transaction of its own.
@@ -27,7 +26,8 @@ pub async fn repair(store: &Store, shows: &[ShowId]) -> Result<Drift, BookingErr
             Ok(repaired) => drift.repaired.extend(repaired),
             Err(error @ BookingError::Connection { .. }) => return Err(error),
             Err(error) => {
-                tracing::warn!(table = table.as_str(), row, error = error_chain(&error), "cannot correct a counter");
+                let cause = std::error::Error::source(&error);
+                tracing::warn!(table = table.as_str(), row, %error, ?cause, "cannot correct a counter");
             }
         }
     }
