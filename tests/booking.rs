@@ -29,6 +29,9 @@ async fn number(pool: &PgPool, sql: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(format!("SELECT ({sql})::int8"))).fetch_one(pool).await.unwrap()
 }
 
+/// Every host has reported since, and named none of the frames booked on it.
+const HOSTS_REPORT: &str = "UPDATE host_stat SET ts_ping = current_timestamp + interval '1 second'";
+
 async fn execute(pool: &PgPool, sql: &str) {
     let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
     done.unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -817,6 +820,7 @@ async fn a_booking_whose_taking_back_is_refused_stands_and_the_others_do_not() {
     assert_eq!(undone.refused, [booked[1].proc.clone()]);
     assert_eq!(undone.unbooked, [booked[0].proc.clone(), booked[2].proc.clone()]);
     assert_balanced(&pool).await;
+    execute(&pool, HOSTS_REPORT).await;
     let left = find_unsettled(&store, &[seeded.shows[0].id.clone()], Duration::ZERO).await.unwrap();
     assert_eq!(left, booked[1..2]);
 }
@@ -827,6 +831,9 @@ async fn bookings_that_nobody_reported_are_found_as_they_were_written() {
     let shows = [seeded.shows[0].id.clone()];
     let mut booked = book_all(&store, &requests(&store, &seeded, 4).await).await.booked;
     booked.sort_by(|a, b| a.proc.cmp(&b.proc));
+    // As long as Cuebot has not heard of the hosts, nobody can say what they do not run.
+    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO).await.unwrap(), []);
+    execute(&pool, HOSTS_REPORT).await;
     assert_eq!(find_unsettled(&store, &shows, Duration::ZERO).await.unwrap(), booked);
     assert_eq!(find_unsettled(&store, &shows, Duration::from_mins(1)).await.unwrap(), []);
     assert_eq!(find_unsettled(&store, &["other".into()], Duration::ZERO).await.unwrap(), []);

@@ -5,6 +5,7 @@
 //! who books those rows can be faster with one backend; what a scheduler adds are the guards, the caps,
 //! the counters, and the planning.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cue_scheduler::farm::fleet::RunTime;
@@ -30,10 +31,58 @@ const LIMIT: Duration = Duration::from_secs(120);
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     runtime.block_on(async {
+        planning().await;
         for durability in [Durability::Fast, Durability::Real] {
             booking(durability).await;
         }
     });
+}
+
+/// How long an operator waits for the preview of a big farm, and what it takes.
+async fn planning() {
+    let server = PostgresServer::start(&PostgresOptions::default()).await.expect("PostgreSQL starts");
+    make_template(&server).await;
+    let database = copy(&server, "plan").await;
+    let pool = PgPool::connect_with(database.connect_options()).await.expect("it answers");
+    let seeded = seed(&pool, &FarmSpec::demo(10_000, 1_740, 60_000, 7)).await.expect("the farm can be seeded");
+    pool.close().await;
+    println!("previewing {} hosts, {} waiting layers, {} frames; median of {ROUNDS}",
+        seeded.hosts.len(), seeded.layers.len(), seeded.frames);
+    for arguments in [&["plan", "--summary"][..], &["plan"], &["plan", "--output", "json"]] {
+        let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| preview(&database, arguments)).collect();
+        let seconds = median(runs.iter().map(|run| run.0).collect());
+        let mebibytes = median(runs.iter().map(|run| run.1).collect());
+        println!("  {:<34} {seconds:>8.2} s   {mebibytes:>4.0} MiB", arguments.join(" "));
+    }
+    server.stop().await;
+}
+
+/// Seconds and most memory of one run of the program.
+fn preview(database: &ConnectSettings, arguments: &[&str]) -> (f64, f64) {
+    let began = Instant::now();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_cue-scheduler"))
+        .args(arguments)
+        .env("OPENSCHEDULER_DATABASE__DB_HOST", &database.host)
+        .env("OPENSCHEDULER_DATABASE__DB_PORT", database.port.to_string())
+        .env("OPENSCHEDULER_DATABASE__DB_NAME", &database.name)
+        .env("OPENSCHEDULER_DATABASE__DB_USER", &database.user)
+        .env("OPENSCHEDULER_DATABASE__DB_PASS", database.password.as_deref().unwrap_or_default())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let status = format!("/proc/{}/status", program.id());
+    let mut most = 0.0;
+    // The kernel's own high-water mark is gone with the process, so it is read until then.
+    while program.try_wait().expect("it can be waited for").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+        most = kibibytes.map_or(most, |kibibytes| kibibytes / 1_024.0);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(program.wait().expect("it has ended").success(), "{arguments:?} failed");
+    (seconds, most)
 }
 
 async fn booking(durability: Durability) {
