@@ -25,6 +25,8 @@ use crate::telemetry::{Condition, Health, Metrics, PassFigures, error_chain};
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest rest after a pass that booked, however long a look at the farm takes.
+const REST_MAX: Duration = Duration::from_secs(1);
 /// Release notifications come in bursts; one comparison serves a burst.
 const REPAIR_GATHER: Duration = Duration::from_millis(500);
 /// Between two warnings that a dry run is one.
@@ -186,9 +188,9 @@ struct Passes {
 /// What a turn calls for.
 enum Next {
     Now,
-    /// After a rest as long as the pass took, so that a farm that is full and turns its frames over does
-    /// not keep the database busy with full looks alone.
-    Rest,
+    /// After a rest as long as the look itself took, so that a farm that is full and turns its frames
+    /// over does not keep the database busy with full looks alone.
+    Rest(Duration),
     /// When something changed, or after the longest interval.
     Change(Option<ChangeProbe>),
     /// After a pause that grows with every failure.
@@ -223,9 +225,9 @@ impl Passes {
             }
             match next {
                 Next::Now => pause = RETRY_PAUSE_MIN,
-                Next::Rest => {
+                Next::Rest(rest) => {
                     pause = RETRY_PAUSE_MIN;
-                    if !sleep_or_stop(self.turn.settings.probe_interval.max(began.elapsed()), &stop).await {
+                    if !sleep_or_stop(rest, &stop).await {
                         return false;
                     }
                 }
@@ -296,7 +298,8 @@ impl Passes {
                 let next = if report.is_cut_short() {
                     Next::Now
                 } else if report.did_something() {
-                    Next::Rest
+                    let look = (report.snapshot_took + report.plan_took).min(REST_MAX);
+                    Next::Rest(look.max(self.turn.settings.probe_interval))
                 } else {
                     Next::Change(before)
                 };
