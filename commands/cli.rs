@@ -303,7 +303,8 @@ pub(crate) enum ClustersCommand {
     ///
     /// UP tells the hosts that report and all hosts, CORES and GPUS what is idle where bookings are taken
     /// and what there is, WAITING layers and frames, LAST the time since the show was last given a frame
-    /// there that still holds its proc. A host or layer that several clusters reach counts in each.
+    /// there that still holds its proc. A host or layer that several clusters reach counts in each. The
+    /// last part of an allocation cluster's name is its tag; --output wide lists all tags, and the ids.
     #[command(after_long_help = CLUSTERS_LIST_HELP)]
     List,
 

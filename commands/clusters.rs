@@ -15,8 +15,6 @@ use crate::output::{OutputError, Printer};
 use crate::plan::count;
 use crate::settings::RunSettings;
 
-/// Letters of the tags in the table for reading; all of them everywhere else.
-const TAGS_MAX: usize = 14;
 /// Where a long list goes on in the next line.
 const LINE_MAX: usize = 80;
 /// Before the values of one cluster.
@@ -86,7 +84,6 @@ fn short_columns<'c>() -> Vec<Column<Row<'c>>> {
         })
         .whole(),
         Column::number("LAST", age).whole(),
-        Column::text("TAGS", |row: &Row<'_>| shortened(&row.cluster.tags)),
     ]
 }
 
@@ -135,22 +132,6 @@ fn burst(alloc: &AllocationOverview) -> String {
 
 fn nothing() -> String {
     "-".to_owned()
-}
-
-/// The first tags, and how many more there are.
-fn shortened(tags: &[String]) -> String {
-    let all = tags.join(",");
-    if all.chars().count() <= TAGS_MAX {
-        return all;
-    }
-    let first = tags.first().map(String::as_str).unwrap_or_default();
-    let more = if tags.len() > 1 { format!(" +{}", tags.len() - 1) } else { String::new() };
-    let room = TAGS_MAX.saturating_sub(more.len());
-    if first.chars().count() <= room {
-        return format!("{first}{more}");
-    }
-    let cut: String = first.chars().take(room.saturating_sub(1)).collect();
-    format!("{cut}…{more}")
 }
 
 /// `12s`, `5m`, `3h`, `4d`.
@@ -283,17 +264,6 @@ fn labelled(name: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tags_are_cut_to_what_a_table_has_room_for() {
-        let short = |tags: &[&str]| shortened(&tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>());
-        assert_eq!(short(&["general"]), "general");
-        assert_eq!(short(&["gpu", "urgent"]), "gpu,urgent");
-        assert_eq!(short(&["general", "urgent", "night"]), "general +2");
-        assert_eq!(short(&["a-very-long-tag-name"]), "a-very-long-t…");
-        assert_eq!(short(&["a-very-long-tag-name", "b"]), "a-very-lon… +1");
-        assert_eq!(short(&[]), "");
-    }
 
     #[test]
     fn long_values_go_on_below() {
