@@ -46,8 +46,12 @@ async fn planning() {
     let pool = PgPool::connect_with(database.connect_options()).await.expect("it answers");
     let seeded = seed(&pool, &FarmSpec::demo(10_000, 1_740, 60_000, 7)).await.expect("the farm can be seeded");
     pool.close().await;
-    println!("previewing {} hosts, {} waiting layers, {} frames; median of {ROUNDS}",
-        seeded.hosts.len(), seeded.layers.len(), seeded.frames);
+    println!(
+        "previewing {} hosts, {} waiting layers, {} frames; median of {ROUNDS}",
+        seeded.hosts.len(),
+        seeded.layers.len(),
+        seeded.frames
+    );
     for arguments in [&["plan", "--summary"][..], &["plan"], &["plan", "--output", "json"]] {
         let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| preview(&database, arguments)).collect();
         let seconds = median(runs.iter().map(|run| run.0).collect());
