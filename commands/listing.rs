@@ -82,13 +82,13 @@ pub(crate) fn print_document<D: Serialize + ?Sized>(
     }
 }
 
-/// A table without borders that fits the terminal; long cells end in an ellipsis.
+/// A table without borders that fits the terminal; long cells go on in the next line.
 pub(crate) fn table<R>(columns: &[Column<R>], rows: &[R], is_wide: bool) -> String {
     let columns: Vec<&Column<R>> = columns.iter().filter(|column| is_wide || !column.is_wide).collect();
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(columns.iter().map(|column| column.name));
     if !is_wide {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_truncation_indicator("…");
+        table.set_content_arrangement(ContentArrangement::Dynamic);
         if !io::stdout().is_terminal() {
             table.set_width(WIDTH);
         }

@@ -1,8 +1,8 @@
 //! The loop that ties the rooms together: snapshot, plan, frames, bookings, launches.
 //!
-//! A pass is one turn of that way. Passes run back to back while work flows; while nothing can be
-//! placed a cheap probe looks for changes, and a full look is taken at least every
-//! `queue.monitor_interval`.
+//! A pass is one turn of that way. While work flows a pass follows after a rest as long as its look at
+//! the farm took, or at once when it was cut short; while nothing can be placed a cheap probe looks for
+//! changes, and a full look is taken at least every `queue.monitor_interval`.
 //!
 //! Invariants:
 //! - what lives between passes ([`Hints`]) may be dropped at any time: it only holds back hosts and
@@ -11,7 +11,7 @@
 //! - a booking whose launch has no known outcome is neither launched again nor taken back before its
 //!   host has said, twice, that it does not run it;
 //! - a launch that could not be sent in time is taken back unsent, and a booking of a dead instance is
-//!   looked at only after that time, so that no two instances ever act on one booking;
+//!   looked at only after that time, so that nobody judges what another instance may still launch;
 //! - every loop survives its own errors and ends when told to stop.
 //!
 //! Loops: `passes` (the turns), `clusters` (rebuild), `unbook` (batches of bookings to take back),
