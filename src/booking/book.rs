@@ -1,20 +1,25 @@
 //! The booking transaction.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::query;
 
 use super::counters::{self, Columns};
 use super::error::{BookingError, StepError, Trouble, UnknownCommit};
 use super::limits::lock_limits;
-use super::outcome::{ChunkOutcome, Lost, LostReason, Refusal};
+use super::locked::Locked;
+use super::outcome::{ChunkOutcome, Lost, LostReason, Refusal, steps};
 use super::room::{load_room, split, without};
 use super::totals::Totals;
-use super::tx::{ATTEMPTS_MAX, CommitError, Tx, column_of, id, wait_with_jitter};
-use crate::model::{Booked, BookingRequest, FrameId};
+use super::tx::{ATTEMPTS_MAX, COMMIT_LIMIT, CommitError, Tx, column_of, id, wait_with_jitter};
+use crate::model::{Booked, BookingRequest, FrameId, HostId, JobId};
 use crate::store::Store;
 use crate::units::Cores;
+
+/// Longest time for a chunk in which rows are held or refused; what is not booked by then waits for the
+/// next pass.
+const CHUNK_LIMIT: Duration = Duration::from_secs(2);
 
 /// How to book.
 #[derive(Clone, Debug)]
@@ -36,8 +41,14 @@ impl Default for BookOptions {
 /// only while writing, the transaction is rolled back and run again without them, so every round is
 /// smaller than the one before.
 ///
+/// So is a request for which somebody else holds a row: hosts are looked at before, and never waited
+/// for; all other waits together last for at most the budget. When it is spent, the held rows are looked
+/// for and what needs them is lost, and where none is held the chunk is halved, as it is to find a
+/// row that the database refuses. The halves are transactions of their own.
+///
 /// # Errors
-/// Nothing is booked unless the error is [`BookingError::CommitUnknown`].
+/// Nothing is booked unless the error is [`BookingError::CommitUnknown`]. An error after a part was
+/// committed is told in the outcome.
 pub async fn book(
     store: &Store,
     requests: &[BookingRequest],
@@ -74,44 +85,141 @@ async fn run(
     options: &BookOptions,
     end: End,
 ) -> Result<ChunkOutcome, BookingError> {
-    let mut outcome = ChunkOutcome::default();
-    let (mut kept, lost) = writable(requests);
-    outcome.lost.extend(lost);
-    let mut attempts = 0;
-    while !kept.is_empty() {
-        let error = match attempt(store, &kept, options, end).await {
+    let mut work = Work { store, options, end, outcome: ChunkOutcome::default() };
+    let (kept, lost) = writable(requests);
+    work.outcome.lost.extend(lost);
+    if !kept.is_empty() {
+        let free = work.without_locked(&kept, Locked::hosts(store, &kept).await.map_err(|error| error.after(1))?);
+        work.book(free).await?;
+    }
+    let mut outcome = work.outcome;
+    let positions: HashMap<&FrameId, usize> =
+        requests.iter().enumerate().map(|(position, request)| (&request.frame.id, position)).collect();
+    outcome.booked.sort_by_key(|booked| positions.get(&booked.frame).copied());
+    Ok(outcome)
+}
+
+/// A chunk on its way, with what has come of its parts.
+struct Work<'w> {
+    store: &'w Store,
+    options: &'w BookOptions,
+    end: End,
+    outcome: ChunkOutcome,
+}
+
+/// Requests that are tried in one transaction.
+struct Part<'r> {
+    requests: Vec<&'r BookingRequest>,
+    /// Deadlocks and serialization failures that it met.
+    collisions: u32,
+}
+
+impl<'r> Work<'_> {
+    /// Books part after part until nothing is left or the time is over: what one held or refused row
+    /// costs is bounded, for the chunk and so for the pass.
+    async fn book(&mut self, requests: Vec<&'r BookingRequest>) -> Result<(), BookingError> {
+        let until = Instant::now() + CHUNK_LIMIT;
+        let mut parts = vec![Part { requests, collisions: 0 }];
+        while let Some(part) = parts.pop() {
+            if part.requests.is_empty() {
+                continue;
+            }
+            if Instant::now() >= until {
+                self.lose(&part.requests, LostReason::NotTried);
+                continue;
+            }
+            match self.book_part(part).await {
+                Ok(rest) => parts.extend(rest),
+                Err(error) if self.outcome.booked.is_empty() => return Err(error),
+                Err(error) => {
+                    self.outcome.cut_short_by = Some(error);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries a part once. What is left of it comes back, the last to be tried first.
+    async fn book_part(&mut self, part: Part<'r>) -> Result<Vec<Part<'r>>, BookingError> {
+        let error = match attempt(self.store, &part.requests, self.options, self.end).await {
             Ok(Attempt::Booked { booked, lost }) => {
-                outcome.booked = booked;
-                outcome.lost.extend(lost);
-                break;
+                self.outcome.booked.extend(booked);
+                self.outcome.lost.extend(lost);
+                return Ok(Vec::new());
             }
             Ok(Attempt::NoRoom(no_room)) => {
-                outcome.rolled_back += 1;
-                let (fitting, lost) = fitting(store, &no_room).await.map_err(|error| error.after(attempts))?;
-                kept = fitting;
-                outcome.lost.extend(no_room.lost);
-                outcome.lost.extend(lost);
-                continue;
+                self.outcome.rolled_back += 1;
+                let fitted = fitting(self.store, &no_room).await;
+                let (fitting, lost) = fitted.map_err(|error| error.after(part.collisions))?;
+                self.outcome.lost.extend(no_room.lost);
+                self.outcome.lost.extend(lost);
+                return Ok(vec![Part { requests: fitting, ..part }]);
             }
             Ok(Attempt::CommitUnknown(unknown)) => return Err(BookingError::CommitUnknown(unknown)),
             Err(error) => error,
         };
-        attempts += 1;
-        outcome.rolled_back += 1;
+        self.outcome.rolled_back += 1;
         match error.trouble() {
-            Trouble::Contention if attempts < ATTEMPTS_MAX => wait_with_jitter(attempts).await,
-            Trouble::Row if attempts < ATTEMPTS_MAX => {
-                let refusals = refused(store, &kept, options).await.map_err(|error| error.after(attempts))?;
-                let frames = refusals.iter().map(|refusal| refusal.frame.clone()).collect();
-                let (writable, lost) = without(&kept, &frames, LostReason::Refused);
-                kept = writable;
-                outcome.lost.extend(lost);
-                outcome.refusals.extend(refusals);
+            Trouble::Contention if error.is_over_limit => self.after_waiting_in_vain(part).await,
+            Trouble::Contention if part.collisions + 1 < ATTEMPTS_MAX => {
+                wait_with_jitter(part.collisions + 1).await;
+                Ok(vec![Part { collisions: part.collisions + 1, ..part }])
             }
-            _ => return Err(error.after(attempts)),
+            Trouble::Row => Ok(self.after_a_refusal(part, &error)),
+            _ => Err(error.after(part.collisions + 1)),
         }
     }
-    Ok(outcome)
+
+    /// The budget ran out: what needs a held row is lost, or where none is held the part is halved.
+    async fn after_waiting_in_vain(&mut self, part: Part<'r>) -> Result<Vec<Part<'r>>, BookingError> {
+        let locked = Locked::rows_of(self.store, &part.requests).await.map_err(|error| error.after(1))?;
+        let free = self.without_locked(&part.requests, locked);
+        if free.len() < part.requests.len() {
+            return Ok(vec![Part { requests: free, ..part }]);
+        }
+        if part.requests.len() == 1 {
+            self.lose(&part.requests, LostReason::RowLocked);
+            return Ok(Vec::new());
+        }
+        self.outcome.halved += 1;
+        Ok(part.halves())
+    }
+
+    fn after_a_refusal(&mut self, part: Part<'r>, error: &StepError) -> Vec<Part<'r>> {
+        let [request] = part.requests[..] else { return part.halves() };
+        // Not an error of ours or of the row: whoever deletes a host has to be faster than nobody.
+        if error.step == steps::WRITE_PROCS && error.is_about_something_gone() {
+            self.lose(&part.requests, LostReason::HostNotOpen);
+            return Vec::new();
+        }
+        tracing::warn!(
+            frame = %request.frame.id, layer = %request.frame.layer, host = %request.host,
+            step = error.step, error = %error.source,
+            "the database refuses a booking; the frame keeps waiting"
+        );
+        self.outcome.refusals.push(Refusal::new(request, error));
+        self.lose(&part.requests, LostReason::Refused);
+        Vec::new()
+    }
+
+    fn without_locked(&mut self, requests: &[&'r BookingRequest], locked: Locked) -> Vec<&'r BookingRequest> {
+        let (free, lost) = split(requests, |request| locked.admits(request));
+        self.outcome.lost.extend(lost);
+        free
+    }
+
+    fn lose(&mut self, requests: &[&BookingRequest], reason: LostReason) {
+        self.outcome.lost.extend(requests.iter().map(|request| Lost::new(request, reason)));
+    }
+}
+
+impl Part<'_> {
+    /// The first half comes last, to be tried first.
+    fn halves(mut self) -> Vec<Self> {
+        let second = self.requests.split_off(self.requests.len() / 2);
+        vec![Self { requests: second, ..self }, self]
+    }
 }
 
 /// Leaves out what no database would take: reservations without cores, a second request for a frame.
@@ -133,7 +241,7 @@ fn writable(requests: &[BookingRequest]) -> (Vec<&BookingRequest>, Vec<Lost>) {
 /// round is smaller.
 async fn fitting<'r>(store: &Store, no_room: &NoRoom<'r>) -> Result<(Vec<&'r BookingRequest>, Vec<Lost>), StepError> {
     let NoRoom { claimed, crowded, reason, .. } = no_room;
-    if *reason != LostReason::FrameTaken {
+    if !matches!(reason, LostReason::FrameTaken | LostReason::HostLocked) {
         let mut room = load_room(store, claimed).await?;
         let (kept, lost) = split(claimed, |request| room.take(request));
         if lost.iter().any(|lost| crowded.contains(&lost.frame)) {
@@ -141,38 +249,6 @@ async fn fitting<'r>(store: &Store, no_room: &NoRoom<'r>) -> Result<(Vec<&'r Boo
         }
     }
     Ok(without(claimed, crowded, *reason))
-}
-
-/// Finds the requests that make the database raise, by trying halves and rolling back.
-async fn refused(
-    store: &Store,
-    requests: &[&BookingRequest],
-    options: &BookOptions,
-) -> Result<Vec<Refusal>, StepError> {
-    let mut refused = Vec::new();
-    let mut parts = vec![requests];
-    while let Some(part) = parts.pop() {
-        let mut tx = Tx::begin(store).await?;
-        let written = write(&mut tx, part, options).await;
-        tx.rollback().await?;
-        match (written, part) {
-            (Ok(_), _) => {}
-            (Err(error), _) if error.trouble() != Trouble::Row => return Err(error),
-            (Err(error), [request]) => {
-                tracing::warn!(
-                    frame = %request.frame.id, layer = %request.frame.layer, host = %request.host,
-                    step = error.step, error = %error.source,
-                    "the database refuses a booking; the frame keeps waiting"
-                );
-                refused.push(Refusal::new(request, &error));
-            }
-            (Err(_), _) => {
-                let (left, right) = part.split_at(part.len() / 2);
-                parts.extend([right, left]);
-            }
-        }
-    }
-    Ok(refused)
 }
 
 enum Attempt<'r> {
@@ -245,15 +321,19 @@ async fn write<'r>(
 ) -> Result<Result<Written, NoRoom<'r>>, StepError> {
     let mut limits = lock_limits(tx, requests, options.limit_settle_window).await?;
     let (requests, mut lost) = split(requests, |request| limits.take(request));
+    tx.holds_rows();
     let (transaction, claimed) = claim(tx, &requests).await?;
-    let (requests, taken) =
-        split(
-            &requests,
-            |request| {
-                if claimed.contains(&request.frame.id) { Ok(()) } else { Err(LostReason::FrameTaken) }
-            },
-        );
-    lost.extend(taken);
+    let held = if claimed.len() < requests.len() { held_by_others(tx, &requests).await? } else { HashSet::new() };
+    let (requests, not_ours) = split(&requests, |request| {
+        if claimed.contains(&request.frame.id) {
+            Ok(())
+        } else if held.contains(&request.frame.id) {
+            Err(LostReason::FrameLocked)
+        } else {
+            Err(LostReason::FrameTaken)
+        }
+    });
+    lost.extend(not_ours);
     if requests.is_empty() {
         return Ok(Ok(Written { transaction, booked: Vec::new(), lost }));
     }
@@ -289,7 +369,10 @@ async fn write_amounts(
     for request in requests {
         totals.add(&request.host, &request.show, &request.frame.job, &request.frame.layer, request.reservation);
     }
-    let allocs = counters::hosts(tx, &totals).await?;
+    let counters::Hosts { written: allocs, skipped } = counters::hosts(tx, &totals).await?;
+    if !skipped.is_empty() {
+        return crowded(LostReason::HostLocked, &|request| skipped.contains(&request.host));
+    }
     if allocs.len() < totals.hosts.len() {
         return crowded(LostReason::HostLacksRoom, &|request| !allocs.contains_key(&request.host));
     }
@@ -309,7 +392,40 @@ async fn write_amounts(
         return crowded(LostReason::FolderCores, &|request| over.contains(&request.frame.job));
     }
     counters::points(tx, &totals).await?;
+    let unsound = confirm(tx, &totals).await?;
+    if !unsound.jobs.is_empty() {
+        return crowded(LostReason::FrameTaken, &|request| unsound.jobs.contains(&request.frame.job));
+    }
+    if !unsound.hosts.is_empty() {
+        return crowded(LostReason::HostLacksRoom, &|request| unsound.hosts.contains(&request.host));
+    }
     Ok(None)
+}
+
+/// What must not be committed after all.
+#[derive(Debug, Default)]
+struct Unsound {
+    /// Paused, ended or taken off automatic booking while we waited.
+    jobs: HashSet<JobId>,
+    /// More is reserved on them than they have.
+    hosts: HashSet<HostId>,
+}
+
+async fn confirm(tx: &mut Tx, totals: &Totals) -> Result<Unsound, StepError> {
+    let statement = query(include_str!("../store/sql/book_confirm.sql"))
+        .bind(totals.jobs.keys().map(JobId::as_str).collect::<Vec<_>>())
+        .bind(totals.hosts.keys().map(HostId::as_str).collect::<Vec<_>>())
+        .bind(COMMIT_LIMIT.as_millis().to_string());
+    let rows = tx.read("looking at jobs and hosts once more", statement).await?;
+    tx.commit_limit_is_told();
+    let mut unsound = Unsound::default();
+    for row in &rows {
+        match column_of::<&str>(row, "kind")? {
+            "job" => _ = unsound.jobs.insert(id(row, "id")?),
+            _ => _ = unsound.hosts.insert(id(row, "id")?),
+        }
+    }
+    Ok(unsound)
 }
 
 /// The transaction's id and the frames that are ours now.
@@ -334,6 +450,15 @@ async fn claim(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<(i64, HashSe
     Ok((transaction, claimed))
 }
 
+/// Those of the frames that another session holds, and that are otherwise as they were read.
+async fn held_by_others(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashSet<FrameId>, StepError> {
+    let statement = query(include_str!("../store/sql/book_unclaimed.sql"))
+        .bind(requests.iter().map(|request| request.frame.id.as_str()).collect::<Vec<_>>())
+        .bind(requests.iter().map(|request| request.frame.version).collect::<Vec<_>>());
+    let rows = tx.read("looking at frames that could not be claimed", statement).await?;
+    rows.iter().map(|row| id(row, "pk_frame")).collect()
+}
+
 /// New versions by frame.
 async fn start_frames(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashMap<FrameId, i32>, StepError> {
     let frames = Columns::of(requests.iter().map(|request| (request.frame.id.as_str(), &request.reservation)));
@@ -345,7 +470,7 @@ async fn start_frames(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashM
         .bind(&frames.memory)
         .bind(&frames.gpus)
         .bind(&frames.gpu_memory);
-    let rows = tx.write("starting frames", statement).await?;
+    let rows = tx.write(steps::START_FRAMES, statement).await?;
     rows.iter().map(|row| Ok((id(row, "pk_frame")?, column_of(row, "int_version")?))).collect()
 }
 
@@ -364,6 +489,6 @@ async fn insert_procs(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashS
         .bind(&frames.memory)
         .bind(&frames.gpus)
         .bind(&frames.gpu_memory);
-    let rows = tx.write("writing procs", statement).await?;
+    let rows = tx.write(steps::WRITE_PROCS, statement).await?;
     rows.iter().map(|row| id(row, "pk_frame")).collect()
 }

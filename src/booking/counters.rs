@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, HashSet};
 use sqlx::query;
 
 use super::error::StepError;
+use super::outcome::steps;
 use super::totals::Totals;
-use super::tx::{Tx, id};
+use super::tx::{Tx, column_of, id};
 use crate::model::{AllocId, HostId, JobId, ShowId};
 use crate::units::Amounts;
 
@@ -22,18 +23,27 @@ pub(super) async fn lock_stats<'a>(
     let layers: Vec<&str> = layers.collect::<HashSet<_>>().into_iter().collect();
     let jobs: Vec<&str> = jobs.collect::<HashSet<_>>().into_iter().collect();
     let statement = query(include_str!("../store/sql/book_layer_stats.sql"));
-    tx.read("locking layers' frame counters", statement.bind(&layers)).await?;
+    tx.read(steps::LOCK_LAYER_STATS, statement.bind(&layers)).await?;
     let statement = query(include_str!("../store/sql/book_job_stats.sql"));
-    tx.read("locking jobs' frame counters", statement.bind(&jobs)).await?;
+    tx.read(steps::LOCK_JOB_STATS, statement.bind(&jobs)).await?;
     Ok(())
 }
 
-/// Allocations of the hosts that were written.
-pub(super) async fn hosts(tx: &mut Tx, totals: &Totals) -> Result<BTreeMap<HostId, AllocId>, StepError> {
+/// What became of a batch's hosts.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    /// Those that were written, with their allocations.
+    pub(super) written: BTreeMap<HostId, AllocId>,
+    /// Those that another session holds, or that are gone.
+    pub(super) skipped: HashSet<HostId>,
+}
+
+/// Never waits for a host: a wait here would hold the frame counters that Cuebot's stops go through.
+pub(super) async fn hosts(tx: &mut Tx, totals: &Totals) -> Result<Hosts, StepError> {
     let sums = Columns::of(totals.hosts.iter().map(|(host, amounts)| (host.as_str(), amounts)));
     let rows = tx
         .write(
-            "taking from hosts",
+            steps::TAKE_FROM_HOSTS,
             query(include_str!("../store/sql/book_hosts.sql"))
                 .bind(&sums.ids)
                 .bind(&sums.cores)
@@ -42,7 +52,15 @@ pub(super) async fn hosts(tx: &mut Tx, totals: &Totals) -> Result<BTreeMap<HostI
                 .bind(&sums.gpu_memory),
         )
         .await?;
-    rows.iter().map(|row| Ok((id(row, "pk_host")?, id(row, "pk_alloc")?))).collect()
+    let mut hosts = Hosts { written: BTreeMap::new(), skipped: totals.hosts.keys().cloned().collect() };
+    for row in &rows {
+        let host: HostId = id(row, "pk_host")?;
+        hosts.skipped.remove(&host);
+        if column_of(row, "is_written")? {
+            hosts.written.insert(host, id(row, "pk_alloc")?);
+        }
+    }
+    Ok(hosts)
 }
 
 /// Shows, with the allocations of the hosts that were written, whose subscription was not.

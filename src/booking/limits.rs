@@ -65,8 +65,10 @@ pub(super) async fn lock_limits(
 ) -> Result<Limits, StepError> {
     let layers: HashSet<&str> = requests.iter().map(|request| request.frame.layer.as_str()).collect();
     let layers: Vec<&str> = layers.into_iter().collect();
-    let links =
-        tx.read("locking limits", query(include_str!("../store/sql/book_limits_lock.sql")).bind(&layers)).await?;
+    let statement =
+        query(include_str!("../store/sql/book_limits_lock.sql")).bind(&layers).bind(tx.budget_millis().to_string());
+    let links = tx.read("locking limits", statement).await?;
+    tx.budget_is_told();
     let mut limits = Limits::default();
     for row in &links {
         let limit: LimitId = id(row, "pk_limit_record")?;

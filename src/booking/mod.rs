@@ -21,6 +21,7 @@ mod chunk;
 mod counters;
 mod error;
 mod limits;
+mod locked;
 mod outcome;
 mod privileges;
 mod repair;
@@ -36,7 +37,8 @@ pub use book::{BookOptions, book, verify};
 pub use chunk::chunk;
 pub use error::{BookingError, UnknownCommit};
 pub use outcome::{
-    ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Refusal, Repaired, UnbookCause, UnbookOutcome,
+    Blame, ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Refusal, Repaired, UnbookCause,
+    UnbookOutcome,
 };
 pub use privileges::{MissingPrivilege, missing_privileges};
 pub use repair::repair;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::error::StepError;
+use super::error::{BookingError, StepError};
 use crate::model::{Booked, BookingRequest, FrameId, HostId, LayerId, ProcId};
 
-/// What one chunk came to: every request is in exactly one of the two lists.
-#[derive(Clone, Debug, Default)]
+/// What one chunk came to: every request is in exactly one of the two lists, unless an error cut it
+/// short.
+#[derive(Debug, Default)]
 pub struct ChunkOutcome {
     /// Committed, in the order of the requests.
     pub booked: Vec<Booked>,
@@ -16,6 +17,10 @@ pub struct ChunkOutcome {
     pub refusals: Vec<Refusal>,
     /// Transactions that were rolled back on the way: a cap that no longer held, a deadlock.
     pub rolled_back: u32,
+    /// How often the budget ran out although nobody held a row: the chunk is too large for this server.
+    pub halved: u32,
+    /// What went wrong after some of it was booked; the rest was not.
+    pub cut_short_by: Option<BookingError>,
 }
 
 /// A request that the database refuses to write whatever else is in its chunk, with the database's
@@ -35,6 +40,39 @@ pub struct Refusal {
     /// What was being written.
     pub step: &'static str,
     pub message: String,
+    #[serde(skip)]
+    pub blames: Blame,
+}
+
+/// Who is to be left alone for a while after a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The frame's own row is refused.
+    Frame,
+    /// The proc or the host's row is refused: the host's fault or, where it follows the layer from host
+    /// to host, the layer's.
+    HostOrLayer,
+    /// A row that many frames share is refused: the layer rests.
+    Layer,
+}
+
+impl Blame {
+    pub(super) fn of(step: &'static str) -> Self {
+        match step {
+            steps::START_FRAMES | steps::LOCK_LAYER_STATS | steps::LOCK_JOB_STATS => Self::Frame,
+            steps::WRITE_PROCS | steps::TAKE_FROM_HOSTS => Self::HostOrLayer,
+            _ => Self::Layer,
+        }
+    }
+}
+
+/// Names of the steps by which blame is told.
+pub(super) mod steps {
+    pub(in crate::booking) const LOCK_LAYER_STATS: &str = "locking layers' frame counters";
+    pub(in crate::booking) const LOCK_JOB_STATS: &str = "locking jobs' frame counters";
+    pub(in crate::booking) const START_FRAMES: &str = "starting frames";
+    pub(in crate::booking) const WRITE_PROCS: &str = "writing procs";
+    pub(in crate::booking) const TAKE_FROM_HOSTS: &str = "taking from hosts";
 }
 
 impl Refusal {
@@ -48,6 +86,7 @@ impl Refusal {
             host_name: request.host_name.clone(),
             step: error.step,
             message: message.unwrap_or_else(|| error.source.to_string()),
+            blames: Blame::of(error.step),
         }
     }
 }
@@ -62,7 +101,8 @@ pub struct Lost {
 }
 
 impl Lost {
-    pub(super) fn new(request: &BookingRequest, reason: LostReason) -> Self {
+    #[must_use]
+    pub fn new(request: &BookingRequest, reason: LostReason) -> Self {
         Self { frame: request.frame.id.clone(), layer: request.frame.layer.clone(), host: request.host.clone(), reason }
     }
 }
@@ -74,6 +114,15 @@ pub enum LostReason {
     /// The frame is not WAITING any more, has another version or is being changed; or its job was
     /// paused, finished or taken off automatic booking; or its layer may not start yet.
     FrameTaken,
+    /// Another session holds the frame's row, which is otherwise as it was read.
+    FrameLocked,
+    /// Another session holds a row that the booking must change or lock: a counter of the layer, the
+    /// job, its folder, the show.
+    RowLocked,
+    /// Another session holds the host's row.
+    HostLocked,
+    /// No time was left for it after rows that were held or refused.
+    NotTried,
     /// A limit of the layer has no room.
     LimitReached,
     /// Less is idle on the host than was planned.
@@ -96,8 +145,12 @@ pub enum LostReason {
 }
 
 impl LostReason {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::FrameTaken,
+        Self::FrameLocked,
+        Self::RowLocked,
+        Self::HostLocked,
+        Self::NotTried,
         Self::LimitReached,
         Self::HostLacksRoom,
         Self::HostNotOpen,
@@ -117,6 +170,10 @@ impl LostReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FrameTaken => "frame_taken",
+            Self::FrameLocked => "frame_locked",
+            Self::RowLocked => "row_locked",
+            Self::HostLocked => "host_locked",
+            Self::NotTried => "not_tried",
             Self::LimitReached => "limit_reached",
             Self::HostLacksRoom => "host_lacks_room",
             Self::HostNotOpen => "host_not_open",
@@ -137,6 +194,10 @@ impl LostReason {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::FrameTaken => "the frame or its job changed meanwhile",
+            Self::FrameLocked => "another session holds the frame's row",
+            Self::RowLocked => "another session holds a row that the booking needs",
+            Self::HostLocked => "another session holds the host's row",
+            Self::NotTried => "no time was left for it after rows that were held or refused",
             Self::LimitReached => "a limit of the layer has no room",
             Self::HostLacksRoom => "less is idle on the host than planned",
             Self::HostNotOpen => "the host is gone or locked",
@@ -192,6 +253,8 @@ pub struct UnbookOutcome {
     /// The database refuses to write one of the rows involved; the log says which and why. The
     /// booking stands, and is found again as unsettled.
     pub refused: Vec<ProcId>,
+    /// Another session holds one of the rows involved. The booking stands; try again later.
+    pub locked: Vec<ProcId>,
 }
 
 /// What a lost answer to a COMMIT turned out to mean.

@@ -60,7 +60,8 @@ async fn repair_row(store: &Store, table: CounterTable, row: &str) -> Result<Opt
             Err(error) => error,
         };
         attempts += 1;
-        if error.trouble() != Trouble::Contention || attempts >= ATTEMPTS_MAX {
+        // A row that is held is looked at again with the next repair.
+        if error.is_over_limit || error.trouble() != Trouble::Contention || attempts >= ATTEMPTS_MAX {
             return Err(error.after(attempts));
         }
         wait_with_jitter(attempts).await;
@@ -69,6 +70,7 @@ async fn repair_row(store: &Store, table: CounterTable, row: &str) -> Result<Opt
 
 async fn attempt(store: &Store, table: CounterTable, row: &str) -> Result<Option<Repaired>, StepError> {
     let mut tx = Tx::begin(store).await?;
+    tx.holds_rows();
     let Some((cores_before, gpus_before)) = counter(&mut tx, "locking a counter", lock_statement(table), row).await?
     else {
         tx.rollback().await?;
@@ -79,7 +81,7 @@ async fn attempt(store: &Store, table: CounterTable, row: &str) -> Result<Option
         Ok(()) => {}
         Err(CommitError::RolledBack(error)) => return Err(error),
         // Repeated with the next repair if it was not written.
-        Err(CommitError::Unknown(source)) => return Err(StepError { step: "committing", source }),
+        Err(CommitError::Unknown(source)) => return Err(StepError::new("committing", source)),
     }
     let (cores, gpus) = after.unwrap_or((cores_before, gpus_before));
     let (cores_too_many, gpus_too_many) = (cores_before - cores, gpus_before - gpus);

@@ -1,11 +1,13 @@
 //! Taking bookings back.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use sqlx::query;
 
 use super::counters;
 use super::error::{BookingError, StepError, Trouble};
+use super::locked::Locked;
 use super::outcome::{UnbookCause, UnbookOutcome};
 use super::totals::Totals;
 use super::tx::{ATTEMPTS_MAX, CommitError, Tx, amounts, id, wait_with_jitter};
@@ -13,54 +15,104 @@ use crate::model::{Booked, ProcId};
 use crate::store::Store;
 use crate::units::Amounts;
 
-/// Takes bookings back in one transaction: procs deleted, what they held given back, frames WAITING
-/// with exit status 299 and no history of the run.
+/// Longest time for a batch in which rows are held or refused; the rest is left for a later call.
+const BATCH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Takes bookings back: procs deleted, what they held given back, frames WAITING with exit status 299
+/// and no history of the run. One transaction, or several where a row of the batch is held or refused:
+/// what needs that row is set aside, and the rest goes on.
 ///
 /// Only bookings that are still as they were written: the frame RUNNING with the version that the
 /// booking wrote and the proc still on it. Anything else ended meanwhile and is left alone, so
 /// calling this again, or after an error, does no harm.
 ///
 /// # Errors
-/// Nothing was written, or the answer to the commit was lost; repeat in both cases.
+/// What is not in the outcome was not written, or the answer to its commit was lost; repeat in both
+/// cases.
 pub async fn unbook(store: &Store, bookings: &[Booked], cause: UnbookCause) -> Result<UnbookOutcome, BookingError> {
     let mut outcome = UnbookOutcome::default();
-    let mut kept: Vec<&Booked> = bookings.iter().collect();
-    let mut attempts = 0;
-    let unbooked = loop {
-        let error = match attempt(store, &kept).await {
-            Ok(unbooked) => break unbooked,
+    let until = Instant::now() + BATCH_LIMIT;
+    let mut parts = vec![Part { bookings: bookings.iter().collect(), collisions: 0 }];
+    while let Some(part) = parts.pop() {
+        if part.bookings.is_empty() {
+            continue;
+        }
+        if Instant::now() >= until {
+            outcome.locked.extend(procs_of(&part.bookings));
+            continue;
+        }
+        let error = match attempt(store, &part.bookings).await {
+            Ok(unbooked) => {
+                for proc in procs_of(&part.bookings) {
+                    let list = if unbooked.contains(&proc) { &mut outcome.unbooked } else { &mut outcome.left_alone };
+                    list.push(proc);
+                }
+                continue;
+            }
             Err(error) => error,
         };
-        attempts += 1;
-        match error.trouble() {
-            Trouble::Contention if attempts < ATTEMPTS_MAX => wait_with_jitter(attempts).await,
-            Trouble::Row if attempts < ATTEMPTS_MAX => {
-                let refused = refused(store, &kept).await.map_err(|error| error.after(attempts))?;
-                kept.retain(|booked| !refused.contains(&booked.proc));
-                outcome.refused.extend(refused);
+        match (error.trouble(), &part.bookings[..]) {
+            (Trouble::Contention, _) if !error.is_over_limit && part.collisions + 1 < ATTEMPTS_MAX => {
+                wait_with_jitter(part.collisions + 1).await;
+                parts.push(Part { collisions: part.collisions + 1, ..part });
             }
-            _ => return Err(error.after(attempts)),
+            (Trouble::Contention, _) => {
+                let locked = Locked::rows_of_booked(store, &part.bookings).await.map_err(|error| error.after(1))?;
+                let (free, held): (Vec<&Booked>, Vec<&Booked>) =
+                    part.bookings.iter().partition(|booked| locked.leaves_free(booked));
+                if held.is_empty() && free.len() > 1 {
+                    parts.extend(part.halves());
+                } else if held.is_empty() {
+                    outcome.locked.extend(procs_of(&free));
+                } else {
+                    outcome.locked.extend(procs_of(&held));
+                    parts.push(Part { bookings: free, ..part });
+                }
+            }
+            (Trouble::Row, [booked]) => {
+                tracing::warn!(
+                    proc = %booked.proc, frame = %booked.frame, host = %booked.host_name,
+                    step = error.step, error = %error.source,
+                    "the database refuses to take a booking back; it stands until the row is mended"
+                );
+                outcome.refused.push(booked.proc.clone());
+            }
+            (Trouble::Row, _) => parts.extend(part.halves()),
+            _ => return Err(error.after(part.collisions + 1)),
         }
-    };
-    for booked in kept {
-        let list = if unbooked.contains(&booked.proc) { &mut outcome.unbooked } else { &mut outcome.left_alone };
-        list.push(booked.proc.clone());
     }
     tracing::info!(
         cause = cause.as_str(),
         unbooked = outcome.unbooked.len(),
         left_alone = outcome.left_alone.len(),
         refused = outcome.refused.len(),
+        locked = outcome.locked.len(),
         "took bookings back"
     );
     Ok(outcome)
 }
 
-async fn attempt(store: &Store, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
-    if bookings.is_empty() {
-        return Ok(HashSet::new());
+/// Bookings that are taken back in one transaction.
+struct Part<'b> {
+    bookings: Vec<&'b Booked>,
+    /// Deadlocks and serialization failures that it met.
+    collisions: u32,
+}
+
+impl Part<'_> {
+    fn halves(mut self) -> [Self; 2] {
+        let second = self.bookings.split_off(self.bookings.len() / 2);
+        [Self { bookings: second, ..self }, self]
     }
+}
+
+fn procs_of(bookings: &[&Booked]) -> Vec<ProcId> {
+    bookings.iter().map(|booked| booked.proc.clone()).collect()
+}
+
+async fn attempt(store: &Store, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
     let mut tx = Tx::begin(store).await?;
+    tx.holds_rows();
     let unbooked = match write(&mut tx, bookings).await {
         Ok(unbooked) => unbooked,
         Err(error) => {
@@ -72,36 +124,8 @@ async fn attempt(store: &Store, bookings: &[&Booked]) -> Result<HashSet<ProcId>,
     match tx.commit().await {
         Ok(()) => Ok(unbooked),
         Err(CommitError::RolledBack(error)) => Err(error),
-        Err(CommitError::Unknown(source)) => Err(StepError { step: "committing", source }),
+        Err(CommitError::Unknown(source)) => Err(StepError::new("committing", source)),
     }
-}
-
-/// Finds the bookings that make the database raise, by trying halves and rolling back.
-async fn refused(store: &Store, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
-    let mut refused = HashSet::new();
-    let mut parts = vec![bookings];
-    while let Some(part) = parts.pop() {
-        let mut tx = Tx::begin(store).await?;
-        let written = write(&mut tx, part).await;
-        tx.rollback().await?;
-        match (written, part) {
-            (Ok(_), _) => {}
-            (Err(error), _) if error.trouble() != Trouble::Row => return Err(error),
-            (Err(error), [booked]) => {
-                tracing::warn!(
-                    proc = %booked.proc, frame = %booked.frame, host = %booked.host_name,
-                    step = error.step, error = %error.source,
-                    "the database refuses to take a booking back; it stands until the row is mended"
-                );
-                refused.insert(booked.proc.clone());
-            }
-            (Err(_), _) => {
-                let (left, right) = part.split_at(part.len() / 2);
-                parts.extend([right, left]);
-            }
-        }
-    }
-    Ok(refused)
 }
 
 /// All statements between BEGIN and COMMIT, in the order of locks of a booking. The procs go before
@@ -129,8 +153,11 @@ async fn write(tx: &mut Tx, bookings: &[&Booked]) -> Result<HashSet<ProcId>, Ste
 
     // A row that is missing here has nothing to be given back to.
     let totals = &deleted.given_back;
-    let allocs = counters::hosts(tx, totals).await?;
-    counters::subscriptions(tx, totals, &allocs).await?;
+    let hosts = counters::hosts(tx, totals).await?;
+    if !hosts.skipped.is_empty() {
+        return Err(StepError::held("giving back to hosts"));
+    }
+    counters::subscriptions(tx, totals, &hosts.written).await?;
     counters::layers(tx, totals).await?;
     counters::jobs(tx, totals).await?;
     counters::folders(tx, totals).await?;

@@ -4,6 +4,9 @@
 //! launched or written, would be given hosts in every plan. Such frames are passed over for a while and
 //! the ones behind them asked for instead; a layer of which nothing could be booked is held back, for
 //! longer each time.
+//!
+//! Frames and layers whose rows another session holds are left alone for a moment only, since nobody is
+//! at fault and the lock may go at any time.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -11,6 +14,8 @@ use std::time::{Duration, Instant};
 use crate::model::{FrameId, LayerId, WaitingFrame};
 
 const HELD_BACK_FIRST: Duration = Duration::from_secs(1);
+/// How long a frame is passed over, and a layer rests, because of rows that another session holds.
+const LOCKED_REST: Duration = Duration::from_secs(1);
 /// A frame that could not be claimed so often, unchanged, is held by a row that nobody looks after.
 const STRIKES_MAX: u32 = 3;
 /// Beyond this many, frames are no longer remembered one by one; their layers still are.
@@ -35,8 +40,29 @@ struct HeldBack {
 #[derive(Debug)]
 struct Strikes {
     version: i32,
+    /// Times in a row.
     strikes: u32,
+    /// They are remembered until then.
     until: Instant,
+    /// Another session held the row a moment ago.
+    locked_until: Instant,
+}
+
+impl Strikes {
+    fn passes_over(&self, frame: &WaitingFrame, now: Instant) -> bool {
+        self.version == frame.version && (self.strikes >= STRIKES_MAX || self.locked_until > now)
+    }
+}
+
+/// What became of one layer that was given hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Booked,
+    /// Nothing was booked, for a reason that passes by itself.
+    Excused,
+    /// Nothing was booked, as another session holds rows of it.
+    Locked,
+    Nothing,
 }
 
 impl Fruitless {
@@ -55,22 +81,27 @@ impl Fruitless {
     }
 
     /// Takes out frames that are passed over now, and remembers how many there were, those that could
-    /// not be read among them.
+    /// not be read among them. Returns the layers of which another session holds frames.
     pub(super) fn pass_over(
         &mut self,
         frames: &mut HashMap<LayerId, Vec<WaitingFrame>>,
         unreadable: &HashMap<LayerId, u32>,
         now: Instant,
-    ) {
+    ) -> HashSet<LayerId> {
         self.frames.retain(|_, strikes| strikes.until > now);
         let mut additional: HashMap<LayerId, u32> = unreadable.clone();
+        let mut locked = HashSet::new();
         for (layer, frames) in frames.iter_mut() {
-            let before = frames.len();
-            frames.retain(|frame| {
+            let is_locked = |frame: &WaitingFrame| {
                 self.frames
                     .get(&frame.id)
-                    .is_none_or(|known| known.version != frame.version || known.strikes < STRIKES_MAX)
-            });
+                    .is_some_and(|known| known.passes_over(frame, now) && known.locked_until > now)
+            };
+            if frames.iter().any(is_locked) {
+                locked.insert(layer.clone());
+            }
+            let before = frames.len();
+            frames.retain(|frame| self.frames.get(&frame.id).is_none_or(|known| !known.passes_over(frame, now)));
             *additional.entry(layer.clone()).or_default() += u32::try_from(before - frames.len()).unwrap_or(u32::MAX);
         }
         for (layer, frames) in additional {
@@ -79,6 +110,7 @@ impl Fruitless {
                 frames => _ = self.additional.insert(layer, frames),
             }
         }
+        locked
     }
 
     /// The frame can never be booked as it is.
@@ -91,36 +123,57 @@ impl Fruitless {
         self.strike(frame, version, 1, now);
     }
 
-    fn strike(&mut self, frame: &FrameId, version: i32, strikes: u32, now: Instant) {
-        if self.frames.len() >= FRAMES_MAX && !self.frames.contains_key(frame) {
-            return;
+    /// Another session holds the frame's row: those behind it go first for a moment.
+    pub(super) fn locked(&mut self, frame: &FrameId, version: i32, now: Instant) {
+        if let Some(known) = self.remember(frame, version, now) {
+            known.strikes = 0;
+            known.locked_until = now + LOCKED_REST;
         }
-        let until = now + self.back_off;
-        let known = self.frames.entry(frame.clone()).or_insert(Strikes { version, strikes: 0, until });
-        if known.version != version {
-            *known = Strikes { version, strikes: 0, until };
-        }
-        known.strikes = known.strikes.saturating_add(strikes);
-        known.until = until;
     }
 
-    /// What became of layers that were given hosts: `booked` something, or nothing for no reason that
-    /// passes by itself.
-    pub(super) fn judge<'a>(
-        &mut self,
-        planned: impl Iterator<Item = &'a LayerId>,
-        booked: &HashSet<&LayerId>,
-        excused: &HashSet<&LayerId>,
-        now: Instant,
-    ) {
-        for layer in planned {
-            if booked.contains(layer) {
-                self.layers.remove(layer);
-            } else if !excused.contains(layer) {
-                let held = self.layers.entry(layer.clone()).or_insert(HeldBack { times: 0, until: now });
-                let wait = HELD_BACK_FIRST.saturating_mul(2u32.saturating_pow(held.times)).min(self.back_off);
-                held.times = held.times.saturating_add(1);
-                held.until = now + wait;
+    /// The frame was lost for a reason that is not its own: strikes count only in a row.
+    pub(super) fn relieve(&mut self, frame: &FrameId) {
+        self.frames.remove(frame);
+    }
+
+    fn strike(&mut self, frame: &FrameId, version: i32, strikes: u32, now: Instant) {
+        if let Some(known) = self.remember(frame, version, now) {
+            known.strikes = known.strikes.saturating_add(strikes);
+        }
+    }
+
+    /// `None` when too much is remembered already.
+    fn remember(&mut self, frame: &FrameId, version: i32, now: Instant) -> Option<&mut Strikes> {
+        if self.frames.len() >= FRAMES_MAX && !self.frames.contains_key(frame) {
+            return None;
+        }
+        let until = now + self.back_off;
+        let fresh = || Strikes { version, strikes: 0, until, locked_until: now };
+        let known = self.frames.entry(frame.clone()).or_insert_with(fresh);
+        if known.version != version {
+            *known = fresh();
+        }
+        known.until = until;
+        Some(known)
+    }
+
+    /// Takes what became of layers that were given hosts. One of which all frames were passed over, since
+    /// another session held them a moment ago, is not to blame either.
+    pub(super) fn judge<'a>(&mut self, fates: impl Iterator<Item = (&'a LayerId, Fate)>, now: Instant) {
+        for (layer, fate) in fates {
+            match fate {
+                Fate::Booked => _ = self.layers.remove(layer),
+                Fate::Excused => {}
+                Fate::Locked => {
+                    let held = self.layers.entry(layer.clone()).or_insert(HeldBack { times: 0, until: now });
+                    held.until = held.until.max(now + LOCKED_REST);
+                }
+                Fate::Nothing => {
+                    let held = self.layers.entry(layer.clone()).or_insert(HeldBack { times: 0, until: now });
+                    let wait = HELD_BACK_FIRST.saturating_mul(2u32.saturating_pow(held.times)).min(self.back_off);
+                    held.times = held.times.saturating_add(1);
+                    held.until = now + wait;
+                }
             }
         }
         let quiet = self.back_off;
@@ -177,18 +230,58 @@ mod tests {
     }
 
     #[test]
+    fn strikes_count_only_in_a_row() {
+        let (mut fruitless, now) = (Fruitless::new(Duration::from_secs(300)), Instant::now());
+        for _ in 0..3 {
+            fruitless.taken(&"f".into(), 1, now);
+            fruitless.taken(&"f".into(), 1, now);
+            fruitless.relieve(&"f".into());
+        }
+        let mut frames = HashMap::from([("layer".into(), vec![frame("f")])]);
+        fruitless.pass_over(&mut frames, &HashMap::new(), now);
+        assert_eq!(frames[&LayerId::from("layer")].len(), 1);
+    }
+
+    #[test]
+    fn a_locked_frame_lets_those_behind_it_go_first_for_a_moment_and_is_never_hopeless() {
+        let (mut fruitless, start) = (Fruitless::new(Duration::from_secs(300)), Instant::now());
+        let left = |fruitless: &mut Fruitless, now: Instant| {
+            let mut frames = HashMap::from([("layer".into(), vec![frame("held"), frame("free")])]);
+            let locked = fruitless.pass_over(&mut frames, &HashMap::new(), now);
+            (frames[&LayerId::from("layer")].len(), locked.len())
+        };
+        for second in 0..20 {
+            let now = start + Duration::from_secs(second * 2);
+            assert_eq!(left(&mut fruitless, now), (2, 0));
+            fruitless.locked(&"held".into(), 1, now);
+            assert_eq!(left(&mut fruitless, now), (1, 1));
+            assert_eq!(fruitless.additional(&"layer".into()), 1);
+        }
+    }
+
+    #[test]
+    fn a_layer_with_locked_rows_rests_for_a_moment_and_no_longer_each_time() {
+        let (mut fruitless, start) = (Fruitless::new(Duration::from_secs(8)), Instant::now());
+        let layer = LayerId::from("layer");
+        for _ in 0..5 {
+            fruitless.judge([(&layer, Fate::Locked)].into_iter(), start);
+            assert!(fruitless.layers(start).next().is_some());
+            assert!(fruitless.layers(start + LOCKED_REST).next().is_none());
+        }
+    }
+
+    #[test]
     fn a_layer_that_gives_nothing_is_held_back_longer_each_time_and_forgiven_at_once() {
         let (mut fruitless, start) = (Fruitless::new(Duration::from_secs(8)), Instant::now());
         let layer = LayerId::from("layer");
-        let none = HashSet::new();
         let mut waits = Vec::new();
         for _ in 0..5 {
-            fruitless.judge([&layer].into_iter(), &none, &none, start);
+            fruitless.judge([(&layer, Fate::Nothing)].into_iter(), start);
             let held = |second: &u64| fruitless.layers(start + Duration::from_secs(*second)).next().is_some();
             waits.push((0..20).find(|second| !held(second)));
         }
         assert_eq!(waits, [Some(1), Some(2), Some(4), Some(8), Some(8)]);
-        fruitless.judge([&layer].into_iter(), &HashSet::from([&layer]), &none, start);
+        fruitless.judge([(&layer, Fate::Booked)].into_iter(), start);
         assert!(fruitless.layers(start).next().is_none());
     }
 }

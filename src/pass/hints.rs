@@ -5,8 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fruitless::Fruitless;
+use super::held_rows::HeldRows;
+use crate::booking::{Blame, ChunkOutcome, LostReason};
 use crate::model::{Booked, FractionalCores, HostId, LayerId};
 use crate::rqd::{BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
+
+/// Longest rest of a host whose row another session holds.
+const HELD_HOST_REST_MAX: Duration = Duration::from_secs(5);
+/// Longest rest of a layer of which another session holds a row.
+const HELD_LAYER_REST_MAX: Duration = Duration::from_secs(2);
+/// A chunk that was too large for the server is this small at least.
+const CHUNK_FRAMES_MIN: usize = 10;
 
 /// Hosts and layers that are held back for a while. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -18,6 +27,10 @@ pub struct Hints {
 struct State {
     breakers: Breakers,
     fruitless: Fruitless,
+    held_hosts: HeldRows<HostId>,
+    held_layers: HeldRows<LayerId>,
+    /// Frames in a chunk that the server can write within the budget, once one was too many.
+    chunk_frames: Option<usize>,
     /// Nothing is booked before that: this process itself lacks something.
     paused_until: Option<Instant>,
     /// Launches without a known outcome.
@@ -32,6 +45,9 @@ impl Hints {
         let state = State {
             breakers: Breakers::new(hosts, layers),
             fruitless: Fruitless::new(back_off),
+            held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
+            held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
+            chunk_frames: None,
             paused_until: None,
             unsettled: HashMap::new(),
             refuses_fractions: false,
@@ -44,6 +60,10 @@ impl Hints {
     pub fn put_aside(&self, now: Instant) -> HashMap<HostId, String> {
         let state = self.state();
         let mut aside = state.breakers.hosts_put_aside(now);
+        for (host, held) in state.held_hosts.resting(now) {
+            let seconds = held.as_secs();
+            aside.insert(host.clone(), format!("another database session has held its row for {seconds} s"));
+        }
         for (host, launches) in &state.unsettled {
             aside.insert(host.clone(), format!("{launches} launches without a known outcome"));
         }
@@ -55,6 +75,7 @@ impl Hints {
         let state = self.state();
         let mut layers: HashSet<LayerId> = state.breakers.layers_put_aside(now).into_keys().collect();
         layers.extend(state.fruitless.layers(now).cloned());
+        layers.extend(state.held_layers.resting(now).map(|(layer, _)| layer.clone()));
         layers
     }
 
@@ -85,6 +106,47 @@ impl Hints {
 
     pub(super) fn is_put_aside(&self, host: &HostId, now: Instant) -> bool {
         self.state().breakers.is_host_put_aside(host, now)
+    }
+
+    /// Why a booking shall not even be tried now: another chunk met the row that somebody holds.
+    pub(super) fn held(&self, host: &HostId, layer: &LayerId, now: Instant) -> Option<LostReason> {
+        let state = self.state();
+        if state.held_hosts.rests(host, now) {
+            return Some(LostReason::HostLocked);
+        }
+        state.held_layers.rests(layer, now).then_some(LostReason::RowLocked)
+    }
+
+    /// How many frames to put into one transaction.
+    pub(super) fn chunk_frames(&self, frames_max: usize) -> usize {
+        self.state().chunk_frames.map_or(frames_max, |frames| frames.min(frames_max))
+    }
+
+    /// Takes what a chunk of so many frames came to: whose rows are held, who was refused, and whether
+    /// the chunk was too large.
+    pub(super) fn chunk_ended(&self, frames: usize, outcome: &ChunkOutcome, now: Instant) {
+        let mut state = self.state();
+        for booked in &outcome.booked {
+            state.held_hosts.freed(&booked.host);
+            state.held_layers.freed(&booked.layer);
+        }
+        for lost in &outcome.lost {
+            match lost.reason {
+                LostReason::HostLocked => state.held_hosts.found(&lost.host, now),
+                LostReason::RowLocked => state.held_layers.found(&lost.layer, now),
+                _ => {}
+            }
+        }
+        for refusal in outcome.refusals.iter().filter(|refusal| refusal.blames == Blame::HostOrLayer) {
+            let reason = format!("the database refuses bookings on it, {}: {}", refusal.step, refusal.message);
+            state.breakers.refused(&refusal.host, &refusal.layer, &reason, now);
+        }
+        if outcome.halved > 0 {
+            state.chunk_frames = Some((frames / 2).max(CHUNK_FRAMES_MIN));
+        } else if let Some(fitting) = state.chunk_frames {
+            // A tenth more each time, so that a server which was slow for a moment gets its work back.
+            state.chunk_frames = Some(fitting.max(frames) + fitting / 10 + 1);
+        }
     }
 
     /// Gives `act` what is remembered of work that comes to nothing.

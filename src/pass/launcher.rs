@@ -23,6 +23,8 @@ use crate::telemetry::{Metrics, error_chain};
 /// costs one transaction.
 const UNBOOK_GATHER: Duration = Duration::from_millis(50);
 const UNBOOK_BATCH_MAX: usize = 200;
+/// Until a booking of which another session holds a row is tried again.
+const HELD_UNBOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Between two rounds of questions about unknown launches.
 const SETTLE_TICK: Duration = Duration::from_millis(250);
 /// Hosts asked at once about unknown launches.
@@ -112,6 +114,13 @@ struct Unsettled {
     /// We sent the launch: its host is withheld meanwhile. Not for bookings found by their rows, most
     /// of which run and were only not reported yet.
     is_sent: bool,
+}
+
+/// A booking to take back of which another session holds a row.
+struct HeldUnbook {
+    booked: Booked,
+    cause: UnbookCause,
+    try_at: Instant,
 }
 
 /// The receiving end for the task that takes bookings back.
@@ -388,15 +397,19 @@ impl Launcher {
 // The loops.
 impl Launcher {
     /// Takes bookings back in batches, until the last launcher is gone or `stop` is cancelled and
-    /// nothing is left to take back.
+    /// nothing is left to take back. What needs a row that another session holds waits for its next try
+    /// on its own, and holds up nothing else.
     pub(super) async fn run_unbook(self, mut unbooks: Unbooks, stop: CancellationToken) {
+        let mut held: Vec<HeldUnbook> = Vec::new();
         loop {
             let mut batch = Vec::new();
+            let next_try = held.iter().map(|held| held.try_at).min();
             tokio::select! {
                 received = unbooks.recv_many(&mut batch, UNBOOK_BATCH_MAX) => if received == 0 { return },
-                () = stop.cancelled() => if unbooks.is_empty() { return } else { continue },
+                () = sleep_until(next_try) => {}
+                () = stop.cancelled() => if unbooks.is_empty() && held.is_empty() { return },
             }
-            if !stop.is_cancelled() {
+            if !stop.is_cancelled() && !batch.is_empty() {
                 tokio::time::sleep(UNBOOK_GATHER).await;
             }
             while batch.len() < UNBOOK_BATCH_MAX {
@@ -405,25 +418,44 @@ impl Launcher {
                     Err(_) => break,
                 }
             }
+            let now = Instant::now();
+            // The last try is made whether it is due or not.
+            let due = held.extract_if(.., |held| held.try_at <= now || stop.is_cancelled());
+            batch.extend(due.map(|HeldUnbook { booked, cause, .. }| (booked, cause)));
             let mut by_cause: HashMap<UnbookCause, Vec<Booked>> = HashMap::new();
             for (booked, cause) in batch {
                 by_cause.entry(cause).or_default().push(booked);
             }
             for (cause, bookings) in by_cause {
-                self.unbook_until_done(&bookings, cause, &stop).await;
+                let locked = self.unbook_until_done(bookings, cause, &stop).await;
+                if stop.is_cancelled() {
+                    // The next start finds them.
+                    continue;
+                }
+                let try_at = Instant::now() + HELD_UNBOOK_PAUSE;
+                held.extend(locked.into_iter().map(|booked| HeldUnbook { booked, cause, try_at }));
             }
         }
     }
 
-    async fn unbook_until_done(&self, bookings: &[Booked], cause: UnbookCause, stop: &CancellationToken) {
+    /// Returns those of which another session holds a row.
+    async fn unbook_until_done(
+        &self,
+        bookings: Vec<Booked>,
+        cause: UnbookCause,
+        stop: &CancellationToken,
+    ) -> Vec<Booked> {
         let mut pause = Duration::from_millis(100);
         loop {
-            match booking::unbook(&self.shared.store, bookings, cause).await {
+            match booking::unbook(&self.shared.store, &bookings, cause).await {
                 Ok(outcome) => {
                     self.shared.totals.unbooked(outcome.unbooked.len());
                     self.shared.metrics.unbooked(cause.as_str(), outcome.unbooked.len() as u64);
-                    self.forget(bookings.iter().map(|booked| &booked.proc));
-                    return;
+                    let locked: HashSet<ProcId> = outcome.locked.into_iter().collect();
+                    let (locked, done): (Vec<Booked>, Vec<Booked>) =
+                        bookings.into_iter().partition(|booked| locked.contains(&booked.proc));
+                    self.forget(done.iter().map(|booked| &booked.proc));
+                    return locked;
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -434,12 +466,12 @@ impl Launcher {
                     if matches!(error, BookingError::Database { .. }) {
                         // Not a matter of waiting: left to the recovery, which asks the hosts first.
                         self.forget(bookings.iter().map(|booked| &booked.proc));
-                        return;
+                        return Vec::new();
                     }
                 }
             }
             if stop.is_cancelled() && pause >= RETRY_PAUSE_MAX {
-                return;
+                return Vec::new();
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
@@ -602,5 +634,13 @@ impl Launcher {
         let count = found.len();
         self.take_over(found);
         Ok(count)
+    }
+}
+
+/// Never, without a time.
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }

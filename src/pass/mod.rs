@@ -24,6 +24,7 @@
 mod dry_run;
 mod error;
 mod fruitless;
+mod held_rows;
 mod hints;
 mod launcher;
 mod look;

@@ -45,6 +45,12 @@ impl PassReport {
         self.booked > 0
     }
 
+    /// Whether everything that was placed came to nothing: without that, others have their turn at once.
+    #[must_use]
+    pub fn came_to_nothing(&self) -> bool {
+        self.planned > 0 && self.booked == 0
+    }
+
     /// Whether work was left that the next pass can place at once.
     #[must_use]
     pub fn is_cut_short(&self) -> bool {

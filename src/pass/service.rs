@@ -25,8 +25,11 @@ use crate::telemetry::{Condition, Health, Metrics, PassFigures, error_chain};
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Longest rest after a pass that booked, however long a look at the farm takes.
+/// Longest rest after a pass that booked, or between two looks for changes, however long a pass takes.
 const REST_MAX: Duration = Duration::from_secs(1);
+/// Passes that may follow each other at once although nothing came of any. Each holds back what it could
+/// not book.
+const FRUITLESS_PASSES_MAX: u32 = 10;
 /// Release notifications come in bursts; one comparison serves a burst.
 const REPAIR_GATHER: Duration = Duration::from_millis(500);
 /// Between two warnings that a dry run is one.
@@ -155,6 +158,7 @@ impl Service {
             named: NamedOnce::default(),
             database: MeterReading::default(),
             last_look: None,
+            fruitless_passes: 0,
             turn,
         };
         let had_nothing_to_do = passes.run(stop).await;
@@ -183,6 +187,8 @@ struct Passes {
     /// What the metrics were told already.
     database: MeterReading,
     last_look: Option<Instant>,
+    /// In a row.
+    fruitless_passes: u32,
 }
 
 /// What a turn calls for.
@@ -235,7 +241,7 @@ impl Passes {
                     pause = RETRY_PAUSE_MIN;
                     // A pass that placed nothing is not repeated more often than half of the time.
                     let rest = if is_empty { Duration::ZERO } else { self.turn.settings.saturated_rest };
-                    let gap = self.turn.settings.probe_interval.max(rest).max(began.elapsed());
+                    let gap = self.turn.settings.probe_interval.max(rest).max(began.elapsed().min(REST_MAX));
                     loop {
                         tokio::select! {
                             () = stop.cancelled() => return false,
@@ -295,7 +301,8 @@ impl Passes {
                 self.recovered();
                 self.totals.passed(&report.waiting);
                 self.record(&report, began.elapsed());
-                let next = if report.is_cut_short() {
+                self.fruitless_passes = if report.came_to_nothing() { self.fruitless_passes + 1 } else { 0 };
+                let next = if report.is_cut_short() || (1..FRUITLESS_PASSES_MAX).contains(&self.fruitless_passes) {
                     Next::Now
                 } else if report.did_something() {
                     let look = (report.snapshot_took + report.plan_took).min(REST_MAX);

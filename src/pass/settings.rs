@@ -9,7 +9,9 @@ use crate::store::SnapshotOptions;
 
 /// A layer whose launches failed on this many different hosts in a row, without one success, is held
 /// back.
-const LAYER_FAILURES_MAX: u32 = 5;
+const LAYER_FAILURES_MAX: u32 = 3;
+/// At first for so long, doubled each time up to what the settings say.
+const LAYER_BACK_OFF_FIRST: Duration = Duration::from_secs(10);
 
 /// Cuebot's own planner launches up to 150 seconds after its commit.
 const FOREIGN_LAUNCH_MAX: Duration = Duration::from_secs(165);
@@ -169,7 +171,7 @@ impl Settings {
         BreakerSettings {
             failures: LAYER_FAILURES_MAX,
             pause: Duration::ZERO,
-            cool_down_first: self.layer_back_off,
+            cool_down_first: self.layer_back_off.min(LAYER_BACK_OFF_FIRST),
             cool_down_max: self.layer_back_off,
         }
     }

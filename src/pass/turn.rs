@@ -8,13 +8,14 @@ use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::error::PassError;
+use super::fruitless::Fate;
 use super::hints::Hints;
 use super::launcher::{Launcher, Launches};
 use super::remembered::Remembered;
 use super::report::{self, PassReport};
 use super::requests;
 use super::settings::Settings;
-use crate::booking::{BookOptions, BookingError, ChunkOutcome, Lost, LostReason, Refusal, book, chunk};
+use crate::booking::{Blame, BookOptions, BookingError, ChunkOutcome, Lost, LostReason, Refusal, book, chunk};
 use crate::model::{
     Booked, BookingRequest, Cluster, FrameId, JobId, LayerId, LeftOutRow, Plan, Policy, ShowId, Snapshot, Timestamp,
 };
@@ -196,9 +197,8 @@ impl Turn {
             preview.drop_booked(&mut frames.by_layer);
         }
         let now = Instant::now();
-        self.hints.fruitless(|fruitless| {
-            fruitless.pass_over(&mut frames.by_layer, &frames.left_out_of_layer, now);
-        });
+        let locked =
+            self.hints.fruitless(|fruitless| fruitless.pass_over(&mut frames.by_layer, &frames.left_out_of_layer, now));
         let mut left_out = frames.left_out;
         left_out.extend(launches.left_out);
         let asked: HashMap<FrameId, (i32, Timestamp)> = (frames.by_layer.values().flatten())
@@ -208,7 +208,7 @@ impl Turn {
         let launches: Launches = Arc::new(launches.by_layer);
         let requests = self.launchable(requests, &launches, &asked, &mut left_out).await;
 
-        let chunks = chunk(requests, self.settings.chunk_frames_max);
+        let chunks = chunk(requests, self.hints.chunk_frames(self.settings.chunk_frames_max));
         let chunks = chunks.into_iter().map(|chunk| self.book_chunk(chunk, &launches, stop));
         let mut outcomes = futures::stream::iter(chunks).buffer_unordered(self.settings.chunks_in_flight_max);
         let (mut all, mut failed) = (Outcome { left_out, ..Outcome::default() }, None);
@@ -218,6 +218,7 @@ impl Turn {
                     all.booked.extend(chunk.booked);
                     all.lost.extend(chunk.lost);
                     all.refusals.extend(chunk.refusals);
+                    failed = chunk.cut_short_by.or(failed);
                 }
                 Err(error) => failed = Some(error),
             }
@@ -230,7 +231,7 @@ impl Turn {
             }
         }
         if failed.is_none() && !stop.is_cancelled() {
-            self.judge(&layers, &all, &asked);
+            self.judge(&layers, &all, &asked, &locked);
         }
         match failed {
             None => Ok(all),
@@ -269,21 +270,48 @@ impl Turn {
     }
 
     /// Remembers what came to nothing: frames that nobody can book, layers of which nothing was booked.
-    fn judge(&self, layers: &[LayerId], outcome: &Outcome, asked: &HashMap<FrameId, (i32, Timestamp)>) {
+    /// The reason decides whose it is: a lock is nobody's fault, a host's refusal is not the frame's.
+    fn judge(
+        &self,
+        layers: &[LayerId],
+        outcome: &Outcome,
+        asked: &HashMap<FrameId, (i32, Timestamp)>,
+        locked: &HashSet<LayerId>,
+    ) {
         let now = Instant::now();
-        let booked: HashSet<&LayerId> = outcome.booked.iter().map(|booked| &booked.layer).collect();
-        let mut excused = HashSet::new();
+        let of_frame: HashMap<&FrameId, Blame> =
+            outcome.refusals.iter().map(|refusal| (&refusal.frame, refusal.blames)).collect();
+        let mut fates: HashMap<&LayerId, Fate> = layers
+            .iter()
+            .map(|layer| (layer, if locked.contains(layer) { Fate::Locked } else { Fate::Nothing }))
+            .collect();
         self.hints.fruitless(|fruitless| {
             for lost in &outcome.lost {
                 let Some((version, _)) = asked.get(&lost.frame) else { continue };
                 match lost.reason {
-                    LostReason::Refused | LostReason::NothingReserved => fruitless.hopeless(&lost.frame, *version, now),
+                    LostReason::Refused if of_frame.get(&lost.frame) == Some(&Blame::Frame) => {
+                        fruitless.hopeless(&lost.frame, *version, now);
+                    }
+                    LostReason::NothingReserved => fruitless.hopeless(&lost.frame, *version, now),
                     LostReason::FrameTaken => fruitless.taken(&lost.frame, *version, now),
-                    // Somebody else was faster; the next snapshot knows.
-                    _ => _ = excused.insert(&lost.layer),
+                    LostReason::FrameLocked => {
+                        fruitless.locked(&lost.frame, *version, now);
+                        fates.insert(&lost.layer, Fate::Locked);
+                    }
+                    LostReason::Refused if of_frame.get(&lost.frame) == Some(&Blame::Layer) => {
+                        fruitless.relieve(&lost.frame);
+                    }
+                    // Somebody else was faster, or holds a row; the next snapshot knows.
+                    _ => {
+                        fruitless.relieve(&lost.frame);
+                        fates.insert(&lost.layer, Fate::Excused);
+                    }
                 }
             }
-            fruitless.judge(layers.iter(), &booked, &excused, now);
+            for booked in &outcome.booked {
+                fates.insert(&booked.layer, Fate::Booked);
+            }
+            fruitless.judge(fates.into_iter(), now);
         });
     }
 
@@ -296,6 +324,16 @@ impl Turn {
         if stop.is_cancelled() {
             return Ok(ChunkOutcome::default());
         }
+        let now = Instant::now();
+        let (requests, mut held) = (requests, Vec::new());
+        let requests: Vec<BookingRequest> = requests
+            .into_iter()
+            .filter(|request| {
+                let reason = self.hints.held(&request.host, &request.frame.layer, now);
+                held.extend(reason.map(|reason| Lost::new(request, reason)));
+                reason.is_none()
+            })
+            .collect();
         let frames = requests.len();
         let options = BookOptions { limit_settle_window: self.settings.limit_settle_window };
         let booked = match &self.sink {
@@ -307,7 +345,12 @@ impl Turn {
                 tracing::warn!(error = error_chain(&error), frames, "gave a chunk up for this pass");
                 Ok(ChunkOutcome::default())
             }
-            booked => booked,
+            Ok(mut outcome) => {
+                self.hints.chunk_ended(frames, &outcome, Instant::now());
+                outcome.lost.extend(held);
+                Ok(outcome)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -326,9 +369,14 @@ impl Turn {
         };
         let sent_at = Instant::now();
         match book(&self.store, requests, options).await {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
                 self.metrics.chunk_ended(sent_at.elapsed(), outcome.rolled_back);
                 launcher.launch(outcome.booked.clone(), launches, sent_at, room);
+                if let Some(BookingError::CommitUnknown(unknown)) =
+                    outcome.cut_short_by.take_if(|error| matches!(error, BookingError::CommitUnknown(_)))
+                {
+                    launcher.resolve(unknown, launches, sent_at);
+                }
                 Ok(outcome)
             }
             Err(BookingError::CommitUnknown(unknown)) => {

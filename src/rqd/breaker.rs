@@ -5,8 +5,11 @@
 //!
 //! A layer that every agent refuses must not put the farm aside, nor a broken host all layers.
 //! So each refusal is held against both, and counts only if the one before came from somebody
-//! else: for a host from another layer, for a layer from another host. Silence is held against the
-//! host alone, each time.
+//! else: for a host from another layer, or from one that ran elsewhere meanwhile; for a layer from
+//! another host. A refusal that follows the layer from host to host is the layer's: what it has brought
+//! upon hosts is lifted. Silence is held against the host alone, each time.
+//!
+//! What the database refuses to write for a host counts in the same way.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -21,6 +24,10 @@ use crate::telemetry::error_chain;
 /// What failed is remembered without its ever succeeding again: hosts are taken away, layers end.
 /// Beyond this many, the long quiet ones are forgotten.
 const REMEMBERED_MAX: usize = 10_000;
+/// Different hosts in a row from which a layer's refusals are the layer's own.
+const FOLLOWED_AFTER: u32 = 2;
+/// Witnesses that are kept; more change nothing.
+const WITNESSES_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
@@ -53,14 +60,20 @@ impl BreakerSettings {
 /// The breakers of all hosts and layers.
 #[derive(Clone, Debug)]
 pub struct Breakers {
-    hosts: Breaker<HostId, LayerId>,
+    hosts: Breaker<HostId, Runs>,
     layers: Breaker<LayerId, HostId>,
+    /// Launches that succeeded since, of layers that were refused once.
+    launched: HashMap<LayerId, u64>,
 }
+
+/// A layer, and how often it was launched with success. The same layer speaks against a host a second
+/// time once it has run elsewhere.
+type Runs = (LayerId, u64);
 
 impl Breakers {
     #[must_use]
     pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
-        Self { hosts: Breaker::new(hosts), layers: Breaker::new(layers) }
+        Self { hosts: Breaker::new(hosts), layers: Breaker::new(layers), launched: HashMap::new() }
     }
 
     /// Takes a launch's end.
@@ -70,14 +83,16 @@ impl Breakers {
             LaunchOutcome::Launched => {
                 self.hosts.succeeded(host);
                 self.layers.succeeded(layer);
+                if let Some(launched) = self.launched.get_mut(layer) {
+                    *launched += 1;
+                }
             }
             LaunchOutcome::Refused { code, message } => {
-                let reason = format!("launch refused with {code:?}: {message}");
-                self.hosts.failed(host, Some(layer), &reason, now);
-                self.layers.failed(layer, Some(host), &reason, now);
+                self.refused(host, layer, &format!("launch refused with {code:?}: {message}"), now);
             }
             LaunchOutcome::Occupied { by, .. } => {
-                self.hosts.failed(host, Some(layer), &format!("a frame still runs there under proc {by}"), now);
+                let runs = self.runs(layer);
+                self.hosts.failed(host, Some(&runs), &format!("a frame still runs there under proc {by}"), now);
             }
             LaunchOutcome::NotSent(error) | LaunchOutcome::Unknown(error) => {
                 if error.blames_host() {
@@ -85,6 +100,24 @@ impl Breakers {
                 }
             }
         }
+    }
+
+    /// Takes a refusal, of the agent or of the database, that may be the host's fault or the layer's.
+    pub fn refused(&mut self, host: &HostId, layer: &LayerId, reason: &str, now: Instant) {
+        self.layers.failed(layer, Some(host), reason, now);
+        if self.layers.in_a_row(layer) >= FOLLOWED_AFTER {
+            self.hosts.acquit(|(witness, _)| witness == layer);
+        } else {
+            let runs = self.runs(layer);
+            self.hosts.failed(host, Some(&runs), reason, now);
+        }
+    }
+
+    fn runs(&mut self, layer: &LayerId) -> Runs {
+        if self.launched.len() >= REMEMBERED_MAX {
+            self.launched.clear();
+        }
+        (layer.clone(), *self.launched.entry(layer.clone()).or_default())
     }
 
     /// Puts a layer aside at once: a launch of it cannot even be built.
@@ -138,7 +171,8 @@ struct Breaker<Key, Witness> {
 #[derive(Clone, Debug)]
 struct Failing<Witness> {
     in_a_row: u32,
-    last_witness: Option<Witness>,
+    /// Who spoke against it, once for each failure that counted; `None` is silence.
+    witnesses: Vec<Option<Witness>>,
     /// How often in a row it was put aside.
     cool_downs: u32,
     until: Instant,
@@ -176,15 +210,35 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Breaker<Key, Witness> {
         if entry.probe == Probe::Needed && now < entry.until {
             return;
         }
-        if entry.in_a_row == 0 || witness.is_none() || entry.last_witness.as_ref() != witness {
+        if witness.is_none() || entry.witnesses.last().is_none_or(|last| last.as_ref() != witness) {
             entry.in_a_row = entry.in_a_row.saturating_add(1);
+            if entry.witnesses.len() < WITNESSES_MAX {
+                entry.witnesses.push(witness.cloned());
+            }
         }
-        entry.last_witness = witness.cloned();
         if entry.probe == Probe::NotNeeded && entry.in_a_row < settings.failures {
             entry.until = entry.until.max(now + settings.pause);
         } else {
             entry.cool_down(settings, now);
         }
+    }
+
+    /// Failures that counted since the last success.
+    fn in_a_row(&self, key: &Key) -> u32 {
+        self.failing.get(key).map_or(0, |entry| entry.in_a_row)
+    }
+
+    /// Lifts what witnesses have brought about that turn out to be at fault themselves, where nobody else
+    /// has spoken.
+    fn acquit(&mut self, is_at_fault: impl Fn(&Witness) -> bool) {
+        self.failing.retain(|_, entry| {
+            let before = entry.witnesses.len();
+            entry.witnesses.retain(|witness| !witness.as_ref().is_some_and(&is_at_fault));
+            if entry.witnesses.len() < before {
+                entry.in_a_row = u32::try_from(entry.witnesses.len()).unwrap_or(u32::MAX);
+            }
+            entry.witnesses.len() == before || entry.in_a_row > 0
+        });
     }
 
     /// Starts a cool-down whatever was before.
@@ -204,7 +258,7 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Breaker<Key, Witness> {
         }
         self.failing.entry(key.clone()).or_insert_with(|| Failing {
             in_a_row: 0,
-            last_witness: None,
+            witnesses: Vec::new(),
             cool_downs: 0,
             until: now,
             probe: Probe::NotNeeded,
@@ -395,9 +449,36 @@ mod tests {
                 case.record(host, "bad", &refused());
             }
         }
-        assert_eq!((case.layer_waits("bad"), case.host_waits("a")), (Some(60), Some(5)));
+        assert_eq!(case.layer_waits("bad"), Some(60));
+        assert!(["a", "b", "c", "d", "e", "f"].iter().all(|host| case.host_waits(host) == Some(0)));
+        // What another layer says of a host still counts.
         case.record("a", "good", &refused());
-        assert_eq!((case.layer_waits("good"), case.host_waits("a")), (Some(0), Some(60)));
+        assert_eq!((case.layer_waits("good"), case.host_waits("a")), (Some(0), Some(5)));
+    }
+
+    #[test]
+    fn a_refusal_that_follows_the_layer_lifts_what_it_brought_and_nothing_else() {
+        let mut case = Case::new();
+        case.record("broken", "good", &refused());
+        case.record("broken", "bad", &refused());
+        assert_eq!(case.host_waits("broken"), Some(60));
+        case.record("sound", "bad", &refused());
+        assert_eq!(case.host_waits("sound"), Some(0));
+        // Found out by another layer too, it stays put aside.
+        assert_eq!(case.host_waits("broken"), Some(60));
+        assert_eq!(case.breakers.hosts.in_a_row(&"broken".into()), 1);
+    }
+
+    #[test]
+    fn a_host_that_refuses_the_only_layer_there_is_is_put_aside_once_the_layer_runs_elsewhere() {
+        let mut case = Case::new();
+        for _ in 0..5 {
+            case.record("broken", "l", &refused());
+        }
+        assert_eq!(case.host_waits("broken"), Some(5));
+        case.record("sound", "l", &LaunchOutcome::Launched);
+        case.record("broken", "l", &refused());
+        assert_eq!((case.host_waits("broken"), case.layer_waits("l")), (Some(60), Some(0)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 
 use super::reading::step;
 use super::{Features, Meter, Store, StoreError};
@@ -13,9 +13,13 @@ use super::{Features, Meter, Store, StoreError};
 /// A statement of ours that runs longer than this is ended by the server, so that a pass fails and
 /// is tried again instead of hanging.
 const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
-/// A transaction of ours in which nothing happens for this long is ended by the server: whatever
-/// became of this process, its row locks must not stop Cuebot.
-const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
+/// A transaction of ours in which nothing happens for this long is ended by the server, whatever became
+/// of this process. Those that hold rows set a limit of their own, which is shorter.
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for which a transaction of ours holds rows that Cuebot may wait for.
+const LOCK_BUDGET_MAX: Duration = Duration::from_millis(400);
+/// Most of the server's `deadlock_timeout` that it may take.
+const LOCK_BUDGET_SHARE: f32 = 0.8;
 /// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
 /// longer that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -132,7 +136,8 @@ impl Store {
         let _ = first.close().await;
         let pool = pool_options(pool_size).connect_with(options.clone()).await.map_err(failed(&options))?;
         let features = Features::detect(&pool, &meter).await?;
-        Ok(Self { pool, features, meter })
+        let lock_budget = lock_budget(&pool, &meter).await?;
+        Ok(Self { pool, features, meter, lock_budget })
     }
 
     /// Answers once the database does.
@@ -140,6 +145,15 @@ impl Store {
         let mut connection = self.pool.acquire().await.map_err(step("waiting for a connection"))?;
         connection.ping().await.map_err(step("asking the database for a sign of life"))
     }
+}
+
+/// By the server's own `deadlock_timeout`.
+async fn lock_budget(pool: &PgPool, meter: &Meter) -> Result<Duration, StoreError> {
+    let asked = sqlx::query_scalar(include_str!("sql/deadlock_timeout.sql")).fetch_one(pool).await;
+    let milliseconds: i64 = asked.map_err(step("asking for the server's deadlock_timeout"))?;
+    meter.count_read(1);
+    let deadlock_timeout = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
+    Ok(LOCK_BUDGET_MAX.min(deadlock_timeout.mul_f32(LOCK_BUDGET_SHARE)))
 }
 
 /// One connection outside the pool, with nothing set on it.

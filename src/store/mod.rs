@@ -32,6 +32,8 @@ mod row;
 mod schema;
 mod snapshot;
 
+use std::time::Duration;
+
 use sqlx::PgPool;
 
 pub use asked::AskedTags;
@@ -55,6 +57,7 @@ pub struct Store {
     pool: PgPool,
     features: Features,
     meter: Meter,
+    lock_budget: Duration,
 }
 
 impl Store {
@@ -72,6 +75,13 @@ impl Store {
     #[must_use]
     pub const fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// How long a transaction that writes may hold rows, its waits included. Shorter than the server's
+    /// `deadlock_timeout`: whoever waits for us has us out of the way before it looks for a deadlock.
+    #[must_use]
+    pub const fn lock_budget(&self) -> Duration {
+        self.lock_budget
     }
 
     /// Closes all connections; statements under way are finished first.
