@@ -18,6 +18,7 @@ mod explain;
 mod faults;
 mod fleet;
 mod generated;
+mod held_rows;
 mod launch;
 mod plan;
 mod postgres;

@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 use crate::model::{FrameId, LayerId, WaitingFrame};
 
 const HELD_BACK_FIRST: Duration = Duration::from_secs(1);
-/// How long a frame is passed over, and a layer rests, because of rows that another session holds.
-const LOCKED_REST: Duration = Duration::from_secs(1);
+/// How long a frame is passed over whose row another session holds.
+const LOCKED_FRAME_REST: Duration = Duration::from_millis(1_500);
+/// How long a layer rests of which nothing else was found. Shorter, so that several looks find their way
+/// past all that is held before the first of it is tried again.
+const LOCKED_LAYER_REST: Duration = Duration::from_millis(200);
 /// A frame that could not be claimed so often, unchanged, is held by a row that nobody looks after.
 const STRIKES_MAX: u32 = 3;
 /// Beyond this many, frames are no longer remembered one by one; their layers still are.
@@ -75,6 +78,11 @@ impl Fruitless {
         self.layers.iter().filter(move |(_, held)| held.until > now).map(|(layer, _)| layer)
     }
 
+    /// When the next layer may be planned again.
+    pub(super) fn next_release(&self, now: Instant) -> Option<Instant> {
+        self.layers.values().map(|held| held.until).filter(|until| *until > now).min()
+    }
+
     /// How many frames to read of a layer besides those that are wanted.
     pub(super) fn additional(&self, layer: &LayerId) -> u32 {
         self.additional.get(layer).copied().unwrap_or_default()
@@ -127,7 +135,7 @@ impl Fruitless {
     pub(super) fn locked(&mut self, frame: &FrameId, version: i32, now: Instant) {
         if let Some(known) = self.remember(frame, version, now) {
             known.strikes = 0;
-            known.locked_until = now + LOCKED_REST;
+            known.locked_until = now + LOCKED_FRAME_REST;
         }
     }
 
@@ -166,7 +174,7 @@ impl Fruitless {
                 Fate::Excused => {}
                 Fate::Locked => {
                     let held = self.layers.entry(layer.clone()).or_insert(HeldBack { times: 0, until: now });
-                    held.until = held.until.max(now + LOCKED_REST);
+                    held.until = held.until.max(now + LOCKED_LAYER_REST);
                 }
                 Fate::Nothing => {
                     let held = self.layers.entry(layer.clone()).or_insert(HeldBack { times: 0, until: now });
@@ -266,7 +274,7 @@ mod tests {
         for _ in 0..5 {
             fruitless.judge([(&layer, Fate::Locked)].into_iter(), start);
             assert!(fruitless.layers(start).next().is_some());
-            assert!(fruitless.layers(start + LOCKED_REST).next().is_none());
+            assert!(fruitless.layers(start + LOCKED_LAYER_REST).next().is_none());
         }
     }
 

@@ -55,6 +55,11 @@ impl<Key: Clone + Eq + Hash> HeldRows<Key> {
         self.held.get(key).is_some_and(|held| now < held.until)
     }
 
+    /// When the next of them is tried again.
+    pub(super) fn next_release(&self, now: Instant) -> Option<Instant> {
+        self.held.values().map(|held| held.until).filter(|until| *until > now).min()
+    }
+
     /// What rests now, and for how long it has been held.
     pub(super) fn resting(&self, now: Instant) -> impl Iterator<Item = (&Key, Duration)> {
         let resting = self.held.iter().filter(move |(_, held)| now < held.until);

@@ -89,6 +89,18 @@ impl Hints {
         })
     }
 
+    /// When something that is held back now may be planned again: no change in the database tells of it.
+    pub(super) fn next_release(&self, now: Instant) -> Option<Instant> {
+        let state = self.state();
+        let releases = [
+            state.breakers.next_release(now),
+            state.fruitless.next_release(now),
+            state.held_hosts.next_release(now),
+            state.held_layers.next_release(now),
+        ];
+        releases.into_iter().flatten().min()
+    }
+
     /// Layers that were held back after failures and of which one launch shall show whether they work.
     #[must_use]
     pub fn on_probation(&self, now: Instant) -> HashSet<LayerId> {

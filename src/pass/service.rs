@@ -242,12 +242,14 @@ impl Passes {
                     // A pass that placed nothing is not repeated more often than half of the time.
                     let rest = if is_empty { Duration::ZERO } else { self.turn.settings.saturated_rest };
                     let gap = self.turn.settings.probe_interval.max(rest).max(began.elapsed().min(REST_MAX));
+                    let released_at = self.turn.hints.next_release(began);
                     loop {
                         tokio::select! {
                             () = stop.cancelled() => return false,
                             () = tokio::time::sleep(gap) => {}
                         }
-                        let is_due = began.elapsed() >= self.turn.settings.monitor_interval;
+                        let is_due = began.elapsed() >= self.turn.settings.monitor_interval
+                            || released_at.is_some_and(|at| at <= Instant::now());
                         if is_due || before.is_none() || self.probe().await != before {
                             break;
                         }

@@ -148,6 +148,13 @@ impl Breakers {
         self.layers.failing.iter().filter(|(_, entry)| is_on_probation(entry)).map(|(layer, _)| layer.clone()).collect()
     }
 
+    /// When the next host or layer may be tried again.
+    pub fn next_release(&self, now: Instant) -> Option<Instant> {
+        let hosts = self.hosts.failing.values().map(|entry| entry.until);
+        let layers = self.layers.failing.values().map(|entry| entry.until);
+        hosts.chain(layers).filter(|until| *until > now).min()
+    }
+
     /// Layers to hold back in the next plan, and why.
     pub fn layers_put_aside(&self, now: Instant) -> HashMap<LayerId, String> {
         self.layers.put_aside(now)

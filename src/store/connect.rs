@@ -16,10 +16,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 /// A transaction of ours in which nothing happens for this long is ended by the server, whatever became
 /// of this process. Those that hold rows set a limit of their own, which is shorter.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for which a transaction of ours holds rows that Cuebot may wait for.
+/// Longest time for which a transaction of ours holds rows that Cuebot may wait for; less where four
+/// fifths of the server's `deadlock_timeout` are.
 const LOCK_BUDGET_MAX: Duration = Duration::from_millis(400);
-/// Most of the server's `deadlock_timeout` that it may take.
-const LOCK_BUDGET_SHARE: f32 = 0.8;
 /// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
 /// longer that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -153,7 +152,7 @@ async fn lock_budget(pool: &PgPool, meter: &Meter) -> Result<Duration, StoreErro
     let milliseconds: i64 = asked.map_err(step("asking for the server's deadlock_timeout"))?;
     meter.count_read(1);
     let deadlock_timeout = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
-    Ok(LOCK_BUDGET_MAX.min(deadlock_timeout.mul_f32(LOCK_BUDGET_SHARE)))
+    Ok(LOCK_BUDGET_MAX.min(deadlock_timeout * 4 / 5))
 }
 
 /// One connection outside the pool, with nothing set on it.
