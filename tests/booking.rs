@@ -838,7 +838,7 @@ async fn a_booking_whose_taking_back_is_refused_stands_and_the_others_do_not() {
     assert_eq!(undone.unbooked, [booked[0].proc.clone(), booked[2].proc.clone()]);
     assert_balanced(&pool).await;
     execute(&pool, HOSTS_REPORT).await;
-    let left = find_unsettled(&store, &[seeded.shows[0].id.clone()], Duration::ZERO).await.unwrap();
+    let left = find_unsettled(&store, &[seeded.shows[0].id.clone()], Duration::ZERO, true).await.unwrap();
     assert_eq!(left, booked[1..2]);
 }
 
@@ -849,11 +849,11 @@ async fn bookings_that_nobody_reported_are_found_as_they_were_written() {
     let mut booked = book_all(&store, &requests(&store, &seeded, 4).await).await.booked;
     booked.sort_by(|a, b| a.proc.cmp(&b.proc));
     // As long as Cuebot has not heard of the hosts, nobody can say what they do not run.
-    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO).await.unwrap(), []);
+    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO, true).await.unwrap(), []);
     execute(&pool, HOSTS_REPORT).await;
-    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO).await.unwrap(), booked);
-    assert_eq!(find_unsettled(&store, &shows, Duration::from_mins(1)).await.unwrap(), []);
-    assert_eq!(find_unsettled(&store, &["other".into()], Duration::ZERO).await.unwrap(), []);
+    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO, true).await.unwrap(), booked);
+    assert_eq!(find_unsettled(&store, &shows, Duration::from_mins(1), true).await.unwrap(), []);
+    assert_eq!(find_unsettled(&store, &["other".into()], Duration::ZERO, true).await.unwrap(), []);
 
     // A report, an end, and a long while.
     execute(
@@ -862,11 +862,11 @@ async fn bookings_that_nobody_reported_are_found_as_they_were_written() {
     )
     .await;
     assert!(complete_as_cuebot(&pool, booked[1].proc.as_str(), "WAITING").await.unwrap());
-    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO).await.unwrap(), booked[2..]);
+    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO, true).await.unwrap(), booked[2..]);
     let hour_ago =
         "UPDATE proc SET ts_dispatched = ts_dispatched - interval '1 hour', ts_ping = ts_ping - interval '1 hour'";
     execute(&pool, &format!("{hour_ago} WHERE pk_proc = '{}'", booked[2].proc)).await;
-    assert_eq!(find_unsettled(&store, &shows, Duration::from_mins(1)).await.unwrap(), booked[2..3]);
+    assert_eq!(find_unsettled(&store, &shows, Duration::from_mins(1), true).await.unwrap(), booked[2..3]);
 
     let all: Vec<_> = booked.iter().map(|booked| booked.proc.clone()).chain(["none".into()]).collect();
     let expected = [booked[0].clone(), booked[2].clone(), booked[3].clone()];

@@ -198,7 +198,7 @@ async fn full_farm_stays_cheap(generation: Generation) {
     assert_eq!(repair(&store, &shows).await.unwrap().repaired, []);
     let report = "UPDATE host_stat SET ts_ping = current_timestamp + interval '1 second'";
     sqlx::query(report).execute(store.pool()).await.unwrap();
-    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO).await.unwrap().len(), booked.len());
+    assert_eq!(find_unsettled(&store, &shows, Duration::ZERO, true).await.unwrap().len(), booked.len());
     let some: Vec<_> = booked.iter().take(CHUNK).map(|booked| booked.proc.clone()).collect();
     assert_eq!(find_booked(&store, &some).await.unwrap().len(), some.len());
     let before = store.meter().reading();

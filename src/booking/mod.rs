@@ -42,5 +42,7 @@ pub use outcome::{
 };
 pub use privileges::{MissingPrivilege, missing_privileges};
 pub use repair::repair;
-pub use settle::{find_booked, find_unsettled, resolve_commit};
-pub use unbook::unbook;
+pub use settle::{
+    SilenceEnds, SilentBooking, Standing, find_booked, find_overtaken, find_silent, find_unsettled, resolve_commit,
+};
+pub use unbook::{Fence, unbook, unbook_fenced};

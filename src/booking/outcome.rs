@@ -220,7 +220,7 @@ impl fmt::Display for LostReason {
     }
 }
 
-/// Why a booking is taken back. The rows written are the same; logs and metrics tell them apart.
+/// Why a booking is taken back; logs and metrics tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UnbookCause {
     /// The agent said no, or the launch could not be sent at all.
@@ -229,6 +229,12 @@ pub enum UnbookCause {
     LaunchTooLate,
     /// The agent said, twice, that it does not run the frame.
     NotRunning,
+    /// The job was paused or ended between the booking and its launch.
+    MayNotStart,
+    /// Cuebot fell silent between the booking and its launch.
+    CuebotSilent,
+    /// The completion was lost in a silence, or the frame with its host's memory of it.
+    Lost,
 }
 
 impl UnbookCause {
@@ -238,7 +244,16 @@ impl UnbookCause {
             Self::LaunchRefused => "launch_refused",
             Self::LaunchTooLate => "launch_too_late",
             Self::NotRunning => "not_running",
+            Self::MayNotStart => "may_not_start",
+            Self::CuebotSilent => "cuebot_silent",
+            Self::Lost => "lost",
         }
+    }
+
+    /// What the frame says of its run: "cleared", of which no history is kept, or "orphan". Neither counts
+    /// as a retry.
+    pub(super) const fn exit_status(self) -> i64 {
+        if matches!(self, Self::Lost) { 301 } else { 299 }
     }
 }
 

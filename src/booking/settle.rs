@@ -1,5 +1,6 @@
 //! Finding out what became of bookings that nobody can vouch for.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::postgres::PgRow;
@@ -8,17 +9,99 @@ use sqlx::query;
 use super::error::{BookingError, StepError, UnknownCommit};
 use super::outcome::CommitOutcome;
 use super::tx::{amounts, column_of, id, rows};
-use crate::model::{Booked, ProcId, ShowId};
+use crate::model::{Booked, FrameId, HostId, ProcId, ShowId, Timestamp};
 use crate::store::Store;
+
+/// Cuebot's own sweep takes procs for lost after 300 seconds; behind it nobody needs an explanation for a
+/// booking's silence.
+const SWEEP_AGE: Duration = Duration::from_secs(330);
+/// Silent bookings that one search finds.
+const SILENT_MAX: i64 = 1_000;
 
 /// Bookings of `shows` that are at least `age` old and that no agent has ever reported: left by a
 /// scheduler that died between commit and launch, or launched and not reported yet. Ask the agent
-/// before taking one back.
-pub async fn find_unsettled(store: &Store, shows: &[ShowId], age: Duration) -> Result<Vec<Booked>, BookingError> {
+/// before taking one back. `only_reported_hosts`: only where the host has reported since.
+pub async fn find_unsettled(
+    store: &Store,
+    shows: &[ShowId],
+    age: Duration,
+    only_reported_hosts: bool,
+) -> Result<Vec<Booked>, BookingError> {
     let statement = query(include_str!("../store/sql/settle_find_unsettled.sql"))
         .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
-        .bind(age.as_secs_f64());
+        .bind(age.as_secs_f64())
+        .bind(only_reported_hosts);
     bookings(rows(store, "looking for unsettled bookings", statement).await)
+}
+
+/// When the last silences ended after which completions may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SilenceEnds {
+    /// Of the whole farm: of Cuebot, or of the database.
+    pub farm: Option<Timestamp>,
+    /// Of single hosts.
+    pub hosts: Vec<(HostId, Timestamp)>,
+}
+
+/// A booking without a sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SilentBooking {
+    /// The frame's fields are empty for a proc without one.
+    pub booked: Booked,
+    pub last_sign: Timestamp,
+    pub has_frame: bool,
+}
+
+/// Bookings of `shows` that give no sign of life although their hosts have reported: since before the end
+/// of a silence, or for longer than Cuebot's own sweep takes. Ask the agent before giving one back.
+pub async fn find_silent(
+    store: &Store,
+    shows: &[ShowId],
+    silences: &SilenceEnds,
+) -> Result<Vec<SilentBooking>, BookingError> {
+    let statement = query(include_str!("../store/sql/settle_find_silent.sql"))
+        .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
+        .bind(silences.farm)
+        .bind(silences.hosts.iter().map(|(host, _)| host.as_str()).collect::<Vec<_>>())
+        .bind(silences.hosts.iter().map(|(_, ended)| *ended).collect::<Vec<_>>())
+        .bind(SWEEP_AGE.as_secs_f64())
+        .bind(SILENT_MAX);
+    let found = rows(store, "looking for silent bookings", statement).await;
+    let silent = found.and_then(|rows| rows.iter().filter_map(|row| silent_booking(row).transpose()).collect());
+    silent.map_err(|error| error.after(1))
+}
+
+fn silent_booking(row: &PgRow) -> Result<Option<SilentBooking>, StepError> {
+    let last_sign = column_of(row, "last_sign")?;
+    let frame: Option<String> = column_of(row, "pk_frame")?;
+    let has_frame = frame.is_some();
+    let booked = if has_frame { booking(row)? } else { Some(frameless_booking(row)?) };
+    Ok(booked.map(|booked| SilentBooking { booked, last_sign, has_frame }))
+}
+
+/// What the rows say of a booking right before or after its launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// As it was written, and its job may start frames.
+    Stands,
+    /// Proc or frame are gone or changed: whoever did that gave back what was reserved.
+    Gone,
+    /// As it was written, and its job was paused or has ended.
+    MayNotStart,
+}
+
+/// Those of the bookings that do not simply stand.
+pub async fn find_overtaken(store: &Store, bookings: &[&Booked]) -> Result<HashMap<ProcId, Standing>, BookingError> {
+    let statement = query(include_str!("../store/sql/settle_overtaken.sql"))
+        .bind(bookings.iter().map(|booked| booked.proc.as_str()).collect::<Vec<_>>())
+        .bind(bookings.iter().map(|booked| booked.frame.as_str()).collect::<Vec<_>>())
+        .bind(bookings.iter().map(|booked| booked.version).collect::<Vec<_>>());
+    let found = rows(store, "looking at bookings once more", statement).await.map_err(|error| error.after(1))?;
+    let overtaken = found.iter().map(|row| {
+        let standing = if column_of(row, "is_gone")? { Standing::Gone } else { Standing::MayNotStart };
+        Ok((id(row, "pk_proc")?, standing))
+    });
+    overtaken.collect::<Result<_, _>>().map_err(|error: StepError| error.after(1))
 }
 
 /// Those of `procs` that exist and still run their frame.
@@ -63,16 +146,27 @@ fn booking(row: &PgRow) -> Result<Option<Booked>, StepError> {
         return Ok(None);
     };
     Ok(Some(Booked {
-        proc: id(row, "pk_proc")?,
         frame,
         frame_name: column_of(row, "str_name")?,
         frame_number,
         version: column_of(row, "int_version")?,
+        ..frameless_booking(row)?
+    }))
+}
+
+/// What the proc alone says.
+fn frameless_booking(row: &PgRow) -> Result<Booked, StepError> {
+    Ok(Booked {
+        proc: id(row, "pk_proc")?,
+        frame: FrameId::new(""),
+        frame_name: String::new(),
+        frame_number: 0,
+        version: 0,
         layer: id(row, "pk_layer")?,
         job: id(row, "pk_job")?,
         show: id(row, "pk_show")?,
         host: id(row, "pk_host")?,
         host_name: column_of(row, "host_name")?,
         reservation: amounts(row)?,
-    }))
+    })
 }

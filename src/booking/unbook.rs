@@ -11,7 +11,7 @@ use super::locked::Locked;
 use super::outcome::{UnbookCause, UnbookOutcome};
 use super::totals::Totals;
 use super::tx::{ATTEMPTS_MAX, CommitError, Tx, amounts, id, wait_with_jitter};
-use crate::model::{Booked, ProcId};
+use crate::model::{Booked, ProcId, Timestamp};
 use crate::store::Store;
 use crate::units::Amounts;
 
@@ -30,9 +30,48 @@ const BATCH_LIMIT: Duration = Duration::from_secs(2);
 /// What is not in the outcome was not written, or the answer to its commit was lost; repeat in both
 /// cases.
 pub async fn unbook(store: &Store, bookings: &[Booked], cause: UnbookCause) -> Result<UnbookOutcome, BookingError> {
+    let bookings: Vec<(&Booked, Fence)> = bookings.iter().map(|booked| (booked, Fence::Version)).collect();
+    unbook_fenced(store, &bookings, cause).await
+}
+
+/// What must still hold of a booking when it is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// The frame has the version that the booking wrote.
+    Version,
+    /// And nobody has reported the proc since.
+    Unmoved(Timestamp),
+    /// The proc has no frame, and nobody has reported it since. There is no frame to put back.
+    Frameless(Timestamp),
+}
+
+impl Fence {
+    const fn last_sign(self) -> Option<Timestamp> {
+        match self {
+            Self::Version => None,
+            Self::Unmoved(last_sign) | Self::Frameless(last_sign) => Some(last_sign),
+        }
+    }
+
+    const fn has_frame(self) -> bool {
+        !matches!(self, Self::Frameless(_))
+    }
+}
+
+type Fenced<'b> = (&'b Booked, Fence);
+
+/// As [`unbook`], each booking with what must still hold of it.
+///
+/// # Errors
+/// As those of [`unbook`].
+pub async fn unbook_fenced(
+    store: &Store,
+    bookings: &[Fenced<'_>],
+    cause: UnbookCause,
+) -> Result<UnbookOutcome, BookingError> {
     let mut outcome = UnbookOutcome::default();
     let until = Instant::now() + BATCH_LIMIT;
-    let mut parts = vec![Part { bookings: bookings.iter().collect(), collisions: 0 }];
+    let mut parts = vec![Part { bookings: bookings.to_vec(), collisions: 0 }];
     while let Some(part) = parts.pop() {
         if part.bookings.is_empty() {
             continue;
@@ -41,7 +80,7 @@ pub async fn unbook(store: &Store, bookings: &[Booked], cause: UnbookCause) -> R
             outcome.locked.extend(procs_of(&part.bookings));
             continue;
         }
-        let error = match attempt(store, &part.bookings).await {
+        let error = match attempt(store, &part.bookings, cause).await {
             Ok(unbooked) => {
                 for proc in procs_of(&part.bookings) {
                     let list = if unbooked.contains(&proc) { &mut outcome.unbooked } else { &mut outcome.left_alone };
@@ -57,9 +96,10 @@ pub async fn unbook(store: &Store, bookings: &[Booked], cause: UnbookCause) -> R
                 parts.push(Part { collisions: part.collisions + 1, ..part });
             }
             (Trouble::Contention, _) => {
-                let locked = Locked::rows_of_booked(store, &part.bookings).await.map_err(|error| error.after(1))?;
-                let (free, held): (Vec<&Booked>, Vec<&Booked>) =
-                    part.bookings.iter().partition(|booked| locked.leaves_free(booked));
+                let bookings: Vec<&Booked> = part.bookings.iter().map(|(booked, _)| *booked).collect();
+                let locked = Locked::rows_of_booked(store, &bookings).await.map_err(|error| error.after(1))?;
+                let (free, held): (Vec<Fenced<'_>>, Vec<Fenced<'_>>) =
+                    part.bookings.iter().partition(|(booked, _)| locked.leaves_free(booked));
                 if held.is_empty() && free.len() > 1 {
                     parts.extend(part.halves());
                 } else if held.is_empty() {
@@ -69,7 +109,7 @@ pub async fn unbook(store: &Store, bookings: &[Booked], cause: UnbookCause) -> R
                     parts.push(Part { bookings: free, ..part });
                 }
             }
-            (Trouble::Row, [booked]) => {
+            (Trouble::Row, [(booked, _)]) => {
                 tracing::warn!(
                     proc = %booked.proc, frame = %booked.frame, host = %booked.host_name,
                     step = error.step, error = %error.source,
@@ -94,7 +134,7 @@ pub async fn unbook(store: &Store, bookings: &[Booked], cause: UnbookCause) -> R
 
 /// Bookings that are taken back in one transaction.
 struct Part<'b> {
-    bookings: Vec<&'b Booked>,
+    bookings: Vec<Fenced<'b>>,
     /// Deadlocks and serialization failures that it met.
     collisions: u32,
 }
@@ -106,14 +146,14 @@ impl Part<'_> {
     }
 }
 
-fn procs_of(bookings: &[&Booked]) -> Vec<ProcId> {
-    bookings.iter().map(|booked| booked.proc.clone()).collect()
+fn procs_of(bookings: &[Fenced<'_>]) -> Vec<ProcId> {
+    bookings.iter().map(|(booked, _)| booked.proc.clone()).collect()
 }
 
-async fn attempt(store: &Store, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
+async fn attempt(store: &Store, bookings: &[Fenced<'_>], cause: UnbookCause) -> Result<HashSet<ProcId>, StepError> {
     let mut tx = Tx::begin(store).await?;
     tx.holds_rows();
-    let unbooked = match write(&mut tx, bookings).await {
+    let unbooked = match write(&mut tx, bookings, cause).await {
         Ok(unbooked) => unbooked,
         Err(error) => {
             // Frees the locks before anybody waits; a connection too broken for it has none left.
@@ -131,25 +171,35 @@ async fn attempt(store: &Store, bookings: &[&Booked]) -> Result<HashSet<ProcId>,
 /// All statements between BEGIN and COMMIT, in the order of locks of a booking. The procs go before
 /// the frames change, as only a frame whose proc was still there may be put back; the frame counters
 /// are held by then.
-async fn write(tx: &mut Tx, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
-    let held = claim(tx, bookings).await?;
-    let bookings: Vec<&Booked> = bookings.iter().copied().filter(|booked| held.contains(&booked.proc)).collect();
+async fn write(tx: &mut Tx, bookings: &[Fenced<'_>], cause: UnbookCause) -> Result<HashSet<ProcId>, StepError> {
+    let (with_frame, frameless): (Vec<Fenced<'_>>, Vec<Fenced<'_>>) =
+        bookings.iter().partition(|(_, fence)| fence.has_frame());
+    let held = if with_frame.is_empty() { HashSet::new() } else { claim(tx, &with_frame).await? };
+    let with_frame = with_frame.into_iter().filter(|(booked, _)| held.contains(&booked.proc));
+    let bookings: Vec<Fenced<'_>> = with_frame.chain(frameless).collect();
     if bookings.is_empty() {
         return Ok(HashSet::new());
     }
-    counters::lock_stats(
-        tx,
-        bookings.iter().map(|booked| booked.layer.as_str()),
-        bookings.iter().map(|booked| booked.job.as_str()),
-    )
-    .await?;
+    if !held.is_empty() {
+        counters::lock_stats(
+            tx,
+            bookings.iter().map(|(booked, _)| booked.layer.as_str()),
+            bookings.iter().map(|(booked, _)| booked.job.as_str()),
+        )
+        .await?;
+    }
     let deleted = delete_procs(tx, &bookings).await?;
-    let frames: Vec<&str> =
-        bookings.iter().filter(|booked| deleted.procs.contains(&booked.proc)).map(|b| b.frame.as_str()).collect();
-    let statement = query(include_str!("../store/sql/unbook_checkpoints.sql"));
-    tx.execute("switching checkpoints off", statement.bind(&frames)).await?;
-    let statement = query(include_str!("../store/sql/unbook_frames.sql"));
-    tx.execute("putting frames back", statement.bind(&frames)).await?;
+    let frames: Vec<&str> = bookings
+        .iter()
+        .filter(|(booked, fence)| fence.has_frame() && deleted.procs.contains(&booked.proc))
+        .map(|(booked, _)| booked.frame.as_str())
+        .collect();
+    if !frames.is_empty() {
+        let statement = query(include_str!("../store/sql/unbook_checkpoints.sql"));
+        tx.execute("switching checkpoints off", statement.bind(&frames)).await?;
+        let statement = query(include_str!("../store/sql/unbook_frames.sql"));
+        tx.execute("putting frames back", statement.bind(&frames).bind(cause.exit_status())).await?;
+    }
 
     // A row that is missing here has nothing to be given back to.
     let totals = &deleted.given_back;
@@ -165,11 +215,12 @@ async fn write(tx: &mut Tx, bookings: &[&Booked]) -> Result<HashSet<ProcId>, Ste
     Ok(deleted.procs)
 }
 
-async fn claim(tx: &mut Tx, bookings: &[&Booked]) -> Result<HashSet<ProcId>, StepError> {
+async fn claim(tx: &mut Tx, bookings: &[Fenced<'_>]) -> Result<HashSet<ProcId>, StepError> {
     let statement = query(include_str!("../store/sql/unbook_claim.sql"))
-        .bind(bookings.iter().map(|booked| booked.proc.as_str()).collect::<Vec<_>>())
-        .bind(bookings.iter().map(|booked| booked.frame.as_str()).collect::<Vec<_>>())
-        .bind(bookings.iter().map(|booked| booked.version).collect::<Vec<_>>());
+        .bind(bookings.iter().map(|(booked, _)| booked.proc.as_str()).collect::<Vec<_>>())
+        .bind(bookings.iter().map(|(booked, _)| booked.frame.as_str()).collect::<Vec<_>>())
+        .bind(bookings.iter().map(|(booked, _)| booked.version).collect::<Vec<_>>())
+        .bind(bookings.iter().map(|(_, fence)| fence.last_sign()).collect::<Vec<_>>());
     let rows = tx.read("claiming booked frames", statement).await?;
     rows.iter().map(|row| id(row, "pk_proc")).collect()
 }
@@ -180,11 +231,13 @@ struct Deleted {
     given_back: Totals,
 }
 
-async fn delete_procs(tx: &mut Tx, bookings: &[&Booked]) -> Result<Deleted, StepError> {
+async fn delete_procs(tx: &mut Tx, bookings: &[Fenced<'_>]) -> Result<Deleted, StepError> {
+    let frame = |(booked, fence): &Fenced<'_>| fence.has_frame().then(|| booked.frame.to_string());
     let statement = query(include_str!("../store/sql/unbook_procs.sql"))
-        .bind(bookings.iter().map(|booked| booked.proc.as_str()).collect::<Vec<_>>())
-        .bind(bookings.iter().map(|booked| booked.frame.as_str()).collect::<Vec<_>>());
-    let booking_of: HashMap<&str, &Booked> = bookings.iter().map(|b| (b.proc.as_str(), *b)).collect();
+        .bind(bookings.iter().map(|(booked, _)| booked.proc.as_str()).collect::<Vec<_>>())
+        .bind(bookings.iter().map(frame).collect::<Vec<_>>())
+        .bind(bookings.iter().map(|(_, fence)| fence.last_sign()).collect::<Vec<_>>());
+    let booking_of: HashMap<&str, &Booked> = bookings.iter().map(|(b, _)| (b.proc.as_str(), *b)).collect();
     let mut deleted = Deleted { procs: HashSet::new(), given_back: Totals::default() };
     for row in &tx.write("deleting procs", statement).await? {
         let proc: ProcId = id(row, "pk_proc")?;

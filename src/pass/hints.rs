@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
-use crate::model::{Booked, FractionalCores, HostId, LayerId};
+use crate::model::{Booked, FractionalCores, FrameId, HostId, LayerId, WaitingFrame};
 use crate::rqd::{BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
 
 /// Longest rest of a host whose row another session holds.
@@ -21,6 +23,8 @@ const CHUNK_FRAMES_MIN: usize = 10;
 #[derive(Clone, Debug)]
 pub struct Hints {
     state: Arc<Mutex<State>>,
+    /// Whether Cuebot is silent: nothing is booked or launched.
+    silence: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -35,6 +39,8 @@ struct State {
     paused_until: Option<Instant>,
     /// Launches without a known outcome.
     unsettled: HashMap<HostId, u32>,
+    /// Frames that still run somewhere although their bookings are gone.
+    withheld: HashSet<FrameId>,
     refuses_fractions: bool,
 }
 
@@ -50,9 +56,10 @@ impl Hints {
             chunk_frames: None,
             paused_until: None,
             unsettled: HashMap::new(),
+            withheld: HashSet::new(),
             refuses_fractions: false,
         };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self { state: Arc::new(Mutex::new(state)), silence: watch::Sender::new(false) }
     }
 
     /// Hosts to leave out of the next plan, with words for an operator.
@@ -201,6 +208,45 @@ impl Hints {
                 state.unsettled.remove(host);
             }
         }
+    }
+
+    /// Keeps a frame from being booked: it runs for a booking that is gone.
+    pub(super) fn withhold(&self, frame: &FrameId) {
+        self.state().withheld.insert(frame.clone());
+    }
+
+    pub(super) fn release(&self, frame: &FrameId) {
+        self.state().withheld.remove(frame);
+    }
+
+    /// Takes withheld frames out. Returns how many there were, by layer.
+    pub(super) fn without_withheld(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
+        let state = self.state();
+        let mut withheld = HashMap::new();
+        if !state.withheld.is_empty() {
+            for (layer, frames) in frames {
+                let before = frames.len();
+                frames.retain(|frame| !state.withheld.contains(&frame.id));
+                let taken_out = u32::try_from(before - frames.len()).unwrap_or(u32::MAX);
+                *withheld.entry(layer.clone()).or_default() += taken_out;
+            }
+        }
+        withheld
+    }
+
+    /// Says whether Cuebot is silent. Returns whether that is new.
+    pub(super) fn set_silence(&self, is_silent: bool) -> bool {
+        self.silence.send_if_modified(|was_silent| std::mem::replace(was_silent, is_silent) != is_silent)
+    }
+
+    pub(super) fn is_silence(&self) -> bool {
+        *self.silence.borrow()
+    }
+
+    /// Returns when Cuebot is silent.
+    pub(super) async fn silence_began(&self) {
+        // The sender lives as long as we do.
+        let _ = self.silence.subscribe().wait_for(|is_silent| *is_silent).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -26,7 +26,7 @@ mod error;
 mod fruitless;
 mod held_rows;
 mod hints;
-mod launcher;
+mod launch;
 mod look;
 mod named_once;
 mod preview;
@@ -42,7 +42,7 @@ mod turn;
 pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 pub use error::PassError;
 pub use hints::Hints;
-pub use launcher::{LaunchTargets, Launcher};
+pub use launch::{LaunchTargets, Launcher};
 pub use look::{Look, PlacedFrame, look};
 pub use preview::{
     ClusterShare, FrameRow, Narrowing, Overtaken, OvertakenCause, PlacementRow, PlanDocument, PlanFormatError,

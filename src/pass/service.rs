@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::PassError;
 use super::hints::Hints;
-use super::launcher::{LaunchTargets, Launcher, Unbooks};
+use super::launch::{Inbox, LaunchTargets, Launcher, Recovery};
 use super::named_once::NamedOnce;
 use super::remembered::Remembered;
 use super::report::PassReport;
 use super::settings::Settings;
 use super::totals::Totals;
 use super::turn::{Sink, Turn};
-use crate::booking;
+use crate::booking::{self, SilenceEnds};
 use crate::cluster;
 use crate::model::{Cluster, ShowId};
 use crate::store::{ChangeProbe, ConnectSettings, MeterReading, Store, StoreError};
@@ -65,7 +65,7 @@ pub struct Service {
     health: Health,
     totals: Totals,
     clusters: watch::Sender<Arc<[Cluster]>>,
-    unbooks: Unbooks,
+    inbox: Inbox,
 }
 
 impl Service {
@@ -78,12 +78,13 @@ impl Service {
         health: &Health,
         stop: &CancellationToken,
     ) -> Result<Option<Store>, StoreError> {
+        let settings = settings.clone().as_scheduler();
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             let attempt = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(None),
-                attempt = Store::connect(settings) => attempt,
+                attempt = Store::connect(&settings) => attempt,
             };
             match attempt {
                 Ok(store) => {
@@ -116,24 +117,23 @@ impl Service {
         tracing::info!(target: "scheduler", clusters = loaded.clusters.len(), "built the clusters");
         let (clusters, _) = watch::channel(loaded.clusters.into());
         let hints = Hints::new(settings.host_breaker, settings.layer_breaker());
-        let (launcher, unbooks) =
+        let (launcher, inbox) =
             Launcher::new(store.clone(), targets, settings.clone(), hints.clone(), metrics.clone(), totals.clone());
         metrics.set_dry_run(settings.is_dry_run);
         let sink =
             if settings.is_dry_run { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
         let turn = Turn { store, sink, settings, hints, metrics };
-        Ok(Self { turn, launcher, health, totals, clusters, unbooks })
+        Ok(Self { turn, launcher, health, totals, clusters, inbox })
     }
 
     /// Runs until `stop` is cancelled, or until there was nothing to do for long enough. Then: no new
     /// pass, the chunks under way are committed, launches are settled within the limit.
     pub async fn run(self, stop: CancellationToken) -> Ended {
-        let Self { turn, launcher, health, totals, clusters, unbooks } = self;
+        let Self { turn, launcher, health, totals, clusters, inbox } = self;
         let limit = turn.settings.shutdown_limit;
         let tasks = Tasks::new();
         let late = Tasks::new();
-        late.spawn("unbook", launcher.clone().run_unbook(unbooks, late.stop_signal()));
-        late.spawn("settle", launcher.clone().run_settle(late.stop_signal()));
+        late.spawn("settle", launcher.clone().run(inbox, late.stop_signal()));
         tasks.spawn("clusters", run_clusters(turn.clone(), clusters.clone(), health.clone(), tasks.stop_signal()));
         match &turn.sink {
             Sink::Preview(preview) => {
@@ -462,9 +462,11 @@ async fn run_recover(
             continue;
         }
         let shows = shows_of(&clusters.borrow());
-        match launcher.recover(&shows).await {
-            Ok(0) => {}
-            Ok(bookings) => tracing::info!(bookings, "asking hosts about bookings that no agent has reported"),
+        match launcher.recover(&shows, &SilenceEnds::default()).await {
+            Ok(found) if found == Recovery::default() => {}
+            Ok(Recovery { never_reported, silent }) => {
+                tracing::info!(never_reported, silent, "asking hosts about bookings that nobody vouches for");
+            }
             Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),
         }
         if !sleep_or_stop(turn.settings.recover_interval, &stop).await {

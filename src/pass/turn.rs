@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::PassError;
 use super::fruitless::Fate;
 use super::hints::Hints;
-use super::launcher::{Launcher, Launches};
+use super::launch::{Launcher, Launches};
 use super::remembered::Remembered;
 use super::report::{self, PassReport};
 use super::requests;
@@ -195,6 +195,9 @@ impl Turn {
             tokio::try_join!(self.store.load_waiting_frames(&wanted), self.store.load_layer_launches(&layers))?;
         if let Sink::Preview(preview) = &self.sink {
             preview.drop_booked(&mut frames.by_layer);
+        }
+        for (layer, withheld) in self.hints.without_withheld(&mut frames.by_layer) {
+            *frames.left_out_of_layer.entry(layer).or_default() += withheld;
         }
         let now = Instant::now();
         let locked =

@@ -125,31 +125,40 @@ impl Agents {
     /// Agents word "already running" differently and some give every refusal the same code, so
     /// after such a code the agent is asked what it runs, once.
     pub async fn launch(&self, host: &str, frame: RunFrame) -> LaunchOutcome {
-        match self.launch_unless(host, frame, std::future::pending()).await {
-            Some(outcome) => outcome,
-            None => unreachable!("nobody gives a launch up that is pending for ever"),
+        let look = async { Ok::<(), std::convert::Infallible>(()) };
+        match self.launch_unless(host, frame, std::future::pending(), look).await {
+            Ok(outcome) => outcome,
+            Err(_) => unreachable!("nobody gives a launch up that is pending for ever"),
         }
     }
 
     /// As [`Self::launch`], but gives the launch up, unsent, when `given_up` ends while it still waits
-    /// for its turn or for the connection. `None`: given up. Once it is being sent it is seen through.
-    pub async fn launch_unless(
+    /// for its turn or for the connection. When both are there, `last_look` says whether it may still go
+    /// out; once it is being sent it is seen through.
+    ///
+    /// # Errors
+    /// Nothing was sent: what the last look said against it, or `None` when it was given up.
+    pub async fn launch_unless<T>(
         &self,
         host: &str,
         frame: RunFrame,
         given_up: impl Future<Output = ()>,
-    ) -> Option<LaunchOutcome> {
+        last_look: impl Future<Output = Result<(), T>>,
+    ) -> Result<LaunchOutcome, Option<T>> {
         let line = self.shared.channels.line(host);
         let ready = async {
             let turn = self.turn(&line).await;
-            (turn, self.connect(&line, host).await)
+            let agent = self.connect(&line, host).await;
+            let looked = if agent.is_ok() { last_look.await } else { Ok(()) };
+            (turn, agent, looked)
         };
-        let (_turn, agent) = tokio::select! {
+        let (_turn, agent, looked) = tokio::select! {
             biased;
-            () = given_up => return None,
+            () = given_up => return Err(None),
             ready = ready => ready,
         };
-        Some(match agent {
+        looked.map_err(Some)?;
+        Ok(match agent {
             Ok(agent) => self.launch_now(&line, host, agent, frame).await,
             Err(error) => LaunchOutcome::NotSent(error),
         })

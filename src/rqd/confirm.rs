@@ -59,14 +59,15 @@ impl Confirmation {
         Self { settings, not_running_since: None, unanswered: 0 }
     }
 
-    /// Takes an answer. `asked_at` is when the question left, since what happened on the host after
-    /// that is not in the answer.
-    pub fn take(&mut self, answer: ConfirmAnswer, asked_at: Instant) -> Verdict {
+    /// Takes an answer to a question that left at `asked_at`. Of the first "not running" the arrival
+    /// counts, since the host may have answered it at any time before; of the second the question, since
+    /// what happened on the host after that is not in the answer.
+    pub fn take(&mut self, answer: ConfirmAnswer, asked_at: Instant, arrived_at: Instant) -> Verdict {
         match answer {
             ConfirmAnswer::Running => Verdict::Running,
             ConfirmAnswer::NotRunning => {
                 self.unanswered = 0;
-                let enough = *self.not_running_since.get_or_insert(asked_at) + self.settings.apart;
+                let enough = *self.not_running_since.get_or_insert(arrived_at) + self.settings.apart;
                 if asked_at >= enough { Verdict::NotRunning } else { Verdict::AskAgain { at: enough } }
             }
             ConfirmAnswer::Unanswered => {
@@ -89,16 +90,38 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// Answers that arrive at once.
     fn verdicts(answers: &[(u32, ConfirmAnswer)]) -> Vec<Result<u64, Verdict>> {
+        late_verdicts(&answers.iter().map(|(second, answer)| (*second, *second, *answer)).collect::<Vec<_>>())
+    }
+
+    /// Second of the question, second of the answer.
+    fn late_verdicts(answers: &[(u32, u32, ConfirmAnswer)]) -> Vec<Result<u64, Verdict>> {
         let start = Instant::now();
         let mut confirmation = Confirmation::new(ConfirmSettings::default());
-        answers
-            .iter()
-            .map(|(second, answer)| match confirmation.take(*answer, start + SECOND * *second) {
-                Verdict::AskAgain { at } => Ok((at - start).as_secs()),
-                verdict => Err(verdict),
-            })
-            .collect()
+        let mut take = |asked: u32, arrived: u32, answer| match confirmation.take(
+            answer,
+            start + SECOND * asked,
+            start + SECOND * arrived,
+        ) {
+            Verdict::AskAgain { at } => Ok((at - start).as_secs()),
+            verdict => Err(verdict),
+        };
+        answers.iter().map(|(asked, arrived, answer)| take(*asked, *arrived, *answer)).collect()
+    }
+
+    #[test]
+    fn a_late_first_answer_does_not_count_from_its_question() {
+        use ConfirmAnswer::NotRunning;
+        assert_eq!(
+            late_verdicts(&[(0, 8, NotRunning), (8, 8, NotRunning), (15, 15, NotRunning)]),
+            [Ok(15), Ok(15), Err(Verdict::NotRunning)]
+        );
+        // Nor does a question that left too early count for its late answer.
+        assert_eq!(
+            late_verdicts(&[(0, 1, NotRunning), (7, 20, NotRunning), (20, 21, NotRunning)]),
+            [Ok(8), Ok(8), Err(Verdict::NotRunning)]
+        );
     }
 
     #[test]

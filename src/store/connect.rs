@@ -34,6 +34,8 @@ pub struct ConnectSettings {
     pub name: String,
     pub user: String,
     pub password: Option<String>,
+    /// The name of the sessions, see [`ConnectSettings::as_scheduler`].
+    pub application: String,
     /// Most connections held at once.
     pub pool_size: u32,
     pub tls: TlsMode,
@@ -64,6 +66,7 @@ impl Default for ConnectSettings {
             name: "cuebot".to_owned(),
             user: "postgres".to_owned(),
             password: None,
+            application: "cue-scheduler reading".to_owned(),
             pool_size: 20,
             tls: TlsMode::default(),
             tls_root_certificate: None,
@@ -86,6 +89,14 @@ impl fmt::Debug for ConnectSettings {
 }
 
 impl ConnectSettings {
+    /// For a process that books: its sessions have a name of their own, by which schedulers tell their
+    /// own sessions from those of others.
+    #[must_use]
+    pub fn as_scheduler(self) -> Self {
+        let process = uuid::Uuid::new_v4().simple().to_string();
+        Self { application: format!("cue-scheduler {}", &process[..12]), ..self }
+    }
+
     /// The driver's form of the settings, for connections outside the pool.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
@@ -94,7 +105,7 @@ impl ConnectSettings {
             .port(self.port)
             .database(&self.name)
             .username(&self.user)
-            .application_name("cue-scheduler")
+            .application_name(&self.application)
             .statement_cache_capacity(256)
             .ssl_mode(match self.tls {
                 TlsMode::Disable => PgSslMode::Disable,

@@ -70,6 +70,12 @@ impl Store {
 }
 
 fn decode(row: &Columns<'_>) -> Result<WaitingFrame, Problem> {
+    if let Some(proc) = row.text_or_null("holder")? {
+        return Err(format!(
+            "it waits while proc {proc} holds it and may run still; wait until Cuebot has released the proc, or \
+             unbook it"
+        ));
+    }
     Ok(WaitingFrame {
         id: row.text("pk_frame")?.into(),
         version: row.small_number("int_version")?,

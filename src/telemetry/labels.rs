@@ -18,10 +18,15 @@ pub enum LaunchResult {
     ConfirmedNotRunning,
     /// It was not sent in time and is taken back unsent.
     TooLate,
+    /// Its rows were gone, or its job might not start it any more, when it was about to be sent or had
+    /// just been accepted.
+    Overtaken,
+    /// It ran for a booking that was gone, and was ended.
+    OvertakenKilled,
 }
 
 impl LaunchResult {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Launched,
         Self::Refused,
         Self::NotSent,
@@ -29,6 +34,8 @@ impl LaunchResult {
         Self::ConfirmedRunning,
         Self::ConfirmedNotRunning,
         Self::TooLate,
+        Self::Overtaken,
+        Self::OvertakenKilled,
     ];
 
     #[must_use]
@@ -41,6 +48,8 @@ impl LaunchResult {
             Self::ConfirmedRunning => "confirmed_running",
             Self::ConfirmedNotRunning => "confirmed_not_running",
             Self::TooLate => "too_late",
+            Self::Overtaken => "overtaken",
+            Self::OvertakenKilled => "overtaken_killed",
         }
     }
 }

@@ -70,7 +70,8 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     pub(crate) async fn start(sandbox: &Sandbox, settings: Settings) -> Self {
-        let store = Store::connect(&ConnectSettings { pool_size: 8, ..sandbox.database().clone() }).await.unwrap();
+        let connect = ConnectSettings { pool_size: 8, ..sandbox.database().clone() }.as_scheduler();
+        let store = Store::connect(&connect).await.unwrap();
         let (totals, health) = (Totals::default(), Health::new());
         let agents = Agents::new(AgentSettings {
             port: sandbox.rqd_port(),

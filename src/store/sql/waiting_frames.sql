@@ -16,6 +16,7 @@ SELECT found.*
               layer.pk_job::text AS pk_job,
               next.str_name,
               next.int_number,
+              next.holder,
               LEAST(COALESCE(GREATEST(next.ready_at, next.ts_stopped, ts_start_after), job.ts_started), now())
                   AS waiting_since
          FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS wanted (pk_layer, frames, position)
@@ -29,7 +30,8 @@ SELECT found.*
                      frame.ts_stopped,
                      ts_eligible AS ready_at,
                      frame.int_dispatch_order,
-                     frame.int_layer_order
+                     frame.int_layer_order,
+                     (SELECT proc.pk_proc FROM proc WHERE proc.pk_frame = frame.pk_frame)::text AS holder
                 FROM frame
                WHERE frame.pk_layer = wanted.pk_layer AND frame.str_state = 'WAITING'
                ORDER BY frame.int_dispatch_order, frame.int_layer_order, frame.pk_frame

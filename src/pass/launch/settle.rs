@@ -1,0 +1,287 @@
+//! Asking hosts about what is not certain, until it is.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::take_back::TakeBack;
+use super::{LaunchTargets, Launcher};
+use crate::booking::{self, Fence, UnbookCause};
+use crate::model::{Booked, HostId, ProcId, Timestamp};
+use crate::rqd::proto::report::HostReport;
+use crate::rqd::{Agents, ConfirmAnswer, Confirmation, LaunchOutcome, Verdict};
+use crate::telemetry::error_chain;
+use crate::telemetry::labels::LaunchResult;
+
+/// Between two rounds of questions.
+const TICK: Duration = Duration::from_millis(250);
+/// A host that is being asked is not asked a second time before that.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// A frame is killed no sooner than this after its launch was accepted: an agent that is told to kill a
+/// frame whose process does not live yet can end itself. Nor is "not running" believed before.
+const KILL_AFTER: Duration = Duration::from_secs(2);
+/// Between two questions whether a withheld frame has ended.
+const WITHHELD_PAUSE: Duration = Duration::from_secs(2);
+
+/// A booking that its host is asked about.
+#[derive(Clone, Debug)]
+pub(super) struct Unsettled {
+    booked: Booked,
+    why: Why,
+    confirmation: Confirmation,
+    ask_at: Instant,
+}
+
+/// Why a host is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Why {
+    /// We sent the launch and have no certain answer. The host is withheld meanwhile.
+    Sent,
+    /// Found by its rows: nobody has reported it. From `judged_from` on nobody can launch it any more;
+    /// `only_while_alone`: or before, as long as no other scheduler is connected.
+    Found { judged_from: Instant, only_while_alone: bool },
+    /// An accepted launch whose rows vanished during the call: its frame is withheld until it has ended.
+    Overtaken { accepted_at: Instant, is_killed: bool },
+    /// No sign of life since then, although its host has reported.
+    Silent { last_sign: Timestamp, has_frame: bool },
+}
+
+impl Why {
+    const fn is_sent(self) -> bool {
+        matches!(self, Self::Sent)
+    }
+}
+
+impl Launcher {
+    pub(super) fn unsettle(&self, booked: Booked, why: Why) {
+        if why.is_sent() {
+            self.shared.hints.unsettled(&booked.host);
+        }
+        let confirmation = Confirmation::new(self.shared.settings.confirm);
+        let unsettled = Unsettled { booked, why, confirmation, ask_at: Instant::now() };
+        self.state().unsettled.insert(unsettled.booked.proc.clone(), unsettled);
+    }
+
+    /// Asks hosts until each question is settled.
+    pub(super) async fn run_settle(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(TICK) => {}
+            }
+            self.settle_once().await;
+        }
+    }
+
+    /// One round of questions, to the hosts of which an answer is due.
+    async fn settle_once(&self) {
+        let LaunchTargets::Agents(agents) = &self.shared.targets else { return };
+        let now = Instant::now();
+        let mut due: HashMap<HostId, Vec<Unsettled>> = HashMap::new();
+        for unsettled in self.state().unsettled.values_mut().filter(|unsettled| unsettled.ask_at <= now) {
+            due.entry(unsettled.booked.host.clone()).or_default().push(unsettled.clone());
+            unsettled.ask_at = now + ANSWER_LIMIT;
+        }
+        if due.is_empty() {
+            return;
+        }
+        self.drop_ended(&due).await;
+        // Each host on its own, so that those that answer do not wait for those that do not.
+        for unsettled in due.into_values() {
+            let (launcher, agents) = (self.clone(), agents.clone());
+            tokio::spawn(async move {
+                let _turn = launcher.shared.settling.acquire().await;
+                launcher.ask(&agents, unsettled).await;
+            });
+        }
+    }
+
+    /// What completed, or was taken from us, needs no answer any more.
+    async fn drop_ended(&self, due: &HashMap<HostId, Vec<Unsettled>>) {
+        let has_rows = |unsettled: &&Unsettled| {
+            !matches!(unsettled.why, Why::Overtaken { .. } | Why::Silent { has_frame: false, .. })
+        };
+        let due: Vec<&Unsettled> = due.values().flatten().filter(has_rows).collect();
+        let procs: Vec<ProcId> = due.iter().map(|unsettled| unsettled.booked.proc.clone()).collect();
+        let Ok(found) = booking::find_booked(&self.shared.store, &procs).await else { return };
+        let still: HashMap<&ProcId, i32> = found.iter().map(|booked| (&booked.proc, booked.version)).collect();
+        for unsettled in due {
+            if still.get(&unsettled.booked.proc) != Some(&unsettled.booked.version) {
+                self.end(&unsettled.booked);
+            }
+        }
+    }
+
+    async fn ask(&self, agents: &Agents, unsettled: Vec<Unsettled>) {
+        let Some(first) = unsettled.first() else { return };
+        let host = first.booked.host_name.clone();
+        let asked_at = Instant::now();
+        let report = agents.report(&host).await;
+        let answered_at = Instant::now();
+        for Unsettled { booked, why, .. } in unsettled {
+            if let Why::Overtaken { accepted_at, is_killed } = why {
+                let runs = report.as_ref().ok().map(|report| runs(report, &booked.proc));
+                let is_credible = asked_at >= accepted_at + KILL_AFTER;
+                self.withheld_answered(agents, booked, runs.filter(|_| is_credible), is_killed).await;
+                continue;
+            }
+            let answer = match &report {
+                Ok(report) => self.answer(agents, report, &booked, why).await,
+                Err(_) => ConfirmAnswer::Unanswered,
+            };
+            if answer == ConfirmAnswer::NotRunning && !self.may_judge(&booked, why, asked_at).await {
+                continue;
+            }
+            let verdict = {
+                let mut state = self.state();
+                let Some(unsettled) = state.unsettled.get_mut(&booked.proc) else { continue };
+                let verdict = unsettled.confirmation.take(answer, asked_at, answered_at);
+                if let Verdict::AskAgain { at } = verdict {
+                    unsettled.ask_at = at;
+                }
+                verdict
+            };
+            self.settled(booked, why, verdict);
+        }
+    }
+
+    fn settled(&self, booked: Booked, why: Why, verdict: Verdict) {
+        match verdict {
+            Verdict::AskAgain { .. } => {}
+            Verdict::Running => {
+                self.end(&booked);
+                if why.is_sent() {
+                    self.label(LaunchResult::ConfirmedRunning);
+                    self.shared.hints.launch_ended(&booked, &LaunchOutcome::Launched, Instant::now());
+                    self.shared.totals.launched();
+                }
+            }
+            Verdict::NotRunning => {
+                self.unlist(&booked);
+                let (frame, host) = (&booked.frame, &booked.host_name);
+                if let Why::Silent { last_sign, has_frame } = why {
+                    tracing::warn!(%frame, host, proc = %booked.proc, %last_sign,
+                        "nobody's work holds a booking, its completion was lost; giving it back");
+                    let fence = if has_frame { Fence::Unmoved(last_sign) } else { Fence::Frameless(last_sign) };
+                    self.send_back(TakeBack { booked, cause: UnbookCause::Lost, fence });
+                } else {
+                    tracing::info!(%frame, host, "the host does not run the frame; taking the booking back");
+                    self.label(LaunchResult::ConfirmedNotRunning);
+                    self.take_back(booked, UnbookCause::NotRunning);
+                }
+            }
+        }
+    }
+
+    /// Whether "not running" says anything yet: not while somebody may launch it still.
+    async fn may_judge(&self, booked: &Booked, why: Why, asked_at: Instant) -> bool {
+        let Why::Found { judged_from, only_while_alone } = why else { return true };
+        if self.is_foreign_planner_active().await {
+            // It may be that planner's, which launches later than we do.
+            self.end(booked);
+            return false;
+        }
+        let is_judged = asked_at >= judged_from || (only_while_alone && self.is_alone().await);
+        if !is_judged && let Some(unsettled) = self.state().unsettled.get_mut(&booked.proc) {
+            unsettled.ask_at = judged_from;
+        }
+        is_judged
+    }
+
+    /// `runs`: whether the host runs it; `None` when it did not say so credibly.
+    async fn withheld_answered(&self, agents: &Agents, booked: Booked, runs: Option<bool>, is_killed: bool) {
+        let (frame, host) = (&booked.frame, &booked.host_name);
+        match runs {
+            Some(false) => {
+                tracing::info!(%frame, host, "a withheld frame has ended; it may be booked again");
+                self.shared.hints.release(frame);
+                self.end(&booked);
+            }
+            Some(true) => {
+                if !is_killed {
+                    tracing::warn!(%frame, host, proc = %booked.proc, "ending a frame that runs for a booking that is gone");
+                    match agents.kill(host, frame, "its booking is gone").await {
+                        Ok(_) => self.label(LaunchResult::OvertakenKilled),
+                        Err(error) => {
+                            tracing::warn!(%frame, host, error = error_chain(&error), "cannot end a frame yet");
+                        }
+                    }
+                }
+                self.ask_again_about_withheld(&booked.proc, !is_killed);
+            }
+            None => self.ask_again_about_withheld(&booked.proc, false),
+        }
+    }
+
+    fn ask_again_about_withheld(&self, proc: &ProcId, was_killed_now: bool) {
+        if let Some(unsettled) = self.state().unsettled.get_mut(proc) {
+            unsettled.ask_at = Instant::now() + WITHHELD_PAUSE;
+            if let Why::Overtaken { is_killed, .. } = &mut unsettled.why {
+                *is_killed |= was_killed_now;
+            }
+        }
+    }
+
+    /// What a host's report says of a booking. A run of the same frame for an earlier booking is ended
+    /// first: given free before that, the frame would run twice.
+    async fn answer(&self, agents: &Agents, report: &HostReport, booked: &Booked, why: Why) -> ConfirmAnswer {
+        if runs(report, &booked.proc) {
+            return ConfirmAnswer::Running;
+        }
+        let Some(occupant) = report.frames.iter().find(|frame| frame.frame_id == booked.frame.as_str()) else {
+            return ConfirmAnswer::NotRunning;
+        };
+        // After a silence nothing is ended: what runs may be what the rows will say in a moment.
+        if !matches!(why, Why::Silent { .. }) {
+            self.end_earlier_run(agents, booked, &ProcId::from(occupant.resource_id.as_str())).await;
+        }
+        ConfirmAnswer::Unanswered
+    }
+
+    /// Ends a run of a booking's frame for another proc, unless that proc exists: then the frame is its
+    /// own and ours is no more, which the next look at the rows shows.
+    pub(super) async fn end_earlier_run(&self, agents: &Agents, booked: &Booked, occupant: &ProcId) {
+        let (frame, host) = (&booked.frame, &booked.host_name);
+        match booking::find_booked(&self.shared.store, std::slice::from_ref(occupant)).await {
+            Ok(found) if found.is_empty() => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::debug!(%frame, host, error = error_chain(&error), "cannot look for the proc of a run now");
+                return;
+            }
+        }
+        tracing::warn!(%frame, host, earlier = %occupant, "a host runs a frame for a booking that is gone; ending it");
+        if let Err(error) = agents.kill(host, frame, "superseded by a newer booking").await {
+            tracing::warn!(%frame, host, error = error_chain(&error), "cannot end an earlier run yet");
+        }
+    }
+
+    async fn is_foreign_planner_active(&self) -> bool {
+        // When in doubt, nothing is taken back.
+        self.shared.store.foreign_planner_active().await.unwrap_or(true)
+    }
+
+    /// Whether no other scheduler is connected to the database. When in doubt, one is.
+    pub(super) async fn is_alone(&self) -> bool {
+        self.shared.store.other_schedulers().await.is_ok_and(|others| others == 0)
+    }
+
+    /// Settled without anything to write.
+    fn end(&self, booked: &Booked) {
+        self.unlist(booked);
+        self.forget([&booked.proc]);
+    }
+
+    fn unlist(&self, booked: &Booked) {
+        let removed = self.state().unsettled.remove(&booked.proc);
+        if removed.is_some_and(|unsettled| unsettled.why.is_sent()) {
+            self.shared.hints.settled(&booked.host);
+        }
+    }
+}
+
+fn runs(report: &HostReport, proc: &ProcId) -> bool {
+    report.frames.iter().any(|frame| frame.resource_id == proc.as_str())
+}
