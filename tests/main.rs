@@ -20,6 +20,7 @@ mod fleet;
 mod generated;
 mod held_rows;
 mod launch;
+mod overtaken;
 mod plan;
 mod postgres;
 mod schema;

@@ -1,28 +1,43 @@
 //! Cutting a plan's bookings into transactions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::model::{BookingRequest, JobId};
 
-/// Cuts `requests` into chunks of about `frames_max` frames, to be booked concurrently.
+/// A plan's bookings, cut into transactions one after the other, so that each can be as large as the
+/// ones before it have shown to be right.
 ///
-/// All requests of a host land in one chunk, so no two chunks wait for each other's host rows. A
-/// chunk is larger than `frames_max` only when one host alone has more. Hosts that start the same
-/// job stay neighbours, as every start of a job goes through that job's one counter row. The order
-/// of requests within a chunk is the order given, so what is cut off for want of room is the last.
+/// All requests of a host land in one chunk, so no two chunks want each other's host rows. Hosts that
+/// start the same job stay neighbours, as every start of a job goes through that job's one counter row.
+/// The order of requests within a chunk is the order given, so what is cut off for want of room is the
+/// last.
+#[derive(Debug)]
+pub struct Chunks {
+    hosts: VecDeque<Vec<(usize, BookingRequest)>>,
+}
+
+impl Chunks {
+    #[must_use]
+    pub fn of(requests: Vec<BookingRequest>) -> Self {
+        Self { hosts: by_job_and_host(requests).into() }
+    }
+
+    /// The next chunk of about `frames_max` frames; more only when one host alone has more.
+    pub fn next(&mut self, frames_max: usize) -> Option<Vec<BookingRequest>> {
+        let mut chunk = self.hosts.pop_front()?;
+        while let Some(host) = self.hosts.pop_front_if(|host| chunk.len() + host.len() <= frames_max) {
+            chunk.extend(host);
+        }
+        chunk.sort_unstable_by_key(|(position, _)| *position);
+        Some(chunk.into_iter().map(|(_, request)| request).collect())
+    }
+}
+
+/// Cuts `requests` into chunks of about `frames_max` frames, see [`Chunks`].
 #[must_use]
 pub fn chunk(requests: Vec<BookingRequest>, frames_max: usize) -> Vec<Vec<BookingRequest>> {
-    let mut chunks: Vec<Vec<(usize, BookingRequest)>> = Vec::new();
-    for host in by_job_and_host(requests) {
-        match chunks.last_mut() {
-            Some(last) if last.len() + host.len() <= frames_max => last.extend(host),
-            _ => chunks.push(host),
-        }
-    }
-    for chunk in &mut chunks {
-        chunk.sort_unstable_by_key(|(position, _)| *position);
-    }
-    chunks.into_iter().map(|chunk| chunk.into_iter().map(|(_, request)| request).collect()).collect()
+    let mut chunks = Chunks::of(requests);
+    std::iter::from_fn(|| chunks.next(frames_max)).collect()
 }
 
 /// The requests of each host with their positions; hosts ordered by the job they serve first.

@@ -34,7 +34,7 @@ mod tx;
 mod unbook;
 
 pub use book::{BookOptions, book, verify};
-pub use chunk::chunk;
+pub use chunk::{Chunks, chunk};
 pub use error::{BookingError, UnknownCommit};
 pub use outcome::{
     Blame, ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Refusal, Repaired, UnbookCause,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AllocId, FacilityId, HostId, LayerId, Tag};
+use super::{AllocId, FacilityId, HostId, LayerId, Tag, Timestamp};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// One host. `idle` is what may be promised: the ledger's idle amounts, with memory and GPU memory
@@ -23,6 +23,8 @@ pub struct Host {
     pub total: Amounts,
     pub idle: Amounts,
     pub state: HostState,
+    /// When Cuebot last heard of it.
+    pub reported_at: Timestamp,
     /// Layers with a proc on this host now: warm for more of the same.
     pub running_layers: BTreeSet<LayerId>,
 }

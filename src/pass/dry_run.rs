@@ -1,6 +1,7 @@
 //! Passes for a while, of which nothing is written and nothing launched.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use super::preview::ReasonRow;
 use super::remembered::Remembered;
 use super::report::PassReport;
 use super::settings::Settings;
+use super::silence::{Silence, SilenceRule};
 use super::turn::{Sink, Turn};
 use crate::booking::{LostReason, Refusal};
 use crate::cluster;
@@ -101,7 +103,15 @@ impl DryRun {
         let preview = Remembered::new(is_verified);
         let hints = Hints::new(settings.host_breaker, settings.layer_breaker());
         Self {
-            turn: Turn { store, sink: Sink::Preview(preview.clone()), settings, hints, metrics },
+            turn: Turn {
+                store,
+                sink: Sink::Preview(preview.clone()),
+                settings,
+                hints,
+                metrics,
+                // It knows nothing of how the hosts report, as the other previews.
+                silence: Arc::new(Mutex::new(Silence::new(SilenceRule::Off))),
+            },
             preview,
             is_verified,
             clusters,

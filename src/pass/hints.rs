@@ -9,15 +9,17 @@ use tokio::sync::watch;
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
-use crate::model::{Booked, FractionalCores, FrameId, HostId, LayerId, WaitingFrame};
+use crate::model::{Booked, FractionalCores, HostId, LayerId};
 use crate::rqd::{BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
 
 /// Longest rest of a host whose row another session holds.
 const HELD_HOST_REST_MAX: Duration = Duration::from_secs(5);
 /// Longest rest of a layer of which another session holds a row.
 const HELD_LAYER_REST_MAX: Duration = Duration::from_secs(2);
-/// A chunk that was too large for the server is this small at least.
-const CHUNK_FRAMES_MIN: usize = 10;
+/// Frames in the first chunk, and in any chunk at least: how fast the server writes is not known or low.
+const CHUNK_FRAMES_MIN: usize = 20;
+/// A chunk of fewer frames says little of how fast the server writes.
+const TELLING_FRAMES_MIN: usize = 10;
 
 /// Hosts and layers that are held back for a while. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -33,14 +35,12 @@ struct State {
     fruitless: Fruitless,
     held_hosts: HeldRows<HostId>,
     held_layers: HeldRows<LayerId>,
-    /// Frames in a chunk that the server can write within the budget, once one was too many.
-    chunk_frames: Option<usize>,
+    /// Frames that a chunk writes in a second, as the last ones have shown.
+    frames_per_second: Option<f64>,
     /// Nothing is booked before that: this process itself lacks something.
     paused_until: Option<Instant>,
     /// Launches without a known outcome.
     unsettled: HashMap<HostId, u32>,
-    /// Frames that still run somewhere although their bookings are gone.
-    withheld: HashSet<FrameId>,
     refuses_fractions: bool,
 }
 
@@ -53,10 +53,9 @@ impl Hints {
             fruitless: Fruitless::new(back_off),
             held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
             held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
-            chunk_frames: None,
+            frames_per_second: None,
             paused_until: None,
             unsettled: HashMap::new(),
-            withheld: HashSet::new(),
             refuses_fractions: false,
         };
         Self { state: Arc::new(Mutex::new(state)), silence: watch::Sender::new(false) }
@@ -136,14 +135,17 @@ impl Hints {
         state.held_layers.rests(layer, now).then_some(LostReason::RowLocked)
     }
 
-    /// How many frames to put into one transaction.
-    pub(super) fn chunk_frames(&self, frames_max: usize) -> usize {
-        self.state().chunk_frames.map_or(frames_max, |frames| frames.min(frames_max))
+    /// How many frames to put into one transaction, so that it takes about `time`.
+    pub(super) fn chunk_frames(&self, frames_max: usize, time: Duration) -> usize {
+        let frames = self.state().frames_per_second.map_or(0.0, |rate| rate * time.as_secs_f64());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+        let frames = frames as usize;
+        frames.max(CHUNK_FRAMES_MIN).min(frames_max)
     }
 
-    /// Takes what a chunk of so many frames came to: whose rows are held, who was refused, and whether
-    /// the chunk was too large.
-    pub(super) fn chunk_ended(&self, frames: usize, outcome: &ChunkOutcome, now: Instant) {
+    /// Takes what a chunk came to that took so long: whose rows are held, who was refused, and how fast
+    /// the server writes.
+    pub(super) fn chunk_ended(&self, outcome: &ChunkOutcome, took: Duration, now: Instant) {
         let mut state = self.state();
         for booked in &outcome.booked {
             state.held_hosts.freed(&booked.host);
@@ -160,11 +162,13 @@ impl Hints {
             let reason = format!("the database refuses bookings on it, {}: {}", refusal.step, refusal.message);
             state.breakers.refused(&refusal.host, &refusal.layer, &reason, now);
         }
-        if outcome.halved > 0 {
-            state.chunk_frames = Some((frames / 2).max(CHUNK_FRAMES_MIN));
-        } else if let Some(fitting) = state.chunk_frames {
-            // A tenth more each time, so that a server which was slow for a moment gets its work back.
-            state.chunk_frames = Some(fitting.max(frames) + fitting / 10 + 1);
+        let frames = outcome.booked.len();
+        if outcome.halved > 0 || (outcome.rolled_back == 0 && frames >= TELLING_FRAMES_MIN) {
+            #[expect(clippy::cast_precision_loss, reason = "a chunk's frames")]
+            let seen = frames as f64 / took.as_secs_f64().max(0.001);
+            // Slower at once, faster by and by.
+            let rate = state.frames_per_second.map_or(seen, |before| seen.min(before.midpoint(seen)));
+            state.frames_per_second = Some(rate);
         }
     }
 
@@ -210,30 +214,6 @@ impl Hints {
         }
     }
 
-    /// Keeps a frame from being booked: it runs for a booking that is gone.
-    pub(super) fn withhold(&self, frame: &FrameId) {
-        self.state().withheld.insert(frame.clone());
-    }
-
-    pub(super) fn release(&self, frame: &FrameId) {
-        self.state().withheld.remove(frame);
-    }
-
-    /// Takes withheld frames out. Returns how many there were, by layer.
-    pub(super) fn without_withheld(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
-        let state = self.state();
-        let mut withheld = HashMap::new();
-        if !state.withheld.is_empty() {
-            for (layer, frames) in frames {
-                let before = frames.len();
-                frames.retain(|frame| !state.withheld.contains(&frame.id));
-                let taken_out = u32::try_from(before - frames.len()).unwrap_or(u32::MAX);
-                *withheld.entry(layer.clone()).or_default() += taken_out;
-            }
-        }
-        withheld
-    }
-
     /// Says whether Cuebot is silent. Returns whether that is new.
     pub(super) fn set_silence(&self, is_silent: bool) -> bool {
         self.silence.send_if_modified(|was_silent| std::mem::replace(was_silent, is_silent) != is_silent)
@@ -247,6 +227,11 @@ impl Hints {
     pub(super) async fn silence_began(&self) {
         // The sender lives as long as we do.
         let _ = self.silence.subscribe().wait_for(|is_silent| *is_silent).await;
+    }
+
+    /// Returns when Cuebot is not silent.
+    pub(super) async fn silence_ended(&self) {
+        let _ = self.silence.subscribe().wait_for(|is_silent| !*is_silent).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

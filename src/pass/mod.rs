@@ -35,6 +35,7 @@ mod report;
 mod requests;
 mod service;
 mod settings;
+mod silence;
 mod story;
 mod totals;
 mod turn;
@@ -51,5 +52,6 @@ pub use preview::{
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
+pub use silence::SilenceRule;
 pub use story::{FrameStory, HostStory, JobStory, LayerStory, RefusedBy, Stories};
 pub use totals::{Totals, TotalsReading};

@@ -1,6 +1,6 @@
 //! The loops of the service, wired and run until told to stop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -13,12 +13,13 @@ use super::named_once::NamedOnce;
 use super::remembered::Remembered;
 use super::report::PassReport;
 use super::settings::Settings;
+use super::silence::{Change, Silence};
 use super::totals::Totals;
 use super::turn::{Sink, Turn};
 use crate::booking::{self, SilenceEnds};
 use crate::cluster;
-use crate::model::{Cluster, ShowId};
-use crate::store::{ChangeProbe, ConnectSettings, MeterReading, Store, StoreError};
+use crate::model::{Cluster, ShowId, Timestamp};
+use crate::store::{ChangeProbe, ConnectSettings, MeterReading, NewestReport, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{Condition, Health, Metrics, PassFigures, error_chain};
@@ -30,6 +31,8 @@ const REST_MAX: Duration = Duration::from_secs(1);
 /// Passes that may follow each other at once although nothing came of any. Each holds back what it could
 /// not book.
 const FRUITLESS_PASSES_MAX: u32 = 10;
+/// Between two looks at the newest host report.
+const SILENCE_TICK: Duration = Duration::from_secs(1);
 /// Release notifications come in bursts; one comparison serves a burst.
 const REPAIR_GATHER: Duration = Duration::from_millis(500);
 /// Between two warnings that a dry run is one.
@@ -122,7 +125,8 @@ impl Service {
         metrics.set_dry_run(settings.is_dry_run);
         let sink =
             if settings.is_dry_run { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
-        let turn = Turn { store, sink, settings, hints, metrics };
+        let silence = Arc::new(Mutex::new(Silence::new(settings.cuebot_silence)));
+        let turn = Turn { store, sink, settings, hints, metrics, silence };
         Ok(Self { turn, launcher, health, totals, clusters, inbox })
     }
 
@@ -146,6 +150,8 @@ impl Service {
             Sink::Booking(launcher) => {
                 let recover = run_recover(turn.clone(), launcher.clone(), clusters.subscribe(), tasks.stop_signal());
                 tasks.spawn("recover", recover);
+                let silence = run_silence(turn.clone(), clusters.subscribe(), health.clone(), tasks.stop_signal());
+                tasks.spawn("silence", silence);
                 tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
             }
         }
@@ -201,6 +207,8 @@ enum Next {
     Change(Option<ChangeProbe>),
     /// After a pause that grows with every failure.
     Retry,
+    /// When Cuebot answers again.
+    CuebotBack,
 }
 
 impl Passes {
@@ -260,12 +268,15 @@ impl Passes {
                     }
                 }
                 Next::Retry => {
-                    tokio::select! {
-                        () = stop.cancelled() => return false,
-                        () = tokio::time::sleep(pause) => {}
+                    if !sleep_or_stop(pause, &stop).await {
+                        return false;
                     }
                     pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
+                Next::CuebotBack => tokio::select! {
+                    () = stop.cancelled() => return false,
+                    () = self.turn.hints.silence_ended() => {}
+                },
             }
         }
         false
@@ -285,6 +296,10 @@ impl Passes {
                 return (Next::Retry, false);
             }
             Err(error) => return (self.failed(&error), false),
+        }
+        if self.turn.hints.is_silence() {
+            self.recovered();
+            return (Next::CuebotBack, false);
         }
         if self.turn.hints.is_paused(Instant::now()) {
             return (Next::Retry, false);
@@ -446,13 +461,72 @@ async fn run_reminder(preview: Remembered, stop: CancellationToken) {
     }
 }
 
-/// Looks for bookings that a dead instance left without a launch.
+/// Watches whether host reports arrive at all. While none does, nothing is booked or launched.
+async fn run_silence(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, health: Health, stop: CancellationToken) {
+    let mut is_database_away = false;
+    while sleep_or_stop(SILENCE_TICK, &stop).await {
+        let clusters = Arc::clone(&clusters.borrow());
+        let NewestReport { looked_at, newest } = match turn.store.newest_report(&clusters).await {
+            Ok(found) => found,
+            Err(error) => {
+                is_database_away |= error.is_connection_lost();
+                continue;
+            }
+        };
+        let (change, is_silent) = {
+            let mut silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::take(&mut is_database_away) {
+                silence.database_is_back(looked_at);
+            }
+            (silence.newest(looked_at, newest), silence.is_silent())
+        };
+        let age = newest.and_then(|newest| Duration::try_from(looked_at - newest).ok()).unwrap_or_default();
+        turn.metrics.set_cuebot_silent(is_silent, age);
+        turn.hints.set_silence(is_silent);
+        if is_silent {
+            let reason = format!("no host report for {} s: Cuebot does not answer", age.as_secs());
+            health.raise(Condition::CuebotSilent, reason.clone());
+            if change == Change::Began {
+                tracing::error!(target: "scheduler", "{reason}; nothing is booked or launched until one arrives");
+            }
+        } else if health.clear(Condition::CuebotSilent) {
+            tracing::info!(target: "scheduler", "host reports arrive again; going on");
+        }
+    }
+}
+
+/// Whether completions are being applied again after a silence: until then a booking without a sign of
+/// life may be about to get its own.
+#[derive(Debug, Default)]
+struct Completions {
+    /// The end of the silence, and how many frames had ended then.
+    since: Option<(Timestamp, i64)>,
+    are_applied: bool,
+}
+
+impl Completions {
+    async fn are_applied(&mut self, turn: &Turn, shows: &[ShowId], ended: Timestamp, now: Timestamp) -> bool {
+        // Where everything was lost there is nothing left to be applied.
+        if now - ended > turn.settings.lost_after * 2 {
+            return true;
+        }
+        let Ok(frames) = turn.store.ended_frames(shows).await else { return false };
+        match self.since {
+            Some((since, before)) if since == ended => self.are_applied |= frames != before,
+            _ => *self = Self { since: Some((ended, frames)), are_applied: false },
+        }
+        self.are_applied
+    }
+}
+
+/// Looks for bookings that a dead instance left without a launch, and for those whose completion was lost.
 async fn run_recover(
     turn: Turn,
     launcher: Launcher,
     clusters: watch::Receiver<Arc<[Cluster]>>,
     stop: CancellationToken,
 ) {
+    let mut completions = Completions::default();
     loop {
         // Its bookings are not ours to judge: it may launch them later than we would.
         if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
@@ -462,7 +536,8 @@ async fn run_recover(
             continue;
         }
         let shows = shows_of(&clusters.borrow());
-        match launcher.recover(&shows, &SilenceEnds::default()).await {
+        let silences = silence_ends(&turn, &shows, &clusters, &mut completions).await;
+        match launcher.recover(&shows, &silences).await {
             Ok(found) if found == Recovery::default() => {}
             Ok(Recovery { never_reported, silent }) => {
                 tracing::info!(never_reported, silent, "asking hosts about bookings that nobody vouches for");
@@ -473,6 +548,33 @@ async fn run_recover(
             return;
         }
     }
+}
+
+/// The silences that explain a missing sign of life by now.
+async fn silence_ends(
+    turn: &Turn,
+    shows: &[ShowId],
+    clusters: &watch::Receiver<Arc<[Cluster]>>,
+    completions: &mut Completions,
+) -> SilenceEnds {
+    let clusters = Arc::clone(&clusters.borrow());
+    let Ok(NewestReport { looked_at, .. }) = turn.store.newest_report(&clusters).await else {
+        return SilenceEnds::default();
+    };
+    let (all, mut old_enough) = {
+        let silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        (silence.ends(looked_at, Duration::ZERO), silence.ends(looked_at, turn.settings.lost_after))
+    };
+    if turn.hints.is_silence() {
+        return SilenceEnds::default();
+    }
+    // Counted from the first look after the silence on, so that what is applied since is seen.
+    if let Some(ended) = all.farm
+        && !completions.are_applied(turn, shows, ended, looked_at).await
+    {
+        old_enough.farm = None;
+    }
+    old_enough
 }
 
 /// Compares counters with procs, at intervals and when a Cuebot says that it left a release to us.

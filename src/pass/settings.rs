@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::silence::SilenceRule;
 use crate::config::{BesideMaestro, Config, FractionalCores as Fractions};
 use crate::model::{FractionalCores, Policy, Selection, TagChunkSizes};
 use crate::rqd::{AgentSettings, BreakerSettings, ConfirmSettings, MemoryLimitFactors};
@@ -53,6 +54,10 @@ pub struct Settings {
     pub recover_interval: Duration,
     /// Between two comparisons of the counters with the procs.
     pub repair_interval: Duration,
+    /// When no host report means that Cuebot does not answer.
+    pub cuebot_silence: SilenceRule,
+    /// So long after a silence, bookings that have given no sign of life since before may be asked about.
+    pub lost_after: Duration,
     /// Longest time from the stop signal to the end.
     pub shutdown_limit: Duration,
     /// Ends the service after so many looks in a row at which nothing waited; for tests.
@@ -87,6 +92,8 @@ impl Default for Settings {
             layer_back_off: Duration::from_mins(5),
             recover_interval: Duration::from_secs(10),
             repair_interval: Duration::from_secs(15),
+            cuebot_silence: SilenceRule::Auto,
+            lost_after: Duration::from_secs(30),
             shutdown_limit: Duration::from_secs(20),
             empty_looks_max: None,
             book_beside_foreign_planner: false,

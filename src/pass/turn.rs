@@ -1,7 +1,7 @@
 //! One pass.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::StreamExt as _;
@@ -15,9 +15,11 @@ use super::remembered::Remembered;
 use super::report::{self, PassReport};
 use super::requests;
 use super::settings::Settings;
-use crate::booking::{Blame, BookOptions, BookingError, ChunkOutcome, Lost, LostReason, Refusal, book, chunk};
+use super::silence::Silence;
+use crate::booking::{Blame, BookOptions, BookingError, ChunkOutcome, Chunks, Lost, LostReason, Refusal, book};
 use crate::model::{
-    Booked, BookingRequest, Cluster, FrameId, JobId, LayerId, LeftOutRow, Plan, Policy, ShowId, Snapshot, Timestamp,
+    Booked, BookingRequest, Cluster, FrameId, HostState, JobId, LayerId, LeftOutRow, Plan, Policy, ShowId, Snapshot,
+    Timestamp,
 };
 use crate::placement::plan;
 use crate::store::{SnapshotOptions, Store};
@@ -32,6 +34,7 @@ pub(super) struct Turn {
     pub(super) settings: Settings,
     pub(super) hints: Hints,
     pub(super) metrics: Metrics,
+    pub(super) silence: Arc<Mutex<Silence>>,
 }
 
 /// Where the bookings of a pass go. All before that is the same.
@@ -59,6 +62,7 @@ impl Turn {
         let database_before = self.store.meter().reading();
         let started = Instant::now();
         let mut snapshot = self.look(clusters).await?;
+        self.withhold_overdue(&mut snapshot);
         let probation = self.hints.on_probation(started);
         for candidate in snapshot.candidates.iter_mut().filter(|candidate| probation.contains(&candidate.layer)) {
             candidate.waiting_frames = candidate.waiting_frames.min(1);
@@ -116,6 +120,18 @@ impl Turn {
         let mut snapshot = self.store.load_snapshot(clusters, &options).await?;
         preview.lay_over(&mut snapshot);
         Ok(snapshot)
+    }
+
+    /// Hosts whose reports are overdue get nothing new: what they run ends unheard.
+    fn withhold_overdue(&self, snapshot: &mut Snapshot) {
+        let now = snapshot.taken_at;
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        silence.look(now, snapshot.hosts.iter().map(|host| (&host.id, host.reported_at)));
+        for host in snapshot.hosts.iter_mut().filter(|host| host.state.is_open()) {
+            if silence.is_overdue(&host.id, host.reported_at, now) {
+                host.state = HostState::Stale { seconds: (now - host.reported_at).whole_seconds() };
+            }
+        }
     }
 
     /// Feeds the metrics that tell shows and clusters apart.
@@ -196,8 +212,10 @@ impl Turn {
         if let Sink::Preview(preview) = &self.sink {
             preview.drop_booked(&mut frames.by_layer);
         }
-        for (layer, withheld) in self.hints.without_withheld(&mut frames.by_layer) {
-            *frames.left_out_of_layer.entry(layer).or_default() += withheld;
+        if let Sink::Booking(launcher) = &self.sink {
+            for (layer, in_hand) in launcher.without_in_hand(&mut frames.by_layer) {
+                *frames.left_out_of_layer.entry(layer).or_default() += in_hand;
+            }
         }
         let now = Instant::now();
         let locked =
@@ -211,8 +229,13 @@ impl Turn {
         let launches: Launches = Arc::new(launches.by_layer);
         let requests = self.launchable(requests, &launches, &asked, &mut left_out).await;
 
-        let chunks = chunk(requests, self.hints.chunk_frames(self.settings.chunk_frames_max));
-        let chunks = chunks.into_iter().map(|chunk| self.book_chunk(chunk, &launches, stop));
+        let mut chunks = Chunks::of(requests);
+        let chunks = std::iter::from_fn(|| {
+            // Half of what a transaction may take: what it waits for is not ours to know.
+            let time = self.store.lock_budget() / 2;
+            chunks.next(self.hints.chunk_frames(self.settings.chunk_frames_max, time))
+        });
+        let chunks = chunks.map(|chunk| self.book_chunk(chunk, &launches, stop));
         let mut outcomes = futures::stream::iter(chunks).buffer_unordered(self.settings.chunks_in_flight_max);
         let (mut all, mut failed) = (Outcome { left_out, ..Outcome::default() }, None);
         while let Some(outcome) = outcomes.next().await {
@@ -327,16 +350,14 @@ impl Turn {
         if stop.is_cancelled() {
             return Ok(ChunkOutcome::default());
         }
-        let now = Instant::now();
-        let (requests, mut held) = (requests, Vec::new());
-        let requests: Vec<BookingRequest> = requests
-            .into_iter()
-            .filter(|request| {
-                let reason = self.hints.held(&request.host, &request.frame.layer, now);
-                held.extend(reason.map(|reason| Lost::new(request, reason)));
-                reason.is_none()
-            })
-            .collect();
+        let began = Instant::now();
+        let mut held = Vec::new();
+        let mut is_free = |request: &BookingRequest| {
+            let reason = self.hints.held(&request.host, &request.frame.layer, began);
+            held.extend(reason.map(|reason| Lost::new(request, reason)));
+            reason.is_none()
+        };
+        let requests: Vec<BookingRequest> = requests.into_iter().filter(&mut is_free).collect();
         let frames = requests.len();
         let options = BookOptions { limit_settle_window: self.settings.limit_settle_window };
         let booked = match &self.sink {
@@ -349,7 +370,6 @@ impl Turn {
                 Ok(ChunkOutcome::default())
             }
             Ok(mut outcome) => {
-                self.hints.chunk_ended(frames, &outcome, Instant::now());
                 outcome.lost.extend(held);
                 Ok(outcome)
             }
@@ -373,7 +393,9 @@ impl Turn {
         let sent_at = Instant::now();
         match book(&self.store, requests, options).await {
             Ok(mut outcome) => {
-                self.metrics.chunk_ended(sent_at.elapsed(), outcome.rolled_back);
+                let took = sent_at.elapsed();
+                self.metrics.chunk_ended(took, outcome.rolled_back);
+                self.hints.chunk_ended(&outcome, took, Instant::now());
                 launcher.launch(outcome.booked.clone(), launches, sent_at, room);
                 if let Some(BookingError::CommitUnknown(unknown)) =
                     outcome.cut_short_by.take_if(|error| matches!(error, BookingError::CommitUnknown(_)))

@@ -74,6 +74,7 @@ fn decode(row: &Columns<'_>, taken_at: Timestamp, options: &SnapshotOptions) -> 
         total,
         idle,
         state,
+        reported_at: row.time("ts_ping")?,
         running_layers: row.texts("running_layers")?.into_iter().map(LayerId::from).collect::<BTreeSet<_>>(),
     })
 }

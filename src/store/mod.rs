@@ -22,6 +22,7 @@ mod find;
 mod frames;
 mod hosts;
 mod launches;
+mod life;
 mod meter;
 mod names;
 mod peers;
@@ -43,6 +44,7 @@ pub use error::StoreError;
 pub use find::{FoundFrame, FoundHost, FoundJob, FoundLayer, FrameCounts, Match, RunningOn};
 pub use frames::{FrameState, WaitingFrames};
 pub use launches::LayerLaunches;
+pub use life::NewestReport;
 pub use meter::{Meter, MeterReading};
 pub use names::{Named, names};
 pub use probe::ChangeProbe;
@@ -82,6 +84,12 @@ impl Store {
     #[must_use]
     pub const fn lock_budget(&self) -> Duration {
         self.lock_budget
+    }
+
+    /// Another budget, for measuring what work costs whatever the machine is busy with.
+    #[must_use]
+    pub fn with_lock_budget(self, lock_budget: Duration) -> Self {
+        Self { lock_budget, ..self }
     }
 
     /// Closes all connections; statements under way are finished first.

@@ -16,6 +16,8 @@ pub enum Condition {
     Clusters,
     /// Passes fail, with the database there.
     Passes,
+    /// No host report arrives: Cuebot does not answer.
+    CuebotSilent,
     /// An operator paused it.
     Paused,
 }
@@ -29,6 +31,7 @@ impl Condition {
             Self::ForeignPlanner => "foreign planner",
             Self::Clusters => "clusters",
             Self::Passes => "passes",
+            Self::CuebotSilent => "cuebot",
             Self::Paused => "paused",
         }
     }

@@ -68,6 +68,8 @@ pub struct Metrics {
     pub(super) rows_per_pass: Histogram,
     pub(super) drift_repaired: IntCounterVec,
     pub(super) database_up: IntGauge,
+    pub(super) cuebot_silent: IntGauge,
+    pub(super) newest_report_age: IntGauge,
     pub(super) paused: IntGauge,
     pub(super) dry_run: IntGauge,
 }
@@ -240,6 +242,14 @@ impl Metrics {
                 "table",
             )?,
             database_up: declare.gauge("scheduler_database_up", "1 while the database answers.")?,
+            cuebot_silent: declare.gauge(
+                "scheduler_cuebot_silent",
+                "1 while no host report arrives, so that nothing is booked or launched.",
+            )?,
+            newest_report_age: declare.gauge(
+                "scheduler_newest_host_report_age_seconds",
+                "Seconds since Cuebot last wrote a report of any host.",
+            )?,
             paused: declare.gauge("scheduler_paused", "1 while the scheduler books nothing by decision.")?,
             dry_run: declare.gauge(
                 "scheduler_dry_run",

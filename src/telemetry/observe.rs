@@ -182,6 +182,12 @@ impl Metrics {
         self.database_up.set(i64::from(is_up));
     }
 
+    /// Whether Cuebot is silent, and how old the newest host report is.
+    pub fn set_cuebot_silent(&self, is_silent: bool, newest_report_age: Duration) {
+        self.cuebot_silent.set(i64::from(is_silent));
+        self.newest_report_age.set(i64::try_from(newest_report_age.as_secs()).unwrap_or(i64::MAX));
+    }
+
     pub fn set_dry_run(&self, is_dry_run: bool) {
         self.dry_run.set(i64::from(is_dry_run));
     }

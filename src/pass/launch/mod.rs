@@ -22,7 +22,7 @@ use super::hints::Hints;
 use super::settings::Settings;
 use super::totals::Totals;
 use crate::booking::{self, CommitOutcome, UnbookCause, UnknownCommit};
-use crate::model::{Booked, LayerId, LayerLaunch, ProcId};
+use crate::model::{Booked, FrameId, LayerId, LayerLaunch, ProcId, WaitingFrame};
 use crate::rqd::Agents;
 use crate::store::Store;
 use crate::telemetry::labels::LaunchResult;
@@ -78,8 +78,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Bookings of ours whose fate is being worked on; recovery leaves them alone.
-    ours: HashSet<ProcId>,
+    /// Bookings whose fate is being worked on, with their frames. Recovery leaves them alone, and whatever
+    /// becomes of their rows, their frames are not booked again meanwhile: they may be starting.
+    in_hand: HashMap<ProcId, FrameId>,
     /// Bookings that this process knows to have been launched, oldest first: not reported yet, or ended
     /// with the report on its way. Cuebot's own sweep looks after what never reports.
     launched: Launched,
@@ -124,7 +125,7 @@ impl Launcher {
         totals: Totals,
     ) -> (Self, Inbox) {
         // Both are bounded by `waiting`: nothing is in here that did not hold a permit or a place in
-        // `ours`.
+        // `in_hand`.
         let (take_backs, taken_back) = mpsc::unbounded_channel();
         let (looks, looked_at) = LastLook::new();
         let waiting = Arc::new(Semaphore::new(settings.launches_waiting_max));
@@ -171,7 +172,7 @@ impl Launcher {
         committed_at: Instant,
         mut room: Option<OwnedSemaphorePermit>,
     ) {
-        self.state().ours.extend(bookings.iter().map(|booked| booked.proc.clone()));
+        self.take_in_hand(&bookings);
         self.shared.totals.booked(bookings.len());
         for booked in bookings {
             let permit = room.as_mut().and_then(|room| room.split(1));
@@ -190,7 +191,7 @@ impl Launcher {
             bookings = unknown.bookings.len(),
             "the answer to a commit was lost; asking the database what became of it"
         );
-        self.state().ours.extend(unknown.bookings.iter().map(|booked| booked.proc.clone()));
+        self.take_in_hand(&unknown.bookings);
         let (launcher, launches) = (self.clone(), Arc::clone(launches));
         self.shared.launches.spawn(async move {
             let mut pause = Duration::from_millis(100);
@@ -227,12 +228,31 @@ impl Launcher {
         self.shared.closing.cancel();
         let only_unsettled = || {
             let state = self.state();
-            state.ours.len() == state.unsettled.len()
+            state.in_hand.len() == state.unsettled.len()
         };
         while !only_unsettled() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.state().ours.len()
+        self.state().in_hand.len()
+    }
+
+    /// Takes frames out that may be starting or running for a booking of ours, whatever their rows say.
+    /// Returns how many there were, by layer.
+    pub(super) fn without_in_hand(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
+        let in_hand: HashSet<FrameId> = self.state().in_hand.values().cloned().collect();
+        let mut taken_out = HashMap::new();
+        for (layer, frames) in frames {
+            let before = frames.len();
+            frames.retain(|frame| !in_hand.contains(&frame.id));
+            if frames.len() < before {
+                taken_out.insert(layer.clone(), u32::try_from(before - frames.len()).unwrap_or(u32::MAX));
+            }
+        }
+        taken_out
+    }
+
+    fn take_in_hand(&self, bookings: &[Booked]) {
+        self.state().in_hand.extend(bookings.iter().map(|booked| (booked.proc.clone(), booked.frame.clone())));
     }
 
     /// Bookings whose launch is neither known to run nor known not to.
@@ -252,7 +272,7 @@ impl Launcher {
     fn forget<'a>(&self, procs: impl IntoIterator<Item = &'a ProcId>) {
         let mut state = self.state();
         for proc in procs {
-            state.ours.remove(proc);
+            state.in_hand.remove(proc);
         }
     }
 

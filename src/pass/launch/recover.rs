@@ -57,9 +57,10 @@ impl Launcher {
             let mut state = self.state();
             let is_launched = state.launched.procs.contains(&booked.proc);
             let is_vouched_for = is_launched && !matches!(why, Why::Silent { .. });
-            if is_vouched_for || !state.ours.insert(booked.proc.clone()) {
+            if is_vouched_for || state.in_hand.contains_key(&booked.proc) {
                 return false;
             }
+            state.in_hand.insert(booked.proc.clone(), booked.frame.clone());
         }
         tracing::debug!(frame = %booked.frame, host = %booked.host_name, proc = %booked.proc, ?why,
             "found a booking that nobody vouches for; asking its host");

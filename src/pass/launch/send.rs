@@ -157,7 +157,6 @@ impl Launcher {
             tracing::warn!(frame = %booked.frame, host = %booked.host_name, proc = %booked.proc,
                 "a booking vanished while its launch was on the way; its host is asked until the frame has ended");
             self.label(LaunchResult::Overtaken);
-            self.shared.hints.withhold(&booked.frame);
             self.unsettle(booked, Why::Overtaken { accepted_at: Instant::now(), is_killed: false });
         } else {
             self.succeeded(&booked);

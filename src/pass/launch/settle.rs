@@ -41,7 +41,7 @@ pub(super) enum Why {
     /// Found by its rows: nobody has reported it. From `judged_from` on nobody can launch it any more;
     /// `only_while_alone`: or before, as long as no other scheduler is connected.
     Found { judged_from: Instant, only_while_alone: bool },
-    /// An accepted launch whose rows vanished during the call: its frame is withheld until it has ended.
+    /// An accepted launch whose rows vanished during the call: its frame stays in hand until it has ended.
     Overtaken { accepted_at: Instant, is_killed: bool },
     /// No sign of life since then, although its host has reported.
     Silent { last_sign: Timestamp, has_frame: bool },
@@ -196,7 +196,6 @@ impl Launcher {
         match runs {
             Some(false) => {
                 tracing::info!(%frame, host, "a withheld frame has ended; it may be booked again");
-                self.shared.hints.release(frame);
                 self.end(&booked);
             }
             Some(true) => {

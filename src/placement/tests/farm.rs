@@ -82,6 +82,7 @@ impl Farm {
             total,
             idle: total,
             state: HostState::Open,
+            reported_at: Timestamp::UNIX_EPOCH,
             running_layers: BTreeSet::new(),
         });
         self.0.hosts.last_mut().expect("just pushed")
