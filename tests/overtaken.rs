@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cue_scheduler::booking::SilenceEnds;
 use cue_scheduler::booking::{Fence, UnbookCause, find_silent, find_unsettled, unbook_fenced};
+use cue_scheduler::config::CuebotSilence;
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::cuebot::{CuebotOptions, Maintenance};
 use cue_scheduler::farm::fleet::{Faults, RunTime};
@@ -12,7 +13,7 @@ use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, seed};
 use cue_scheduler::model::{Booked, FrameId};
-use cue_scheduler::pass::{Settings, SilenceRule};
+use cue_scheduler::pass::Settings;
 use cue_scheduler::store::ConnectSettings;
 use cue_scheduler::units::Cores;
 use sqlx::{AssertSqlSafe, Connection as _, PgPool};
@@ -197,7 +198,7 @@ async fn abandoned(database: &TestDatabase, frames: u32) -> Sandbox {
 
 /// Nobody else's bookings are given back within the time of a test but for certain.
 fn certain_only() -> Settings {
-    Settings { launch_deadline: Duration::from_secs(3_600), cuebot_silence: SilenceRule::Off, ..quick_settings() }
+    Settings { launch_deadline: Duration::from_secs(3_600), cuebot_silence: CuebotSilence::Off, ..quick_settings() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,14 @@ async fn a_whole_farm_is_read_alike_in_every_generation() {
         for job in &mut read.jobs {
             job.started_at = Timestamp::UNIX_EPOCH;
         }
+        for host in &mut read.hosts {
+            host.reported_at = Timestamp::UNIX_EPOCH;
+        }
+        // And the flag that only later schemas have.
+        for show in &mut read.shows {
+            let has_flag = generation >= Generation::G2;
+            assert_eq!(show.is_scheduler_managed.take().is_some(), has_flag, "{generation}");
+        }
         for limit in &mut read.limits {
             if let LimitUse::Hosts { used, max, .. } = limit.usage {
                 limit.usage = LimitUse::Frames { used, max };

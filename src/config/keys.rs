@@ -123,6 +123,8 @@ const KEYS: &[Key] = &[
     key!(queue.frame_memory_hard_limit, value::factor),
     key!(queue.empty_job_cycles_before_quiting, value::count_if_any::<1, 1_000_000_000>)
         .spelt(&["queue.empty_job_cycles_before_quitting"]),
+    key!(queue.cuebot_silence, value::cuebot_silence),
+    key!(queue.lost_after, value::duration),
     key!(queue.shutdown_timeout, value::duration),
     key!(queue.metrics_address, value::address_if_any),
     key!(queue.metrics_port, value::count::<_, 0, 65_535>),
@@ -133,6 +135,7 @@ const KEYS: &[Key] = &[
     key!(scheduler.manual_tags, value::names),
     key!(scheduler.ignore_tags, value::names),
     key!(scheduler.beside_maestro, value::one_of),
+    key!(scheduler.flag_off, value::one_of),
     key!(accounting.recompute_interval, value::duration),
 ];
 

@@ -25,6 +25,6 @@ pub use ignored::ignored_keys;
 pub use keys::{Key, keys};
 pub use load::{FlagValue, Inputs, Loaded, Origins, SYSTEM_FILE, VARIABLE_PREFIX, Warning, load};
 pub use types::{
-    Accounting, BesideMaestro, Config, Database, FractionalCores, HostBookingStrategy, HostBookingStrategyKind,
-    HostCache, LogFormat, Logging, Queue, Rqd, Scheduler, Secret, Tls,
+    Accounting, BesideMaestro, Config, CuebotSilence, Database, FlagOff, FractionalCores, HostBookingStrategy,
+    HostBookingStrategyKind, HostCache, LogFormat, Logging, Queue, Rqd, Scheduler, Secret, Tls,
 };

@@ -167,12 +167,28 @@ pub struct Queue {
     pub frame_memory_hard_limit: f64,
     /// End after so many full looks in a row that found nothing waiting; for tests.
     pub empty_job_cycles_before_quiting: Option<u32>,
+    /// When no host report means that Cuebot does not answer.
+    pub cuebot_silence: CuebotSilence,
+    /// So long after such a silence, bookings without a sign of life may be given back.
+    pub lost_after: Duration,
     /// Longest time that a stop waits for launches under way.
     pub shutdown_timeout: Duration,
     /// Where the metrics and health pages listen; `None`: at all addresses of the machine.
     pub metrics_address: Option<IpAddr>,
     /// 0: any free port, which the log names.
     pub metrics_port: u16,
+}
+
+/// When the farm's silence is Cuebot's: then nothing is booked or launched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CuebotSilence {
+    /// By what is ordinary on this farm.
+    #[default]
+    Auto,
+    /// When no host has reported for so long.
+    After(Duration),
+    /// Never, and no host is overdue.
+    Off,
 }
 
 /// Which of the fitting hosts is taken first.
@@ -203,6 +219,8 @@ pub struct Scheduler {
     pub ignore_tags: Vec<String>,
     /// What to do while Cuebot's own planner is active.
     pub beside_maestro: BesideMaestro,
+    /// What to do with a show whose scheduler flag is switched off meanwhile.
+    pub flag_off: FlagOff,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,6 +230,15 @@ pub enum BesideMaestro {
     Refuse,
     /// Book all the same: somebody made sure that its shows are not ours.
     Book,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlagOff {
+    /// Say so, and book the show no more once every Cuebot may know.
+    #[default]
+    Stop,
+    /// Say so, and go on.
+    Keep,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -290,6 +317,8 @@ impl Default for Queue {
             frame_memory_soft_limit: 1.6,
             frame_memory_hard_limit: 2.0,
             empty_job_cycles_before_quiting: None,
+            cuebot_silence: CuebotSilence::default(),
+            lost_after: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(20),
             metrics_address: None,
             metrics_port: 9090,

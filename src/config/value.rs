@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::types::{BesideMaestro, FractionalCores, HostBookingStrategyKind, LogFormat, Secret, Tls};
+use super::types::{
+    BesideMaestro, CuebotSilence, FlagOff, FractionalCores, HostBookingStrategyKind, LogFormat, Secret, Tls,
+};
 use super::yaml::{Entry, Given, Value};
 use crate::model::{AllocTag, JobOrder};
 use crate::units::Kib;
@@ -105,6 +107,17 @@ pub(super) fn duration_or_zero(given: &Given) -> Read<Duration> {
         let max = humantime::format_duration(max);
         expected(format_args!("a duration of up to {max}, such as 5s or 300ms, or 0s"), given)
     })
+}
+
+/// `auto`, `off`, or a time above 0.
+pub(super) fn cuebot_silence(given: &Given) -> Read<CuebotSilence> {
+    match text_of(given) {
+        Some("auto") => Ok(CuebotSilence::Auto),
+        Some("off" | "false") => Ok(CuebotSilence::Off),
+        _ => duration(given)
+            .map(CuebotSilence::After)
+            .map_err(|_| expected("auto, off, or a duration above 0 such as 30s", given)),
+    }
 }
 
 fn some_duration(given: &Given) -> Option<Duration> {
@@ -324,6 +337,20 @@ impl Word for JobOrder {
 
 impl Word for HostBookingStrategyKind {
     const WORDS: &'static [(&'static str, Self)] = &[("saturation", Self::Saturation)];
+}
+
+impl Word for FlagOff {
+    const WORDS: &'static [(&'static str, Self)] = &[("stop", Self::Stop), ("keep", Self::Keep)];
+}
+
+impl Show for CuebotSilence {
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned(),
+            Self::Off => "off".to_owned(),
+            Self::After(time) => time.show(),
+        }
+    }
 }
 
 impl Word for BesideMaestro {

@@ -10,6 +10,10 @@ pub struct ShowRow {
     pub id: ShowId,
     pub name: String,
     pub is_active: bool,
+    /// Cuebot leaves the show to a scheduler; `None` where the schema has no such flag.
+    pub is_scheduler_managed: Option<bool>,
+    /// The flag was switched off while we ran, and every Cuebot knows by now: the show is no longer ours.
+    pub is_taken_back: bool,
 }
 
 /// A folder ("group") with its caps and what runs in it.

@@ -23,6 +23,8 @@ pub struct Host {
     pub total: Amounts,
     pub idle: Amounts,
     pub state: HostState,
+    /// What its agent has shown to take; what is not known is taken for granted.
+    pub fractions: Fractions,
     /// When Cuebot last heard of it.
     pub reported_at: Timestamp,
     /// Layers with a proc on this host now: warm for more of the same.
@@ -53,6 +55,28 @@ impl Host {
     #[must_use]
     pub fn is_fully_idle(&self) -> bool {
         self.idle.cores == self.total.cores
+    }
+}
+
+/// Fractions of a core that an agent takes. One published agent refuses them for threadable frames, the
+/// other for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fractions {
+    #[default]
+    Any,
+    /// Not for threadable frames.
+    SingleThreaded,
+    None,
+}
+
+impl Fractions {
+    #[must_use]
+    pub const fn are_taken(self, is_threadable: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::SingleThreaded => !is_threadable,
+            Self::None => false,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub use booking::{Booked, BookingRequest, LayerLaunch, WaitingFrame};
 pub use candidate::{Candidate, CoreRequest, FolderRow, JobRow, ShowRow};
 pub use caps::{Cap, LimitRow, LimitUse, Subscription};
 pub use cluster::{Cluster, ClusterKind, TagKind};
-pub use host::{Host, HostState, ThreadMode};
+pub use host::{Fractions, Host, HostState, ThreadMode};
 pub use ids::{
     AllocId, DeptId, FacilityId, FolderId, FrameId, HostId, JobId, LayerId, LimitId, ProcId, ShowId, SubscriptionId,
     Tag,

@@ -11,6 +11,8 @@ pub enum WaitReason {
     AutoBookOff,
     /// The show is not active.
     ShowInactive,
+    /// The show's scheduler flag was switched off while the service ran.
+    ShowTakenBack,
     /// The layer's start-after time has not come.
     StartAfter,
     /// No selected cluster reaches any of the layer's tags.
@@ -52,10 +54,11 @@ pub enum WaitReason {
 }
 
 impl WaitReason {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::JobPaused,
         Self::AutoBookOff,
         Self::ShowInactive,
+        Self::ShowTakenBack,
         Self::StartAfter,
         Self::NotSelected,
         Self::NoSubscription,
@@ -86,6 +89,7 @@ impl WaitReason {
             Self::JobPaused => "job_paused",
             Self::AutoBookOff => "auto_book_off",
             Self::ShowInactive => "show_inactive",
+            Self::ShowTakenBack => "show_taken_back",
             Self::StartAfter => "start_after",
             Self::NotSelected => "not_selected",
             Self::NoSubscription => "no_subscription",
@@ -117,6 +121,7 @@ impl WaitReason {
             Self::JobPaused => "the job is paused",
             Self::AutoBookOff => "the job has automatic booking off",
             Self::ShowInactive => "the show is not active",
+            Self::ShowTakenBack => "the show's scheduler flag was switched off",
             Self::StartAfter => "the layer may not start yet",
             Self::NotSelected => "no selected cluster serves its tags",
             Self::NoSubscription => "the show has no subscription where matching hosts are",

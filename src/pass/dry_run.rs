@@ -12,10 +12,11 @@ use super::preview::ReasonRow;
 use super::remembered::Remembered;
 use super::report::PassReport;
 use super::settings::Settings;
-use super::silence::{Silence, SilenceRule};
+use super::silence::Silence;
 use super::turn::{Sink, Turn};
 use crate::booking::{LostReason, Refusal};
 use crate::cluster;
+use crate::config::CuebotSilence;
 use crate::model::{BookingRequest, Cluster, FrameId};
 use crate::store::{ChangeProbe, Store};
 use crate::telemetry::Metrics;
@@ -110,7 +111,7 @@ impl DryRun {
                 hints,
                 metrics,
                 // It knows nothing of how the hosts report, as the other previews.
-                silence: Arc::new(Mutex::new(Silence::new(SilenceRule::Off))),
+                silence: Arc::new(Mutex::new(Silence::new(CuebotSilence::Off))),
             },
             preview,
             is_verified,

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::flags::{Flags, Seen};
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
-use crate::model::{Booked, FractionalCores, HostId, LayerId};
+use crate::model::{Booked, Fractions, Host, HostId, LayerId, ShowRow};
 use crate::rqd::{BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
 
 /// Longest rest of a host whose row another session holds.
@@ -41,7 +42,9 @@ struct State {
     paused_until: Option<Instant>,
     /// Launches without a known outcome.
     unsettled: HashMap<HostId, u32>,
-    refuses_fractions: bool,
+    flags: Flags,
+    /// Of hosts that do not take all.
+    fractions: HashMap<HostId, Fractions>,
 }
 
 impl Hints {
@@ -56,7 +59,8 @@ impl Hints {
             frames_per_second: None,
             paused_until: None,
             unsettled: HashMap::new(),
-            refuses_fractions: false,
+            flags: Flags::default(),
+            fractions: HashMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), silence: watch::Sender::new(false) }
     }
@@ -85,14 +89,20 @@ impl Hints {
         layers
     }
 
-    /// `configured`, unless it was left open and an agent has refused a fraction.
-    #[must_use]
-    pub fn fractional_cores(&self, configured: Option<FractionalCores>) -> FractionalCores {
-        configured.unwrap_or(if self.state().refuses_fractions {
-            FractionalCores::RoundUp
-        } else {
-            FractionalCores::Keep
-        })
+    /// Takes the shows' flags as they are now.
+    pub(super) fn flags(&self, shows: &[ShowRow], now: Instant) -> Seen {
+        self.state().flags.look(shows, now)
+    }
+
+    /// Says of hosts which fractions of a core their agents have refused.
+    pub(super) fn tell_fractions(&self, hosts: &mut [Host]) {
+        let state = self.state();
+        if state.fractions.is_empty() {
+            return;
+        }
+        for host in hosts {
+            host.fractions = state.fractions.get(&host.id).copied().unwrap_or_default();
+        }
     }
 
     /// When something that is held back now may be planned again: no change in the database tells of it.
@@ -191,11 +201,18 @@ impl Hints {
         self.state().breakers.record_unbuildable(layer, error, now);
     }
 
-    pub(super) fn fraction_refused(&self) {
+    /// The agent of a host does not take such fractions.
+    pub(super) fn fractions_refused(&self, host: &HostId, host_name: &str, fractions: Fractions) {
         let mut state = self.state();
-        if !state.refuses_fractions {
-            state.refuses_fractions = true;
-            tracing::warn!("an agent refuses fractions of a core; from now on they are rounded up when planned");
+        let known = state.fractions.entry(host.clone()).or_default();
+        if *known < fractions {
+            *known = fractions;
+            let of = if fractions == Fractions::None { "all" } else { "threadable" };
+            tracing::info!(
+                host = host_name,
+                of,
+                "an agent refuses fractions of a core; from now on they are rounded up when planned on this host"
+            );
         }
     }
 

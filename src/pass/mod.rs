@@ -23,6 +23,7 @@
 
 mod dry_run;
 mod error;
+mod flags;
 mod fruitless;
 mod held_rows;
 mod hints;
@@ -52,6 +53,5 @@ pub use preview::{
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
-pub use silence::SilenceRule;
 pub use story::{FrameStory, HostStory, JobStory, LayerStory, RefusedBy, Stories};
 pub use totals::{Totals, TotalsReading};

@@ -30,6 +30,8 @@ pub struct PassReport {
     pub snapshot_took: Duration,
     pub plan_took: Duration,
     pub booking_took: Duration,
+    /// Names of shows whose scheduler flag was switched off while the service runs.
+    pub shows_off: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::model::{
-    Booked, BookingRequest, LayerId, LayerLaunch, LeftOutRow, Placement, Plan, ProcId, Snapshot, Timestamp,
-    WaitingFrame,
+    Booked, BookingRequest, LayerId, LayerLaunch, LeftOutRow, Placement, Plan, Snapshot, Timestamp, WaitingFrame,
 };
 use crate::rqd::{MemoryLimitFactors, RunFrameError, build_run_frame};
+use crate::store::new_proc_id;
 use crate::telemetry::error_chain;
 
 /// How many frames of which layers a plan asks for, in the order of its placements.
@@ -59,7 +59,7 @@ pub(super) fn request(snapshot: &Snapshot, placement: &Placement, frame: Waiting
     let job = &snapshot.jobs[candidate.job];
     let host = &snapshot.hosts[placement.host];
     BookingRequest {
-        proc: ProcId::new(uuid::Uuid::new_v4().to_string()),
+        proc: new_proc_id(),
         frame,
         host: host.id.clone(),
         host_name: host.name.clone(),

@@ -1,5 +1,6 @@
 //! The loops of the service, wired and run until told to stop.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use super::turn::{Sink, Turn};
 use crate::booking::{self, SilenceEnds};
 use crate::cluster;
 use crate::model::{Cluster, ShowId, Timestamp};
-use crate::store::{ChangeProbe, ConnectSettings, MeterReading, NewestReport, Store, StoreError};
+use crate::store::{ChangeProbe, ConnectSettings, ForeignBookings, MeterReading, NewestReport, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{Condition, Health, Metrics, PassFigures, error_chain};
@@ -31,6 +32,8 @@ const REST_MAX: Duration = Duration::from_secs(1);
 /// Passes that may follow each other at once although nothing came of any. Each holds back what it could
 /// not book.
 const FRUITLESS_PASSES_MAX: u32 = 10;
+/// Between two warnings that somebody else books a show.
+const FOREIGN_QUIET: Duration = Duration::from_mins(10);
 /// Between two looks at the newest host report.
 const SILENCE_TICK: Duration = Duration::from_secs(1);
 /// Release notifications come in bursts; one comparison serves a burst.
@@ -318,6 +321,12 @@ impl Passes {
                 self.recovered();
                 self.totals.passed(&report.waiting);
                 self.record(&report, began.elapsed());
+                if report.shows_off.is_empty() {
+                    self.health.clear(Condition::FlagOff);
+                } else {
+                    let shows = report.shows_off.join(", ");
+                    self.health.raise(Condition::FlagOff, format!("switched off, so that Cuebot books too: {shows}"));
+                }
                 self.fruitless_passes = if report.came_to_nothing() { self.fruitless_passes + 1 } else { 0 };
                 let next = if report.is_cut_short() || (1..FRUITLESS_PASSES_MAX).contains(&self.fruitless_passes) {
                     Next::Now
@@ -527,6 +536,7 @@ async fn run_recover(
     stop: CancellationToken,
 ) {
     let mut completions = Completions::default();
+    let mut foreign = Foreign::default();
     loop {
         // Its bookings are not ours to judge: it may launch them later than we would.
         if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
@@ -544,8 +554,39 @@ async fn run_recover(
             }
             Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),
         }
+        foreign.look(&turn, &shows).await;
         if !sleep_or_stop(turn.settings.recover_interval, &stop).await {
             return;
+        }
+    }
+}
+
+/// Counts what others book of our shows, and warns of it now and then.
+#[derive(Debug, Default)]
+struct Foreign {
+    looked_at: Option<Instant>,
+    warned_at: HashMap<String, Instant>,
+}
+
+impl Foreign {
+    async fn look(&mut self, turn: &Turn, shows: &[ShowId]) {
+        let now = Instant::now();
+        // What was booked before we ran is nobody's fault.
+        let Some(last) = self.looked_at.replace(now) else { return };
+        let Ok(found) = turn.store.foreign_bookings(shows, now - last).await else { return };
+        for ForeignBookings { show_name, bookings } in found {
+            turn.metrics.foreign_booked(&show_name, bookings);
+            let is_quiet = self.warned_at.get(&show_name).is_some_and(|at| now - *at < FOREIGN_QUIET);
+            if !is_quiet {
+                tracing::warn!(
+                    target: "scheduler",
+                    show = show_name,
+                    bookings,
+                    "somebody else books a show that is served here, Cuebot perhaps; see what `exclusion-list \
+                     --check` says of its settings"
+                );
+                self.warned_at.insert(show_name, now);
+            }
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::silence::SilenceRule;
-use crate::config::{BesideMaestro, Config, FractionalCores as Fractions};
-use crate::model::{FractionalCores, Policy, Selection, TagChunkSizes};
+use crate::config::{BesideMaestro, Config, CuebotSilence, FlagOff, FractionalCores};
+use crate::model::{Policy, Selection, TagChunkSizes};
 use crate::rqd::{AgentSettings, BreakerSettings, ConfirmSettings, MemoryLimitFactors};
 use crate::store::SnapshotOptions;
 
@@ -22,8 +21,8 @@ pub struct Settings {
     pub selection: Selection,
     pub chunk_sizes: TagChunkSizes,
     pub policy: Policy,
-    /// `None`: kept until an agent refuses a fraction, rounded up from then on.
-    pub fractional_cores: Option<FractionalCores>,
+    /// Whether fractions of a core are rounded up on hosts whose agent has refused them.
+    pub learns_fractions: bool,
     /// A host whose last report is older takes nothing.
     pub host_staleness: Duration,
     /// Cuebot's `limit.settle_window_seconds`.
@@ -55,7 +54,9 @@ pub struct Settings {
     /// Between two comparisons of the counters with the procs.
     pub repair_interval: Duration,
     /// When no host report means that Cuebot does not answer.
-    pub cuebot_silence: SilenceRule,
+    pub cuebot_silence: CuebotSilence,
+    /// What to do with a show whose scheduler flag is switched off while we run.
+    pub flag_off: FlagOff,
     /// So long after a silence, bookings that have given no sign of life since before may be asked about.
     pub lost_after: Duration,
     /// Longest time from the stop signal to the end.
@@ -74,7 +75,7 @@ impl Default for Settings {
             selection: Selection::default(),
             chunk_sizes: TagChunkSizes::default(),
             policy: Policy::default(),
-            fractional_cores: None,
+            learns_fractions: true,
             host_staleness: Duration::from_mins(2),
             limit_settle_window: Duration::from_mins(2),
             monitor_interval: Duration::from_secs(5),
@@ -92,7 +93,8 @@ impl Default for Settings {
             layer_back_off: Duration::from_mins(5),
             recover_interval: Duration::from_secs(10),
             repair_interval: Duration::from_secs(15),
-            cuebot_silence: SilenceRule::Auto,
+            cuebot_silence: CuebotSilence::Auto,
+            flag_off: FlagOff::Stop,
             lost_after: Duration::from_secs(30),
             shutdown_limit: Duration::from_secs(20),
             empty_looks_max: None,
@@ -111,11 +113,7 @@ impl Settings {
             selection: config.selection(),
             chunk_sizes: config.chunk_sizes(),
             policy: config.policy(),
-            fractional_cores: match config.rqd.fractional_cores {
-                Fractions::Yes => Some(FractionalCores::Keep),
-                Fractions::No => Some(FractionalCores::RoundUp),
-                Fractions::Auto => None,
-            },
+            learns_fractions: config.rqd.fractional_cores == FractionalCores::Auto,
             host_staleness: config.host_cache.host_staleness_threshold,
             limit_settle_window: config.queue.limit_settle_window,
             monitor_interval: config.queue.monitor_interval,
@@ -141,6 +139,9 @@ impl Settings {
             layer_back_off: config.queue.job_back_off_duration,
             recover_interval: config.rqd.launch_deadline.min(defaults.recover_interval),
             repair_interval: config.accounting.recompute_interval,
+            cuebot_silence: config.queue.cuebot_silence,
+            lost_after: config.queue.lost_after,
+            flag_off: config.scheduler.flag_off,
             shutdown_limit: config.queue.shutdown_timeout,
             empty_looks_max: config.queue.empty_job_cycles_before_quiting,
             book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,

@@ -13,6 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::booking::SilenceEnds;
+use crate::config::CuebotSilence;
 use crate::model::{HostId, Timestamp};
 
 /// Reports are late by so much now and then.
@@ -33,22 +34,10 @@ const REPORTS_MIN: u32 = 5;
 /// After we have not looked for so long, what lies between two reports may be several intervals.
 const BLIND_AFTER: Duration = Duration::from_secs(15);
 
-/// When the farm counts as silent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SilenceRule {
-    /// By what is ordinary on this farm.
-    #[default]
-    Auto,
-    /// When no host has reported for so long.
-    After(Duration),
-    /// Never, and no host is overdue.
-    Off,
-}
-
 /// What is known of the hosts' reports.
 #[derive(Clone, Debug)]
 pub(super) struct Silence {
-    rule: SilenceRule,
+    rule: CuebotSilence,
     hosts: HashMap<HostId, Reports>,
     looked_at: Option<Timestamp>,
     watched_since: Option<Timestamp>,
@@ -93,7 +82,7 @@ pub(super) enum Change {
 }
 
 impl Silence {
-    pub(super) fn new(rule: SilenceRule) -> Self {
+    pub(super) fn new(rule: CuebotSilence) -> Self {
         Self {
             rule,
             hosts: HashMap::new(),
@@ -175,7 +164,7 @@ impl Silence {
     /// Whether a host that last reported then is overdue.
     pub(super) fn is_overdue(&self, host: &HostId, last: Timestamp, now: Timestamp) -> bool {
         let interval = self.hosts.get(host).map_or(INTERVAL_UNTIL_KNOWN, Reports::interval_max);
-        self.rule != SilenceRule::Off && since(last, now) > interval + GRACE
+        self.rule != CuebotSilence::Off && since(last, now) > interval + GRACE
     }
 
     /// When the silences ended that ended at least `age` ago.
@@ -193,9 +182,9 @@ impl Silence {
     /// How old the newest report may be; `None`: whatever age.
     fn limit(&self, now: Timestamp) -> Option<Duration> {
         match self.rule {
-            SilenceRule::Off => return None,
-            SilenceRule::After(limit) => return Some(limit),
-            SilenceRule::Auto => {}
+            CuebotSilence::Off => return None,
+            CuebotSilence::After(limit) => return Some(limit),
+            CuebotSilence::Auto => {}
         }
         // Of hosts that report all at once the gaps are as long as their intervals.
         let longest_gap = self.gaps.iter().map(|(_, gap)| *gap).max().unwrap_or_default();
@@ -263,7 +252,7 @@ mod tests {
                     (HostId::new(format!("host{number}")), next - interval(&mut random), next)
                 })
                 .collect();
-            let silence = Silence::new(SilenceRule::Auto);
+            let silence = Silence::new(CuebotSilence::Auto);
             Self { silence, now: 0.0, hosts, random, began: 0, is_cuebot_up: true }
         }
 
@@ -385,13 +374,14 @@ mod tests {
 
     #[test]
     fn the_rule_may_say_a_time_or_never() {
-        for (rule, began) in [(SilenceRule::After(Duration::from_secs(3)), 12.0), (SilenceRule::Off, f64::INFINITY)] {
+        for (rule, began) in [(CuebotSilence::After(Duration::from_secs(3)), 12.0), (CuebotSilence::Off, f64::INFINITY)]
+        {
             let mut silence = Silence::new(rule);
             let host = HostId::new("host");
             silence.look(at(8.0), [(&host, at(8.0))].into_iter());
             let seconds = (9..60).find(|second| silence.newest(at(f64::from(*second)), Some(at(8.0))) == Change::Began);
             assert_eq!(seconds.map_or(f64::INFINITY, f64::from), began, "{rule:?}");
-            assert_eq!(silence.is_overdue(&host, at(8.0), at(100.0)), rule != SilenceRule::Off);
+            assert_eq!(silence.is_overdue(&host, at(8.0), at(100.0)), rule != CuebotSilence::Off);
         }
     }
 }

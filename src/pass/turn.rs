@@ -17,9 +17,9 @@ use super::requests;
 use super::settings::Settings;
 use super::silence::Silence;
 use crate::booking::{Blame, BookOptions, BookingError, ChunkOutcome, Chunks, Lost, LostReason, Refusal, book};
+use crate::config::FlagOff;
 use crate::model::{
-    Booked, BookingRequest, Cluster, FrameId, HostState, JobId, LayerId, LeftOutRow, Plan, Policy, ShowId, Snapshot,
-    Timestamp,
+    Booked, BookingRequest, Cluster, FrameId, HostState, JobId, LayerId, LeftOutRow, Plan, ShowId, Snapshot, Timestamp,
 };
 use crate::placement::plan;
 use crate::store::{SnapshotOptions, Store};
@@ -63,6 +63,10 @@ impl Turn {
         let started = Instant::now();
         let mut snapshot = self.look(clusters).await?;
         self.withhold_overdue(&mut snapshot);
+        if self.settings.learns_fractions {
+            self.hints.tell_fractions(&mut snapshot.hosts);
+        }
+        let shows_off = self.look_at_flags(&mut snapshot);
         let probation = self.hints.on_probation(started);
         for candidate in snapshot.candidates.iter_mut().filter(|candidate| probation.contains(&candidate.layer)) {
             candidate.waiting_frames = candidate.waiting_frames.min(1);
@@ -70,7 +74,7 @@ impl Turn {
         let snapshot_took = started.elapsed();
         self.metrics.snapshot_read(&snapshot, snapshot_took);
 
-        let policy = self.policy();
+        let policy = self.settings.policy.clone();
         let planning = Instant::now();
         // Planning a big farm takes long enough to hold up launches on a small machine.
         let (mut planned, used) = tokio::task::spawn_blocking(move || (plan(&snapshot, &policy), snapshot))
@@ -107,6 +111,7 @@ impl Turn {
             snapshot_took,
             plan_took,
             booking_took: booking.elapsed(),
+            shows_off,
         })
     }
 
@@ -120,6 +125,29 @@ impl Turn {
         let mut snapshot = self.store.load_snapshot(clusters, &options).await?;
         preview.lay_over(&mut snapshot);
         Ok(snapshot)
+    }
+
+    /// Names of shows whose flag was switched off while we run. Those that every Cuebot knows of by now are
+    /// not ours any more.
+    fn look_at_flags(&self, snapshot: &mut Snapshot) -> Vec<String> {
+        let seen = self.hints.flags(&snapshot.shows, Instant::now());
+        for show in &seen.switched_off {
+            self.metrics.flag_switched_off(show);
+            let then = match self.settings.flag_off {
+                FlagOff::Stop => "it is booked for 30 s more, until every Cuebot knows",
+                FlagOff::Keep => "it is booked all the same (scheduler.flag_off)",
+            };
+            tracing::error!(target: "scheduler", show, "the scheduler flag of a show was switched off: Cuebot books it too; {then}");
+        }
+        for show in &seen.switched_on {
+            tracing::info!(target: "scheduler", show, "the scheduler flag of a show is on again");
+        }
+        if self.settings.flag_off == FlagOff::Stop {
+            for show in snapshot.shows.iter_mut().filter(|show| seen.taken_back.contains(&show.id)) {
+                show.is_taken_back = true;
+            }
+        }
+        seen.off
     }
 
     /// Hosts whose reports are overdue get nothing new: what they run ends unheard.
@@ -183,13 +211,6 @@ impl Turn {
             backing_off: self.hints.backing_off(now),
             put_aside: self.hints.put_aside(now),
             ..self.settings.snapshot_options()
-        }
-    }
-
-    fn policy(&self) -> Policy {
-        Policy {
-            fractional_cores: self.hints.fractional_cores(self.settings.fractional_cores),
-            ..self.settings.policy.clone()
         }
     }
 

@@ -3,7 +3,7 @@
 //! The rule is kept to the last corner, because Cuebot goes on booking the same farm by it: a layer
 //! must not grow or shrink when a show changes hands.
 
-use crate::model::{Candidate, CoreRequest, FractionalCores, Host, Policy, ThreadMode};
+use crate::model::{Candidate, CoreRequest, FractionalCores, Fractions, Host, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// What a host with idle GPU memory keeps back from layers that ask for none.
@@ -84,12 +84,13 @@ pub struct Room {
     /// All cores of the host, idle or not.
     pub cores: Cores,
     pub idle: Amounts,
+    pub fractions: Fractions,
 }
 
 impl Room {
     #[must_use]
     pub fn of(host: &Host, idle: Amounts) -> Self {
-        Self { thread_mode: host.thread_mode, cores: host.total.cores, idle }
+        Self { thread_mode: host.thread_mode, cores: host.total.cores, idle, fractions: host.fractions }
     }
 
     /// The host with nothing on it. A ledger may claim more idle than there is; that counts.
@@ -101,7 +102,7 @@ impl Room {
             gpus: host.total.gpus.max(host.idle.gpus),
             gpu_memory: host.total.gpu_memory.max(host.idle.gpu_memory),
         };
-        Self { thread_mode: host.thread_mode, cores: idle.cores, idle }
+        Self { thread_mode: host.thread_mode, cores: idle.cores, idle, fractions: host.fractions }
     }
 }
 
@@ -195,10 +196,9 @@ pub(super) fn reserve_unprotected(ask: &Ask, room: &Room, policy: &Policy) -> Re
     if ask.gpu_memory > idle.gpu_memory {
         return Err(Refusal::GpuMemoryShort);
     }
-    let cores = match policy.fractional_cores {
-        FractionalCores::Keep => cores,
-        FractionalCores::RoundUp => rounded_up(ask, cores, idle.cores)?,
-    };
+    let keeps_fractions =
+        policy.fractional_cores == FractionalCores::Keep && room.fractions.are_taken(ask.is_threadable);
+    let cores = if keeps_fractions { cores } else { rounded_up(ask, cores, idle.cores)? };
     Ok(Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory })
 }
 

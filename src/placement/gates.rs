@@ -30,10 +30,11 @@ impl<'a> Work<'a> {
 }
 
 impl Work<'_> {
-    pub(super) const GATES: [Gate<Self>; 5] = [
+    pub(super) const GATES: [Gate<Self>; 6] = [
         (WaitReason::JobPaused, |work| !work.job().is_paused),
         (WaitReason::AutoBookOff, |work| work.job().is_auto_book),
         (WaitReason::ShowInactive, |work| work.snapshot.shows[work.job().show].is_active),
+        (WaitReason::ShowTakenBack, |work| !work.snapshot.shows[work.job().show].is_taken_back),
         (WaitReason::StartAfter, |work| work.candidate.start_after.is_none_or(|start| start <= work.snapshot.taken_at)),
         (WaitReason::NotSelected, |work| !work.candidate.clusters.is_empty()),
     ];

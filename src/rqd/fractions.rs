@@ -2,19 +2,23 @@
 
 use tonic::Code;
 
+use crate::model::Fractions;
 use crate::units::Cores;
 
-/// Whether a refusal may be for the fraction of a core in it. One kind of agent refuses every fraction
-/// as an invalid argument; the other, with the code of all its refusals, only those of threadable
-/// frames. Taking another refusal for this costs the rest of a core per frame, nothing else.
+/// What a refusal may say of the fractions that the agent takes; `None`: it is about something else. One
+/// kind of agent refuses every fraction as an invalid argument; the other, with the code of all its
+/// refusals, only those of threadable frames. Taking another refusal for this costs the rest of a core per
+/// frame on that host, nothing else.
 #[must_use]
-pub const fn refuses_fractions(cores: Cores, is_threadable: bool, code: Code) -> bool {
-    cores.is_fractional()
-        && match code {
-            Code::InvalidArgument => true,
-            Code::Unknown => is_threadable,
-            _ => false,
-        }
+pub const fn refused_fractions(cores: Cores, is_threadable: bool, code: Code) -> Option<Fractions> {
+    if !cores.is_fractional() {
+        return None;
+    }
+    match code {
+        Code::InvalidArgument => Some(Fractions::None),
+        Code::Unknown if is_threadable => Some(Fractions::SingleThreaded),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -23,10 +27,20 @@ mod tests {
 
     #[test]
     fn only_what_may_be_for_the_fraction_counts() {
-        assert!(refuses_fractions(Cores(50), false, Code::InvalidArgument));
-        assert!(refuses_fractions(Cores(250), true, Code::Unknown));
-        assert!(!refuses_fractions(Cores(50), false, Code::Unknown));
-        assert!(!refuses_fractions(Cores(100), true, Code::InvalidArgument));
-        assert!(!refuses_fractions(Cores(50), false, Code::Aborted));
+        let cases = [
+            (50, false, Code::InvalidArgument, Some(Fractions::None)),
+            (250, true, Code::InvalidArgument, Some(Fractions::None)),
+            (250, true, Code::Unknown, Some(Fractions::SingleThreaded)),
+            (50, false, Code::Unknown, None),
+            (100, true, Code::InvalidArgument, None),
+            (50, false, Code::Aborted, None),
+        ];
+        for (cores, is_threadable, code, expected) in cases {
+            assert_eq!(
+                refused_fractions(Cores(cores), is_threadable, code),
+                expected,
+                "{cores} {is_threadable} {code:?}"
+            );
+        }
     }
 }

@@ -22,7 +22,7 @@ pub use breaker::{BreakerSettings, Breakers};
 pub use client::{AgentSettings, Agents, KillOutcome, LaunchOutcome};
 pub use confirm::{ConfirmAnswer, ConfirmSettings, Confirmation, Verdict};
 pub use error::AgentError;
-pub use fractions::refuses_fractions;
+pub use fractions::refused_fractions;
 pub use frame_range::{CHUNK_FRAMES_MAX, Chunk, FrameRangeError, FrameSet, INTERLEAVED_FRAMES_MAX};
 pub use run_frame::{MESSAGE_BYTES_MAX, MemoryLimitFactors, RunFrameError, RunFrameProblem, build_run_frame};
 /// The word of an agent's answer.

@@ -57,7 +57,13 @@ pub(super) async fn load_shows(
 }
 
 fn decode_show(row: &Columns<'_>) -> Result<ShowRow, Problem> {
-    Ok(ShowRow { id: row.text("pk_show")?.into(), name: row.text("str_name")?, is_active: row.flag("b_active")? })
+    Ok(ShowRow {
+        id: row.text("pk_show")?.into(),
+        name: row.text("str_name")?,
+        is_active: row.flag("b_active")?,
+        is_scheduler_managed: row.flag_or_null("is_scheduler_managed")?,
+        is_taken_back: false,
+    })
 }
 
 fn decode_subscription(row: &Columns<'_>, show: String) -> Result<Subscription, Problem> {

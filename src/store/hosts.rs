@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::reading::Reading;
 use super::row::{Columns, Problem};
 use super::{SnapshotOptions, StoreError};
-use crate::model::{FacilityId, Host, HostState, LayerId, LeftOutRow, ThreadMode, Timestamp};
+use crate::model::{FacilityId, Fractions, Host, HostState, LayerId, LeftOutRow, ThreadMode, Timestamp};
 use crate::units::{Amounts, Kib};
 
 /// Cuebot books no host that reports less free memory than this.
@@ -74,6 +74,7 @@ fn decode(row: &Columns<'_>, taken_at: Timestamp, options: &SnapshotOptions) -> 
         total,
         idle,
         state,
+        fractions: Fractions::default(),
         reported_at: row.time("ts_ping")?,
         running_layers: row.texts("running_layers")?.into_iter().map(LayerId::from).collect::<BTreeSet<_>>(),
     })

@@ -47,6 +47,7 @@ pub use launches::LayerLaunches;
 pub use life::NewestReport;
 pub use meter::{Meter, MeterReading};
 pub use names::{Named, names};
+pub use peers::{ForeignBookings, new_proc_id};
 pub use probe::ChangeProbe;
 pub(crate) use reading::answer;
 pub use releases::Releases;

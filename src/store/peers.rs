@@ -1,7 +1,25 @@
 //! Other planners on the same database.
 
+use std::time::Duration;
+
 use super::row::Columns;
 use super::{Store, StoreError};
+use crate::model::{ProcId, ShowId};
+
+/// What somebody else booked of a show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignBookings {
+    pub show_name: String,
+    pub bookings: u64,
+}
+
+/// A fresh key for a booking of ours: a UUID as Cuebot's are, of a version that nobody else makes, so that
+/// the rows tell whose a booking is.
+#[must_use]
+pub fn new_proc_id() -> ProcId {
+    let random = uuid::Uuid::new_v4().into_bytes();
+    ProcId::new(uuid::Builder::from_custom_bytes(random).into_uuid().to_string())
+}
 
 impl Store {
     /// Whether Cuebot's own planner is active: its leader holds a session advisory lock for as long
@@ -19,5 +37,19 @@ impl Store {
         let sessions = rows.first().and_then(|row| Columns(row).number("sessions").ok());
         // Nothing is sure to be nobody.
         Ok(sessions.and_then(|sessions| u64::try_from(sessions).ok()).unwrap_or(u64::MAX))
+    }
+
+    /// Bookings of the shows within the last `age` that no scheduler like this one made, by show.
+    pub async fn foreign_bookings(&self, shows: &[ShowId], age: Duration) -> Result<Vec<ForeignBookings>, StoreError> {
+        let statement = sqlx::query(include_str!("sql/foreign_bookings.sql"))
+            .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
+            .bind(age.as_secs_f64());
+        let rows = self.rows("looking for bookings of others", statement).await?;
+        let found = rows.iter().filter_map(|row| {
+            let row = Columns(row);
+            let bookings = u64::try_from(row.number("bookings").ok()?).ok()?;
+            Some(ForeignBookings { show_name: row.text("show_name").ok()?, bookings })
+        });
+        Ok(found.collect())
     }
 }

@@ -18,6 +18,8 @@ pub enum Condition {
     Passes,
     /// No host report arrives: Cuebot does not answer.
     CuebotSilent,
+    /// The scheduler flag of a show was switched off: Cuebot books it too.
+    FlagOff,
     /// An operator paused it.
     Paused,
 }
@@ -32,6 +34,7 @@ impl Condition {
             Self::Clusters => "clusters",
             Self::Passes => "passes",
             Self::CuebotSilent => "cuebot",
+            Self::FlagOff => "scheduler flag",
             Self::Paused => "paused",
         }
     }

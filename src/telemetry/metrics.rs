@@ -68,6 +68,8 @@ pub struct Metrics {
     pub(super) rows_per_pass: Histogram,
     pub(super) drift_repaired: IntCounterVec,
     pub(super) database_up: IntGauge,
+    pub(super) flags_switched_off: IntCounterVec,
+    pub(super) foreign_bookings: IntCounterVec,
     pub(super) cuebot_silent: IntGauge,
     pub(super) newest_report_age: IntGauge,
     pub(super) paused: IntGauge,
@@ -242,6 +244,16 @@ impl Metrics {
                 "table",
             )?,
             database_up: declare.gauge("scheduler_database_up", "1 while the database answers.")?,
+            flags_switched_off: declare.counters(
+                "scheduler_flag_switched_off_total",
+                "Times that the scheduler flag of a show was switched off while it was booked here.",
+                "show_name",
+            )?,
+            foreign_bookings: declare.counters(
+                "scheduler_foreign_bookings_total",
+                "Bookings of shows served here that no scheduler like this one made.",
+                "show_name",
+            )?,
             cuebot_silent: declare.gauge(
                 "scheduler_cuebot_silent",
                 "1 while no host report arrives, so that nothing is booked or launched.",

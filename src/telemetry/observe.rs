@@ -182,6 +182,15 @@ impl Metrics {
         self.database_up.set(i64::from(is_up));
     }
 
+    pub fn flag_switched_off(&self, show_name: &str) {
+        self.flags_switched_off.with_label_values(&[show_name]).inc();
+    }
+
+    /// Somebody else booked frames of a show of ours.
+    pub fn foreign_booked(&self, show_name: &str, bookings: u64) {
+        self.foreign_bookings.with_label_values(&[show_name]).inc_by(bookings);
+    }
+
     /// Whether Cuebot is silent, and how old the newest host report is.
     pub fn set_cuebot_silent(&self, is_silent: bool, newest_report_age: Duration) {
         self.cuebot_silent.set(i64::from(is_silent));

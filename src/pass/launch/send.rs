@@ -172,8 +172,8 @@ impl Launcher {
             }
             LaunchOutcome::Refused { code, message } => {
                 tracing::info!(%frame, host, ?code, message, "a host refused a launch");
-                if rqd::refuses_fractions(booked.reservation.cores, is_threadable, code) {
-                    self.shared.hints.fraction_refused();
+                if let Some(fractions) = rqd::refused_fractions(booked.reservation.cores, is_threadable, code) {
+                    self.shared.hints.fractions_refused(&booked.host, host.as_str(), fractions);
                 }
                 self.label(LaunchResult::Refused);
                 self.failed(booked);

@@ -156,6 +156,9 @@ impl Case<'_> {
             WaitReason::JobPaused => vec!["resume the job".to_owned()],
             WaitReason::AutoBookOff => vec!["turn the job's automatic booking on".to_owned()],
             WaitReason::ShowInactive => vec![format!("activate the show {}", self.show())],
+            WaitReason::ShowTakenBack => {
+                vec![format!("switch the flag on again: cueadmin -scheduler-managed {} on", self.show())]
+            }
             WaitReason::StartAfter => {
                 let start = self.candidate.start_after.and_then(|start| start.format(&Rfc3339).ok());
                 vec![format!("wait until {}", start.unwrap_or_default())]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Candidate, Cap, Cluster, ClusterKind, CoreRequest, FolderRow, Host, HostState, JobRow, LimitRow, LimitUse, Plan,
-    ShowRow, Snapshot, Subscription, Tag, ThreadMode, Timestamp, WaitReason,
+    Candidate, Cap, Cluster, ClusterKind, CoreRequest, FolderRow, Fractions, Host, HostState, JobRow, LimitRow,
+    LimitUse, Plan, ShowRow, Snapshot, Subscription, Tag, ThreadMode, Timestamp, WaitReason,
 };
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -37,7 +37,13 @@ impl Farm {
 
     /// A show with a subscription in whole cores to `alloc` and a cluster for `general` there.
     pub(super) fn show(&mut self, name: &str, size: i64, burst: i64) -> usize {
-        self.0.shows.push(ShowRow { id: name.into(), name: name.to_owned(), is_active: true });
+        self.0.shows.push(ShowRow {
+            id: name.into(),
+            name: name.to_owned(),
+            is_active: true,
+            is_scheduler_managed: None,
+            is_taken_back: false,
+        });
         self.subscribe(name, "alloc", size, burst);
         let allocs = vec![("alloc".into(), "alloc".to_owned())];
         self.cluster(name, ClusterKind::Allocation { tag: "general".into(), allocs });
@@ -82,6 +88,7 @@ impl Farm {
             total,
             idle: total,
             state: HostState::Open,
+            fractions: Fractions::Any,
             reported_at: Timestamp::UNIX_EPOCH,
             running_layers: BTreeSet::new(),
         });

@@ -149,6 +149,7 @@ fn build(
         farm.cluster(name, ClusterKind::Tags { kind: TagKind::Manual, tags: vec!["gpu".into(), "desk".into()] });
     }
     farm.0.shows[2].is_active = bursts[5].1 > 3;
+    farm.0.shows[1].is_taken_back = bursts[4].1 == 0;
     farm.0.folders.push(crate::model::FolderRow { id: "folder-2".into(), ..farm.0.folders[0].clone() });
     for (folder, &cap) in farm.0.folders.iter_mut().zip(folders) {
         folder.cores_max = [Cap::AtMost(Cores::whole(12)), Cap::AtMost(Cores(350)), Cap::AtMost(Cores(0))]
@@ -297,6 +298,7 @@ impl<'s> Recount<'s> {
             && !job.is_paused
             && job.is_auto_book
             && self.snapshot.shows[job.show].is_active
+            && !self.snapshot.shows[job.show].is_taken_back
             && candidate.start_after.is_none_or(|start| start <= self.snapshot.taken_at)
             && after <= self.snapshot.subscriptions[subscription].burst
             && folder.cores_max.allows(folder_cores + amounts.cores)

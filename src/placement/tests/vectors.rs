@@ -1,7 +1,7 @@
 //! The published cases of the reservation rule, row by row.
 
 use super::super::fit::{Ask, Refusal, Room, cores_reserved, reserve, width_under};
-use crate::model::{CoreRequest, Policy, ThreadMode};
+use crate::model::{CoreRequest, Fractions, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 use Refusal::{
@@ -90,7 +90,7 @@ fn ask(cores: i64, memory: i64) -> Ask {
 
 fn room(thread_mode: ThreadMode, cores: i64, idle_cores: i64, idle_memory: i64) -> Room {
     let idle = Amounts { cores: Cores(idle_cores), memory: Kib(idle_memory), ..Amounts::default() };
-    Room { thread_mode, cores: Cores(cores), idle }
+    Room { thread_mode, cores: Cores(cores), idle, fractions: Fractions::Any }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 -- The database's clock, some shows, and what each subscribes to in some facilities.
 -- Parameters: $1 show ids, $2 facility ids. Rows: subscriptions, plus shows without one; at least
 -- one row, for the clock. Locks: none.
+-- The scheduler flag is a column that older schemas lack, hence read through JSON.
 SELECT clock.taken_at,
        show.pk_show::text AS pk_show,
        show.str_name::text AS str_name,
        show.b_active,
+       (to_jsonb(show) ->> 'b_scheduler_managed')::bool AS is_scheduler_managed,
        held.pk_subscription::text AS pk_subscription,
        held.pk_alloc::text AS pk_alloc,
        held.int_size::int8 AS int_size,
