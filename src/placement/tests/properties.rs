@@ -149,7 +149,7 @@ fn build(
         farm.cluster(name, ClusterKind::Tags { kind: TagKind::Manual, tags: vec!["gpu".into(), "desk".into()] });
     }
     farm.0.shows[2].is_active = bursts[5].1 > 3;
-    farm.0.shows[1].is_taken_back = bursts[4].1 == 0;
+    farm.0.shows[1].is_taken_back = bursts[4] == (0, 0);
     farm.0.folders.push(crate::model::FolderRow { id: "folder-2".into(), ..farm.0.folders[0].clone() });
     for (folder, &cap) in farm.0.folders.iter_mut().zip(folders) {
         folder.cores_max = [Cap::AtMost(Cores::whole(12)), Cap::AtMost(Cores(350)), Cap::AtMost(Cores(0))]
@@ -523,7 +523,7 @@ fn the_farms_drawn_here_show_every_reason() {
         placed += usize::from(plan.placed_frames() > 0);
         plan.waiting.iter().for_each(|waiting| *seen.entry(waiting.reason).or_default() += 1);
     }
-    assert!(placed > 1_500, "only {placed} farms have work that fits: {seen:?}");
+    assert!(placed > 1_400, "only {placed} farms have work that fits: {seen:?}");
     let missing: Vec<WaitReason> = WaitReason::ALL.into_iter().filter(|reason| !seen.contains_key(reason)).collect();
     assert_eq!(missing, [WaitReason::LostRace], "{seen:?}");
 }
