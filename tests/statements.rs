@@ -134,13 +134,28 @@ fn frame_statements(
         ),
         (
             include_str!("../src/store/sql/unbook_claim.sql"),
+            "text[], text[], int4[], timestamptz[]",
+            format!("{procs}, {frames}, {versions}, {}", array(chunk.iter().map(|_| "NULL"))),
+        ),
+        (include_str!("../src/store/sql/unbook_checkpoints.sql"), "text[]", frames.clone()),
+        (include_str!("../src/store/sql/unbook_frames.sql"), "text[], int4", format!("{frames}, 299")),
+        (include_str!("../src/store/sql/settle_find_booked.sql"), "text[]", procs.clone()),
+        (
+            include_str!("../src/store/sql/settle_find_unsettled.sql"),
+            "text[], float8, bool",
+            format!("{shows}, 60, true"),
+        ),
+        (
+            include_str!("../src/store/sql/settle_overtaken.sql"),
             "text[], text[], int4[]",
             format!("{procs}, {frames}, {versions}"),
         ),
-        (include_str!("../src/store/sql/unbook_checkpoints.sql"), "text[]", frames.clone()),
-        (include_str!("../src/store/sql/unbook_frames.sql"), "text[]", frames.clone()),
-        (include_str!("../src/store/sql/settle_find_booked.sql"), "text[]", procs.clone()),
-        (include_str!("../src/store/sql/settle_find_unsettled.sql"), "text[], float8", format!("{shows}, 60")),
+        (
+            include_str!("../src/store/sql/settle_find_silent.sql"),
+            "text[], timestamptz, text[], timestamptz[], float8, int4",
+            format!("{shows}, now(), '{{}}', '{{}}', 330, 200"),
+        ),
+        (include_str!("../src/store/sql/book_unclaimed.sql"), "text[], int4[]", format!("{frames}, {versions}")),
     ]
 }
 
@@ -186,9 +201,10 @@ async fn full_farm_stays_cheap(generation: Generation) {
     let (booked, asked) = pass(&store).await;
     assert!(booked.len() > 2_000, "{}", booked.len());
 
-    // Measured: 0.040 statements, 4.8 rows read and 2.4 written for each of 9,460 frames. To be raised
-    // on purpose only: the database is what all of a farm waits for.
-    assert!(per_frame(|asked| asked.statements, &asked, &booked) < 0.05, "{asked:?}");
+    // Measured: 0.051 statements, 4.8 rows read and 2.4 written for each of 9,460 frames, of which the
+    // probe for locked hosts and the last look before COMMIT are one statement each per chunk. To be
+    // raised on purpose only: the database is what all of a farm waits for.
+    assert!(per_frame(|asked| asked.statements, &asked, &booked) < 0.055, "{asked:?}");
     assert!(per_frame(|asked| asked.rows_read, &asked, &booked) < 6.0, "{asked:?}");
     assert!(per_frame(|asked| asked.rows_written, &asked, &booked) < 3.0, "{asked:?}");
     // However many frames wait, only those that are booked are read.
