@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::fruitless::Fruitless;
 use crate::model::{Booked, FractionalCores, HostId, LayerId};
-use crate::rqd::{BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
+use crate::rqd::{AgentError, BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
+use crate::telemetry::error_chain;
 
 /// Hosts and layers that are held back for a while. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -45,7 +46,8 @@ impl Hints {
         let state = self.state();
         let mut aside = state.breakers.hosts_put_aside(now);
         for (host, launches) in &state.unsettled {
-            aside.insert(host.clone(), format!("{launches} launches without a known outcome"));
+            let reason = aside.get(host).map(|reason| format!("; {reason}")).unwrap_or_default();
+            aside.insert(host.clone(), format!("{launches} launches without a known outcome{reason}"));
         }
         aside
     }
@@ -99,6 +101,18 @@ impl Hints {
 
     pub(super) fn launch_ended(&self, booked: &Booked, outcome: &LaunchOutcome, now: Instant) {
         self.state().breakers.record(booked, outcome, now);
+    }
+
+    /// Whether a host may be asked now what it runs; when it may be otherwise.
+    pub(super) fn begin_question(&self, host: &HostId, now: Instant) -> Result<(), Instant> {
+        self.state().breakers.begin_question(host, now)
+    }
+
+    pub(super) fn end_question(&self, host: &HostId, error: Option<&AgentError>, now: Instant) {
+        let is_new = self.state().breakers.end_question(host, error, now);
+        if let Some(error) = error.filter(|_| is_new) {
+            tracing::warn!(error = error_chain(error), "a host is put aside, and asked less and less");
+        }
     }
 
     /// Holds a layer back at once: nothing of it can be launched.

@@ -13,8 +13,7 @@ use super::settings::Settings;
 use super::totals::Totals;
 use crate::booking::{self, BookingError, CommitOutcome, UnbookCause, UnknownCommit};
 use crate::model::{Booked, HostId, LayerId, LayerLaunch, ProcId, ShowId};
-use crate::rqd::proto::report::HostReport;
-use crate::rqd::{self, Agents, ConfirmAnswer, Confirmation, LaunchOutcome, Verdict};
+use crate::rqd::{self, AgentReport, Agents, ConfirmAnswer, Confirmation, LaunchOutcome, Verdict};
 use crate::store::Store;
 use crate::telemetry::labels::LaunchResult;
 use crate::telemetry::{Metrics, error_chain};
@@ -463,7 +462,14 @@ impl Launcher {
         let LaunchTargets::Agents(agents) = &self.shared.targets else { return };
         let now = Instant::now();
         let mut due: HashMap<HostId, Vec<Unsettled>> = HashMap::new();
+        let mut may_ask: HashMap<HostId, Result<(), Instant>> = HashMap::new();
         for unsettled in self.state().unsettled.values_mut().filter(|unsettled| unsettled.ask_at <= now) {
+            let host = &unsettled.booked.host;
+            let may_ask = may_ask.entry(host.clone()).or_insert_with(|| self.shared.hints.begin_question(host, now));
+            if let Err(at) = may_ask {
+                unsettled.ask_at = *at;
+                continue;
+            }
             due.entry(unsettled.booked.host.clone()).or_default().push(unsettled.clone());
             unsettled.ask_at = now + ANSWER_LIMIT;
         }
@@ -498,6 +504,7 @@ impl Launcher {
         let host = first.booked.host_name.clone();
         let asked_at = Instant::now();
         let report = agents.report(&host).await;
+        self.shared.hints.end_question(&first.booked.host, report.as_ref().err(), Instant::now());
         for Unsettled { booked, is_sent, .. } in unsettled {
             let answer = match &report {
                 Ok(report) => self.answer(agents, report, &booked).await,
@@ -540,14 +547,14 @@ impl Launcher {
 
     /// What a host's report says of a booking. A run of the same frame for an earlier booking is ended
     /// first: given free before that, the frame would run twice.
-    async fn answer(&self, agents: &Agents, report: &HostReport, booked: &Booked) -> ConfirmAnswer {
-        if report.frames.iter().any(|frame| frame.resource_id == booked.proc.as_str()) {
+    async fn answer(&self, agents: &Agents, report: &AgentReport, booked: &Booked) -> ConfirmAnswer {
+        if report.running.iter().any(|running| running.proc == booked.proc) {
             return ConfirmAnswer::Running;
         }
-        let Some(occupant) = report.frames.iter().find(|frame| frame.frame_id == booked.frame.as_str()) else {
+        let Some(occupant) = report.running.iter().find(|running| running.frame == booked.frame) else {
             return ConfirmAnswer::NotRunning;
         };
-        self.end_earlier_run(agents, booked, &ProcId::from(occupant.resource_id.as_str())).await;
+        self.end_earlier_run(agents, booked, &occupant.proc).await;
         ConfirmAnswer::Unanswered
     }
 

@@ -23,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::AgentSettings;
 use super::error::{AgentError, causes};
+use super::wire::WINDOW_BYTES;
 
 /// Files that the rest of the process may have open, on top of one per connection.
 const FILES_BESIDE: u64 = 1_024;
@@ -228,6 +229,7 @@ async fn dial_address(host: &str, address: SocketAddr, limit: Duration) -> Resul
         Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(limit)
             .tcp_keepalive(Some(KEEPALIVE))
+            .initial_stream_window_size(WINDOW_BYTES)
             .connect()
             .await
     };
