@@ -23,6 +23,7 @@ mod plan;
 mod postgres;
 mod schema;
 mod seed;
+mod shortage;
 mod snapshot;
 mod statements;
 mod telemetry;

@@ -124,7 +124,7 @@ const KEYS: &[Key] = &[
     key!(queue.empty_job_cycles_before_quiting, value::count_if_any::<1, 1_000_000_000>)
         .spelt(&["queue.empty_job_cycles_before_quitting"]),
     key!(queue.shutdown_timeout, value::duration),
-    key!(queue.metrics_address, value::address_if_any),
+    key!(queue.metrics_address, value::address),
     key!(queue.metrics_port, value::count::<_, 0, 65_535>),
     core_multiplier("queue.core_multiplier"),
     key!(host_cache.host_staleness_threshold, value::duration),

@@ -1,7 +1,7 @@
 //! The settings as a tree of the same shape as the file, with the built-in defaults.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -169,8 +169,8 @@ pub struct Queue {
     pub empty_job_cycles_before_quiting: Option<u32>,
     /// Longest time that a stop waits for launches under way.
     pub shutdown_timeout: Duration,
-    /// Where the metrics and health pages listen; `None`: at all addresses of the machine.
-    pub metrics_address: Option<IpAddr>,
+    /// Where the metrics and health pages listen.
+    pub metrics_address: IpAddr,
     /// 0: any free port, which the log names.
     pub metrics_port: u16,
 }
@@ -291,7 +291,7 @@ impl Default for Queue {
             frame_memory_hard_limit: 2.0,
             empty_job_cycles_before_quiting: None,
             shutdown_timeout: Duration::from_secs(20),
-            metrics_address: None,
+            metrics_address: Ipv4Addr::LOCALHOST.into(),
             metrics_port: 9090,
         }
     }

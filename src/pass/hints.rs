@@ -9,6 +9,9 @@ use crate::model::{Booked, FractionalCores, HostId, LayerId};
 use crate::rqd::{AgentError, BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
 use crate::telemetry::error_chain;
 
+/// How long after a pause for want of file descriptors the want is told on.
+const SHORTAGE_TOLD: Duration = Duration::from_secs(15);
+
 /// Hosts and layers that are held back for a while. Cloning shares them.
 #[derive(Clone, Debug)]
 pub struct Hints {
@@ -19,7 +22,7 @@ pub struct Hints {
 struct State {
     breakers: Breakers,
     fruitless: Fruitless,
-    /// Nothing is booked before that: this process itself lacks something.
+    /// Nothing is booked before that: this process has no file descriptor left.
     paused_until: Option<Instant>,
     /// Launches without a known outcome.
     unsettled: HashMap<HostId, u32>,
@@ -85,6 +88,12 @@ impl Hints {
         self.state().paused_until = Some(now + time);
     }
 
+    /// Whether this process had no file descriptor left a moment ago. It is told for longer than nothing
+    /// is booked: whether the shortage is over shows only when work is tried again.
+    pub(super) fn lacks_descriptors(&self, now: Instant) -> bool {
+        self.state().paused_until.is_some_and(|until| until + SHORTAGE_TOLD > now)
+    }
+
     pub(super) fn is_put_aside(&self, host: &HostId, now: Instant) -> bool {
         self.state().breakers.is_host_put_aside(host, now)
     }
@@ -145,5 +154,40 @@ impl Hints {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rqd::AnswerFault;
+
+    #[test]
+    fn a_host_is_put_aside_with_all_that_is_known_of_it() {
+        let (hints, host, now) =
+            (Hints::new(BreakerSettings::hosts(), BreakerSettings::layers()), "h".into(), Instant::now());
+        hints.unsettled(&host);
+        assert_eq!(hints.put_aside(now)[&host], "1 launches without a known outcome");
+        let unfit = AgentError::Unfit { host: "node-1".to_owned(), fault: AnswerFault::Endless };
+        assert_eq!(hints.begin_question(&host, now), Ok(()));
+        hints.end_question(&host, Some(&unfit), now);
+        let reason = &hints.put_aside(now)[&host];
+        assert!(
+            reason.starts_with("1 launches without a known outcome; what answers as the agent of node-1 is"),
+            "{reason}"
+        );
+        hints.settled(&host);
+        assert!(hints.put_aside(now)[&host].ends_with("it goes on sending after its answer"));
+    }
+
+    #[test]
+    fn a_shortage_of_descriptors_is_told_for_longer_than_it_pauses() {
+        let (hints, now) = (Hints::new(BreakerSettings::hosts(), BreakerSettings::layers()), Instant::now());
+        assert!(!hints.lacks_descriptors(now));
+        let pause = Duration::from_secs(5);
+        hints.pause(pause, now);
+        assert!(hints.is_paused(now) && hints.lacks_descriptors(now));
+        assert!(!hints.is_paused(now + pause) && hints.lacks_descriptors(now + pause));
+        assert!(!hints.lacks_descriptors(now + pause + SHORTAGE_TOLD));
     }
 }

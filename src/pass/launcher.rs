@@ -30,7 +30,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Cuebot takes a proc that nobody reports for lost after 300 seconds.
 const LAUNCHED_KEPT: Duration = Duration::from_secs(330);
 /// How long nothing is booked when this process has no file descriptor left for a connection.
-const OWN_LACK_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const OWN_LACK_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks at whether the host of a waiting launch was put aside meanwhile.
 const PUT_ASIDE_TICK: Duration = Duration::from_millis(500);
 /// A host that is being asked is not asked a second time before that.

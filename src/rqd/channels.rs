@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
 use super::AgentSettings;
-use super::error::{AgentError, causes};
+use super::error::AgentError;
 use super::wire::WINDOW_BYTES;
+use crate::telemetry::is_out_of_descriptors;
 
 /// Files that the rest of the process may have open, on top of one per connection.
 const FILES_BESIDE: u64 = 1_024;
@@ -235,16 +235,12 @@ async fn dial_address(host: &str, address: SocketAddr, limit: Duration) -> Resul
     };
     connected.await.map_err(|source| {
         let (host, source) = (host.to_owned(), Arc::new(source));
-        if causes(&*source).filter_map(|cause| cause.downcast_ref()).any(is_out_of_descriptors) {
+        if is_out_of_descriptors(&*source) {
             AgentError::OutOfSockets { host, source }
         } else {
             AgentError::Connect { host, address: address.to_string(), source }
         }
     })
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    [Errno::EMFILE, Errno::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

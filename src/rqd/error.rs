@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 
 use super::report::REPORTED_FRAMES_MAX;
 use super::wire::{ANSWER_BYTES_MAX, ANSWER_PIECES_MAX};
+use crate::telemetry::DESCRIPTORS_REMEDY;
 
 /// Cheap to clone, since calls that wait for one connection share its failure.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub enum AgentError {
     #[error("no connection to the agent of {host} within {limit:?}")]
     ConnectTimeout { host: String, limit: Duration },
     /// Our own lack, which says nothing about the host.
-    #[error("no file descriptor left to connect to the agent of {host}; raise the limit of open files (ulimit -n)")]
+    #[error("no file descriptor left to connect to the agent of {host}; {DESCRIPTORS_REMEDY}")]
     OutOfSockets {
         host: String,
         #[source]
@@ -130,6 +131,6 @@ impl CallError {
 }
 
 /// An error and what caused it, outermost first.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (**error).source())
 }

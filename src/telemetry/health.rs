@@ -16,6 +16,10 @@ pub enum Condition {
     Clusters,
     /// Passes fail, with the database there.
     Passes,
+    /// This process has no file descriptor left for database or agents.
+    Descriptors,
+    /// Nor for these pages.
+    Pages,
     /// An operator paused it.
     Paused,
 }
@@ -29,6 +33,8 @@ impl Condition {
             Self::ForeignPlanner => "foreign planner",
             Self::Clusters => "clusters",
             Self::Passes => "passes",
+            Self::Descriptors => "file descriptors",
+            Self::Pages => "pages",
             Self::Paused => "paused",
         }
     }
