@@ -43,6 +43,9 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
         return Ok(ExitCode::SUCCESS);
     };
     tracing::info!(target: "scheduler", schema = store.features().generation_guess(), "connected to the database");
+    if let Some(way) = store.way() {
+        tracing::info!(target: "scheduler", "the connection to the database is {way}");
+    }
     selection::load(&store, config).await?;
     let parts = Parts {
         store: store.clone(),

@@ -28,4 +28,5 @@ mod snapshot;
 mod statements;
 mod telemetry;
 mod tidy;
+mod way;
 mod wire;

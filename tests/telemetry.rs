@@ -309,8 +309,8 @@ async fn however_many_hang_on_others_are_answered_and_few_are_held() {
     }
     let mut more = hang_on(&pages, 100).await;
     assert_eq!(pages.get("/metrics").await.status, 200);
-    for connection in held.into_iter().chain(more.drain(..37)).collect::<Vec<_>>().iter_mut() {
-        is_closed(connection).await;
+    for mut connection in held.into_iter().chain(more.drain(..37)) {
+        is_closed(&mut connection).await;
     }
 }
 

@@ -88,6 +88,7 @@ const KEYS: &[Key] = &[
     key!(database.db_pass_file, value::path_if_any),
     key!(database.tls, value::one_of),
     key!(database.tls_root_certificate, value::path_if_any),
+    key!(database.allow_cleartext_password, value::yes_or_no),
     core_multiplier("database.core_multiplier"),
     key!(rqd.grpc_port, port),
     key!(rqd.dry_run_mode, value::yes_or_no),

@@ -53,6 +53,9 @@ pub struct Database {
     pub tls: Tls,
     /// Certificates to trust instead of the public authorities, in PEM.
     pub tls_root_certificate: Option<PathBuf>,
+    /// Whether a server on another machine may be given the password as it stands, over a connection that
+    /// is not encrypted.
+    pub allow_cleartext_password: bool,
 }
 
 /// How connections to the database are encrypted; the words of PostgreSQL's `sslmode`.
@@ -243,6 +246,7 @@ impl Default for Database {
             db_pass_file: None,
             tls: Tls::default(),
             tls_root_certificate: None,
+            allow_cleartext_password: false,
         }
     }
 }

@@ -269,6 +269,11 @@ impl Passes {
     /// One look and what it calls for; whether nothing at all waited.
     async fn look(&mut self, stop: &CancellationToken) -> (Next, bool) {
         say_shortage(&self.health, self.turn.hints.lacks_descriptors(Instant::now()));
+        if self.health.holds(Condition::Database)
+            && let Err(error) = self.turn.store.look_at_way().await
+        {
+            return (self.failed(&error.into()), false);
+        }
         match self.turn.foreign_planner_blocks().await {
             Ok(false) => _ = self.health.clear(Condition::ForeignPlanner),
             Ok(true) => {

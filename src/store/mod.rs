@@ -31,6 +31,9 @@ mod releases;
 mod row;
 mod schema;
 mod snapshot;
+mod way;
+
+use std::sync::Arc;
 
 use sqlx::PgPool;
 
@@ -48,6 +51,7 @@ pub(crate) use reading::answer;
 pub use releases::Releases;
 pub use schema::{Features, needed_columns};
 pub use snapshot::SnapshotOptions;
+pub use way::{Encryption, Way, stays_here};
 
 /// The database as this scheduler uses it. Cloning shares the connections and the meter.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub struct Store {
     pool: PgPool,
     features: Features,
     meter: Meter,
+    /// By what settings, and which way; unless the driver's own options said it.
+    reached: Option<(Arc<ConnectSettings>, Way)>,
 }
 
 impl Store {
