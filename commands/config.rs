@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cue_scheduler::config::{Loaded, VARIABLE_PREFIX, keys};
+use cue_scheduler::config::{Config, Loaded, VARIABLE_PREFIX, keys};
 use serde::Serialize;
 
 use crate::cli::OutputFormat;
@@ -16,7 +16,21 @@ pub(crate) fn check(loaded: &Loaded, printer: Printer) -> ExitCode {
         Some(file) => printer.note(format_args!("{} is right", file.display())),
         None => printer.note("no file was found, and environment and flags are right"),
     }
+    printer.note(format_args!("{}", who_reaches_the_pages(&loaded.config)));
     ExitCode::SUCCESS
+}
+
+/// The pages have no password: whoever reaches them reads them.
+fn who_reaches_the_pages(config: &Config) -> String {
+    let (address, port) = (config.queue.metrics_address, config.queue.metrics_port);
+    let who = if address.to_canonical().is_loopback() {
+        "who is on this machine only".to_owned()
+    } else if address.is_unspecified() {
+        "anybody who reaches this machine".to_owned()
+    } else {
+        format!("anybody who reaches {address}")
+    };
+    format!("the metrics and health pages on port {port} are for {who} (queue.metrics_address)")
 }
 
 /// A setting in effect.

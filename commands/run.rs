@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use cue_scheduler::pass::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::rqd::Agents;
 use cue_scheduler::tasks::Tasks;
+use cue_scheduler::telemetry::http::PageLimits;
 use cue_scheduler::telemetry::logs::{self, LogControl};
 use cue_scheduler::telemetry::{Health, Metrics, Registry, http};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +33,8 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
     let listener = http::bind(config.queue.metrics_address, config.queue.metrics_port).await?;
     let address = listener.local_addr().context("cannot tell the address of the metrics page")?;
     tracing::info!(target: "scheduler", %address, "metrics server listening at /metrics");
-    pages.spawn("pages", http::serve(listener, registry, health.clone(), pages.stop_signal()));
+    let limits = PageLimits::for_this_process();
+    pages.spawn("pages", http::serve(listener, registry, health.clone(), limits, pages.stop_signal()));
 
     let connected =
         Service::connect(&settings.connect, &health, &stop).await.context("Failed to connect to database")?;
@@ -41,6 +43,9 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
         return Ok(ExitCode::SUCCESS);
     };
     tracing::info!(target: "scheduler", schema = store.features().generation_guess(), "connected to the database");
+    if let Some(way) = store.way() {
+        tracing::info!(target: "scheduler", "the connection to the database is {way}");
+    }
     selection::load(&store, config).await?;
     let parts = Parts {
         store: store.clone(),

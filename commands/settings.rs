@@ -254,6 +254,7 @@ pub(crate) fn connect_settings(database: &config::Database) -> ConnectSettings {
             Tls::VerifyFull => TlsMode::VerifyFull,
         },
         tls_root_certificate: database.tls_root_certificate.clone(),
+        allow_cleartext_password: database.allow_cleartext_password,
         ..ConnectSettings::default()
     }
 }

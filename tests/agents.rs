@@ -15,7 +15,8 @@ use cue_scheduler::rqd::proto::report::{
     RqdReportRunningFrameCompletionRequest, RqdReportRunningFrameCompletionResponse, RqdReportStatusRequest,
     RqdReportStatusResponse,
 };
-use cue_scheduler::rqd::proto::rqd::RunFrame;
+use cue_scheduler::rqd::proto::rqd::rqd_interface_client::RqdInterfaceClient;
+use cue_scheduler::rqd::proto::rqd::{RqdStaticReportStatusRequest, RunFrame};
 use cue_scheduler::rqd::{AgentSettings, Agents, Code, KillOutcome, LaunchOutcome};
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -117,8 +118,10 @@ async fn launch(client: &Agents, host: &str, frame: &RunFrame) {
 
 /// The procs of running frames, once the agent has measured them all: from then on it knows their
 /// processes. An agent that is told to kill a frame earlier kills itself.
-async fn measured(client: &Agents, host: &str) -> Option<Vec<String>> {
-    let frames = client.report(host).await.unwrap().frames;
+async fn measured(port: u16, host: &str) -> Option<Vec<String>> {
+    let mut client = RqdInterfaceClient::connect(format!("http://{host}:{port}")).await.unwrap();
+    let answer = client.report_status(RqdStaticReportStatusRequest {}).await.unwrap().into_inner();
+    let frames = answer.host_report.unwrap().frames;
     let is_measured = !frames.is_empty() && frames.iter().all(|frame| frame.max_rss > 0);
     is_measured.then(|| frames.into_iter().map(|frame| frame.resource_id).collect())
 }
@@ -181,7 +184,7 @@ async fn agents_boot_run_frames_and_leave_nothing_behind() {
         let outcome = client.launch(host, wide).await;
         assert!(matches!(&outcome, LaunchOutcome::Refused { code: Code::Unknown, .. }), "{outcome:?}");
 
-        let running = until("a measured frame", async || measured(&client, host).await).await;
+        let running = until("a measured frame", async || measured(agents.port(), host).await).await;
         assert_eq!(running, std::slice::from_ref(&long.resource_id));
         let id = FrameId::from(long.frame_id.clone());
         assert_eq!(client.kill(host, &id, "killed by the test").await.unwrap(), KillOutcome::Killed);
@@ -198,7 +201,7 @@ async fn agents_boot_run_frames_and_leave_nothing_behind() {
     let last = frame(files.path(), format!("sh -c 'sleep 1000; : {mark}' & touch {}; sleep 1000", sign.display()));
     launch(&client, &name, &last).await;
     until("a sign of life", async || sign.exists().then_some(())).await;
-    until("a measured frame", async || measured(&client, &name).await).await;
+    until("a measured frame", async || measured(agents.port(), &name).await).await;
     agents.stop().await;
     assert!(reports.completion(&last.frame_id).is_some());
     assert_eq!(processes_with(&mark.to_string()), [""; 0]);

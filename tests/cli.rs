@@ -172,8 +172,21 @@ fn config_check_says_what_run_would() {
 warning: line 2: queue.cluster_empty_sleep has no effect and can be removed: an idle farm is watched by a cheap probe, \
          see queue.active_scan_interval
 ~/.config/cue-scheduler/scheduler.yaml is right
+the metrics and health pages on port 9090 are for who is on this machine only (queue.metrics_address)
 "
     );
+    for (address, who) in [
+        ("::1", "who is on this machine only"),
+        ("::ffff:127.0.0.1", "who is on this machine only"),
+        ("0.0.0.0", "anybody who reaches this machine"),
+        ("'::'", "anybody who reaches this machine"),
+        ("192.0.2.7", "anybody who reaches 192.0.2.7"),
+    ] {
+        let file = format!("queue:\n  metrics_address: {address}\n  metrics_port: 9191\n");
+        let (code, _, stderr) = Surroundings::with_file(&file).run(&["config", "check"], &[]);
+        let told = format!("\nthe metrics and health pages on port 9191 are for {who} (queue.metrics_address)\n");
+        assert!(code == 0 && stderr.ends_with(&told), "{address}: {stderr}");
+    }
     let (code, _, stderr) = Surroundings::new().run(&["config", "check", "--facility", ""], &[]);
     assert_eq!(code, 2, "{stderr}");
 }

@@ -625,9 +625,11 @@ async fn a_fleet_runs_its_frames_to_the_end_and_the_books_balance() {
     let agents = agents(&fleet);
     futures::stream::iter(&farm.booked).for_each_concurrent(32, |booked| launch(&agents, booked)).await;
     farm.until(|counts| counts.frames_succeeded == 300 && counts.procs_released == 300).await;
+    // The answers may still be on their way back.
+    until(async || fleet.counts().completions_reported == 300).await;
     let report = audit(&farm.pool, &fleet.launches()).await.unwrap();
     assert_eq!(report.violations, []);
-    assert_eq!((farm.accounts().await, fleet.counts().completions_reported), ([0; 5], 300));
+    assert_eq!(farm.accounts().await, [0; 5]);
     assert_eq!(farm.cuebot.counts().jobs_finished, 1);
     assert_eq!(fleet.stop().await, [""; 0]);
     assert_eq!(farm.cuebot.stop().await, [""; 0]);

@@ -362,7 +362,7 @@ async fn a_service_in_dry_run_mode_says_so() {
     command.args(["run", "--metrics_port", "0"]).env("OPENSCHEDULER_RQD__DRY_RUN_MODE", "true");
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let said = until_said(&mut child, &["dry run (rqd.dry_run_mode)", "would dispatch 5 frames"]);
-    let port = said.split_once("address=[::]:").or(said.split_once("address=0.0.0.0:")).unwrap().1;
+    let port = said.split_once("address=127.0.0.1:").unwrap().1;
     let port: u16 = port.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
     let mut page = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     page.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();

@@ -3,6 +3,7 @@
 
 mod agent;
 mod peer;
+mod strangers;
 
 use std::collections::HashSet;
 use std::future::Future;

@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cue_scheduler::config::Config;
 use cue_scheduler::model::{Plan, WaitReason, Waiting};
+use cue_scheduler::telemetry::http::PageLimits;
 use cue_scheduler::telemetry::labels::{CapTable, LaunchResult, PassEnd};
 use cue_scheduler::telemetry::logs::{self, LogSettings, LogsError};
 use cue_scheduler::telemetry::{Condition, Health, Metrics, PassFigures, error_chain, http};
@@ -19,6 +21,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 /// A server on a free port with everything behind it.
 struct Pages {
     address: SocketAddr,
+    registry: prometheus::Registry,
     metrics: Metrics,
     health: Health,
     stop: CancellationToken,
@@ -27,14 +30,18 @@ struct Pages {
 
 impl Pages {
     async fn start() -> Self {
+        Self::start_with(PageLimits::default()).await
+    }
+
+    async fn start_with(limits: PageLimits) -> Self {
         let registry = prometheus::Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
         let health = Health::new();
         let stop = CancellationToken::new();
-        let listener = http::bind(None, 0).await.unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()));
-        let served = tokio::spawn(http::serve(listener, registry, health.clone(), stop.clone()));
-        Self { address, metrics, health, stop, served }
+        let listener = http::bind(Ipv4Addr::LOCALHOST.into(), 0).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(http::serve(listener, registry.clone(), health.clone(), limits, stop.clone()));
+        Self { address, registry, metrics, health, stop, served }
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -268,21 +275,115 @@ async fn the_pages_end_with_the_stop_signal() {
     assert!(TcpStream::connect(pages.address).await.is_err());
 }
 
+/// Connections that nobody has sent a whole request on.
+async fn hang_on(pages: &Pages, number: usize) -> Vec<TcpStream> {
+    let mut connections = Vec::new();
+    for sent in ["", "GET /livez HTT", "GET /livez HTTP/1.1\r\nHost: local"].into_iter().cycle().take(number) {
+        let mut connection = TcpStream::connect(pages.address).await.unwrap();
+        // It may be closed already.
+        let _ = connection.write_all(sent.as_bytes()).await;
+        connections.push(connection);
+    }
+    connections
+}
+
+async fn is_closed(connection: &mut TcpStream) {
+    while matches!(connection.read(&mut [0; 256]).await, Ok(length) if length > 0) {}
+}
+
+/// Patient: what closes a connection is not its time.
+fn patient() -> PageLimits {
+    let long = Duration::from_hours(1);
+    PageLimits { request_timeout: long, connection_timeout: long, ..PageLimits::default() }
+}
+
+#[tokio::test]
+async fn however_many_hang_on_others_are_answered_and_few_are_held() {
+    let pages = Pages::start_with(patient()).await;
+    let mut hanging = hang_on(&pages, 250).await;
+    assert_eq!(pages.get("/livez").await.status, 200);
+    // Those that came last are held, one made room for the answer.
+    let held = hanging.split_off(250 - 63);
+    for connection in &mut hanging {
+        is_closed(connection).await;
+    }
+    let mut more = hang_on(&pages, 100).await;
+    assert_eq!(pages.get("/metrics").await.status, 200);
+    for mut connection in held.into_iter().chain(more.drain(..37)) {
+        is_closed(&mut connection).await;
+    }
+}
+
+#[tokio::test]
+async fn who_hangs_on_is_closed_in_a_while() {
+    let pages = Pages::start_with(PageLimits { request_timeout: Duration::from_millis(50), ..patient() }).await;
+    for connection in &mut hang_on(&pages, 60).await {
+        is_closed(connection).await;
+    }
+    let pages = Pages::start_with(PageLimits { connection_timeout: Duration::from_millis(50), ..patient() }).await;
+    for connection in &mut hang_on(&pages, 60).await {
+        is_closed(connection).await;
+    }
+}
+
+/// A page that no socket's buffer takes whole.
+fn large_page(registry: &prometheus::Registry) {
+    let options = prometheus::Opts::new("large", "Many series.");
+    let series = prometheus::IntCounterVec::new(options, &["label"]).unwrap();
+    for number in 0..20_000 {
+        series.with_label_values(&[&format!("{number:01000}")]);
+    }
+    registry.register(Box::new(series)).unwrap();
+}
+
+#[tokio::test]
+async fn who_reads_slowly_does_not_hold_a_connection_for_ever() {
+    let limits = PageLimits { connection_timeout: Duration::from_secs(1), ..patient() };
+    let pages = Pages::start_with(limits).await;
+    large_page(&pages.registry);
+    // Its answer has begun, and nobody reads on.
+    let _slow = loop {
+        let mut slow = TcpStream::connect(pages.address).await.unwrap();
+        slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        if matches!(slow.read(&mut [0; 1]).await, Ok(1)) {
+            break slow;
+        }
+    };
+    // Answers under way are waited for, so that this ends only when the slow one is given up.
+    pages.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(60), pages.served).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_is_for_one_request() {
+    let pages = Pages::start_with(patient()).await;
+    let mut connection = TcpStream::connect(pages.address).await.unwrap();
+    let request = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    connection.write_all(request.repeat(2).as_bytes()).await.unwrap();
+    let mut text = String::new();
+    // The end may come as a reset, since the second request is not read.
+    let _ = connection.read_to_string(&mut text).await;
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
+    assert!(text.contains("connection: close"), "{text}");
+}
+
 #[tokio::test]
 async fn a_port_in_use_is_an_error_that_says_what_to_change() {
-    let taken = http::bind(None, 0).await.unwrap();
+    let taken = http::bind(Ipv4Addr::LOCALHOST.into(), 0).await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = http::bind(None, port).await.expect_err("it is taken");
+    let error = http::bind(Ipv4Addr::LOCALHOST.into(), port).await.expect_err("it is taken");
     let message = error_chain(&error);
     assert!(message.contains(&format!("port {port}")) && message.contains("queue.metrics_port"), "{message}");
 }
 
 #[tokio::test]
 async fn the_pages_listen_where_they_are_told() {
-    let here = http::bind(Some(Ipv4Addr::LOCALHOST.into()), 0).await.unwrap();
-    assert_eq!(here.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
+    let address = Config::default().queue.metrics_address;
+    assert!(address.is_loopback(), "nothing says otherwise, and {address} is for others too");
+    let here = http::bind(address, 0).await.unwrap();
+    assert_eq!(here.local_addr().unwrap().ip(), address);
     // Reserved for documentation: no machine has it.
-    let error = http::bind(Some(Ipv4Addr::new(192, 0, 2, 1).into()), 0).await.expect_err("not ours");
+    let error = http::bind(Ipv4Addr::new(192, 0, 2, 1).into(), 0).await.expect_err("not ours");
     assert!(error_chain(&error).contains("queue.metrics_address"), "{error}");
 }
 

@@ -57,6 +57,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prost", &["rqd", "farm"]),
     // Settings are read from it, lists are printed in it.
     ("serde_yaml", &["config", "commands"]),
+    // What crosses the wire to agents is bounded in its terms, and pages are served on it.
+    ("hyper", &["telemetry", "rqd"]),
+    ("hyper_util", &["telemetry"]),
     ("warp", &["telemetry"]),
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),

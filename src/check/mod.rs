@@ -85,7 +85,7 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     let mut report = Report::default();
     let place = format!("{} at {}:{} as {}", connect.name, connect.host, connect.port, connect.user);
     report.add("connection", Ok(Finding::ok(place)));
-    report.add("tls", server::tls(&mut session, connect.tls).await);
+    report.add("tls", server::tls(&mut session).await);
     report.add("server", server::version(&mut session).await);
     report.add("latency", server::latency(&mut session).await);
     report.add("clock", server::clock(&mut session).await);

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Executor as _, Row as _, query, raw_sql};
 
 use super::session::Session;
 use super::{CheckError, Finding};
-use crate::store::{ConnectSettings, TlsMode, connect_once};
+use crate::store::{ConnectSettings, Encryption, Way, connect_once};
 
 /// PostgreSQL 13: our statements are tested from there on.
 const VERSION_MIN: i32 = 130_000;
@@ -24,19 +24,27 @@ const CONNECTIONS_BESIDE_POOL: i64 = 1;
 /// A session that waits longer waits for a proxy that has no connection left.
 const PROXY_LIMIT: Duration = Duration::from_secs(3);
 
-pub(super) async fn tls(session: &mut Session, mode: TlsMode) -> Result<Finding, CheckError> {
+pub(super) async fn tls(session: &mut Session) -> Result<Finding, CheckError> {
+    let way = session.way();
     let row = session.row(query(include_str!("sql/tls.sql"))).await?;
-    let (is_encrypted, is_local): (bool, bool) = (row.try_get("is_encrypted")?, row.try_get("is_local")?);
-    let version: String = row.try_get("version")?;
-    let remedy = "set database.tls to verify-full, or to require if the server's certificate cannot be checked";
-    Ok(match (is_encrypted, is_local) {
-        (true, _) if matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyFull) => {
-            Finding::ok(format!("{version}, certificate verified"))
-        }
-        (true, _) => Finding::ok(format!("{version}, certificate not verified")),
-        (false, true) => Finding::ok("not encrypted, and stays on this machine"),
-        (false, false) => Finding::warning("not encrypted", remedy),
-    })
+    Ok(tls_finding(way, row.try_get("version")?))
+}
+
+/// `version`: of the protocol, as the server names it. A proxy that encrypts has none to name.
+fn tls_finding(way: Way, version: &str) -> Finding {
+    let told = way.to_string();
+    let found = match way.encryption {
+        Encryption::None => told,
+        _ if version.is_empty() => told,
+        _ => told.replacen("encrypted", version, 1),
+    };
+    let of_authority = "set database.tls to verify-full, and database.tls_root_certificate if your own authority signs";
+    match way.encryption {
+        _ if way.is_local => Finding::ok(found),
+        Encryption::OfAuthority | Encryption::OfHost => Finding::ok(found),
+        Encryption::Unverified => Finding::warning(found, of_authority),
+        Encryption::None => Finding::warning(found, format!("let the server offer TLS, and {of_authority}")),
+    }
 }
 
 pub(super) async fn version(session: &mut Session) -> Result<Finding, CheckError> {
@@ -155,12 +163,11 @@ fn connections_finding(connections: &Connections) -> Finding {
 /// Whether two sessions share one server process, or one session changes its process: then a proxy
 /// hands out connections by the transaction, and session locks and settings do not hold.
 pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSettings) -> Result<Finding, CheckError> {
-    let options = settings.connect_options();
     let pid = async |connection: &mut sqlx::PgConnection| -> Result<i32, sqlx::Error> {
         connection.fetch_one(raw_sql(include_str!("sql/process.sql"))).await?.try_get("pid")
     };
     let look = async {
-        let (mut first, mut second) = (connect_once(&options).await?, connect_once(&options).await?);
+        let ((mut first, _), (mut second, _)) = (connect_once(settings).await?, connect_once(settings).await?);
         let (mut of_first, mut of_second) = (BTreeSet::new(), BTreeSet::new());
         for _ in 0..2 {
             of_first.insert(pid(&mut first).await?);
@@ -205,6 +212,25 @@ mod tests {
         assert_eq!(latency_finding(times(21)).status, Status::Warning);
         assert_eq!(share(&[], 50), Duration::ZERO);
         assert_eq!(share(&[Duration::from_secs(1)], 99), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_can_be_listened_to_or_answered_by_others_is_a_warning() {
+        let cases = [
+            (Encryption::None, true, Status::Ok, "not encrypted, and stays on this machine"),
+            (Encryption::None, false, Status::Warning, "not encrypted"),
+            (Encryption::Unverified, true, Status::Ok, "TLSv1.3, certificate not verified, and stays on this machine"),
+            (Encryption::Unverified, false, Status::Warning, "TLSv1.3, certificate not verified"),
+            (Encryption::OfAuthority, false, Status::Ok, "TLSv1.3, certificate verified, its name not"),
+            (Encryption::OfHost, false, Status::Ok, "TLSv1.3, certificate and name verified"),
+        ];
+        for (encryption, is_local, expected, found) in cases {
+            let finding = tls_finding(Way { encryption, is_local }, "TLSv1.3");
+            assert_eq!(finding.remedy.is_some(), expected == Status::Warning);
+            assert_eq!(status(finding), (expected, found.to_owned()));
+        }
+        let behind_proxy = tls_finding(Way { encryption: Encryption::OfHost, is_local: false }, "");
+        assert_eq!(behind_proxy.found, "encrypted, certificate and name verified");
     }
 
     #[test]

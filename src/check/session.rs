@@ -7,7 +7,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres, raw_sql};
 
 use super::{CheckError, STATEMENT_LIMIT};
-use crate::store::{ConnectSettings, StoreError, connect_once};
+use crate::store::{ConnectSettings, StoreError, Way, connect_once};
 
 /// After the server should have ended the statement itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -16,13 +16,19 @@ pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 pub(super) struct Session {
     connection: PgConnection,
+    way: Way,
     /// A statement was not answered; another one would only wait for it.
     is_lost: bool,
 }
 
 impl Session {
     pub(super) async fn open(settings: &ConnectSettings) -> Result<Self, StoreError> {
-        Ok(Self { connection: connect_once(&settings.connect_options()).await?, is_lost: false })
+        let (connection, way) = connect_once(settings).await?;
+        Ok(Self { connection, way, is_lost: false })
+    }
+
+    pub(super) const fn way(&self) -> Way {
+        self.way
     }
 
     pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, CheckError> {

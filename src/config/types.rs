@@ -1,7 +1,7 @@
 //! The settings as a tree of the same shape as the file, with the built-in defaults.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +53,9 @@ pub struct Database {
     pub tls: Tls,
     /// Certificates to trust instead of the public authorities, in PEM.
     pub tls_root_certificate: Option<PathBuf>,
+    /// Whether a server on another machine may be given the password as it stands, over a connection that
+    /// is not encrypted.
+    pub allow_cleartext_password: bool,
 }
 
 /// How connections to the database are encrypted; the words of PostgreSQL's `sslmode`.
@@ -173,8 +176,8 @@ pub struct Queue {
     pub lost_after: Duration,
     /// Longest time that a stop waits for launches under way.
     pub shutdown_timeout: Duration,
-    /// Where the metrics and health pages listen; `None`: at all addresses of the machine.
-    pub metrics_address: Option<IpAddr>,
+    /// Where the metrics and health pages listen.
+    pub metrics_address: IpAddr,
     /// 0: any free port, which the log names.
     pub metrics_port: u16,
 }
@@ -270,6 +273,7 @@ impl Default for Database {
             db_pass_file: None,
             tls: Tls::default(),
             tls_root_certificate: None,
+            allow_cleartext_password: false,
         }
     }
 }
@@ -320,7 +324,7 @@ impl Default for Queue {
             cuebot_silence: CuebotSilence::default(),
             lost_after: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(20),
-            metrics_address: None,
+            metrics_address: Ipv4Addr::LOCALHOST.into(),
             metrics_port: 9090,
         }
     }

@@ -193,11 +193,8 @@ pub(super) fn secret_if_any(given: &Given) -> Read<Option<Secret>> {
     }
 }
 
-pub(super) fn address_if_any(given: &Given) -> Read<Option<IpAddr>> {
-    let address = |given: &Given| {
-        parsed(given).ok_or_else(|| expected("an IP address of this machine, such as 127.0.0.1", given))
-    };
-    if_any(address, given)
+pub(super) fn address(given: &Given) -> Read<IpAddr> {
+    parsed(given).ok_or_else(|| expected("an IP address of this machine, such as 127.0.0.1", given))
 }
 
 /// A host name, an address without a port, or the folder of a Unix socket.

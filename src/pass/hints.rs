@@ -11,7 +11,11 @@ use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
 use crate::model::{Booked, Fractions, Host, HostId, LayerId, ShowRow};
-use crate::rqd::{BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
+use crate::rqd::{AgentError, BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
+use crate::telemetry::error_chain;
+
+/// How long after a pause for want of file descriptors the want is told on.
+const SHORTAGE_TOLD: Duration = Duration::from_secs(15);
 
 /// Longest rest of a host whose row another session holds.
 const HELD_HOST_REST_MAX: Duration = Duration::from_secs(5);
@@ -38,7 +42,7 @@ struct State {
     held_layers: HeldRows<LayerId>,
     /// Frames that a chunk writes in a second, as the last ones have shown.
     frames_per_second: Option<f64>,
-    /// Nothing is booked before that: this process itself lacks something.
+    /// Nothing is booked before that: this process has no file descriptor left.
     paused_until: Option<Instant>,
     /// Launches without a known outcome.
     unsettled: HashMap<HostId, u32>,
@@ -75,7 +79,8 @@ impl Hints {
             aside.insert(host.clone(), format!("another database session has held its row for {seconds} s"));
         }
         for (host, launches) in &state.unsettled {
-            aside.insert(host.clone(), format!("{launches} launches without a known outcome"));
+            let reason = aside.get(host).map(|reason| format!("; {reason}")).unwrap_or_default();
+            aside.insert(host.clone(), format!("{launches} launches without a known outcome{reason}"));
         }
         aside
     }
@@ -130,6 +135,12 @@ impl Hints {
 
     pub(super) fn pause(&self, time: Duration, now: Instant) {
         self.state().paused_until = Some(now + time);
+    }
+
+    /// Whether this process had no file descriptor left a moment ago. It is told for longer than nothing
+    /// is booked: whether the shortage is over shows only when work is tried again.
+    pub(super) fn lacks_descriptors(&self, now: Instant) -> bool {
+        self.state().paused_until.is_some_and(|until| until + SHORTAGE_TOLD > now)
     }
 
     pub(super) fn is_put_aside(&self, host: &HostId, now: Instant) -> bool {
@@ -196,6 +207,18 @@ impl Hints {
         self.state().breakers.record(booked, outcome, now);
     }
 
+    /// Whether a host may be asked now what it runs; when it may be otherwise.
+    pub(super) fn begin_question(&self, host: &HostId, now: Instant) -> Result<(), Instant> {
+        self.state().breakers.begin_question(host, now)
+    }
+
+    pub(super) fn end_question(&self, host: &HostId, error: Option<&AgentError>, now: Instant) {
+        let is_new = self.state().breakers.end_question(host, error, now);
+        if let Some(error) = error.filter(|_| is_new) {
+            tracing::warn!(error = error_chain(error), "a host is put aside, and asked less and less");
+        }
+    }
+
     /// Holds a layer back at once: nothing of it can be launched.
     pub(super) fn unlaunchable(&self, layer: &LayerId, error: &RunFrameError, now: Instant) {
         self.state().breakers.record_unbuildable(layer, error, now);
@@ -253,5 +276,40 @@ impl Hints {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rqd::AnswerFault;
+
+    #[test]
+    fn a_host_is_put_aside_with_all_that_is_known_of_it() {
+        let (hints, host, now) =
+            (Hints::new(BreakerSettings::hosts(), BreakerSettings::layers()), "h".into(), Instant::now());
+        hints.unsettled(&host);
+        assert_eq!(hints.put_aside(now)[&host], "1 launches without a known outcome");
+        let unfit = AgentError::Unfit { host: "node-1".to_owned(), fault: AnswerFault::Endless };
+        assert_eq!(hints.begin_question(&host, now), Ok(()));
+        hints.end_question(&host, Some(&unfit), now);
+        let reason = &hints.put_aside(now)[&host];
+        assert!(
+            reason.starts_with("1 launches without a known outcome; what answers as the agent of node-1 is"),
+            "{reason}"
+        );
+        hints.settled(&host);
+        assert!(hints.put_aside(now)[&host].ends_with("it goes on sending after its answer"));
+    }
+
+    #[test]
+    fn a_shortage_of_descriptors_is_told_for_longer_than_it_pauses() {
+        let (hints, now) = (Hints::new(BreakerSettings::hosts(), BreakerSettings::layers()), Instant::now());
+        assert!(!hints.lacks_descriptors(now));
+        let pause = Duration::from_secs(5);
+        hints.pause(pause, now);
+        assert!(hints.is_paused(now) && hints.lacks_descriptors(now));
+        assert!(!hints.is_paused(now + pause) && hints.lacks_descriptors(now + pause));
+        assert!(!hints.lacks_descriptors(now + pause + SHORTAGE_TOLD));
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::PassError;
 use super::hints::Hints;
-use super::launch::{Inbox, LaunchTargets, Launcher, Recovery};
+use super::launch::{Inbox, LaunchTargets, Launcher, OWN_LACK_PAUSE, Recovery};
 use super::named_once::NamedOnce;
 use super::remembered::Remembered;
 use super::report::PassReport;
@@ -23,7 +23,9 @@ use crate::model::{Cluster, ShowId, Timestamp};
 use crate::store::{ChangeProbe, ConnectSettings, ForeignBookings, MeterReading, NewestReport, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::telemetry::labels::PassEnd;
-use crate::telemetry::{Condition, Health, Metrics, PassFigures, error_chain};
+use crate::telemetry::{
+    Condition, DESCRIPTORS_REMEDY, Health, Metrics, PassFigures, error_chain, is_out_of_descriptors,
+};
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -101,6 +103,7 @@ impl Service {
                     let chain = error_chain(&error);
                     tracing::error!(target: "scheduler", "Failed to connect to database: {chain}; trying again in {pause:?}");
                     health.raise(Condition::Database, format!("failed to connect to the database: {chain}"));
+                    say_shortage(health, is_out_of_descriptors(&error));
                 }
                 Err(error) => return Err(error),
             }
@@ -287,6 +290,12 @@ impl Passes {
 
     /// One look and what it calls for; whether nothing at all waited.
     async fn look(&mut self, stop: &CancellationToken) -> (Next, bool) {
+        say_shortage(&self.health, self.turn.hints.lacks_descriptors(Instant::now()));
+        if self.health.holds(Condition::Database)
+            && let Err(error) = self.turn.store.look_at_way().await
+        {
+            return (self.failed(&error.into()), false);
+        }
         match self.turn.foreign_planner_blocks().await {
             Ok(false) => _ = self.health.clear(Condition::ForeignPlanner),
             Ok(true) => {
@@ -354,6 +363,9 @@ impl Passes {
         let chain = error_chain(error);
         self.ended(PassEnd::QueryError, MeterReading::default(), Duration::ZERO);
         self.turn.metrics.set_database_up(!error.is_database_away());
+        if is_out_of_descriptors(error) {
+            self.turn.hints.pause(OWN_LACK_PAUSE, Instant::now());
+        }
         if error.is_database_away() {
             if self.health.raise(Condition::Database, format!("the database is away: {chain}")) {
                 tracing::error!(target: "scheduler", "Failed to connect to database: {chain}; pausing until it is back");
@@ -422,6 +434,18 @@ impl Passes {
         } else {
             tracing::debug!(target: "scheduler", candidates = report.candidates, hosts = report.hosts, "placed nothing");
         }
+    }
+}
+
+/// Tells of a shortage of file descriptors, once when it begins, and of its end.
+fn say_shortage(health: &Health, is_short: bool) {
+    if is_short {
+        let reason = format!("no file descriptor is left for connections to database or hosts; {DESCRIPTORS_REMEDY}");
+        if health.raise(Condition::Descriptors, &reason) {
+            tracing::error!(target: "scheduler", "{reason}");
+        }
+    } else if health.clear(Condition::Descriptors) {
+        tracing::info!(target: "scheduler", "file descriptors are left again");
     }
 }
 

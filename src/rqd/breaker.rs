@@ -10,6 +10,9 @@
 //! upon hosts is lifted. Silence is held against the host alone, each time.
 //!
 //! What the database refuses to write for a host counts in the same way.
+//!
+//! A host is also asked about launches without a known outcome. What answers as no sound agent does is
+//! held against it as silence is, and it is asked less and less: each such answer costs more than none.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -17,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::client::LaunchOutcome;
 use super::confirm::doubled;
+use super::error::AgentError;
 use super::run_frame::RunFrameError;
 use crate::model::{Booked, HostId, LayerId};
 use crate::telemetry::error_chain;
@@ -28,6 +32,11 @@ const REMEMBERED_MAX: usize = 10_000;
 const FOLLOWED_AFTER: u32 = 2;
 /// Witnesses that are kept; more change nothing.
 const WITNESSES_MAX: usize = 16;
+/// After an answer that no sound agent gives; doubled after each further one.
+const QUESTION_REST_FIRST: Duration = Duration::from_secs(1);
+const QUESTION_REST_MAX: Duration = Duration::from_secs(30);
+/// A question that so long has no end has none.
+const QUESTION_LOST: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
@@ -64,6 +73,16 @@ pub struct Breakers {
     layers: Breaker<LayerId, HostId>,
     /// Launches that succeeded since, of layers that were refused once.
     launched: HashMap<LayerId, u64>,
+    /// Hosts that are being asked, or whose answers were no agent's.
+    questions: HashMap<HostId, Questions>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Questions {
+    asked_at: Option<Instant>,
+    /// Answers in a row that were no agent's.
+    unfit: u32,
+    rest_until: Option<Instant>,
 }
 
 /// A layer, and how often it was launched with success. The same layer speaks against a host a second
@@ -73,7 +92,51 @@ type Runs = (LayerId, u64);
 impl Breakers {
     #[must_use]
     pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
-        Self { hosts: Breaker::new(hosts), layers: Breaker::new(layers), launched: HashMap::new() }
+        Self {
+            hosts: Breaker::new(hosts),
+            layers: Breaker::new(layers),
+            launched: HashMap::new(),
+            questions: HashMap::new(),
+        }
+    }
+
+    /// Whether a host may be asked now what it runs: one question at a time, and after answers that were
+    /// no agent's a rest.
+    ///
+    /// # Errors
+    /// When to try again.
+    pub fn begin_question(&mut self, host: &HostId, now: Instant) -> Result<(), Instant> {
+        if self.questions.len() >= REMEMBERED_MAX && !self.questions.contains_key(host) {
+            self.questions.retain(|_, questions| questions.rest_until.is_none_or(|until| now < until));
+        }
+        let questions = self.questions.entry(host.clone()).or_default();
+        if questions.asked_at.is_some_and(|at| now < at + QUESTION_LOST) {
+            return Err(now);
+        }
+        if let Some(until) = questions.rest_until.filter(|until| now < *until) {
+            return Err(until);
+        }
+        questions.asked_at = Some(now);
+        Ok(())
+    }
+
+    /// Takes a question's end. Returns whether it is the first answer in a row that was no agent's.
+    pub fn end_question(&mut self, host: &HostId, error: Option<&AgentError>, now: Instant) -> bool {
+        let Some(error) = error else {
+            self.questions.remove(host);
+            return false;
+        };
+        let questions = self.questions.entry(host.clone()).or_default();
+        questions.asked_at = None;
+        if !error.is_unfit() {
+            return false;
+        }
+        let rest = doubled(QUESTION_REST_FIRST, questions.unfit, QUESTION_REST_MAX);
+        questions.rest_until = Some(now + rest);
+        questions.unfit = questions.unfit.saturating_add(1);
+        let is_first = questions.unfit == 1;
+        self.hosts.failed(host, None, &error_chain(error), now);
+        is_first
     }
 
     /// Takes a launch's end.
@@ -312,7 +375,7 @@ impl<Witness> Failing<Witness> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rqd::{AgentError, Code};
+    use crate::rqd::{AnswerFault, Code};
     use crate::units::Amounts;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -523,6 +586,41 @@ mod tests {
         case.record("h", "l", &unknown());
         case.record("h", "l", &unknown());
         assert!(case.host_waits("h") == Some(0) && case.admit());
+    }
+
+    #[test]
+    fn a_host_that_answers_as_no_agent_does_is_put_aside_and_asked_less_and_less() {
+        let mut case = Case::new();
+        let host = HostId::from("h");
+        let unfit = AgentError::Unfit { host: "h".to_owned(), fault: AnswerFault::TooManyFrames { frames: 100_000 } };
+        let mut rests = Vec::new();
+        for _ in 0..8 {
+            assert_eq!(case.breakers.begin_question(&host, case.now), Ok(()));
+            assert_eq!(case.breakers.begin_question(&host, case.now), Err(case.now), "it is being asked");
+            assert_eq!(case.breakers.end_question(&host, Some(&unfit), case.now), rests.is_empty());
+            let until = case.breakers.begin_question(&host, case.now).unwrap_err();
+            rests.push((until - case.now).as_secs());
+            case.now = until;
+        }
+        assert_eq!(rests, [1, 2, 4, 8, 16, 30, 30, 30]);
+        let reason = &case.breakers.hosts_put_aside(case.now)["h"];
+        assert!(reason.starts_with("what answers as the agent of h is none, or out of order"), "{reason}");
+        assert!(reason.ends_with("it says that it runs 100000 frames, and 10000 at most are believed"), "{reason}");
+
+        // Silence is counted elsewhere, and only an answer of an agent ends this.
+        let silent = AgentError::NoAnswer { host: "h".to_owned(), limit: SECOND };
+        for (error, rest) in [(Some(silent), 30), (None, 1)] {
+            assert_eq!(case.breakers.begin_question(&host, case.now), Ok(()));
+            assert!(!case.breakers.end_question(&host, error.as_ref(), case.now));
+            assert_eq!(case.breakers.begin_question(&host, case.now), Ok(()));
+            case.breakers.end_question(&host, Some(&unfit), case.now);
+            case.now += SECOND * rest;
+        }
+        assert_eq!(case.breakers.begin_question(&host, case.now), Ok(()));
+        assert_eq!(case.breakers.begin_question(&"other".into(), case.now), Ok(()));
+        // Nobody came back with an answer.
+        case.pass(60);
+        assert_eq!(case.breakers.begin_question(&host, case.now), Ok(()));
     }
 
     #[test]

@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
 use super::AgentSettings;
-use super::error::{AgentError, causes};
+use super::error::AgentError;
+use super::wire::WINDOW_BYTES;
+use crate::telemetry::is_out_of_descriptors;
 
 /// Files that the rest of the process may have open, on top of one per connection.
 const FILES_BESIDE: u64 = 1_024;
@@ -228,21 +229,18 @@ async fn dial_address(host: &str, address: SocketAddr, limit: Duration) -> Resul
         Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(limit)
             .tcp_keepalive(Some(KEEPALIVE))
+            .initial_stream_window_size(WINDOW_BYTES)
             .connect()
             .await
     };
     connected.await.map_err(|source| {
         let (host, source) = (host.to_owned(), Arc::new(source));
-        if causes(&*source).filter_map(|cause| cause.downcast_ref()).any(is_out_of_descriptors) {
+        if is_out_of_descriptors(&*source) {
             AgentError::OutOfSockets { host, source }
         } else {
             AgentError::Connect { host, address: address.to_string(), source }
         }
     })
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    [Errno::EMFILE, Errno::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -8,20 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::client::GrpcService as _;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::channels::{Channels, Line};
 use super::error::{AgentError, CallError};
-use super::proto::report::HostReport;
-use super::proto::rqd::rqd_interface_client::RqdInterfaceClient;
 use super::proto::rqd::{
     RqdStaticKillRunningFrameRequest, RqdStaticLaunchFrameRequest, RqdStaticReportStatusRequest, RunFrame,
 };
+use super::report::AgentReport;
+use super::wire::{Turns, Wire};
 use crate::model::{FrameId, ProcId};
-
-/// A report lists every process of every frame; gRPC's default of 4 MiB is near for a big host.
-const REPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentSettings {
@@ -63,6 +59,7 @@ struct Shared {
     settings: AgentSettings,
     channels: Channels,
     calls: Semaphore,
+    large_answers: Turns,
 }
 
 /// What became of a launch.
@@ -116,6 +113,7 @@ impl Agents {
             settings,
             channels: Channels::new(settings),
             calls: Semaphore::new(settings.calls_in_flight_max.max(1)),
+            large_answers: Turns::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -164,17 +162,11 @@ impl Agents {
         })
     }
 
-    async fn launch_now(
-        &self,
-        line: &Line,
-        host: &str,
-        agent: RqdInterfaceClient<Channel>,
-        frame: RunFrame,
-    ) -> LaunchOutcome {
+    async fn launch_now(&self, line: &Line, host: &str, agent: Wire, frame: RunFrame) -> LaunchOutcome {
         let (proc, frame_id) = (frame.resource_id.clone(), frame.frame_id.clone());
         let request = RqdStaticLaunchFrameRequest { run_frame: Some(frame) };
         let answer = self
-            .call_on(line, host, agent, request, async |mut agent, request| agent.launch_frame(request).await)
+            .call_on(line, host, agent, request, async |agent, request| agent.client().launch_frame(request).await)
             .await;
         let (code, message) = match answer {
             Ok(_) => return LaunchOutcome::Launched,
@@ -193,11 +185,11 @@ impl Agents {
             // It could be running: only an answer decides.
             Err(error) => return LaunchOutcome::Unknown(error),
         };
-        if report.frames.iter().any(|running| running.resource_id == proc) {
+        if report.running.iter().any(|running| running.proc.as_str() == proc) {
             return LaunchOutcome::Launched;
         }
-        match report.frames.into_iter().find(|running| running.frame_id == frame_id) {
-            Some(running) => LaunchOutcome::Occupied { by: running.resource_id.into(), code, message },
+        match report.running.into_iter().find(|running| running.frame.as_str() == frame_id) {
+            Some(running) => LaunchOutcome::Occupied { by: running.proc, code, message },
             None => LaunchOutcome::Refused { code, message },
         }
     }
@@ -205,22 +197,20 @@ impl Agents {
     /// The procs whose frames the agent runs now.
     pub async fn running_frames(&self, host: &str) -> Result<HashSet<ProcId>, AgentError> {
         let report = self.report(host).await?;
-        Ok(report.frames.into_iter().map(|frame| ProcId::from(frame.resource_id)).collect())
+        Ok(report.running.into_iter().map(|running| running.proc).collect())
     }
 
-    /// The agent's state as it would report it to Cuebot, taken now.
-    pub async fn report(&self, host: &str) -> Result<HostReport, AgentError> {
+    /// The agent's state as it would report it to Cuebot, taken now; of it, what is needed here.
+    pub async fn report(&self, host: &str) -> Result<AgentReport, AgentError> {
         let line = self.shared.channels.line(host);
         let _turn = self.turn(&line).await;
         self.report_in_turn(&line, host).await
     }
 
-    async fn report_in_turn(&self, line: &Line, host: &str) -> Result<HostReport, AgentError> {
-        let request = RqdStaticReportStatusRequest {};
-        self.call_in_turn(line, host, request, async |mut agent, request| agent.report_status(request).await)
+    async fn report_in_turn(&self, line: &Line, host: &str) -> Result<AgentReport, AgentError> {
+        self.call_in_turn(line, host, RqdStaticReportStatusRequest {}, Wire::report_status)
             .await
             .map_err(|error| error.into_error(host))?
-            .host_report
             // Without a report "runs nothing" would be our own invention.
             .ok_or_else(|| AgentError::EmptyReport { host: host.to_owned() })
     }
@@ -233,7 +223,8 @@ impl Agents {
         // One kind of agent refuses a kill without a message.
         let message = if message.is_empty() { "killed by the scheduler" } else { message };
         let request = RqdStaticKillRunningFrameRequest { frame_id: frame.to_string(), message: message.to_owned() };
-        match self.call(host, request, async |mut agent, request| agent.kill_running_frame(request).await).await {
+        let killed = self.call(host, request, async |agent, request| agent.client().kill_running_frame(request).await);
+        match killed.await {
             Ok(_) => Ok(KillOutcome::Killed),
             Err(CallError::Answered { code: Code::NotFound, .. }) => Ok(KillOutcome::NotRunning),
             Err(error) => Err(error.into_error(host)),
@@ -244,7 +235,7 @@ impl Agents {
         &self,
         host: &str,
         message: Q,
-        act: impl FnOnce(RqdInterfaceClient<Channel>, Request<Q>) -> F,
+        act: impl FnOnce(Wire, Request<Q>) -> F,
     ) -> Result<A, CallError>
     where
         F: Future<Output = Result<Response<A>, Status>>,
@@ -265,7 +256,7 @@ impl Agents {
         line: &Line,
         host: &str,
         message: Q,
-        act: impl FnOnce(RqdInterfaceClient<Channel>, Request<Q>) -> F,
+        act: impl FnOnce(Wire, Request<Q>) -> F,
     ) -> Result<A, CallError>
     where
         F: Future<Output = Result<Response<A>, Status>>,
@@ -278,9 +269,9 @@ impl Agents {
         &self,
         line: &Line,
         host: &str,
-        agent: RqdInterfaceClient<Channel>,
+        agent: Wire,
         message: Q,
-        act: impl FnOnce(RqdInterfaceClient<Channel>, Request<Q>) -> F,
+        act: impl FnOnce(Wire, Request<Q>) -> F,
     ) -> Result<A, CallError>
     where
         F: Future<Output = Result<Response<A>, Status>>,
@@ -299,15 +290,16 @@ impl Agents {
         answer
     }
 
-    async fn connect(&self, line: &Line, host: &str) -> Result<RqdInterfaceClient<Channel>, AgentError> {
-        let mut channel = self.shared.channels.connect(line).await?;
+    async fn connect(&self, line: &Line, host: &str) -> Result<Wire, AgentError> {
+        let channel = self.shared.channels.connect(line).await?;
+        let mut wire = Wire { channel, turns: self.shared.large_answers.clone() };
         // Asked here, since the generated client would report it as if the agent had answered.
-        if let Err(source) = poll_fn(|context| channel.poll_ready(context)).await {
+        if let Err(source) = poll_fn(|context| wire.poll_ready(context)).await {
             line.hang_up();
             let source = Arc::new(Status::from_error(Box::new(source)));
             return Err(AgentError::Broken { host: host.to_owned(), source });
         }
-        Ok(RqdInterfaceClient::new(channel).max_decoding_message_size(REPORT_BYTES_MAX))
+        Ok(wire)
     }
 }
 

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use super::report::REPORTED_FRAMES_MAX;
+use super::wire::{ANSWER_BYTES_MAX, ANSWER_PIECES_MAX};
+use crate::telemetry::DESCRIPTORS_REMEDY;
+
 /// Cheap to clone, since calls that wait for one connection share its failure.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AgentError {
@@ -29,7 +33,7 @@ pub enum AgentError {
     #[error("no connection to the agent of {host} within {limit:?}")]
     ConnectTimeout { host: String, limit: Duration },
     /// Our own lack, which says nothing about the host.
-    #[error("no file descriptor left to connect to the agent of {host}; raise the limit of open files (ulimit -n)")]
+    #[error("no file descriptor left to connect to the agent of {host}; {DESCRIPTORS_REMEDY}")]
     OutOfSockets {
         host: String,
         #[source]
@@ -47,6 +51,33 @@ pub enum AgentError {
     Answered { host: String, code: Code, message: String },
     #[error("the agent of {host} answers with an empty report")]
     EmptyReport { host: String },
+    /// Answered, as no agent does. What became of the call is not known.
+    #[error("what answers as the agent of {host} is none, or out of order; look what listens there")]
+    Unfit {
+        host: String,
+        #[source]
+        fault: AnswerFault,
+    },
+}
+
+/// What is wrong with an answer that is not read to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerFault {
+    #[error("its answer has {bytes} bytes, and {ANSWER_BYTES_MAX} at most are read")]
+    TooLarge { bytes: usize },
+    #[error("it goes on sending after its answer")]
+    Endless,
+    #[error("its answer comes in more than {ANSWER_PIECES_MAX} pieces")]
+    TooManyPieces,
+    #[error("it says that it runs {frames} frames, and {REPORTED_FRAMES_MAX} at most are believed")]
+    TooManyFrames { frames: usize },
+    #[error("its report cannot be read")]
+    Unreadable {
+        #[from]
+        source: prost::DecodeError,
+    },
+    #[error("an id in its report is no text")]
+    NotText,
 }
 
 impl AgentError {
@@ -54,6 +85,12 @@ impl AgentError {
     #[must_use]
     pub const fn blames_host(&self) -> bool {
         !matches!(self, Self::OutOfSockets { .. })
+    }
+
+    /// Whether something answered that is no sound agent: asked again at once it would do the same.
+    #[must_use]
+    pub const fn is_unfit(&self) -> bool {
+        matches!(self, Self::Unfit { .. })
     }
 }
 
@@ -63,7 +100,7 @@ impl AgentError {
 pub(super) enum CallError {
     /// Not a byte of the call was written.
     NotSent(AgentError),
-    /// Written, perhaps in part, and no answer came back.
+    /// Written, perhaps in part, and no answer came back, or none that can be believed.
     Unanswered(AgentError),
     /// The agent itself answered with a status other than OK.
     Answered { code: Code, message: String },
@@ -76,6 +113,9 @@ impl CallError {
     pub(super) fn of(host: &str, status: Status) -> Self {
         if status.source().is_none() {
             return Self::Answered { code: status.code(), message: status.message().to_owned() };
+        }
+        if let Some(fault) = causes(&status).find_map(|cause| cause.downcast_ref::<AnswerFault>()) {
+            return Self::Unanswered(AgentError::Unfit { host: host.to_owned(), fault: fault.clone() });
         }
         let was_connected = !causes(&status).any(<dyn Error>::is::<tonic::ConnectError>);
         let error = AgentError::Broken { host: host.to_owned(), source: Arc::new(status) };
@@ -91,6 +131,6 @@ impl CallError {
 }
 
 /// An error and what caused it, outermost first.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (**error).source())
 }

@@ -4,9 +4,10 @@
 //! - a launch counts as not started only if nothing of it was sent or the agent itself said so;
 //!   everything else may be running and stays booked until the agent has answered for it;
 //! - nothing is decided by the text of a refusal, which differs from agent to agent;
-//! - no call is without a bound in time and number, and one slow host holds up only itself.
+//! - no call is without a bound in time and number, and one slow host holds up only itself;
+//! - nothing that listens on a host is trusted to be an agent: answers are bounded before they are decoded.
 //!
-//! Frame ranges, the message, confirmations and the breaker are pure.
+//! Frame ranges, the message, what is read of a report, confirmations and the breaker are pure.
 
 mod breaker;
 mod channels;
@@ -16,14 +17,17 @@ mod error;
 mod fractions;
 mod frame_range;
 pub mod proto;
+mod report;
 mod run_frame;
+mod wire;
 
 pub use breaker::{BreakerSettings, Breakers};
 pub use client::{AgentSettings, Agents, KillOutcome, LaunchOutcome};
 pub use confirm::{ConfirmAnswer, ConfirmSettings, Confirmation, Verdict};
-pub use error::AgentError;
+pub use error::{AgentError, AnswerFault};
 pub use fractions::refused_fractions;
 pub use frame_range::{CHUNK_FRAMES_MAX, Chunk, FrameRangeError, FrameSet, INTERLEAVED_FRAMES_MAX};
+pub use report::{AgentReport, REPORTED_FRAMES_MAX, RunningFrame};
 pub use run_frame::{MESSAGE_BYTES_MAX, MemoryLimitFactors, RunFrameError, RunFrameProblem, build_run_frame};
 /// The word of an agent's answer.
 pub use tonic::Code;

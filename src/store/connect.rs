@@ -1,13 +1,16 @@
 //! Connections: how they are made and what is set on each.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 
 use super::reading::step;
+use super::way::{self, Way, stays_here};
 use super::{Features, Meter, Store, StoreError};
 
 /// A statement of ours that runs longer than this is ended by the server, so that a pass fails and
@@ -21,7 +24,7 @@ const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCK_BUDGET_MAX: Duration = Duration::from_millis(400);
 /// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
 /// longer that the database is away.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A connection that rested longer is asked for a sign of life before it is used.
 const TRUSTED_REST: Duration = Duration::from_secs(2);
 
@@ -41,6 +44,11 @@ pub struct ConnectSettings {
     pub tls: TlsMode,
     /// Certificates to trust instead of the public authorities, in PEM.
     pub tls_root_certificate: Option<PathBuf>,
+    /// Whether a server on another machine may be given the password as it stands, over a connection that
+    /// is not encrypted.
+    pub allow_cleartext_password: bool,
+    /// Which addresses are this machine's own and no wire's.
+    pub stays_here: fn(IpAddr) -> bool,
 }
 
 /// How a connection is encrypted; the words of PostgreSQL's `sslmode`.
@@ -70,6 +78,8 @@ impl Default for ConnectSettings {
             pool_size: 20,
             tls: TlsMode::default(),
             tls_root_certificate: None,
+            allow_cleartext_password: false,
+            stays_here,
         }
     }
 }
@@ -97,7 +107,7 @@ impl ConnectSettings {
         Self { application: format!("cue-scheduler {}", &process[..12]), ..self }
     }
 
-    /// The driver's form of the settings, for connections outside the pool.
+    /// The driver's form of the settings. What connects with it goes any way that the driver goes.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         let mut options = PgConnectOptions::new_without_pgpass()
@@ -128,26 +138,53 @@ impl ConnectSettings {
 }
 
 impl Store {
-    /// Opens one connection, looks at the schema, and opens more when they are needed.
+    /// Looks at the way and opens one connection on it, looks at the schema, and opens more when they are
+    /// needed.
     ///
     /// # Errors
-    /// [`StoreError::Connect`] when no connection can be had, [`StoreError::Schema`] when this is not
-    /// Cuebot's database.
+    /// [`StoreError::Connect`] when no connection can be had, [`StoreError::ClearText`] when the server
+    /// wants the password in clear, [`StoreError::Schema`] when this is not Cuebot's database.
     pub async fn connect(settings: &ConnectSettings) -> Result<Self, StoreError> {
-        Self::connect_with(settings.connect_options(), settings.pool_size).await
+        let (way, options) = way::look(settings).await?;
+        let store = Self::connect_with(options, settings.pool_size).await?;
+        Ok(Self { reached: Some((Arc::new(settings.clone()), way)), ..store })
     }
 
-    /// As [`Self::connect`], with the driver's own options.
+    /// As [`Self::connect`], with the driver's own options, and any way that the driver goes.
     pub async fn connect_with(options: PgConnectOptions, pool_size: u32) -> Result<Self, StoreError> {
         let meter = Meter::default();
         // Once without the pool, which would only say that its time ran out.
-        let first = connect_once(&options).await?;
+        let first = driven(&options).await?;
         // A goodbye that does not arrive is none of our business.
         let _ = first.close().await;
         let pool = pool_options(pool_size).connect_with(options.clone()).await.map_err(failed(&options))?;
         let features = Features::detect(&pool, &meter).await?;
         let lock_budget = lock_budget(&pool, &meter).await?;
-        Ok(Self { pool, features, meter, lock_budget })
+        Ok(Self { pool, features, meter, lock_budget, reached: None })
+    }
+
+    /// How the server was reached.
+    #[must_use]
+    pub fn way(&self) -> Option<Way> {
+        self.reached.as_ref().map(|(_, way)| *way)
+    }
+
+    /// Looks at the way once more, after the server was away: another one may have come back.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]. If the server wants the password in clear, no further connection has it.
+    pub async fn look_at_way(&self) -> Result<(), StoreError> {
+        let Some((settings, _)) = &self.reached else { return Ok(()) };
+        match way::look(settings).await {
+            Ok((_, options)) => self.pool.set_connect_options(options),
+            Err(error) => {
+                if matches!(error, StoreError::ClearText { .. }) {
+                    self.pool.set_connect_options(settings.connect_options().password(""));
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Answers once the database does.
@@ -166,17 +203,23 @@ async fn lock_budget(pool: &PgPool, meter: &Meter) -> Result<Duration, StoreErro
     Ok(LOCK_BUDGET_MAX.min(deadlock_timeout * 4 / 5))
 }
 
-/// One connection outside the pool, with nothing set on it.
+/// One connection outside the pool, with nothing set on it, and its way.
 ///
 /// # Errors
-/// [`StoreError::Connect`], also when the server does not answer in time.
-pub async fn connect_once(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(options)).await;
+/// [`StoreError::Connect`], also when the server does not answer in time; [`StoreError::ClearText`].
+pub async fn connect_once(settings: &ConnectSettings) -> Result<(PgConnection, Way), StoreError> {
+    let (way, options) = way::look(settings).await?;
+    Ok((driven(&options).await?, way))
+}
+
+/// A connection as the driver makes it.
+pub(super) async fn driven(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let connected = tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(options)).await;
     connected.map_err(|_| failed(options)(sqlx::Error::PoolTimedOut))?.map_err(failed(options))
 }
 
 /// Says where the connection should have led.
-fn failed(options: &PgConnectOptions) -> impl Fn(sqlx::Error) -> StoreError {
+pub(super) fn failed(options: &PgConnectOptions) -> impl Fn(sqlx::Error) -> StoreError {
     |source| StoreError::Connect {
         host: options.get_socket().map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string()),
         port: options.get_port(),
@@ -189,7 +232,7 @@ fn failed(options: &PgConnectOptions) -> impl Fn(sqlx::Error) -> StoreError {
 fn pool_options(pool_size: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(pool_size.max(1))
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(CONNECT_LIMIT)
         .idle_timeout(Duration::from_secs(30))
         .max_lifetime(Duration::from_hours(1))
         .test_before_acquire(false)

@@ -6,6 +6,12 @@ pub enum StoreError {
     #[error("cannot use the database {name} at {host}:{port} as {user}; check the database settings")]
     Connect { host: String, port: u16, name: String, user: String, source: sqlx::Error },
     #[error(
+        "the server at {host}:{port} wants the password of {user} in clear over a connection that is not encrypted, and \
+         was told nothing; let its pg_hba.conf say scram-sha-256 for {user}, or let it offer TLS and set database.tls to \
+         require or more; database.allow_cleartext_password: true sends it as it stands"
+    )]
+    ClearText { host: String, port: u16, user: String },
+    #[error(
         "the database lacks {}; check that the database name is that of Cuebot's database and that the user sees its \
          tables",
         .missing.join(", ")
@@ -42,10 +48,15 @@ impl StoreError {
         }
     }
 
+    /// The server does not let us in: an unknown user, a wrong password, an entry in its `pg_hba.conf`.
+    pub(super) fn is_login_refused(&self) -> bool {
+        self.sql_state().is_some_and(|code| code.starts_with("28"))
+    }
+
     fn database_error(&self) -> Option<&sqlx::Error> {
         match self {
             Self::Connect { source, .. } | Self::Query { source, .. } => Some(source),
-            Self::Schema { .. } => None,
+            Self::ClearText { .. } | Self::Schema { .. } => None,
         }
     }
 

@@ -32,6 +32,9 @@ mod releases;
 mod row;
 mod schema;
 mod snapshot;
+mod way;
+
+use std::sync::Arc;
 
 use std::time::Duration;
 
@@ -53,6 +56,7 @@ pub(crate) use reading::answer;
 pub use releases::Releases;
 pub use schema::{Features, needed_columns};
 pub use snapshot::SnapshotOptions;
+pub use way::{Encryption, Way, stays_here};
 
 /// The database as this scheduler uses it. Cloning shares the connections and the meter.
 #[derive(Clone, Debug)]
@@ -61,6 +65,8 @@ pub struct Store {
     features: Features,
     meter: Meter,
     lock_budget: Duration,
+    /// By what settings, and which way; unless the driver's own options said it.
+    reached: Option<(Arc<ConnectSettings>, Way)>,
 }
 
 impl Store {

@@ -24,7 +24,7 @@ pub enum Named {
 
 /// Some names that begin with `prefix`, sorted. One short-lived connection, and nothing else looked at.
 pub async fn names(settings: &ConnectSettings, named: Named, prefix: &str) -> Result<Vec<String>, StoreError> {
-    let mut connection = connect_once(&settings.connect_options()).await?;
+    let (mut connection, _) = connect_once(settings).await?;
     let failed = || step("looking for names");
     connection.execute(raw_sql("SET default_transaction_read_only = on")).await.map_err(failed())?;
     let statement = query(match named {

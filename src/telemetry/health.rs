@@ -20,6 +20,10 @@ pub enum Condition {
     CuebotSilent,
     /// The scheduler flag of a show was switched off: Cuebot books it too.
     FlagOff,
+    /// This process has no file descriptor left for database or agents.
+    Descriptors,
+    /// Nor for these pages.
+    Pages,
     /// An operator paused it.
     Paused,
 }
@@ -35,6 +39,8 @@ impl Condition {
             Self::Passes => "passes",
             Self::CuebotSilent => "cuebot",
             Self::FlagOff => "scheduler flag",
+            Self::Descriptors => "file descriptors",
+            Self::Pages => "pages",
             Self::Paused => "paused",
         }
     }

@@ -1,16 +1,33 @@
 //! The pages of a running scheduler: metrics, liveness, readiness.
+//!
+//! Whoever reaches the port may connect, send nothing, and never go away. So a connection is for one
+//! request, has little time for it and for its answer, and there are few at once: one more closes the one
+//! that has been open longest. What the process has left is for the database and the agents.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::time::Duration;
 
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::sys::resource::{Resource, getrlimit};
 use prometheus::{Registry, TextEncoder};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use warp::http::{StatusCode, header};
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-use super::{Health, error_chain};
+use super::{Condition, DESCRIPTORS_REMEDY, Health, error_chain, is_out_of_descriptors};
+
+/// After a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A shortage is told for so long after it was last met: while it lasts nobody can ask.
+const SHORTAGE_TOLD: Duration = Duration::from_secs(30);
 
 /// What Prometheus expects of the text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -38,31 +55,146 @@ pub enum HttpError {
     NotOurs { address: IpAddr, source: io::Error },
 }
 
-/// Listens on `port` at `address`, or at all addresses of this machine, IPv6 too where there is any.
-/// With port 0 the system chooses; the listener says which.
+/// What the pages may take of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimits {
+    /// Connections that are open at once.
+    pub connections_max: usize,
+    /// From the connection to the end of the request's head.
+    pub request_timeout: Duration,
+    /// From the connection to the end of the answer, which somebody may read slowly.
+    pub connection_timeout: Duration,
+}
+
+impl Default for PageLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 64,
+            request_timeout: Duration::from_secs(5),
+            connection_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl PageLimits {
+    /// As this process may open files: however few that are, most are for the database and the agents.
+    #[must_use]
+    pub fn for_this_process() -> Self {
+        Self::of(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(allowed, _)| allowed))
+    }
+
+    fn of(descriptors: u64) -> Self {
+        let limits = Self::default();
+        let share = usize::try_from(descriptors / 16).unwrap_or(usize::MAX);
+        Self { connections_max: limits.connections_max.min(share.max(2)), ..limits }
+    }
+}
+
+/// Listens on `port` at `address`. With port 0 the system chooses; the listener says which.
 ///
 /// # Errors
 /// [`HttpError`] says what to change.
-pub async fn bind(address: Option<IpAddr>, port: u16) -> Result<TcpListener, HttpError> {
-    let listener = match address {
-        Some(address) => TcpListener::bind((address, port)).await,
-        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-            }
-            bound => bound,
-        },
-    };
-    listener.map_err(|source| match (source.kind(), address) {
-        (io::ErrorKind::AddrInUse, _) => HttpError::PortInUse { port, source },
-        (io::ErrorKind::AddrNotAvailable, Some(address)) => HttpError::NotOurs { address, source },
+pub async fn bind(address: IpAddr, port: u16) -> Result<TcpListener, HttpError> {
+    TcpListener::bind((address, port)).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => HttpError::PortInUse { port, source },
+        io::ErrorKind::AddrNotAvailable => HttpError::NotOurs { address, source },
         _ => HttpError::Listen { port, source },
     })
 }
 
 /// Serves until `stop` is cancelled and the requests under way are answered.
-pub async fn serve(listener: TcpListener, registry: Registry, health: Health, stop: CancellationToken) {
-    warp::serve(pages(registry, health)).incoming(listener).graceful(stop.cancelled_owned()).run().await;
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    health: Health,
+    limits: PageLimits,
+    stop: CancellationToken,
+) {
+    let pages = warp::service(pages(registry, health.clone()));
+    let mut connections = Connections::default();
+    let mut told_until: Option<Instant> = None;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = sleep_until(told_until.unwrap_or_else(Instant::now)), if told_until.is_some() => {
+                told_until = None;
+                health.clear(Condition::Pages);
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.make_room(limits.connections_max).await;
+                connections.open(answer(stream, TowerToHyperService::new(pages.clone()), limits, stop.clone()));
+            }
+            Err(error) => {
+                if is_out_of_descriptors(&error) {
+                    told_until = Some(Instant::now() + SHORTAGE_TOLD);
+                    let reason = format!("no file descriptor is left for these pages; {DESCRIPTORS_REMEDY}");
+                    if health.raise(Condition::Pages, &reason) {
+                        tracing::error!(target: "scheduler", error = error_chain(&error), "{reason}");
+                    }
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.end().await;
+}
+
+/// One connection, one request.
+async fn answer<S>(stream: TcpStream, pages: S, limits: PageLimits, stop: CancellationToken)
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody: 'static> + Send,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.request_timeout)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), pages);
+    let served = async {
+        tokio::pin!(connection);
+        tokio::select! {
+            // How it ended is the other end's business.
+            _ = connection.as_mut() => return,
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    };
+    let _ = tokio::time::timeout(limits.connection_timeout, served).await;
+}
+
+/// The connections that are open, those that have been for longest first.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    in_order: VecDeque<AbortHandle>,
+}
+
+impl Connections {
+    async fn make_room(&mut self, connections_max: usize) {
+        while self.tasks.try_join_next().is_some() {}
+        self.in_order.retain(|connection| !connection.is_finished());
+        while self.tasks.len() >= connections_max.max(1) {
+            if let Some(longest) = self.in_order.pop_front() {
+                longest.abort();
+            }
+            self.tasks.join_next().await;
+        }
+    }
+
+    fn open(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.in_order.push_back(self.tasks.spawn(connection));
+    }
+
+    async fn end(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 fn pages(registry: Registry, health: Health) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
@@ -90,4 +222,15 @@ fn metrics(registry: &Registry) -> Response {
 
 fn text(status: StatusCode, body: String) -> Response {
     warp::reply::with_status(body, status).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_few_descriptors_the_pages_take_a_small_share() {
+        let held = [0, 64, 256, 1_024, 65_536, u64::MAX].map(|allowed| PageLimits::of(allowed).connections_max);
+        assert_eq!(held, [2, 4, 16, 64, 64, 64]);
+    }
 }

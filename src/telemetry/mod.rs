@@ -5,9 +5,10 @@
 //!   command installs once;
 //! - labels are the closed lists of the model or of [`labels`], or a show's name; never an id, a host
 //!   or a text with a number in it, since every new label value is a new series for ever;
-//! - nothing here reads a clock: durations are measured by whoever did the work.
+//! - no metric reads a clock: durations are measured by whoever did the work.
 
 mod declare;
+mod descriptors;
 mod error_chain;
 mod health;
 pub mod http;
@@ -17,6 +18,7 @@ mod metrics;
 mod observe;
 
 pub use declare::MetricsError;
+pub use descriptors::{DESCRIPTORS_REMEDY, is_out_of_descriptors};
 pub use error_chain::error_chain;
 pub use health::{Condition, Health};
 pub use metrics::Metrics;

@@ -46,11 +46,20 @@ const ACKNOWLEDGE: u8 = 1;
 pub(super) const END_OF_STREAM_AND_HEADERS: u8 = 1 | 4;
 
 pub(super) async fn write_frame(connection: &mut TcpStream, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    write(connection, &frame(kind, flags, stream, payload)).await.unwrap();
+}
+
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend_from_slice(&stream.to_be_bytes());
     frame.extend_from_slice(payload);
-    connection.write_all(&frame).await.unwrap();
+    frame
+}
+
+/// An error when the other end is closed.
+pub(super) async fn write(connection: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    connection.write_all(bytes).await
 }
 
 /// Reads and drops until the caller closes.

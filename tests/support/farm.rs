@@ -70,11 +70,16 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     pub(crate) async fn start(sandbox: &Sandbox, settings: Settings) -> Self {
+        Self::start_at(sandbox, settings, sandbox.rqd_port()).await
+    }
+
+    /// One that finds all agents at another port than the farm's.
+    pub(crate) async fn start_at(sandbox: &Sandbox, settings: Settings, rqd_port: u16) -> Self {
         let connect = ConnectSettings { pool_size: 8, ..sandbox.database().clone() }.as_scheduler();
         let store = Store::connect(&connect).await.unwrap();
         let (totals, health) = (Totals::default(), Health::new());
         let agents = Agents::new(AgentSettings {
-            port: sandbox.rqd_port(),
+            port: rqd_port,
             connect_timeout: Duration::from_millis(500),
             call_timeout: Duration::from_millis(1500),
             ..AgentSettings::default()

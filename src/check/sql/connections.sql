@@ -8,7 +8,7 @@ SELECT current_setting('max_connections')::int8
        database.datconnlimit::int8 AS of_database,
        (SELECT count(*)
           FROM pg_catalog.pg_stat_activity
-         WHERE backend_type = 'client backend' AND application_name <> 'cue-scheduler') AS others
+         WHERE backend_type = 'client backend' AND application_name NOT LIKE 'cue-scheduler%') AS others
   FROM pg_catalog.pg_roles AS role, pg_catalog.pg_database AS database
  WHERE role.rolname = current_user
    AND database.datname = current_database()

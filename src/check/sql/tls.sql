@@ -1,7 +1,5 @@
--- How this connection is encrypted, as the server sees it, and whether it leaves the machine.
+-- How the server says that this connection is encrypted; empty where it is not, or not to the server.
 -- Rows: one. Locks: none.
-SELECT coalesce(encryption.ssl, false) AS is_encrypted,
-       coalesce(encryption.version, '')::text AS version,
-       inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR inet_server_addr() = '::1' AS is_local
+SELECT coalesce(encryption.version, '')::text AS version
   FROM (SELECT pg_catalog.pg_backend_pid() AS pid) AS own
   LEFT JOIN pg_catalog.pg_stat_ssl AS encryption ON encryption.pid = own.pid

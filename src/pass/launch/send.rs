@@ -13,7 +13,7 @@ use crate::telemetry::error_chain;
 use crate::telemetry::labels::LaunchResult;
 
 /// How long nothing is booked when this process has no file descriptor left for a connection.
-const OWN_LACK_PAUSE: Duration = Duration::from_secs(5);
+pub(in crate::pass) const OWN_LACK_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks at whether the host of a waiting launch was put aside meanwhile.
 const PUT_ASIDE_TICK: Duration = Duration::from_millis(500);
 /// What was seen of the rows so long ago, the commit included, is looked at again: before a launch is

@@ -9,8 +9,7 @@ use super::take_back::TakeBack;
 use super::{LaunchTargets, Launcher};
 use crate::booking::{self, Fence, UnbookCause};
 use crate::model::{Booked, HostId, ProcId, Timestamp};
-use crate::rqd::proto::report::HostReport;
-use crate::rqd::{Agents, ConfirmAnswer, Confirmation, LaunchOutcome, Verdict};
+use crate::rqd::{AgentReport, Agents, ConfirmAnswer, Confirmation, LaunchOutcome, Verdict};
 use crate::telemetry::error_chain;
 use crate::telemetry::labels::LaunchResult;
 
@@ -80,7 +79,14 @@ impl Launcher {
         let LaunchTargets::Agents(agents) = &self.shared.targets else { return };
         let now = Instant::now();
         let mut due: HashMap<HostId, Vec<Unsettled>> = HashMap::new();
+        let mut may_ask: HashMap<HostId, Result<(), Instant>> = HashMap::new();
         for unsettled in self.state().unsettled.values_mut().filter(|unsettled| unsettled.ask_at <= now) {
+            let host = &unsettled.booked.host;
+            let may_ask = may_ask.entry(host.clone()).or_insert_with(|| self.shared.hints.begin_question(host, now));
+            if let Err(at) = may_ask {
+                unsettled.ask_at = *at;
+                continue;
+            }
             due.entry(unsettled.booked.host.clone()).or_default().push(unsettled.clone());
             unsettled.ask_at = now + ANSWER_LIMIT;
         }
@@ -120,6 +126,7 @@ impl Launcher {
         let asked_at = Instant::now();
         let report = agents.report(&host).await;
         let answered_at = Instant::now();
+        self.shared.hints.end_question(&first.booked.host, report.as_ref().err(), answered_at);
         for Unsettled { booked, why, .. } in unsettled {
             if let Why::Overtaken { accepted_at, is_killed } = why {
                 let runs = report.as_ref().ok().map(|report| runs(report, &booked.proc));
@@ -199,16 +206,20 @@ impl Launcher {
                 self.end(&booked);
             }
             Some(true) => {
+                let mut was_killed_now = false;
                 if !is_killed {
                     tracing::warn!(%frame, host, proc = %booked.proc, "ending a frame that runs for a booking that is gone");
                     match agents.kill(host, frame, "its booking is gone").await {
-                        Ok(_) => self.label(LaunchResult::OvertakenKilled),
+                        Ok(_) => {
+                            self.label(LaunchResult::OvertakenKilled);
+                            was_killed_now = true;
+                        }
                         Err(error) => {
                             tracing::warn!(%frame, host, error = error_chain(&error), "cannot end a frame yet");
                         }
                     }
                 }
-                self.ask_again_about_withheld(&booked.proc, !is_killed);
+                self.ask_again_about_withheld(&booked.proc, was_killed_now);
             }
             None => self.ask_again_about_withheld(&booked.proc, false),
         }
@@ -225,16 +236,16 @@ impl Launcher {
 
     /// What a host's report says of a booking. A run of the same frame for an earlier booking is ended
     /// first: given free before that, the frame would run twice.
-    async fn answer(&self, agents: &Agents, report: &HostReport, booked: &Booked, why: Why) -> ConfirmAnswer {
+    async fn answer(&self, agents: &Agents, report: &AgentReport, booked: &Booked, why: Why) -> ConfirmAnswer {
         if runs(report, &booked.proc) {
             return ConfirmAnswer::Running;
         }
-        let Some(occupant) = report.frames.iter().find(|frame| frame.frame_id == booked.frame.as_str()) else {
+        let Some(occupant) = report.running.iter().find(|running| running.frame == booked.frame) else {
             return ConfirmAnswer::NotRunning;
         };
         // After a silence nothing is ended: what runs may be what the rows will say in a moment.
         if !matches!(why, Why::Silent { .. }) {
-            self.end_earlier_run(agents, booked, &ProcId::from(occupant.resource_id.as_str())).await;
+            self.end_earlier_run(agents, booked, &occupant.proc).await;
         }
         ConfirmAnswer::Unanswered
     }
@@ -281,6 +292,6 @@ impl Launcher {
     }
 }
 
-fn runs(report: &HostReport, proc: &ProcId) -> bool {
-    report.frames.iter().any(|frame| frame.resource_id == proc.as_str())
+fn runs(report: &AgentReport, proc: &ProcId) -> bool {
+    report.running.iter().any(|running| running.proc == *proc)
 }

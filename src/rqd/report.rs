@@ -1,0 +1,230 @@
+//! Of an agent's state, what is needed here.
+//!
+//! Nothing that listens on a host is trusted to be an agent. An entry of a list may have no byte in it,
+//! and takes far more when it is decoded than it takes on the wire. So entries are counted before anything
+//! is made of them, and what is not needed is passed over. Pure.
+
+use prost::DecodeError;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+use super::error::AnswerFault;
+use crate::model::{FrameId, ProcId};
+
+/// No host runs so many frames: a frame takes cores and memory.
+pub const REPORTED_FRAMES_MAX: usize = 10_000;
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentReport {
+    /// The name that it reports to Cuebot under.
+    pub host_name: String,
+    pub running: Vec<RunningFrame>,
+}
+
+/// One that runs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningFrame {
+    pub proc: ProcId,
+    pub frame: FrameId,
+}
+
+/// Reads the answer to ReportStatus; `None` is an answer without a report.
+pub(super) fn parse(answer: &[u8]) -> Result<Option<AgentReport>, AnswerFault> {
+    let mut frames = 0;
+    for report in inner(answer, tag::REPORT) {
+        for frame in inner(report?, tag::FRAME) {
+            frame?;
+            frames += 1;
+        }
+    }
+    if frames > REPORTED_FRAMES_MAX {
+        return Err(AnswerFault::TooManyFrames { frames });
+    }
+    let mut found: Option<AgentReport> = None;
+    // A message that is there twice is one message, says the format.
+    for report in inner(answer, tag::REPORT) {
+        let report = report?;
+        let found = found.get_or_insert_default();
+        for host in inner(report, tag::HOST) {
+            if let Some(name) = text(host?, tag::HOST_NAME)? {
+                name.clone_into(&mut found.host_name);
+            }
+        }
+        for frame in inner(report, tag::FRAME) {
+            let frame = frame?;
+            found.running.push(RunningFrame {
+                proc: text(frame, tag::PROC_ID)?.unwrap_or_default().into(),
+                frame: text(frame, tag::FRAME_ID)?.unwrap_or_default().into(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Field numbers of `proto/`.
+mod tag {
+    pub(super) const REPORT: u32 = 1;
+    pub(super) const HOST: u32 = 1;
+    pub(super) const HOST_NAME: u32 = 1;
+    pub(super) const FRAME: u32 = 2;
+    pub(super) const PROC_ID: u32 = 1;
+    pub(super) const FRAME_ID: u32 = 4;
+}
+
+/// The last text of this number.
+fn text(message: &[u8], number: u32) -> Result<Option<&str>, AnswerFault> {
+    match inner(message, number).last() {
+        None => Ok(None),
+        Some(bytes) => std::str::from_utf8(bytes?).map(Some).map_err(|_| AnswerFault::NotText),
+    }
+}
+
+/// The messages or texts of this number in a message.
+fn inner(message: &[u8], number: u32) -> impl Iterator<Item = Result<&[u8], AnswerFault>> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            match next(&mut rest) {
+                Ok((found, Some(bytes))) if found == number => return Some(Ok(bytes)),
+                Ok(_) => {}
+                Err(source) => {
+                    rest = &[];
+                    return Some(Err(AnswerFault::Unreadable { source }));
+                }
+            }
+        }
+        None
+    })
+}
+
+/// Takes the next field: its number, and what is in it if that has a length.
+fn next<'a>(rest: &mut &'a [u8]) -> Result<(u32, Option<&'a [u8]>), DecodeError> {
+    let (number, kind) = decode_key(rest)?;
+    let mut behind = *rest;
+    skip_field(kind, number, &mut behind, DecodeContext::default())?;
+    let bytes = match kind {
+        WireType::LengthDelimited => {
+            decode_varint(rest)?;
+            Some(&rest[..rest.len() - behind.len()])
+        }
+        _ => None,
+    };
+    *rest = behind;
+    Ok((number, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::rqd::proto::report::{
+        ChildrenProcStats, CoreDetail, HostReport, ProcStats, RenderHost, RunningFrameInfo,
+    };
+    use crate::rqd::proto::rqd::RqdStaticReportStatusResponse;
+
+    /// One field with a length: its number, its length, its bytes.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut field = vec![number << 3 | 2];
+        prost::encode_length_delimiter(bytes.len(), &mut field).unwrap();
+        field.extend_from_slice(bytes);
+        field
+    }
+
+    fn entries(number: usize) -> Vec<u8> {
+        field(1, &[18, 0].repeat(number))
+    }
+
+    fn running(proc: &str, frame: &str) -> RunningFrame {
+        RunningFrame { proc: proc.into(), frame: frame.into() }
+    }
+
+    #[test]
+    fn of_a_whole_report_the_ids_and_the_name_are_read() {
+        let frame = |proc: &str, frame: &str| RunningFrameInfo {
+            resource_id: proc.to_owned(),
+            job_id: "job".to_owned(),
+            frame_id: frame.to_owned(),
+            frame_name: "0001-layer".to_owned(),
+            num_cores: 100,
+            rss: i64::MAX,
+            attributes: [("pcpu".to_owned(), "95.9".to_owned())].into(),
+            children: Some(ChildrenProcStats {
+                children: vec![ProcStats { cmdline: "render".to_owned(), ..ProcStats::default() }],
+            }),
+            ..RunningFrameInfo::default()
+        };
+        let report = HostReport {
+            host: Some(RenderHost {
+                name: "node-1".to_owned(),
+                load: -1,
+                tags: vec!["general".to_owned()],
+                ..RenderHost::default()
+            }),
+            frames: vec![frame("Proc-A", "frame-1"), frame("proc-b", "Frame-2")],
+            core_info: Some(CoreDetail { total_cores: 800, ..CoreDetail::default() }),
+        };
+        let answer = RqdStaticReportStatusResponse { host_report: Some(report) }.encode_to_vec();
+        let expected = AgentReport {
+            host_name: "node-1".to_owned(),
+            running: vec![running("Proc-A", "frame-1"), running("proc-b", "Frame-2")],
+        };
+        assert_eq!(parse(&answer), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn an_answer_without_a_report_is_told_from_an_empty_report() {
+        assert_eq!(parse(&[]), Ok(None));
+        assert_eq!(parse(&field(1, &[])), Ok(Some(AgentReport::default())));
+        let absent = [field(1, &field(2, &[]))].concat();
+        assert_eq!(parse(&absent).unwrap().unwrap().running, [running("", "")]);
+    }
+
+    /// As the format has it: a message in two parts is one, of a text the last one holds, and numbers that
+    /// nobody knows are passed over.
+    #[test]
+    fn what_is_there_twice_or_unknown_is_read_as_the_format_has_it() {
+        let twice = [field(1, b"proc-0"), field(1, b"proc-1"), vec![9 << 3, 150, 1], field(4, b"frame-1")].concat();
+        let group = vec![13 << 3 | 3, 1 << 3, 5, 13 << 3 | 4];
+        let first = [field(1, &field(1, b"node-1")), group, field(2, &twice)].concat();
+        let second = [field(2, &field(1, b"proc-2")), vec![10 << 3 | 5, 0, 0, 0, 0]].concat();
+        let answer = [field(1, &first), field(15, &[255; 9]), field(1, &second)].concat();
+        let read = parse(&answer).unwrap().unwrap();
+        assert_eq!(read.host_name, "node-1");
+        assert_eq!(read.running, [running("proc-1", "frame-1"), running("proc-2", "")]);
+        let whole = RqdStaticReportStatusResponse::decode(&answer[..]).unwrap().host_report.unwrap();
+        assert_eq!(whole.frames.len(), 2);
+        assert_eq!((whole.frames[0].resource_id.as_str(), whole.host.unwrap().name), ("proc-1", "node-1".to_owned()));
+    }
+
+    #[test]
+    fn more_frames_than_a_host_can_run_are_counted_and_refused() {
+        assert_eq!(parse(&entries(REPORTED_FRAMES_MAX)).unwrap().unwrap().running.len(), REPORTED_FRAMES_MAX);
+        for frames in [REPORTED_FRAMES_MAX + 1, 100_000, 2_000_000] {
+            assert_eq!(parse(&entries(frames)), Err(AnswerFault::TooManyFrames { frames }));
+        }
+        let in_parts = entries(REPORTED_FRAMES_MAX).repeat(2);
+        assert_eq!(parse(&in_parts), Err(AnswerFault::TooManyFrames { frames: 2 * REPORTED_FRAMES_MAX }));
+    }
+
+    #[test]
+    fn what_is_no_message_is_an_error_wherever_it_is() {
+        let broken: [Vec<u8>; 6] = [
+            vec![10],
+            vec![10, 5, 1],
+            vec![10, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1],
+            vec![1 << 3 | 7],
+            field(1, &[18, 3, 1]),
+            field(1, &field(2, &[10, 9])),
+        ];
+        for answer in broken {
+            let read = parse(&answer);
+            assert!(matches!(read, Err(AnswerFault::Unreadable { .. })), "{answer:?}: {read:?}");
+        }
+        let no_text = field(1, &field(2, &field(4, &[0xff])));
+        assert_eq!(parse(&no_text), Err(AnswerFault::NotText));
+        // Groups in groups in groups must not use up the stack.
+        let deep = field(1, &[19].repeat(1_000_000));
+        assert!(matches!(parse(&deep), Err(AnswerFault::Unreadable { .. })));
+    }
+}

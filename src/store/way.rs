@@ -1,0 +1,216 @@
+//! The way to the server: how it is encrypted, and that no password goes over it in clear.
+//!
+//! The driver gives a server the password as it stands when the server asks for it so, encrypted or not,
+//! and with `prefer` it goes on unencrypted when a server declines encryption. So unless the settings say
+//! encrypted, or the server is on this machine, the way is looked at before the driver goes it. A server
+//! that offers encryption is then only reached encrypted. One that does not is asked how it wants to know
+//! who we are, and is told nothing if it wants the password in clear.
+//!
+//! This protects the password from whoever listens on the wire to a server that is set up so. It does
+//! not protect from whoever can change what goes over the wire, or answer in the server's place: that is
+//! what `verify-full` is for. Nor does it see what a server asks for later, of a connection that the pool
+//! opens in between; it is looked at again when the server was away.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, lookup_host};
+
+use super::connect::{CONNECT_LIMIT, driven, failed};
+use super::{ConnectSettings, StoreError, TlsMode};
+
+/// Between two looks a server can come up or become full. It does not do so again and again.
+const LOOKS_MAX: u32 = 3;
+/// No server has more to say before it asks who we are.
+const MESSAGES_MAX: u32 = 16;
+const MESSAGE_BYTES_MAX: usize = 1 << 16;
+
+/// How the server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub encryption: Encryption,
+    /// It does not leave this machine.
+    pub is_local: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    None,
+    /// Whoever answered.
+    Unverified,
+    /// The certificate is signed by a trusted authority.
+    OfAuthority,
+    /// And it names the host.
+    OfHost,
+}
+
+impl Encryption {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "not encrypted",
+            Self::Unverified => "encrypted, certificate not verified",
+            Self::OfAuthority => "encrypted, certificate verified, its name not",
+            Self::OfHost => "encrypted, certificate and name verified",
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stays = if self.is_local { ", and stays on this machine" } else { "" };
+        write!(f, "{}{stays}", self.encryption.as_str())
+    }
+}
+
+/// Whether what goes to this address stays on this machine.
+#[must_use]
+pub fn stays_here(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// The way, and the driver's options that go no other.
+///
+/// # Errors
+/// [`StoreError::ClearText`] when the server wants the password in clear, [`StoreError::Connect`] when it
+/// cannot be asked.
+pub(super) async fn look(settings: &ConnectSettings) -> Result<(Way, PgConnectOptions), StoreError> {
+    let options = settings.connect_options();
+    if settings.host.starts_with('/') {
+        return Ok((Way { encryption: Encryption::None, is_local: true }, options));
+    }
+    // A name that is not known is the driver's to tell.
+    let looked_up = tokio::time::timeout(CONNECT_LIMIT, lookup_host((settings.host.as_str(), settings.port))).await;
+    let addresses: Vec<SocketAddr> = match looked_up {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    };
+    let is_local = !addresses.is_empty() && addresses.iter().all(|address| (settings.stays_here)(address.ip()));
+    let way = |encryption| Way { encryption, is_local };
+    match settings.tls {
+        TlsMode::Require => return Ok((way(Encryption::Unverified), options)),
+        TlsMode::VerifyCa => return Ok((way(Encryption::OfAuthority), options)),
+        TlsMode::VerifyFull => return Ok((way(Encryption::OfHost), options)),
+        TlsMode::Disable if is_local => return Ok((way(Encryption::None), options)),
+        TlsMode::Disable | TlsMode::Prefer => {}
+    }
+    let is_free = is_local || settings.allow_cleartext_password;
+    // Also keeps the one from the environment, which the driver knows, from being sent.
+    let without_password = options.clone().password("");
+    let mut last = failed(&options)(sqlx::Error::PoolTimedOut);
+    for _ in 0..LOOKS_MAX {
+        match tokio::time::timeout(CONNECT_LIMIT, ask(settings, &addresses, is_free)).await {
+            Ok(Ok(Answer::Encrypted)) => {
+                return Ok((way(Encryption::Unverified), options.ssl_mode(PgSslMode::Require)));
+            }
+            Ok(Ok(Answer::Hidden)) => return Ok((way(Encryption::None), options)),
+            Ok(Ok(Answer::InClear)) => {
+                let (host, port, user) = (settings.host.clone(), settings.port, settings.user.clone());
+                return Err(StoreError::ClearText { host, port, user });
+            }
+            _ if is_free => return Ok((way(Encryption::None), options)),
+            Err(_) => return Err(last),
+            // The driver says it better, and has nothing to tell should it come further than we did.
+            Ok(Ok(Answer::Refused) | Err(_)) => match driven(&without_password).await {
+                Err(error) if !error.is_login_refused() => return Err(error),
+                Err(error) => last = error,
+                Ok(connection) => _ = connection.close().await,
+            },
+        }
+    }
+    Err(last)
+}
+
+/// What a server says before it knows who we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It speaks TLS.
+    Encrypted,
+    /// It wants no password, or a proof that does not give it away.
+    Hidden,
+    InClear,
+    /// Nothing but an error.
+    Refused,
+}
+
+async fn ask(settings: &ConnectSettings, addresses: &[SocketAddr], is_free: bool) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(addresses).await?;
+    if settings.tls == TlsMode::Prefer {
+        stream.write_all(&SSL_REQUEST).await?;
+        match stream.read_u8().await? {
+            b'S' => return Ok(Answer::Encrypted),
+            b'N' if is_free => return Ok(Answer::Hidden),
+            b'N' => {}
+            b'E' => return Ok(Answer::Refused),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    } else if is_free {
+        return Ok(Answer::Hidden);
+    }
+    stream.write_all(&startup(settings)).await?;
+    for _ in 0..MESSAGES_MAX {
+        let kind = stream.read_u8().await?;
+        let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
+        if !(4..=MESSAGE_BYTES_MAX).contains(&length) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut message = vec![0; length - 4];
+        stream.read_exact(&mut message).await?;
+        match (kind, message.first_chunk()) {
+            (b'R', Some(&CLEARTEXT_PASSWORD)) => return Ok(Answer::InClear),
+            (b'R', Some(_)) => return Ok(Answer::Hidden),
+            (b'E', _) => return Ok(Answer::Refused),
+            // A notice, or what it does not know of our version.
+            (b'N' | b'v', _) => {}
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+/// Its length, and the number that stands for it.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+const VERSION_3: u32 = 3 << 16;
+const CLEARTEXT_PASSWORD: [u8; 4] = 3_u32.to_be_bytes();
+
+fn startup(settings: &ConnectSettings) -> Vec<u8> {
+    let ConnectSettings { user, name, application, .. } = settings;
+    let texts = ["user", user, "database", name, "application_name", application, ""];
+    let texts: Vec<u8> = texts.iter().flat_map(|text| [text.as_bytes(), &[0]].concat()).collect();
+    let length = u32::try_from(texts.len() + 8).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], &VERSION_3.to_be_bytes(), &texts].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_stay_on_this_machine() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("127.1.2.3", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("0.0.0.0", false),
+            ("10.0.0.1", false),
+            ("192.0.2.7", false),
+            ("fe80::1", false),
+            ("::ffff:10.0.0.1", false),
+        ] {
+            assert_eq!(stays_here(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_way_is_told_in_words() {
+        let told = |encryption, is_local| Way { encryption, is_local }.to_string();
+        assert_eq!(told(Encryption::None, true), "not encrypted, and stays on this machine");
+        assert_eq!(told(Encryption::Unverified, false), "encrypted, certificate not verified");
+        assert_eq!(told(Encryption::OfHost, false), "encrypted, certificate and name verified");
+    }
+}

@@ -1,0 +1,39 @@
+//! Telling a shortage of file descriptors from other trouble.
+
+use std::error::Error;
+use std::io;
+
+use nix::errno::Errno;
+
+/// What to do about it.
+pub const DESCRIPTORS_REMEDY: &str =
+    "raise the limit of open files (ulimit -n; in a systemd unit LimitNOFILE), or see what holds them";
+
+/// Whether an error says, or was caused by, that this process or this machine has no file descriptor left.
+#[must_use]
+pub fn is_out_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (**error).source()).filter_map(|error| error.downcast_ref()).any(
+        |error: &io::Error| {
+            [Errno::EMFILE, Errno::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_shortage_is_found_however_deep_it_is() {
+        for (errno, expected) in [(Errno::EMFILE, true), (Errno::ENFILE, true), (Errno::ECONNREFUSED, false)] {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            assert_eq!(is_out_of_descriptors(&error), expected);
+            assert_eq!(is_out_of_descriptors(&Outer(error)), expected);
+        }
+        assert!(!is_out_of_descriptors(&Outer(io::Error::other("no number"))));
+    }
+}
