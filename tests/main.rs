@@ -17,6 +17,7 @@ mod exclusion_list;
 mod explain;
 mod faults;
 mod fleet;
+mod fresh_machine;
 mod generated;
 mod launch;
 mod plan;
