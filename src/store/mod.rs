@@ -46,7 +46,7 @@ pub use names::{Named, names};
 pub use probe::ChangeProbe;
 pub(crate) use reading::answer;
 pub use releases::Releases;
-pub use schema::{Features, needed_columns};
+pub use schema::{Features, Missing, needed_columns};
 pub use snapshot::SnapshotOptions;
 
 /// The database as this scheduler uses it. Cloning shares the connections and the meter.
