@@ -10,6 +10,7 @@ mod check_db;
 mod cli;
 mod clusters;
 mod config;
+mod config_init;
 mod cuebot;
 mod daemon;
 mod dry_run;
