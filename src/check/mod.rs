@@ -177,14 +177,13 @@ impl Report {
     /// Takes down what a check found.
     fn add(&mut self, name: &'static str, finding: Result<Finding, CheckError>) {
         let cause = match &finding {
-            Ok(_) => None,
             Err(CheckError::After(cause)) => Some(*cause),
             Err(CheckError::Lost) => self.lost_at.or_else(|| {
                 self.lost_at = Some(name);
                 None
             }),
             Err(CheckError::Forbidden(_)) if self.causes.contains_key(READ_PRIVILEGES) => Some(READ_PRIVILEGES),
-            Err(_) => None,
+            _ => None,
         };
         let Finding { status, found, remedy } = match (cause, finding) {
             (Some(cause), _) => Finding::not_checked(format!("depends on {cause}")),
