@@ -193,7 +193,10 @@ fn served(config: &Config, rows: Option<&ClusterRows>) -> String {
         .chain(selection.manual_tags.iter().map(|tag| format!("tag {tag}")))
         .collect();
     let served = if selection.is_everything() { everything(rows).to_owned() } else { names.join(", ") };
-    selection.facility.map_or(served.clone(), |facility| format!("{served} in facility {facility}"))
+    match selection.facility {
+        Some(facility) => format!("{served} in facility {facility}"),
+        None => served,
+    }
 }
 
 /// What is served where nothing is named.
