@@ -576,6 +576,8 @@ Checks:
 Fields of JSON and YAML:
   status   The worst of all: ok, warning or failed.
   checks   Each with name, status, found and remedy (null: nothing to do).
+           A check has the status \"not checked\" where its answer would mean
+           nothing; found then names the failed check that it depends on.
 
 Exit status:
   0  Nothing failed; there may be warnings.

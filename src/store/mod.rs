@@ -54,7 +54,7 @@ pub use peers::{ForeignBookings, new_proc_id};
 pub use probe::ChangeProbe;
 pub(crate) use reading::answer;
 pub use releases::Releases;
-pub use schema::{Features, needed_columns};
+pub use schema::{Features, Missing, needed_columns};
 pub use snapshot::SnapshotOptions;
 pub use way::{Encryption, Way, stays_here};
 
