@@ -128,7 +128,7 @@ fn what_is_missing_is_named_line_by_line_before_it_is_installed() {
 }
 
 /// What Debian's smallest system has, and what `.ci/prepare` or the program itself looks for first.
-const PROGRAMS: &[&str] = &["bash", "sh"];
+const PROGRAMS: &[&str] = &["bash", "prlimit", "sh"];
 /// Used where it is there, and only then.
 const OPTIONAL_PROGRAMS: &[&str] = &["man"];
 
