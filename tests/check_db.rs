@@ -4,7 +4,7 @@ mod pooler;
 
 use std::time::Duration;
 
-use cue_scheduler::booking::{UnbookCause, repair, unbook};
+use cue_scheduler::booking::{Repairs, UnbookCause, unbook};
 use cue_scheduler::check::{CheckResult, Status, Wanted, check};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, Seeded, ShowSpec, seed};
@@ -14,7 +14,9 @@ use cue_scheduler::store::{ConnectSettings, Store};
 use cue_scheduler::units::Cores;
 
 use crate::support::farm::{farm, quick_farm};
-use crate::support::{TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
+use crate::support::{
+    TestDatabase, book_all, database, fingerprint, look, read_only_settings, requests, run_program, scope,
+};
 
 fn wanted() -> Wanted {
     Wanted {
@@ -306,9 +308,11 @@ async fn the_grants_that_are_named_are_enough() {
         let booked = book_all(&store, &requests(&store, &farm, 3).await).await.booked;
         assert_eq!(booked.len(), 3, "{generation}");
         unbook(&store, &booked, UnbookCause::LaunchRefused).await.unwrap();
-        let shows: Vec<_> = farm.shows.iter().map(|show| show.id.clone()).collect();
-        sqlx::raw_sql("UPDATE subscription SET int_cores = 100").execute(&pool).await.unwrap();
-        assert_eq!(repair(&store, &shows).await.unwrap().repaired.len(), 2, "{generation}");
+        let plant = "UPDATE subscription SET int_cores = 100; UPDATE host SET int_cores_idle = int_cores_idle - 100";
+        sqlx::raw_sql(plant).execute(&pool).await.unwrap();
+        let mut repairs = Repairs::new(Duration::ZERO);
+        look(&mut repairs, &store, &scope(&farm)).await;
+        assert_eq!(look(&mut repairs, &store, &scope(&farm)).await.drift.len(), 2 + 3, "{generation}");
         store.close().await;
     }
 }

@@ -21,6 +21,7 @@ mod generated;
 mod launch;
 mod plan;
 mod postgres;
+mod repair;
 mod schema;
 mod seed;
 mod snapshot;

@@ -35,10 +35,8 @@ mod unbook;
 pub use book::{BookOptions, book, verify};
 pub use chunk::chunk;
 pub use error::{BookingError, UnknownCommit};
-pub use outcome::{
-    ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Refusal, Repaired, UnbookCause, UnbookOutcome,
-};
+pub use outcome::{ChunkOutcome, CommitOutcome, Lost, LostReason, Refusal, UnbookCause, UnbookOutcome};
 pub use privileges::{MissingPrivilege, missing_privileges};
-pub use repair::repair;
+pub use repair::{CounterTable, Observation, RepairScope, Repaired, Repairs, RepairsDone};
 pub use settle::{find_booked, find_unsettled, resolve_commit};
 pub use unbook::unbook;

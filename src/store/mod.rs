@@ -45,7 +45,7 @@ pub use meter::{Meter, MeterReading};
 pub use names::{Named, names};
 pub use probe::ChangeProbe;
 pub(crate) use reading::answer;
-pub use releases::Releases;
+pub use releases::{Release, ReleaseNotice, Releases};
 pub use schema::{Features, needed_columns};
 pub use snapshot::SnapshotOptions;
 

@@ -67,6 +67,8 @@ pub struct Metrics {
     pub(super) statements_per_pass: Histogram,
     pub(super) rows_per_pass: Histogram,
     pub(super) drift_repaired: IntCounterVec,
+    pub(super) releases_accounted: IntCounterVec,
+    pub(super) releases_unreadable: IntCounter,
     pub(super) database_up: IntGauge,
     pub(super) paused: IntGauge,
     pub(super) dry_run: IntGauge,
@@ -236,8 +238,17 @@ impl Metrics {
             )?,
             drift_repaired: declare.counters(
                 "scheduler_drift_repaired_rows_total",
-                "Counter rows that did not say what the procs hold and were corrected.",
+                "Counter and host rows that had gone wrong against what the procs hold and were corrected.",
                 "table",
+            )?,
+            releases_accounted: declare.counters(
+                "scheduler_releases_accounted_rows_total",
+                "Counter rows from which releases were subtracted that Cuebot leaves to its show's scheduler.",
+                "table",
+            )?,
+            releases_unreadable: declare.counter(
+                "scheduler_release_notices_unreadable_total",
+                "Notifications about releases that are not what Cuebot writes, and were ignored.",
             )?,
             database_up: declare.gauge("scheduler_database_up", "1 while the database answers.")?,
             paused: declare.gauge("scheduler_paused", "1 while the scheduler books nothing by decision.")?,

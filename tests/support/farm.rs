@@ -64,6 +64,7 @@ pub(crate) async fn farm(database: ConnectSettings, options: SandboxOptions) -> 
 pub(crate) struct Scheduler {
     pub(crate) totals: Totals,
     pub(crate) health: Health,
+    registry: prometheus::Registry,
     stop: CancellationToken,
     running: JoinHandle<Ended>,
 }
@@ -78,17 +79,25 @@ impl Scheduler {
             call_timeout: Duration::from_millis(1500),
             ..AgentSettings::default()
         });
+        let registry = prometheus::Registry::new();
         let parts = Parts {
             store,
             targets: LaunchTargets::Agents(agents),
             settings,
-            metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
+            metrics: Metrics::new(&registry).unwrap(),
             health: health.clone(),
             totals: totals.clone(),
         };
         let stop = CancellationToken::new();
         let running = tokio::spawn(Service::prepare(parts).await.unwrap().run(stop.clone()));
-        Self { totals, health, stop, running }
+        Self { totals, health, registry, stop, running }
+    }
+
+    /// A counter, all its series together.
+    pub(crate) fn counted(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let of = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+        of.map(|metric| metric.get_counter().value()).sum()
     }
 
     /// Tells it to stop, as SIGTERM does.
