@@ -30,6 +30,9 @@ const COUNTERS: [CounterTable; 5] = [
     CounterTable::Point,
 ];
 
+/// No look of a test lies so far apart from another.
+const LONG: Duration = Duration::from_hours(1);
+
 struct Farm {
     _database: TestDatabase,
     pool: PgPool,
@@ -119,7 +122,7 @@ async fn nothing_is_taken_off_that_the_loss_of_a_proc_is_about_to_subtract() {
     for generation in Generation::ALL {
         let farm = Farm::new(generation, &capped(6, 4)).await;
         let booked = farm.book(4).await;
-        let mut repairs = Repairs::default();
+        let mut repairs = Repairs::new(LONG);
         let mut loss = Loss::begin(&farm.pool, booked[0].proc.as_str()).await;
         loop {
             // Twice, as a first look never takes anything off.
@@ -536,7 +539,7 @@ async fn a_boot_report_that_raced_with_a_booking_is_put_right_at_once() {
     assert_eq!(reset.await.unwrap(), 1);
     assert_eq!(farm.number("SELECT int_cores_idle FROM host").await, 800, "as if nothing were booked");
 
-    let mut repairs = Repairs::default();
+    let mut repairs = Repairs::new(Duration::ZERO);
     let done = farm.look(&mut repairs).await;
     assert!(of(&done.drift).contains(&(CounterTable::Host, cores(-3))), "{done:?}");
     assert_eq!(farm.number("SELECT int_cores_idle FROM host").await, 500);
@@ -561,7 +564,7 @@ async fn hosts_that_render_for_their_owners_are_neither_judged_nor_touched() {
         local(1),
     ))
     .await;
-    let mut repairs = Repairs::default();
+    let mut repairs = Repairs::new(Duration::ZERO);
     let scope = RepairScope { shows: Vec::new(), ..farm.scope.clone() };
     let done = look(&mut repairs, &farm.store, &scope).await;
     assert_eq!(done.drift.iter().map(|repaired| repaired.row.as_str()).collect::<Vec<_>>(), [local(2).as_str()]);

@@ -115,7 +115,8 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     let hosts = farm::hosts(&mut session, &farm.facilities(), wanted.host_staleness).await;
     report.add("hosts", hosts.as_ref().map_err(Clone::clone).map(farm::host_states));
     report.add("stale-hosts", hosts.map(|hosts| farm::stale_hosts(&hosts, wanted.host_staleness)));
-    report.add("counters", farm::counters(&mut session, &shows).await);
+    report.add("counters", farm::counters(&mut session, &shows, &farm.facilities()).await);
+    report.add("frameless-procs", farm::frameless_procs(&mut session, &farm.facilities()).await);
     report.add("owners", Ok(farm::owners(&farm)));
     let is_foreign_active = match &store {
         Ok(store) => {

@@ -52,5 +52,5 @@ pub use preview::{
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
-pub use story::{FrameStory, HostStory, JobStory, LayerStory, RefusedBy, Stories};
+pub use story::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories};
 pub use totals::{Totals, TotalsReading};

@@ -58,6 +58,8 @@ pub struct Repairs {
     announced: Announced,
     /// Rows that the database refuses to change; each is named once.
     refused: HashSet<Row>,
+    /// Hosts are compared about as often as they can be judged, and no more.
+    hosts_compared: Option<Instant>,
 }
 
 /// A row that says too much, or a subscription whose releases are ours.
@@ -97,6 +99,7 @@ impl Repairs {
             ours_pause: OURS_PAUSE_MIN,
             announced: Announced::default(),
             refused: HashSet::new(),
+            hosts_compared: None,
         }
     }
 
@@ -130,22 +133,29 @@ impl Repairs {
     /// # Errors
     /// The database is away, or refuses to be read.
     pub async fn observe(&mut self, store: &Store, scope: &RepairScope) -> Result<Observation, BookingError> {
-        let found = rows::find(store, &scope.shows, &scope.facilities).await.map_err(once)?;
+        let with_hosts = self.hosts_compared.is_none_or(|at| at.elapsed() >= self.apart / 2);
+        let facilities = if with_hosts { &scope.facilities[..] } else { &[] };
+        let found = rows::find(store, &scope.shows, facilities).await.map_err(once)?;
+        if with_hosts {
+            self.hosts_compared = Some(Instant::now());
+        }
         let flagged = rows::flagged(store, &scope.shows).await.map_err(once)?;
         self.ours.retain(|show| flagged.contains(show));
         let wrong: HashSet<&Row> = found.iter().map(|found| &found.row).collect();
         self.announced.keep_unsaid(|row| wrong.contains(row));
-        self.refused.retain(|row| wrong.contains(row));
+        let is_wrong = |row: &Row| wrong.contains(row) || (!with_hosts && row.table == CounterTable::Host);
+        self.refused.retain(is_wrong);
         self.watched.retain(|row, watched| match &watched.show {
             Some(show) if self.ours.contains(show) => row.table == CounterTable::Subscription,
-            _ => wrong.contains(row),
+            _ => is_wrong(row),
         });
         let is_ours = |show: &Option<ShowId>| show.as_ref().is_some_and(|show| self.ours.contains(show));
         let is_wanted = |found: &&Found| {
             found.too_much.has_some() && (found.row.table == CounterTable::Subscription || !is_ours(&found.show))
         };
         let too_high = found.iter().filter(is_wanted).map(|found| &found.row);
-        let wanted: BTreeSet<Row> = too_high.chain(self.watched.keys()).cloned().collect();
+        let watched = self.watched.keys().filter(|row| with_hosts || row.table != CounterTable::Host);
+        let wanted: BTreeSet<Row> = too_high.chain(watched).cloned().collect();
         let asked = Instant::now();
         let seen = rows::load_counted(store, &wanted).await.map_err(once)?;
         let answered = Instant::now();

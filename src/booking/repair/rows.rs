@@ -37,6 +37,9 @@ pub(super) async fn find(store: &Store, shows: &[ShowId], facilities: &[Facility
         let Some(counter) = counter_of(row)? else { continue };
         found.push(Found { row: counter, show: Some(id(row, "pk_show")?), too_much: cores_and_gpus(row)? });
     }
+    if facilities.is_empty() {
+        return Ok(found);
+    }
     let statement =
         query(include_str!("../../store/sql/repair_find_hosts.sql")).bind(texts(facilities, FacilityId::as_str));
     for row in &rows(store, "comparing hosts with procs", statement).await? {
