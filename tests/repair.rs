@@ -101,7 +101,9 @@ impl Farm {
 
 /// One host, and a show whose burst is `burst` cores.
 fn capped(frames: u32, burst: i64) -> FarmSpec {
-    FarmSpec::simple(frames).each_subscription(|subscription| subscription.burst = Cores::whole(burst))
+    FarmSpec::simple(frames)
+        .each_subscription(|subscription| subscription.burst = Cores::whole(burst))
+        .each_job(|job| job.cores_max = Cores::whole(1_000))
 }
 
 fn cores(cores: i64) -> Amounts {
@@ -312,6 +314,20 @@ async fn a_row_that_is_refused_keeps_no_other_from_being_corrected() {
     assert_eq!(farm.counters().await, [400, 300, 400, 400, 400]);
     farm.execute("DROP TRIGGER no ON layer_resource").await;
     assert_eq!(of(&farm.look(&mut repairs).await.drift), [(CounterTable::LayerResource, cores(-1))]);
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_holds_is_left_for_the_next_look() {
+    let farm = Farm::new(Generation::G5, &capped(4, 100)).await;
+    farm.book(4).await;
+    farm.add_to_counters(-100).await;
+    let mut holder = farm.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM subscription FOR UPDATE").execute(&mut *holder).await.unwrap();
+    let mut repairs = Repairs::default();
+    let corrected = farm.look(&mut repairs).await.drift;
+    assert_eq!(corrected.iter().map(|repaired| repaired.table).collect::<Vec<_>>(), COUNTERS[1..]);
+    holder.rollback().await.unwrap();
+    assert_eq!(of(&farm.look(&mut repairs).await.drift), [(CounterTable::Subscription, cores(-1))]);
 }
 
 /// Cuebot releases the proc of a show that it leaves to us: the host gets back what it held, and nobody
@@ -595,6 +611,7 @@ impl Gauge {
                     let held: i64 = held.fetch_one(&pool).await.unwrap();
                     highest.fetch_max(held, Ordering::Relaxed);
                     lately.fetch_max(held, Ordering::Relaxed);
+
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
             }
@@ -616,11 +633,11 @@ impl Gauge {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shows_whose_releases_are_left_to_us_run_at_their_burst_and_never_above() {
-    const BURST: i64 = 100;
+    const BURST: i64 = 200;
     for generation in [Generation::G2, Generation::G3] {
         let database = database(generation).await;
-        let spec = capped(20_000, BURST).hosts(20);
-        let run_time = RunTime::Between(Duration::from_millis(800), Duration::from_millis(1_200));
+        let spec = capped(20_000, BURST).hosts(30);
+        let run_time = RunTime::Between(Duration::from_millis(1_600), Duration::from_millis(2_400));
         let options = SandboxOptions { generation, run_time, ..quick_farm(spec) };
         let sandbox = sandbox_of(database.connect_settings().await, options).await;
         let gauge = Gauge::start(database.pool());
@@ -630,6 +647,9 @@ async fn shows_whose_releases_are_left_to_us_run_at_their_burst_and_never_above(
         let accounted = |scheduler: &Scheduler| scheduler.counted("scheduler_releases_accounted_rows_total") > 0.0;
         until(&sandbox, limit, |_| accounted(&scheduler)).await;
         let from = until(&sandbox, limit, |_| true).await.done;
+        if generation == Generation::G3 {
+            sqlx::query("NOTIFY acct_release, 'nonsense'").execute(sandbox.pool()).await.unwrap();
+        }
         gauge.forget();
         until(&sandbox, limit, |progress| progress.done >= from + 500).await;
         let (highest, lately) = gauge.end().await;
@@ -639,6 +659,7 @@ async fn shows_whose_releases_are_left_to_us_run_at_their_burst_and_never_above(
         if generation == Generation::G3 {
             // An alarm that is silent while nothing is wrong.
             assert_eq!(scheduler.counted("scheduler_drift_repaired_rows_total"), 0.0);
+            assert_eq!(scheduler.counted("scheduler_release_notices_unreadable_total"), 1.0);
         }
         scheduler.stop().await;
         sandbox.stop().await;

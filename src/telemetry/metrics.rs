@@ -6,7 +6,7 @@
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::declare::{Declare, MetricsError};
-use super::labels::{CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd};
+use super::labels::{CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, REPAIRED_TABLES};
 use crate::model::WaitReason;
 
 const CANDIDATE_BUCKETS: [f64; 6] = [1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
@@ -275,6 +275,10 @@ impl Metrics {
         }
         for state in HOST_STATES {
             self.hosts.with_label_values(&[state]);
+        }
+        for table in REPAIRED_TABLES {
+            self.drift_repaired.with_label_values(&[table]);
+            self.releases_accounted.with_label_values(&[table]);
         }
         for table in CapTable::ALL {
             self.limit_exceeded.with_label_values(&[table.as_str()]);
