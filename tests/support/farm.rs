@@ -94,10 +94,16 @@ impl Scheduler {
     }
 
     /// A counter, all its series together.
-    pub(crate) fn counted(&self, name: &str) -> f64 {
+    pub(crate) fn counted(&self, name: &str) -> u64 {
         let families = self.registry.gather();
-        let of = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
-        of.map(|metric| metric.get_counter().value()).sum()
+        let of = families
+            .iter()
+            .filter(|family| family.name() == name)
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
+        let total: f64 = of.map(|metric| metric.get_counter().value()).sum();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+        let total = total as u64;
+        total
     }
 
     /// Tells it to stop, as SIGTERM does.

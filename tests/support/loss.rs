@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use sqlx::{AssertSqlSafe, PgPool};
 
+type Deleted = (String, String, String, String, String, String, String, i64, i64, i64, i64);
+
 /// A proc that is gone and whose amounts are still counted, wholly or in part.
 pub(crate) struct Loss {
     pool: PgPool,
@@ -17,7 +19,6 @@ impl Loss {
             WHERE pk_proc = $1 AND host.pk_host = proc.pk_host AND job.pk_job = proc.pk_job
             RETURNING proc.pk_host, proc.pk_show, proc.pk_layer, proc.pk_job, pk_alloc, pk_folder, pk_dept,
                 int_cores_reserved::int8, int_mem_reserved::int8, int_gpus_reserved::int8, int_gpu_mem_reserved::int8";
-        type Deleted = (String, String, String, String, String, String, String, i64, i64, i64, i64);
         let deleted: Deleted = sqlx::query_as(delete).bind(proc).fetch_one(pool).await.unwrap();
         let (host, show, layer, job, alloc, folder, dept, cores, memory, gpus, gpu_memory) = deleted;
         let counter = |table: &str, row: String| {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::outcome::CounterTable;
 use super::rows::{Row, load_rows_of};
 use crate::booking::error::StepError;
 use crate::model::ShowId;
@@ -75,6 +74,6 @@ impl Announced {
 
     /// A row that says what procs hold has been told everything.
     pub(super) fn keep_unsaid(&mut self, is_wrong: impl Fn(&Row) -> bool) {
-        self.unsaid.retain(|row, _| row.table != CounterTable::Host && is_wrong(row));
+        self.unsaid.retain(|row, _| is_wrong(row));
     }
 }

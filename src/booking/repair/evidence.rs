@@ -16,9 +16,18 @@ use crate::units::Amounts;
 pub(super) struct Evidence {
     /// The surplus that must be there as long as nobody else subtracts.
     owed: Amounts,
-    /// Looks that have seen ended procs vanish; too young to prove anything.
+    /// Looks after which something was counted that no proc holds any more; too young to prove anything.
     young: VecDeque<Instant>,
     is_proven: bool,
+}
+
+/// What the procs held that have vanished since the look before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vanished {
+    pub(super) all: Amounts,
+    /// Of these, the ones whose runs an agent has reported to be over. Others may have been taken back by
+    /// us, with their amounts, or may be in the middle of being given up.
+    pub(super) ended: Amounts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,26 +44,26 @@ impl Evidence {
         Self { owed: surplus, young: VecDeque::new(), is_proven: false }
     }
 
-    /// A look that was begun at `asked` and answered at `at`. `ended` is what the procs held that have
-    /// vanished since the look before and whose runs an agent has reported to be over: others may have
-    /// been taken back by us, with their amounts, or may be in the middle of being given up.
+    /// A look that was begun at `asked` and answered at `at`.
     pub(super) fn look(
         &mut self,
         surplus: Amounts,
-        ended: Amounts,
+        vanished: Vanished,
         (asked, at): (Instant, Instant),
         apart: Duration,
     ) -> Verdict {
-        self.owed += ended;
-        if self.owed.cores > surplus.cores || self.owed.gpus > surplus.gpus {
+        let owed = self.owed + vanished.ended;
+        if owed.cores > surplus.cores || owed.gpus > surplus.gpus {
             *self = Self::begin(surplus);
             return Verdict::Subtracted;
         }
-        // Procs that came and went between two looks are owed from now on.
-        self.owed = surplus;
-        if ended.has_some() {
+        // More than all that vanished accounts for: procs that came and went between the two looks. None
+        // so young is ever given up, so their runs have ended.
+        let came_and_went = surplus - self.owed - vanished.all;
+        if vanished.ended.has_some() || came_and_went.has_some() {
             self.young.push_back(at);
         }
+        self.owed = surplus;
         while self.young.front().is_some_and(|seen| *seen + apart <= asked) {
             self.young.pop_front();
             self.is_proven = true;
@@ -90,8 +99,13 @@ mod tests {
         }
 
         fn look(&mut self, second: u64, surplus: i64, ended: i64) -> Verdict {
+            self.look_after_losses(second, surplus, ended, 0)
+        }
+
+        fn look_after_losses(&mut self, second: u64, surplus: i64, ended: i64, lost: i64) -> Verdict {
             let at = self.start + Duration::from_secs(second);
-            self.evidence.look(cores(surplus), cores(ended), (at, at), APART)
+            let vanished = Vanished { all: cores(ended + lost), ended: cores(ended) };
+            self.evidence.look(cores(surplus), vanished, (at, at), APART)
         }
     }
 
@@ -107,6 +121,17 @@ mod tests {
         assert_eq!(case.look(8, 4, 4), Verdict::LeftToUs);
         // Some came and went unseen.
         assert_eq!(case.look(9, 9, 1), Verdict::LeftToUs);
+    }
+
+    #[test]
+    fn procs_that_came_and_went_unseen_tell_as_much() {
+        let mut case = Case::new(10);
+        assert_eq!(case.look(1, 30, 0), Verdict::Unknown, "it may be subtracted yet");
+        assert_eq!(case.look(6, 30, 0), Verdict::LeftToUs);
+        // What is being given up was seen before, and tells nothing.
+        let mut case = Case::new(0);
+        assert_eq!(case.look_after_losses(1, 3, 0, 3), Verdict::Unknown);
+        assert_eq!(case.look_after_losses(9, 3, 0, 0), Verdict::Unknown);
     }
 
     #[test]
@@ -127,7 +152,7 @@ mod tests {
         let mut case = Case::new(5);
         assert_eq!(case.look(1, 5, 3), Verdict::Subtracted);
         // One ends and is subtracted while another is in the middle of being given up.
-        assert_eq!(case.look(2, 6, 1), Verdict::Unknown);
+        assert_eq!(case.look_after_losses(2, 6, 1, 1), Verdict::Unknown);
         assert_eq!(case.look(3, 5, 0), Verdict::Subtracted);
         assert_eq!(case.look(9, 5, 0), Verdict::Unknown);
     }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 pub use outcome::{CounterTable, Repaired, RepairsDone};
 
 use self::announced::Announced;
-use self::evidence::{Evidence, Verdict};
+use self::evidence::{Evidence, Vanished, Verdict};
 use self::rows::{Correction, Found, Row};
 use self::surplus::{Counted, Seen, Watch};
 use super::error::{BookingError, StepError, Trouble};
@@ -116,6 +116,10 @@ impl Repairs {
         self.announced.find_rows(store, shows).await.map_err(once)?;
         let mut done = RepairsDone::default();
         for (row, announced) in self.announced.rows() {
+            if !announced.has_some() {
+                self.announced.settle(&row);
+                continue;
+            }
             let Some(too_much) = self.put_right(store, &row, &Correction::AtMost(announced)).await? else { continue };
             self.announced.settle(&row);
             if let Some(watched) = self.watched.get_mut(&row) {
@@ -231,8 +235,11 @@ impl Repairs {
         let (mut left_to_us, mut subtracted) = (HashSet::new(), HashSet::new());
         for (row, surplus, gone) in looks {
             let Some(Watched { show: Some(show), evidence, .. }) = self.watched.get_mut(row) else { continue };
-            let ended = gone.iter().filter(has_ended).map(|gone| gone.held).sum();
-            match evidence.look(*surplus, ended, at, self.apart) {
+            let vanished = Vanished {
+                all: gone.iter().map(|gone| gone.held).sum(),
+                ended: gone.iter().filter(has_ended).map(|gone| gone.held).sum(),
+            };
+            match evidence.look(*surplus, vanished, at, self.apart) {
                 Verdict::Unknown => {}
                 Verdict::LeftToUs => _ = left_to_us.insert(show.clone()),
                 Verdict::Subtracted => _ = subtracted.insert(show.clone()),

@@ -189,7 +189,7 @@ async fn write(tx: &mut Tx, row: &Row, correction: &Correction) -> Result<Option
     after.first().map(|after| Ok(amounts_of(before)? - amounts_of(after)?)).transpose()
 }
 
-fn bind_four<'q>(statement: Statement<'q>, amounts: Option<Amounts>) -> Statement<'q> {
+fn bind_four(statement: Statement<'_>, amounts: Option<Amounts>) -> Statement<'_> {
     statement
         .bind(amounts.map(|amounts| amounts.cores.get()))
         .bind(amounts.map(|amounts| amounts.memory.get()))

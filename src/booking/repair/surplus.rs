@@ -133,35 +133,35 @@ mod tests {
         allowance
     }
 
-    fn allowed(at_most: i64, in_flight: i64) -> Option<Allowance> {
-        Some(Allowance { at_most: cores(at_most), in_flight: cores(in_flight) })
+    fn allowed(at_most: i64, in_flight: i64) -> Allowance {
+        Allowance { at_most: cores(at_most), in_flight: cores(in_flight) }
     }
 
     #[test]
     fn a_surplus_is_lowered_once_two_looks_far_enough_apart_have_seen_it() {
         assert_eq!(allowance(&[(0, 3, &["a"])]), None);
         assert_eq!(allowance(&[(0, 3, &["a"]), (4, 3, &["a"])]), None);
-        assert_eq!(allowance(&[(0, 3, &["a"]), (4, 3, &["a"]), (5, 3, &["a"])]), allowed(3, 0));
-        assert_eq!(allowance(&[(0, 3, &[]), (60, 3, &[])]), allowed(3, 0));
+        assert_eq!(allowance(&[(0, 3, &["a"]), (4, 3, &["a"]), (5, 3, &["a"])]), Some(allowed(3, 0)));
+        assert_eq!(allowance(&[(0, 3, &[]), (60, 3, &[])]), Some(allowed(3, 0)));
     }
 
     #[test]
     fn what_vanished_since_may_still_be_subtracted() {
         // One of three is in the middle of being given up.
-        assert_eq!(allowance(&[(0, 2, &["a", "b"]), (5, 3, &["a"])]), allowed(2, 1));
+        assert_eq!(allowance(&[(0, 2, &["a", "b"]), (5, 3, &["a"])]), Some(allowed(2, 1)));
         assert_eq!(allowance(&[(0, 1, &["a"]), (5, 1, &[])]), None);
         // Five seconds later it is drift like any other.
-        assert_eq!(allowance(&[(0, 1, &["a"]), (5, 1, &[]), (10, 1, &[])]), allowed(1, 0));
+        assert_eq!(allowance(&[(0, 1, &["a"]), (5, 1, &[]), (10, 1, &[])]), Some(allowed(1, 0)));
         // Looks in between say when it vanished.
-        assert_eq!(allowance(&[(0, 1, &["a"]), (1, 1, &[]), (5, 1, &[]), (6, 1, &[])]), allowed(1, 0));
-        assert_eq!(allowance(&[(0, 1, &["a"]), (1, 1, &["a"]), (2, 2, &[]), (6, 2, &[])]), allowed(1, 1));
+        assert_eq!(allowance(&[(0, 1, &["a"]), (1, 1, &[]), (5, 1, &[]), (6, 1, &[])]), Some(allowed(1, 0)));
+        assert_eq!(allowance(&[(0, 1, &["a"]), (1, 1, &["a"]), (2, 2, &[]), (6, 2, &[])]), Some(allowed(1, 1)));
     }
 
     #[test]
     fn a_surplus_that_was_gone_in_between_is_another_one() {
         assert_eq!(allowance(&[(0, 3, &[]), (3, 0, &[]), (5, 3, &[])]), None);
         // Procs that no look has seen came, went and are being given up: at most what was there all the time.
-        assert_eq!(allowance(&[(0, 1, &[]), (3, 7, &[]), (5, 9, &[])]), allowed(1, 0));
+        assert_eq!(allowance(&[(0, 1, &[]), (3, 7, &[]), (5, 9, &[])]), Some(allowed(1, 0)));
     }
 
     #[test]
@@ -176,12 +176,12 @@ mod tests {
         let at = |second| start + Duration::from_secs(second);
         let mut watch = Watch::begin(seen(3, &["a"]), at(0));
         watch.look(seen(4, &[]), at(5));
-        assert_eq!(watch.allowance(at(5), APART), allowed(3, 1));
+        assert_eq!(watch.allowance(at(5), APART), Some(allowed(3, 1)));
         watch.lowered(cores(3));
         watch.look(seen(1, &[]), at(6));
         assert_eq!(watch.allowance(at(6), APART), None, "the one in flight");
         watch.look(seen(1, &[]), at(10));
-        assert_eq!(watch.allowance(at(10), APART), allowed(1, 0));
+        assert_eq!(watch.allowance(at(10), APART), Some(allowed(1, 0)));
     }
 
     #[test]
