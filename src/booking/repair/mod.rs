@@ -216,7 +216,8 @@ impl Repairs {
             done.releases.extend(releases);
             done.drift.extend(drift.into_iter().chain(Repaired::raised(row, too_much)));
         }
-        done.look_again = self.pause(looks.iter().any(|(.., gone)| !gone.is_empty()));
+        let have_procs_gone = !done.releases.is_empty() || looks.iter().any(|(.., gone)| !gone.is_empty());
+        done.look_again = self.pause(have_procs_gone);
         done.tell();
         Ok(done)
     }
