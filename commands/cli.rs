@@ -568,7 +568,8 @@ Checks:
   folders           Each has one row in folder_resource.
   hosts             Their states by allocation.
   stale-hosts       Hosts that say UP and send no report.
-  counters          Cores and GPUs in use are what the procs hold.
+  counters          Counters and hosts' idle amounts say what the procs hold.
+  frameless-procs   No proc holds anything for minutes without a frame.
   owners            Flagged shows are served, and served shows are flagged.
   foreign-planner   Cuebot's own planner is not active.
   agents            With --rqd: agents answer.

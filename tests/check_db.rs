@@ -4,7 +4,7 @@ mod pooler;
 
 use std::time::Duration;
 
-use cue_scheduler::booking::{UnbookCause, repair, unbook};
+use cue_scheduler::booking::{Repairs, UnbookCause, unbook};
 use cue_scheduler::check::{CheckResult, Status, Wanted, check};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, Seeded, ShowSpec, seed};
@@ -14,7 +14,9 @@ use cue_scheduler::store::{ConnectSettings, Store};
 use cue_scheduler::units::Cores;
 
 use crate::support::farm::{farm, quick_farm};
-use crate::support::{TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
+use crate::support::{
+    TestDatabase, book_all, database, fingerprint, look, read_only_settings, requests, run_program, scope,
+};
 
 fn wanted() -> Wanted {
     Wanted {
@@ -95,6 +97,7 @@ async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
                 "hosts",
                 "stale-hosts",
                 "counters",
+                "frameless-procs",
                 "owners",
                 "foreign-planner",
             ]
@@ -149,6 +152,24 @@ const WRONGS: &[(&str, &str)] = &[
     (
         "UPDATE subscription SET int_cores = 100; UPDATE layer_resource SET int_cores = -100",
         "counters warning: do not say what the procs hold: 1 of layer_resource, 2 of subscription",
+    ),
+    (
+        "UPDATE host SET int_cores_idle = int_cores_idle - 100 WHERE str_name <> '127.1.0.2'",
+        "counters warning: do not say what the procs hold: what is idle on 2 hosts: 127.1.0.1, 127.1.0.3",
+    ),
+    (
+        "UPDATE host SET int_mem_idle = int_mem_idle - 1 WHERE str_name = '127.1.0.2';
+         UPDATE point SET int_cores = 100",
+        "counters warning: do not say what the procs hold: 1 of point; what is idle on 1 host: 127.1.0.2",
+    ),
+    (
+        "ALTER TABLE proc DISABLE TRIGGER USER; ALTER TABLE host DISABLE TRIGGER USER;
+         INSERT INTO proc (pk_proc, pk_host, int_cores_reserved, int_mem_reserved, int_gpus_reserved, ts_ping)
+             SELECT 'proc-' || number, pk_host, 150, 0, 0, current_timestamp - number * interval '4 minutes'
+               FROM host, generate_series(1, 2) AS number WHERE str_name = '127.1.0.3';
+         UPDATE host SET int_cores_idle = int_cores_idle - 300 WHERE str_name = '127.1.0.3';
+         ALTER TABLE proc ENABLE TRIGGER USER; ALTER TABLE host ENABLE TRIGGER USER",
+        "frameless-procs warning: 1 proc without a frame, 1.5 cores held by nothing: proc-2 on 127.1.0.3 for 8 min",
     ),
     ("UPDATE show SET b_scheduler_managed = false", "selection failed: no cluster: nothing would be booked"),
 ];
@@ -414,9 +435,11 @@ async fn the_grants_that_are_named_are_enough() {
         let booked = book_all(&store, &requests(&store, &farm, 3).await).await.booked;
         assert_eq!(booked.len(), 3, "{generation}");
         unbook(&store, &booked, UnbookCause::LaunchRefused).await.unwrap();
-        let shows: Vec<_> = farm.shows.iter().map(|show| show.id.clone()).collect();
-        sqlx::raw_sql("UPDATE subscription SET int_cores = 100").execute(&pool).await.unwrap();
-        assert_eq!(repair(&store, &shows).await.unwrap().repaired.len(), 2, "{generation}");
+        let plant = "UPDATE subscription SET int_cores = 100; UPDATE host SET int_cores_idle = int_cores_idle - 100";
+        sqlx::raw_sql(plant).execute(&pool).await.unwrap();
+        let mut repairs = Repairs::new(Duration::ZERO);
+        look(&mut repairs, &store, &scope(&farm)).await;
+        assert_eq!(look(&mut repairs, &store, &scope(&farm)).await.drift.len(), 2 + 3, "{generation}");
         store.close().await;
     }
 }

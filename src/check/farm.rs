@@ -8,6 +8,8 @@ use sqlx::{Row as _, query};
 use super::session::Session;
 use super::{CheckError, Farm, Finding, Selected, Status, Wanted, counted, list};
 use crate::model::{ClusterKind, FacilityId, ShowId};
+use crate::store::FRAMELESS_AFTER;
+use crate::units::Cores;
 
 pub(super) fn selection(farm: &Result<Farm, CheckError>, wanted: &Wanted) -> Result<Finding, CheckError> {
     let farm = match farm {
@@ -167,18 +169,63 @@ pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Result<F
     Ok(if stale.len() == up { Finding::failed(found, remedy) } else { Finding::warning(found, remedy) })
 }
 
-pub(super) async fn counters(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+pub(super) async fn counters(
+    session: &mut Session,
+    shows: &Selected<ShowId>,
+    facilities: &Selected<FacilityId>,
+) -> Result<Finding, CheckError> {
     let shows = ids(shows)?;
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
     let mut tables: BTreeMap<String, usize> = BTreeMap::new();
     for row in session.rows(query(include_str!("../store/sql/repair_find.sql")).bind(shows)).await? {
         *tables.entry(row.try_get("counter")?).or_default() += 1;
     }
-    if tables.is_empty() {
+    let facilities: Vec<&str> = facilities.iter().map(FacilityId::as_str).collect();
+    let mut hosts: Vec<String> = Vec::new();
+    for row in session.rows(query(include_str!("../store/sql/repair_find_hosts.sql")).bind(facilities)).await? {
+        hosts.push(row.try_get("name")?);
+    }
+    let mut wrong = Vec::new();
+    if !tables.is_empty() {
+        wrong.push(list(tables.iter().map(|(table, rows)| format!("{rows} of {table}"))));
+    }
+    if !hosts.is_empty() {
+        wrong.push(format!("what is idle on {}: {}", counted(hosts.len(), "host"), list(hosts)));
+    }
+    if wrong.is_empty() {
         return Ok(Finding::ok("all say what the procs hold"));
     }
-    let rows = list(tables.iter().map(|(table, rows)| format!("{rows} of {table}")));
-    let remedy = "a running scheduler puts the counters of its shows right every accounting.recompute_interval";
-    Ok(Finding::warning(format!("do not say what the procs hold: {rows}"), remedy))
+    let remedy = "a running scheduler puts right the counters of its shows and what is idle on hosts, every \
+                  accounting.recompute_interval";
+    Ok(Finding::warning(format!("do not say what the procs hold: {}", wrong.join("; ")), remedy))
+}
+
+pub(super) async fn frameless_procs(
+    session: &mut Session,
+    facilities: &Selected<FacilityId>,
+) -> Result<Finding, CheckError> {
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
+    let statement = query(include_str!("../store/sql/frameless_procs.sql"))
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(None::<&str>)
+        .bind(FRAMELESS_AFTER.as_secs_f64());
+    let mut procs: Vec<String> = Vec::new();
+    let mut cores = Cores::ZERO;
+    for row in session.rows(statement).await? {
+        let (proc, host): (String, String) = (row.try_get("pk_proc")?, row.try_get("host_name")?);
+        let minutes = row.try_get::<i64, _>("silent_seconds")? / 60;
+        procs.push(format!("{proc} on {host} for {minutes} min"));
+        cores += Cores(row.try_get("int_cores")?);
+    }
+    if procs.is_empty() {
+        return Ok(Finding::ok("every proc runs a frame, or did so until just now"));
+    }
+    let found =
+        format!("{} without a frame, {cores} cores held by nothing: {}", counted(procs.len(), "proc"), list(procs));
+    Ok(Finding::warning(
+        found,
+        "see whether Cuebot's maintenance runs: it gives up procs that no host reports any more",
+    ))
 }
 
 /// Who schedules which show, by the flag and by our clusters.

@@ -129,7 +129,8 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
         Err(error) => report.is_right("hosts").and(Err(error)),
     };
     report.add("stale-hosts", stale);
-    report.add("counters", farm::counters(&mut session, &shows).await);
+    report.add("counters", farm::counters(&mut session, &shows, &facilities).await);
+    report.add("frameless-procs", farm::frameless_procs(&mut session, &facilities).await);
     report.add("owners", farm.as_ref().map_err(Clone::clone).map(farm::owners));
     let is_foreign_active = match &store {
         Ok(store) => {

@@ -12,12 +12,13 @@ use super::hints::Hints;
 use super::launch::{Inbox, LaunchTargets, Launcher, OWN_LACK_PAUSE, Recovery};
 use super::named_once::NamedOnce;
 use super::remembered::Remembered;
+use super::repair::run_repair;
 use super::report::PassReport;
 use super::settings::Settings;
 use super::silence::{Change, Silence};
 use super::totals::Totals;
 use super::turn::{Sink, Turn};
-use crate::booking::{self, SilenceEnds};
+use crate::booking::SilenceEnds;
 use crate::cluster;
 use crate::model::{Cluster, ShowId, Timestamp};
 use crate::store::{ChangeProbe, ConnectSettings, ForeignBookings, MeterReading, NewestReport, Store, StoreError};
@@ -38,8 +39,6 @@ const FRUITLESS_PASSES_MAX: u32 = 10;
 const FOREIGN_QUIET: Duration = Duration::from_mins(10);
 /// Between two looks at the newest host report.
 const SILENCE_TICK: Duration = Duration::from_secs(1);
-/// Release notifications come in bursts; one comparison serves a burst.
-const REPAIR_GATHER: Duration = Duration::from_millis(500);
 /// Between two warnings that a dry run is one.
 const REMINDER_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -450,7 +449,7 @@ fn say_shortage(health: &Health, is_short: bool) {
 }
 
 impl Turn {
-    async fn foreign_planner_blocks(&self) -> Result<bool, PassError> {
+    pub(super) async fn foreign_planner_blocks(&self) -> Result<bool, PassError> {
         Ok(!self.settings.book_beside_foreign_planner && self.store.foreign_planner_active().await?)
     }
 }
@@ -640,57 +639,6 @@ async fn silence_ends(
         old_enough.farm = None;
     }
     old_enough
-}
-
-/// Compares counters with procs, at intervals and when a Cuebot says that it left a release to us.
-async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop: CancellationToken) {
-    let mut listener = None;
-    let mut took = Duration::ZERO;
-    loop {
-        if listener.is_none() && turn.store.features().has_scheduler_managed {
-            listener = turn.store.listen_for_releases().await.ok();
-        }
-        let released = async {
-            match &mut listener {
-                Some(listener) => listener.next().await.is_ok(),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(turn.settings.repair_interval) => {}
-            is_listening = released => {
-                if !is_listening {
-                    listener = None;
-                }
-                // Releases are steady on a busy farm: at most a tenth of the time goes into repairs.
-                if !sleep_or_stop(REPAIR_GATHER.max(took * 10), &stop).await {
-                    return;
-                }
-                if let Some(listener) = &mut listener {
-                    listener.skip_arrived();
-                }
-            }
-        }
-        // While Cuebot's planner is active it writes these counters after its commits.
-        if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
-            continue;
-        }
-        let shows = shows_of(&clusters.borrow());
-        let began = Instant::now();
-        let repaired = booking::repair(&turn.store, &shows).await;
-        took = began.elapsed();
-        match repaired {
-            Ok(drift) => {
-                turn.metrics.repair_ended(took);
-                for (table, rows) in drift.rows() {
-                    turn.metrics.drift_repaired(table.as_str(), rows as u64);
-                }
-            }
-            Err(error) => tracing::debug!(error = error_chain(&error), "cannot compare counters with procs now"),
-        }
-    }
 }
 
 fn shows_of(clusters: &[Cluster]) -> Vec<ShowId> {

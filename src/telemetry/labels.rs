@@ -133,6 +133,10 @@ impl CapTable {
 /// Values of `cluster_type`, as [`crate::model::Cluster::kind_name`] says them.
 pub(super) const CLUSTER_KINDS: [&str; 4] = ["alloc", "manual", "hostname", "hardware"];
 
+/// Values of `table` for rows that are compared with procs: the booking room's list.
+pub(super) const REPAIRED_TABLES: [&str; 6] =
+    ["subscription", "layer_resource", "job_resource", "folder_resource", "point", "host"];
+
 /// Values of `state` for hosts.
 pub(super) const HOST_STATES: [&str; 8] =
     ["open", "not_up", "locked", "nimby_locked", "stale", "local_work", "low_free_memory", "put_aside"];

@@ -173,9 +173,19 @@ impl Metrics {
         self.recompute_duration.observe(duration.as_secs_f64());
     }
 
-    /// Counter rows were corrected. `table` is the booking's own closed list.
+    /// Rows that had drifted were corrected. `table` is the booking's own closed list.
     pub fn drift_repaired(&self, table: &'static str, rows: u64) {
         self.drift_repaired.with_label_values(&[table]).inc_by(rows);
+    }
+
+    /// Releases that Cuebot leaves to us were subtracted from rows. `table` is of the same list.
+    pub fn releases_accounted(&self, table: &'static str, rows: u64) {
+        self.releases_accounted.with_label_values(&[table]).inc_by(rows);
+    }
+
+    /// A notification about a release was not what Cuebot writes.
+    pub fn release_unreadable(&self) {
+        self.releases_unreadable.inc();
     }
 
     pub fn set_database_up(&self, is_up: bool) {
