@@ -62,7 +62,8 @@ fn not_checked(checks: &[CheckResult]) -> Vec<(&str, &str)> {
 }
 
 /// All that needs the rows that the settings select.
-const OF_THE_SELECTION: [&str; 6] = ["subscriptions", "folders", "hosts", "stale-hosts", "counters", "owners"];
+const OF_THE_SELECTION: [&str; 7] =
+    ["subscriptions", "folders", "hosts", "stale-hosts", "counters", "frameless-procs", "owners"];
 
 fn after<'c>(cause: &'c str, names: &[&'c str]) -> Vec<(&'c str, &'c str)> {
     names.iter().map(|name| (*name, cause)).collect()
