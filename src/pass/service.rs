@@ -11,6 +11,7 @@ use super::error::PassError;
 use super::hints::Hints;
 use super::launch::{Inbox, LaunchTargets, Launcher, OWN_LACK_PAUSE, Recovery};
 use super::named_once::NamedOnce;
+use super::redirects::RedirectWatch;
 use super::remembered::Remembered;
 use super::repair::run_repair;
 use super::report::PassReport;
@@ -131,7 +132,8 @@ impl Service {
         let sink =
             if settings.is_dry_run { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
         let silence = Arc::new(Mutex::new(Silence::new(settings.cuebot_silence)));
-        let turn = Turn { store, sink, settings, hints, metrics, silence };
+        let redirects = RedirectWatch::default();
+        let turn = Turn { store, sink, settings, hints, metrics, silence, redirects };
         Ok(Self { turn, launcher, health, totals, clusters, inbox })
     }
 
@@ -158,6 +160,9 @@ impl Service {
                 let silence = run_silence(turn.clone(), clusters.subscribe(), health.clone(), tasks.stop_signal());
                 tasks.spawn("silence", silence);
                 tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+                let redirects =
+                    turn.redirects.clone().run(turn.store.clone(), turn.metrics.clone(), tasks.stop_signal());
+                tasks.spawn("redirects", redirects);
             }
         }
 

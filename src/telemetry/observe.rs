@@ -6,7 +6,9 @@ use std::time::Duration;
 use prometheus::IntGaugeVec;
 
 use super::Metrics;
-use super::labels::{CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, host_state};
+use super::labels::{
+    CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, RedirectEnd, host_state,
+};
 use crate::model::{Cluster, Plan, Snapshot, Tag, WaitReason};
 
 /// What one pass asked of the database, and how long it took.
@@ -199,6 +201,10 @@ impl Metrics {
     /// Somebody else booked frames of a show of ours.
     pub fn foreign_booked(&self, show_name: &str, bookings: u64) {
         self.foreign_bookings.with_label_values(&[show_name]).inc_by(bookings);
+    }
+
+    pub fn redirect_ended(&self, end: RedirectEnd) {
+        self.redirects.with_label_values(&[end.as_str()]).inc();
     }
 
     /// Whether Cuebot is silent, and how old the newest host report is.
