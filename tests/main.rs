@@ -23,6 +23,7 @@ mod launch;
 mod overtaken;
 mod plan;
 mod postgres;
+mod refusals;
 mod schema;
 mod seed;
 mod shortage;

@@ -64,6 +64,7 @@ pub(crate) async fn farm(database: ConnectSettings, options: SandboxOptions) -> 
 pub(crate) struct Scheduler {
     pub(crate) totals: Totals,
     pub(crate) health: Health,
+    registry: prometheus::Registry,
     stop: CancellationToken,
     running: JoinHandle<Ended>,
 }
@@ -84,17 +85,44 @@ impl Scheduler {
             call_timeout: Duration::from_millis(1500),
             ..AgentSettings::default()
         });
+        let registry = prometheus::Registry::new();
         let parts = Parts {
             store,
             targets: LaunchTargets::Agents(agents),
             settings,
-            metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
+            metrics: Metrics::new(&registry).unwrap(),
             health: health.clone(),
             totals: totals.clone(),
         };
         let stop = CancellationToken::new();
         let running = tokio::spawn(Service::prepare(parts).await.unwrap().run(stop.clone()));
-        Self { totals, health, stop, running }
+        Self { totals, health, registry, stop, running }
+    }
+
+    /// A counter, all its series together.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let families = self.registry.gather();
+        let of = families
+            .iter()
+            .filter(|family| family.name() == name)
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
+        let total: f64 = of.map(|metric| metric.get_counter().value()).sum();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+        let total = total as u64;
+        total
+    }
+
+    /// A gauge, of the series with this label.
+    pub(crate) fn gauge(&self, name: &str, label: &str) -> i64 {
+        let families = self.registry.gather();
+        let series = families
+            .iter()
+            .filter(|family| family.name() == name)
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
+        let mut of = series.filter(|metric| metric.get_label().iter().any(|pair| pair.value() == label));
+        #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
+        let value = of.next().expect("there is such a series").get_gauge().value() as i64;
+        value
     }
 
     /// Tells it to stop, as SIGTERM does.
