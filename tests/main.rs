@@ -16,6 +16,7 @@ mod dry_run;
 mod exclusion_list;
 mod explain;
 mod faults;
+mod flags;
 mod fleet;
 mod generated;
 mod held_rows;
