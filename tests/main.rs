@@ -17,6 +17,7 @@ mod dry_run;
 mod exclusion_list;
 mod explain;
 mod faults;
+mod flags;
 mod fleet;
 mod fresh_machine;
 mod generated;
@@ -25,7 +26,11 @@ mod launch;
 mod overtaken;
 mod plan;
 mod postgres;
+<<<<<<< HEAD
 mod repair;
+=======
+mod refusals;
+>>>>>>> wt-d
 mod schema;
 mod seed;
 mod shortage;

@@ -112,6 +112,19 @@ impl Scheduler {
         total
     }
 
+    /// A gauge, of the series with this label.
+    pub(crate) fn gauge(&self, name: &str, label: &str) -> i64 {
+        let families = self.registry.gather();
+        let series = families
+            .iter()
+            .filter(|family| family.name() == name)
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
+        let mut of = series.filter(|metric| metric.get_label().iter().any(|pair| pair.value() == label));
+        #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
+        let value = of.next().expect("there is such a series").get_gauge().value() as i64;
+        value
+    }
+
     /// Tells it to stop, as SIGTERM does.
     pub(crate) async fn stop(self) -> Ended {
         self.stop.cancel();

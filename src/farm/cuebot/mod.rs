@@ -31,6 +31,7 @@ mod totals;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ struct Shared {
     store: Option<Store>,
     agents: Mutex<Option<Agents>>,
     counts: Mutex<CuebotCounts>,
+    is_silent: AtomicBool,
     tasks: Tasks,
 }
 
@@ -105,6 +107,7 @@ impl Cuebot {
             agents: Mutex::new(options.agents.clone()),
             options,
             counts: Mutex::default(),
+            is_silent: AtomicBool::new(false),
             tasks: Tasks::new(),
         });
         let (completions, ended) = mpsc::channel(QUEUED_MAX);
@@ -118,8 +121,9 @@ impl Cuebot {
             tasks.spawn("cuebot maintenance", maintenance::sweep_regularly(Arc::clone(&shared), maintenance));
         }
         let stop = tasks.stop_signal();
+        let served = Arc::clone(&shared);
         tasks.spawn("cuebot server", async move {
-            let service = RqdReportInterfaceServer::new(Service { completions, hosts });
+            let service = RqdReportInterfaceServer::new(Service { shared: served, completions, hosts });
             let connections = TcpListenerStream::new(listener);
             let serving = Server::builder().tcp_nodelay(true).add_service(service);
             if let Err(error) = serving.serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await {
@@ -138,6 +142,17 @@ impl Cuebot {
     #[must_use]
     pub fn counts(&self) -> CuebotCounts {
         *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As if it had died: reports and completions find nobody, nothing is swept. What had arrived before is
+    /// finished.
+    pub fn fall_silent(&self) {
+        self.shared.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// As if it had been started again.
+    pub fn answer_again(&self) {
+        self.shared.is_silent.store(false, Ordering::Relaxed);
     }
 
     /// Names the agents, once their port is known: they need this address before they start.
@@ -161,6 +176,10 @@ impl Drop for Cuebot {
 impl Shared {
     fn agents(&self) -> Option<Agents> {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     fn count(&self, change: impl FnOnce(&mut CuebotCounts)) {

@@ -35,7 +35,7 @@ use tonic::Status;
 use tonic::transport::Server;
 
 pub use counts::FleetCounts;
-pub use options::{AgentKind, Faults, FleetHost, FleetOptions, RunTime};
+pub use options::{AgentKind, Faults, FleetHost, FleetOptions, REFUSED_VARIABLE, RunTime};
 
 use self::connection::Connection;
 use self::reports::{
@@ -92,6 +92,7 @@ struct Shared {
     completions: Option<mpsc::Sender<Completion>>,
     boot_reports: bool,
     report_interval: Duration,
+    report_interval_min: Option<Duration>,
     tasks: Tasks,
 }
 
@@ -117,13 +118,14 @@ impl Fleet {
             reporter: reporter.clone(),
             boot_reports: options.boot_reports,
             report_interval: options.report_interval,
+            report_interval_min: options.report_interval_min,
             tasks: Tasks::new(),
         });
         shared.serve(accepted);
         for (host, listener) in listeners.into_iter().enumerate() {
             shared.accept(host, listener);
         }
-        shared.spawn("fleet timers", turn_timers(Arc::clone(&shared), reports));
+        shared.spawn("fleet timers", turn_timers(Arc::clone(&shared), reports, options.seed));
         if let Some(reporter) = reporter {
             let (completing, reporting) = (Arc::clone(&shared), Arc::clone(&shared));
             shared.spawn("fleet completions", send_completions(completing, Arc::clone(&reporter), completed));
@@ -304,6 +306,11 @@ impl Shared {
         }
     }
 
+    fn until_next_report(&self, random: &mut StdRng) -> Duration {
+        let longest = self.report_interval;
+        self.report_interval_min.map_or(longest, |shortest| random.random_range(shortest.min(longest)..=longest))
+    }
+
     fn end_lives(&self) {
         for host in &self.state().hosts {
             host.life.cancel();
@@ -311,7 +318,8 @@ impl Shared {
     }
 }
 
-async fn turn_timers(shared: Arc<Shared>, reports: mpsc::Sender<usize>) {
+async fn turn_timers(shared: Arc<Shared>, reports: mpsc::Sender<usize>, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
     loop {
         for event in shared.timers.next().await {
             match event {
@@ -322,7 +330,7 @@ async fn turn_timers(shared: Arc<Shared>, reports: mpsc::Sender<usize>) {
                 Event::Report { host } => {
                     // A full queue means that reports take longer than their interval: one is left out.
                     let _ = reports.try_send(host);
-                    shared.timers.at(Instant::now() + shared.report_interval, event);
+                    shared.timers.at(Instant::now() + shared.until_next_report(&mut random), event);
                 }
                 Event::Die { host } => {
                     shared.state().die(host);
