@@ -26,11 +26,8 @@ mod launch;
 mod overtaken;
 mod plan;
 mod postgres;
-<<<<<<< HEAD
-mod repair;
-=======
 mod refusals;
->>>>>>> wt-d
+mod repair;
 mod schema;
 mod seed;
 mod shortage;
