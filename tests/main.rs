@@ -26,6 +26,7 @@ mod launch;
 mod overtaken;
 mod plan;
 mod postgres;
+mod redirects;
 mod refusals;
 mod repair;
 mod schema;

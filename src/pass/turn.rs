@@ -75,7 +75,7 @@ impl Turn {
         }
         let kept = match self.sink {
             // After the snapshot: they tell of all that it shows as freed.
-            Sink::Booking(_) => self.redirects.look(&self.store, &self.metrics).await?,
+            Sink::Booking(_) => self.redirects.look(&self.store, &self.metrics, started).await?,
             Sink::Preview(_) => Vec::new(),
         };
         self.redirects.set_something_waits(!snapshot.candidates.is_empty());

@@ -11,7 +11,7 @@
 //! - a report is applied to the run that it names and to no later one;
 //! - a report counts as taken when its rows are written, and is tried again while the database is away.
 //!
-//! Left out, as no farm of this product needs it: dependencies, redirects, memory raises, local
+//! Left out, as no farm of this product needs it: dependencies, memory raises, local
 //! dispatch, deeds, delay rules. Reports of older generations are verified as the newest does. The
 //! tags of a host with a row are left as they are when it boots.
 
@@ -22,6 +22,7 @@ mod maintenance;
 mod next_frames;
 mod next_state;
 mod options;
+mod redirects;
 mod release;
 mod reports;
 mod service;
@@ -79,7 +80,7 @@ struct Shared {
     pool: PgPool,
     generation: Generation,
     options: CuebotOptions,
-    /// For launches of next frames only.
+    /// For next frames and redirects only.
     store: Option<Store>,
     agents: Mutex<Option<Agents>>,
     counts: Mutex<CuebotCounts>,
@@ -93,12 +94,12 @@ impl Cuebot {
         let failed = |source| CuebotError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let store = match options.next_frames {
-            NextFrames::Never => None,
-            NextFrames::SameJob => {
-                let connection = (*pool.connect_options()).clone();
-                Some(Store::connect_with(connection, LAUNCH_CONNECTIONS).await.map_err(CuebotError::Store)?)
-            }
+        let launches = options.next_frames == NextFrames::SameJob || options.redirect_delay.is_some();
+        let store = if launches {
+            let connection = (*pool.connect_options()).clone();
+            Some(Store::connect_with(connection, LAUNCH_CONNECTIONS).await.map_err(CuebotError::Store)?)
+        } else {
+            None
         };
         let shared = Arc::new(Shared {
             pool,

@@ -57,6 +57,9 @@ const CONNECTIONS_QUEUED_MAX: usize = 1_024;
 /// How long a revived host tries to get its port back.
 const LISTEN_AGAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// The real agent answers a kill before the frame's processes have ended, and then sends the completion.
+const KILL_REPORTED_AFTER: Duration = Duration::from_millis(10);
+
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     #[error("host name {name:?} is not a loopback address; simulated hosts listen at their names")]
@@ -264,15 +267,15 @@ impl Shared {
 
     async fn kill_frame(&self, host: usize, frame: &str, message: &str) -> Result<(), Status> {
         let report = self.state().kill(host, frame, message)?;
-        self.complete(host, report).await;
+        self.complete(host, report, KILL_REPORTED_AFTER).await;
         Ok(())
     }
 
-    async fn complete(&self, host: usize, report: Option<FrameCompleteReport>) {
+    async fn complete(&self, host: usize, report: Option<FrameCompleteReport>, after: Duration) {
         let (Some(report), Some(completions)) = (report, &self.completions) else { return };
         let life = self.state().hosts[host].life.clone();
         // Refused only when the fleet ends, and then nobody waits for the report.
-        let _ = completions.send(Completion { report, life }).await;
+        let _ = completions.send(Completion { report, life, after }).await;
     }
 
     async fn revive(self: &Arc<Self>, host: usize) -> Result<(), FleetError> {
@@ -325,7 +328,7 @@ async fn turn_timers(shared: Arc<Shared>, reports: mpsc::Sender<usize>, seed: u6
             match event {
                 Event::FrameEnds { host, launch } => {
                     let report = shared.state().end(host, launch);
-                    shared.complete(host, report).await;
+                    shared.complete(host, report, Duration::ZERO).await;
                 }
                 Event::Report { host } => {
                     // A full queue means that reports take longer than their interval: one is left out.
