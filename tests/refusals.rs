@@ -92,7 +92,7 @@ async fn a_layer_that_every_agent_refuses_puts_no_host_aside() {
     until(&sandbox, Duration::from_secs(20), |_| scheduler.totals.reading().passes > passes + 1).await;
     let waiting = scheduler.totals.waiting();
     assert!(waiting.contains_key(&WaitReason::BackOff), "the refused layer is not held back: {waiting:?}");
-    assert_eq!(scheduler.gauge("scheduler_hosts", "put_aside"), 0);
+    assert_eq!(scheduler.metric("scheduler_hosts", "put_aside"), 0);
     scheduler.stop().await;
     sandbox.stop().await;
 }

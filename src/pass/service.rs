@@ -527,6 +527,7 @@ async fn run_silence(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, heal
             let reason = format!("no host report for {} s: Cuebot does not answer", age.as_secs());
             health.raise(Condition::CuebotSilent, reason.clone());
             if change == Change::Began {
+                turn.metrics.cuebot_fell_silent();
                 tracing::error!(target: "scheduler", "{reason}; nothing is booked or launched until one arrives");
             }
         } else if health.clear(Condition::CuebotSilent) {

@@ -112,17 +112,21 @@ impl Scheduler {
         total
     }
 
-    /// A gauge, of the series with this label.
-    pub(crate) fn gauge(&self, name: &str, label: &str) -> i64 {
+    /// A counter's or gauge's series with this label; empty for one without labels. 0: there is none.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> i64 {
         let families = self.registry.gather();
         let series = families
             .iter()
             .filter(|family| family.name() == name)
             .flat_map(prometheus::proto::MetricFamily::get_metric);
-        let mut of = series.filter(|metric| metric.get_label().iter().any(|pair| pair.value() == label));
+        let is_it = |labels: &[prometheus::proto::LabelPair]| {
+            labels.iter().any(|pair| pair.value() == label) || (labels.is_empty() && label.is_empty())
+        };
+        let of = series.filter(|metric| is_it(metric.get_label()));
+        let total: f64 = of.map(|metric| metric.get_gauge().value() + metric.get_counter().value()).sum();
         #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
-        let value = of.next().expect("there is such a series").get_gauge().value() as i64;
-        value
+        let total = total as i64;
+        total
     }
 
     /// Tells it to stop, as SIGTERM does.
