@@ -568,7 +568,8 @@ Checks:
   folders           Each has one row in folder_resource.
   hosts             Their states by allocation.
   stale-hosts       Hosts that say UP and send no report.
-  counters          Cores and GPUs in use are what the procs hold.
+  counters          Counters and hosts' idle amounts say what the procs hold.
+  frameless-procs   No proc holds anything for minutes without a frame.
   owners            Flagged shows are served, and served shows are flagged.
   foreign-planner   Cuebot's own planner is not active.
   agents            With --rqd: agents answer.
@@ -576,6 +577,8 @@ Checks:
 Fields of JSON and YAML:
   status   The worst of all: ok, warning or failed.
   checks   Each with name, status, found and remedy (null: nothing to do).
+           A check has the status \"not checked\" where its answer would mean
+           nothing; found then names the failed check that it depends on.
 
 Exit status:
   0  Nothing failed; there may be warnings.

@@ -88,13 +88,14 @@ async fn ask(mut settings: InitSettings, printer: Printer) -> anyhow::Result<Exi
             _ => return Ok(ExitCode::from(FAILED)),
         }
     };
-    if let Some(rows) = rows {
-        ask_selection(theme, &mut settings.config, &rows)?;
+    if let Some(rows) = &rows {
+        ask_selection(theme, &mut settings.config, rows)?;
     }
     settings.config.queue.metrics_port = Input::with_theme(theme)
         .with_prompt("Port of the metrics and health pages")
         .default(settings.config.queue.metrics_port)
         .interact_text()?;
+    printer.note(format_args!("will serve: {}", served(&settings.config, rows.as_ref())));
     let question = format!("Write {}?", settings.target.display());
     if !Confirm::with_theme(theme).with_prompt(question).default(true).interact()? {
         printer.note("nothing is written");
@@ -170,8 +171,42 @@ async fn read_farm(config: &Config, printer: Printer) -> anyhow::Result<ClusterR
     Ok(rows)
 }
 
-/// Facility, shows and tags, out of those that there are.
+/// Facility, shows and tags, out of those that there are. Choosing none of them names nothing, and where
+/// nothing is named everything is served: that must be meant.
 fn ask_selection(theme: &dyn Theme, config: &mut Config, rows: &ClusterRows) -> anyhow::Result<()> {
+    loop {
+        let chose_everything = ask_names(theme, config, rows)?;
+        if chose_everything || !config.selection().is_everything() {
+            return Ok(());
+        }
+        let question = format!("Nothing is chosen, so it will serve: {}. Is that meant?", served(config, Some(rows)));
+        if Confirm::with_theme(theme).with_prompt(question).default(false).interact()? {
+            return Ok(());
+        }
+    }
+}
+
+/// What these settings would have the service do, in a few words.
+fn served(config: &Config, rows: Option<&ClusterRows>) -> String {
+    let selection = config.selection();
+    let names: Vec<String> = (selection.alloc_tags.iter().map(|wanted| format!("{}:{}", wanted.show, wanted.tag)))
+        .chain(selection.manual_tags.iter().map(|tag| format!("tag {tag}")))
+        .collect();
+    let served = if selection.is_everything() { everything(rows).to_owned() } else { names.join(", ") };
+    match selection.facility {
+        Some(facility) => format!("{served} in facility {facility}"),
+        None => served,
+    }
+}
+
+/// What is served where nothing is named.
+fn everything(rows: Option<&ClusterRows>) -> &'static str {
+    let is_flagged = rows.is_some_and(|rows| rows.shows.iter().any(|show| show.is_scheduler_managed.is_some()));
+    if is_flagged { "all shows that are flagged for a scheduler" } else { "everything" }
+}
+
+/// Whether everything was asked for, in so many words.
+fn ask_names(theme: &dyn Theme, config: &mut Config, rows: &ClusterRows) -> anyhow::Result<bool> {
     let facilities: BTreeSet<&str> = rows.allocs.iter().map(|row| row.facility_name.as_str()).collect();
     if facilities.len() > 1 {
         let names: Vec<&str> = std::iter::once("all of them").chain(facilities).collect();
@@ -179,13 +214,11 @@ fn ask_selection(theme: &dyn Theme, config: &mut Config, rows: &ClusterRows) -> 
         let chosen = Select::with_theme(theme).with_prompt("Facility").items(&names).default(now).interact()?;
         config.scheduler.facility = names.get(chosen).filter(|_| chosen > 0).map(|name| (*name).to_owned());
     }
-    let is_flagged = rows.shows.iter().any(|show| show.is_scheduler_managed.is_some());
-    let everything = if is_flagged { "all shows that are flagged for a scheduler" } else { "everything" };
-    let ways = [everything, "chosen shows, allocations and tags"];
+    let ways = [everything(Some(rows)), "chosen shows, allocations and tags"];
     let now = usize::from(!config.selection().is_everything());
     if Select::with_theme(theme).with_prompt("What is served").items(ways).default(now).interact()? == 0 {
         (config.scheduler.alloc_tags, config.scheduler.manual_tags) = (Vec::new(), Vec::new());
-        return Ok(());
+        return Ok(true);
     }
     let is_of_facility = |name: &str| config.scheduler.facility.as_deref().is_none_or(|facility| facility == name);
     let mut alloc_tags = Vec::new();
@@ -228,7 +261,7 @@ fn ask_selection(theme: &dyn Theme, config: &mut Config, rows: &ClusterRows) -> 
             chosen.into_iter().filter_map(|at| tags.get(at)).map(|tag| (*tag).to_owned()).collect();
     }
     config.scheduler.alloc_tags = alloc_tags;
-    Ok(())
+    Ok(false)
 }
 
 /// Without the password that the environment brings: it goes on to bring it.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use cue_scheduler::model::{Candidate, Policy, Snapshot, WaitReason};
-use cue_scheduler::pass::{FrameStory, HostStory, JobStory, LayerStory, RefusedBy, Stories};
+use cue_scheduler::pass::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories};
 use cue_scheduler::placement::{
     Ahead, CapReport, Explanation, GateReport, OnHost, PlacedOn, Precedence, Refusal, ShowTier, Verdict,
 };
@@ -111,8 +111,13 @@ impl Asked<'_> {
     async fn host(&self, name: &str) -> anyhow::Result<()> {
         let names = || self.snapshot.hosts.iter().map(|host| host.name.clone()).collect();
         let found = one(self.store.find_host(name).await?, "host", name, |host| host.name.clone(), names)?;
-        let running = self.store.load_running_on(&found.id).await?;
-        let story = self.stories().host(&found.id, running).ok_or(NotOne::Elsewhere { name: found.name })?;
+        let books = HostBooks {
+            running: self.store.load_running_on(&found.id).await?,
+            ledger: self.store.load_host_ledger(&found.id).await?.unwrap_or_default(),
+            frameless: self.store.load_frameless_procs(&found.id).await?,
+            redirects: self.store.load_redirects_on(&found.id).await?,
+        };
+        let story = self.stories().host(&found.id, books).ok_or(NotOne::Elsewhere { name: found.name })?;
         let name = story.explanation.host.clone();
         self.print(&story, &on_host_columns(), &story.explanation.candidates, &name, |page| page.host(&story))
     }
@@ -276,6 +281,12 @@ impl Page {
         self.line("why", &story.summary);
         self.line("idle", &format!("{}, of {}", amounts(&told.idle_before), amounts(&told.total)));
         self.line("then", &format!("{} once the next pass has placed its frames", amounts(&told.idle_after)));
+        for wrong in &story.books {
+            self.line("books", wrong);
+        }
+        for ordered in &story.redirects {
+            self.line("kept", ordered);
+        }
         self.line("tags", &format!("{} ({})", story.tags.join(", "), told.alloc_name));
         self.line("runs", &format!("{}; thread mode {}", story.os.join(", "), story.thread_mode));
         self.table(&running_columns(), &story.running);

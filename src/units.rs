@@ -177,6 +177,40 @@ impl Amounts {
             && self.gpus <= idle.gpus
             && self.gpu_memory <= idle.gpu_memory
     }
+
+    /// The lesser of each amount.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self {
+            cores: self.cores.min(other.cores),
+            memory: self.memory.min(other.memory),
+            gpus: self.gpus.min(other.gpus),
+            gpu_memory: self.gpu_memory.min(other.gpu_memory),
+        }
+    }
+
+    /// The greater of each amount.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            cores: self.cores.max(other.cores),
+            memory: self.memory.max(other.memory),
+            gpus: self.gpus.max(other.gpus),
+            gpu_memory: self.gpu_memory.max(other.gpu_memory),
+        }
+    }
+
+    /// Whether any amount is above zero.
+    #[must_use]
+    pub fn has_some(&self) -> bool {
+        !self.fits_in(&Self::default())
+    }
+
+    /// Whether any amount is below zero.
+    #[must_use]
+    pub fn has_some_below_zero(&self) -> bool {
+        !Self::default().fits_in(self)
+    }
 }
 
 impl Add for Amounts {

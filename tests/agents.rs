@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +17,8 @@ use cue_scheduler::rqd::proto::report::{
 use cue_scheduler::rqd::proto::rqd::rqd_interface_client::RqdInterfaceClient;
 use cue_scheduler::rqd::proto::rqd::{RqdStaticReportStatusRequest, RunFrame};
 use cue_scheduler::rqd::{AgentSettings, Agents, Code, KillOutcome, LaunchOutcome};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -277,13 +278,7 @@ async fn a_killed_farm_leaves_no_agents() {
     let folder = agents.folder().display().to_string();
     let keeper = agents.keeper_id().unwrap();
     // The keeper itself killed: the agents die with it.
-    let status = tokio::process::Command::new("kill")
-        .args(["-KILL", &keeper.to_string()])
-        .stdin(Stdio::null())
-        .status()
-        .await
-        .unwrap();
-    assert!(status.success());
+    kill(Pid::from_raw(keeper.try_into().unwrap()), Signal::SIGKILL).unwrap();
     until("the agent's end", async || processes_with(&folder).is_empty().then_some(())).await;
     agents.stop().await;
     assert!(!Path::new(&folder).exists());

@@ -1,19 +1,18 @@
-//! Booking, taking back, settling and repairing against the real schema with its triggers.
+//! Booking, taking back and settling against the real schema with its triggers.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use cue_scheduler::booking::{
-    BookOptions, CommitOutcome, CounterTable, Lost, LostReason, UnbookCause, UnbookOutcome, UnknownCommit, book,
-    find_booked, find_unsettled, repair, resolve_commit, unbook,
+    BookOptions, CommitOutcome, Lost, LostReason, UnbookCause, UnbookOutcome, UnknownCommit, book, find_booked,
+    find_unsettled, resolve_commit, unbook,
 };
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
-use cue_scheduler::model::{Booked, BookingRequest, FrameId, ShowId};
+use cue_scheduler::model::{Booked, BookingRequest, FrameId};
 use cue_scheduler::store::Store;
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
-use futures::future::join_all;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinSet;
 
@@ -58,7 +57,7 @@ async fn farm(generation: Generation, spec: &FarmSpec) -> Farm {
 
 /// Two shows, "tight" and "free", each with a folder, a job and a layer of `frames` frames, on two
 /// hosts with GPUs.
-fn two_shows(frames: u32) -> FarmSpec {
+pub(crate) fn two_shows(frames: u32) -> FarmSpec {
     let show = |name: &str| {
         let job = JobSpec::new("job").layer(LayerSpec::new("render").frames(frames));
         ShowSpec::new(name).subscription("general", Cores(10_000), Cores(10_000)).folder(FolderSpec::new(name).job(job))
@@ -74,7 +73,7 @@ fn two_shows(frames: u32) -> FarmSpec {
         .show(show("free"))
 }
 
-fn reserving(mut requests: Vec<BookingRequest>, reservation: Amounts) -> Vec<BookingRequest> {
+pub(crate) fn reserving(mut requests: Vec<BookingRequest>, reservation: Amounts) -> Vec<BookingRequest> {
     for request in &mut requests {
         request.reservation = reservation;
     }
@@ -464,7 +463,7 @@ fn is_held(lost: &Lost) -> bool {
     matches!(lost.reason, FrameLocked | HostLocked | RowLocked | NotTried)
 }
 
-fn by_host(requests: Vec<BookingRequest>) -> Vec<Vec<BookingRequest>> {
+pub(crate) fn by_host(requests: Vec<BookingRequest>) -> Vec<Vec<BookingRequest>> {
     let mut chunks: BTreeMap<String, Vec<BookingRequest>> = BTreeMap::new();
     for request in requests {
         chunks.entry(request.host_name.clone()).or_default().push(request);
@@ -575,7 +574,7 @@ async fn a_host_a_burst_and_a_cap_hold_when_all_want_the_last_cores() {
 
 /// What Cuebot does when a frame has ended: stop the frame, then release its proc, each in a
 /// transaction of single-row statements, in its order of locks.
-async fn complete_as_cuebot(pool: &PgPool, proc: &str, state: &str) -> sqlx::Result<bool> {
+pub(crate) async fn complete_as_cuebot(pool: &PgPool, proc: &str, state: &str) -> sqlx::Result<bool> {
     let mut stop = pool.begin().await?;
     let stopped = sqlx::query(
         "UPDATE frame f SET str_state = $2, int_exit_status = 0, ts_stopped = current_timestamp,
@@ -628,7 +627,7 @@ async fn complete_as_cuebot(pool: &PgPool, proc: &str, state: &str) -> sqlx::Res
 }
 
 /// Four layers in each of two jobs of one show, so that bookings and stops meet on every counter.
-fn crossing_layers(frames: u32) -> FarmSpec {
+pub(crate) fn crossing_layers(frames: u32) -> FarmSpec {
     let job = |name: &str| {
         (1..=4).fold(JobSpec::new(name).cores_max(Cores(100_000)), |job, layer| {
             job.layer(LayerSpec::new(&format!("layer{layer}")).frames(frames))
@@ -921,91 +920,4 @@ async fn a_connection_that_breaks_in_the_commit_leaves_an_unknown_that_can_be_re
     execute(&pool, "DROP TRIGGER wait ON proc").await;
     assert_eq!(book_all(&store, &wanted).await.booked.len(), 2);
     assert_balanced(&pool).await;
-}
-
-#[tokio::test]
-async fn drifted_counters_are_corrected_and_caps_below_use_stay() {
-    for generation in OLDEST_AND_NEWEST {
-        let Farm { pool, store, seeded, database: _database } = farm(generation, &two_shows(4)).await;
-        let requests = reserving(requests(&store, &seeded, 4).await, Amounts { gpus: Gpus(1), ..one_core() });
-        assert_eq!(book_all(&store, &requests).await.booked.len(), 8);
-        let show: ShowId = seeded.shows.iter().find(|show| show.name == "tight").unwrap().id.clone();
-        let shows = [show];
-        assert_eq!(repair(&store, &shows).await.unwrap().repaired, [], "nothing has drifted");
-
-        // All of the show "tight" drift, and both caps are below use: triggers refuse plain writes.
-        execute(
-            &pool,
-            "UPDATE subscription SET int_cores = int_cores + 300, int_gpus = 0, int_burst = 100;
-             UPDATE layer_resource SET int_cores = -100;
-             UPDATE job_resource SET int_cores = 0, int_gpus = 9, int_max_cores = 100, int_max_gpus = 1;
-             UPDATE folder_resource SET int_cores = int_cores + 50 WHERE int_cores > 0;
-             UPDATE point SET int_cores = 401",
-        )
-        .await;
-        let drift = repair(&store, &shows).await.unwrap();
-        let found: Vec<_> =
-            drift.repaired.iter().map(|row| (row.table, row.cores_too_many, row.gpus_too_many)).collect();
-        assert_eq!(
-            found,
-            [
-                (CounterTable::Subscription, 300, -4),
-                (CounterTable::LayerResource, -500, 0),
-                (CounterTable::JobResource, -400, 5),
-                (CounterTable::FolderResource, 50, 0),
-                (CounterTable::Point, 1, 0),
-            ],
-            "{generation}"
-        );
-        for sql in [
-            "SELECT concat_ws(' ', int_cores, int_gpus, int_burst) FROM subscription JOIN show USING (pk_show) WHERE str_name = 'tight'",
-            "SELECT concat_ws(' ', int_cores, int_gpus, job_resource.int_max_cores) FROM job_resource JOIN job USING (pk_job) WHERE str_show = 'tight'",
-        ] {
-            assert_eq!(texts(&pool, sql).await, ["400 4 100"]);
-        }
-        // Another scheduler's show is none of our business.
-        assert_eq!(repair(&store, &shows).await.unwrap().repaired, []);
-        assert_eq!(number(&pool, "SELECT sum(int_cores) FROM subscription").await, 400 + 700 + 300);
-        repair(&store, &seeded.shows.iter().map(|show| show.id.clone()).collect::<Vec<_>>()).await.unwrap();
-        execute(&pool, "UPDATE subscription SET int_burst = 10000; UPDATE job_resource SET int_max_cores = 10000, int_max_gpus = 100").await;
-        assert_balanced(&pool).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn counters_stay_exact_when_they_are_repaired_while_frames_come_and_go() {
-    let Farm { pool, store, seeded, database: _database } = farm(Generation::G5, &crossing_layers(25)).await;
-    let shows = [seeded.shows[0].id.clone()];
-    let is_done = std::sync::atomic::AtomicBool::new(false);
-    let work = async {
-        loop {
-            let wanted = requests(&store, &seeded, 2).await;
-            if wanted.is_empty() {
-                break;
-            }
-            let chunks = by_host(wanted);
-            let outcomes = join_all(chunks.iter().map(|chunk| book_all(&store, chunk))).await;
-            for booked in outcomes.iter().flat_map(|outcome| &outcome.booked) {
-                complete_as_cuebot(&pool, booked.proc.as_str(), "SUCCEEDED").await.unwrap();
-            }
-        }
-        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
-    };
-    let repairs = async {
-        let mut corrected = 0;
-        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
-            execute(
-                &pool,
-                "UPDATE subscription SET int_cores = int_cores + 300; UPDATE point SET int_cores = int_cores - 70",
-            )
-            .await;
-            corrected += repair(&store, &shows).await.unwrap().repaired.len();
-        }
-        corrected
-    };
-    let ((), corrected) = tokio::join!(work, repairs);
-    assert!(corrected >= 2, "{corrected}");
-    repair(&store, &shows).await.unwrap();
-    assert_balanced(&pool).await;
-    assert_eq!(number(&pool, "SELECT int_cores FROM subscription").await, 0);
 }

@@ -4,7 +4,7 @@ mod pooler;
 
 use std::time::Duration;
 
-use cue_scheduler::booking::{UnbookCause, repair, unbook};
+use cue_scheduler::booking::{Repairs, UnbookCause, unbook};
 use cue_scheduler::check::{CheckResult, Status, Wanted, check};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, Seeded, ShowSpec, seed};
@@ -14,7 +14,9 @@ use cue_scheduler::store::{ConnectSettings, Store};
 use cue_scheduler::units::Cores;
 
 use crate::support::farm::{farm, quick_farm};
-use crate::support::{TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
+use crate::support::{
+    TestDatabase, book_all, database, fingerprint, look, read_only_settings, requests, run_program, scope,
+};
 
 fn wanted() -> Wanted {
     Wanted {
@@ -47,10 +49,24 @@ async fn checks(database: &TestDatabase, wanted: &Wanted) -> Vec<CheckResult> {
     check(&settings(database).await, wanted).await.unwrap()
 }
 
-/// Everything but `ok`, as lines.
+/// All warnings and failures, as lines.
 fn wrong(checks: &[CheckResult]) -> Vec<String> {
-    let wrong = checks.iter().filter(|check| check.status != Status::Ok);
+    let wrong = checks.iter().filter(|check| matches!(check.status, Status::Warning | Status::Failed));
     wrong.map(|check| format!("{} {}: {}", check.name, check.status.as_str(), check.found)).collect()
+}
+
+/// Checks that were not made, each with the one that it depends on.
+fn not_checked(checks: &[CheckResult]) -> Vec<(&str, &str)> {
+    let skipped = checks.iter().filter(|check| check.status == Status::NotChecked);
+    skipped.map(|check| (check.name, check.found.strip_prefix("depends on ").unwrap())).collect()
+}
+
+/// All that needs the rows that the settings select.
+const OF_THE_SELECTION: [&str; 7] =
+    ["subscriptions", "folders", "hosts", "stale-hosts", "counters", "frameless-procs", "owners"];
+
+fn after<'c>(cause: &'c str, names: &[&'c str]) -> Vec<(&'c str, &'c str)> {
+    names.iter().map(|name| (*name, cause)).collect()
 }
 
 #[tokio::test]
@@ -59,8 +75,7 @@ async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
         let (database, _) = seeded(generation).await;
         let before = fingerprint(&database.pool()).await;
         let checks = checks(&database, &wanted()).await;
-        assert_eq!(wrong(&checks), [""; 0], "{generation}");
-        assert!(checks.iter().all(|check| check.remedy.is_none()));
+        assert!(checks.iter().all(|check| check.status == Status::Ok && check.remedy.is_none()), "{checks:?}");
         let names: Vec<&str> = checks.iter().map(|check| check.name).collect();
         assert_eq!(
             names,
@@ -83,6 +98,7 @@ async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
                 "hosts",
                 "stale-hosts",
                 "counters",
+                "frameless-procs",
                 "owners",
                 "foreign-planner",
             ]
@@ -138,6 +154,24 @@ const WRONGS: &[(&str, &str)] = &[
         "UPDATE subscription SET int_cores = 100; UPDATE layer_resource SET int_cores = -100",
         "counters warning: do not say what the procs hold: 1 of layer_resource, 2 of subscription",
     ),
+    (
+        "UPDATE host SET int_cores_idle = int_cores_idle - 100 WHERE str_name <> '127.1.0.2'",
+        "counters warning: do not say what the procs hold: what is idle on 2 hosts: 127.1.0.1, 127.1.0.3",
+    ),
+    (
+        "UPDATE host SET int_mem_idle = int_mem_idle - 1 WHERE str_name = '127.1.0.2';
+         UPDATE point SET int_cores = 100",
+        "counters warning: do not say what the procs hold: 1 of point; what is idle on 1 host: 127.1.0.2",
+    ),
+    (
+        "ALTER TABLE proc DISABLE TRIGGER USER; ALTER TABLE host DISABLE TRIGGER USER;
+         INSERT INTO proc (pk_proc, pk_host, int_cores_reserved, int_mem_reserved, int_gpus_reserved, ts_ping)
+             SELECT 'proc-' || number, pk_host, 150, 0, 0, current_timestamp - number * interval '4 minutes'
+               FROM host, generate_series(1, 2) AS number WHERE str_name = '127.1.0.3';
+         UPDATE host SET int_cores_idle = int_cores_idle - 300 WHERE str_name = '127.1.0.3';
+         ALTER TABLE proc ENABLE TRIGGER USER; ALTER TABLE host ENABLE TRIGGER USER",
+        "frameless-procs warning: 1 proc without a frame, 1.5 cores held by nothing: proc-2 on 127.1.0.3 for 8 min",
+    ),
     ("UPDATE show SET b_scheduler_managed = false", "selection failed: no cluster: nothing would be booked"),
 ];
 
@@ -146,12 +180,12 @@ async fn each_wrong_is_found_and_nothing_else() {
     for (plant, line) in WRONGS {
         let (database, _) = seeded(Generation::G5).await;
         sqlx::raw_sql(sqlx::AssertSqlSafe(*plant)).execute(&database.pool()).await.unwrap();
-        let mut checks = checks(&database, &wanted()).await;
-        if *line == "selection failed: no cluster: nothing would be booked" {
-            checks.retain(|check| check.name != "hosts");
-        }
+        let checks = checks(&database, &wanted()).await;
         assert_eq!(wrong(&checks), [*line], "{plant}");
-        assert!(checks.iter().all(|check| (check.status == Status::Ok) == check.remedy.is_none()), "{checks:?}");
+        let is_wrong = |check: &CheckResult| matches!(check.status, Status::Warning | Status::Failed);
+        assert!(checks.iter().all(|check| is_wrong(check) == check.remedy.is_some()), "{checks:?}");
+        let of_none = if line.starts_with("selection failed: ") { &OF_THE_SELECTION[..] } else { &[] };
+        assert_eq!(not_checked(&checks), after("selection", of_none), "{plant}");
     }
 }
 
@@ -161,10 +195,90 @@ async fn a_schema_that_lacks_something_fails_and_the_rest_is_looked_at() {
     let drop = "ALTER TABLE proc DROP COLUMN int_mem_pre_reserved; DROP TABLE host_local CASCADE";
     sqlx::raw_sql(drop).execute(&database.pool()).await.unwrap();
     let checks = checks(&database, &wanted()).await;
-    let lines = wrong(&checks);
-    assert_eq!(lines[0], "schema failed: 2 missing: table host_local, proc.int_mem_pre_reserved");
-    assert!(lines.contains(&"selection failed: cannot tell: the schema is not right".to_owned()), "{lines:?}");
+    // Nothing is said of the index on the table that is gone.
+    assert_eq!(wrong(&checks), ["schema failed: 2 missing: table host_local, proc.int_mem_pre_reserved"]);
+    let needs_all = [&["selection"], &OF_THE_SELECTION[..], &["foreign-planner"]].concat();
+    assert_eq!(not_checked(&checks), after("schema", &needs_all));
     assert!(checks.iter().any(|check| check.name == "triggers" && check.status == Status::Ok), "{checks:?}");
+}
+
+const OF_THE_SCHEMA: [&str; 5] = ["read-privileges", "write-privileges", "triggers", "indexes", "selection"];
+
+/// Empty, and one that happens to have tables of the same names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_another_program_is_called_so_and_nothing_else_is_said_of_it() {
+    let (database, _) = seeded(Generation::G5).await;
+    let pool = database.pool();
+    let agents = Agents::new(AgentSettings { port: 1, ..AgentSettings::default() });
+    let wanted = Wanted { agents: Some((agents, 2)), ..wanted() };
+    for (plant, found) in [
+        ("DROP SCHEMA public CASCADE; CREATE SCHEMA public", "none"),
+        ("CREATE TABLE host (pk_host text); CREATE TABLE job (id int)", "only host, job"),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(plant)).execute(&pool).await.unwrap();
+        let checks = checks(&database, &wanted).await;
+        assert_eq!(
+            wrong(&checks),
+            [format!(
+                "schema failed: this is not Cuebot's database: looked for its tables alloc, facility, folder, \
+                 folder_resource, frame, host, host_local, host_stat and 15 more, found {found}"
+            )]
+        );
+        let needs_it = [&OF_THE_SCHEMA[..], &OF_THE_SELECTION, &["foreign-planner", "agents"]].concat();
+        assert_eq!(not_checked(&checks), after("schema", &needs_it));
+        let good = ["connection", "tls", "server", "latency", "clock", "connections", "pooling-proxy"];
+        let is_good = |check: &&CheckResult| check.status == Status::Ok;
+        assert_eq!(checks.iter().filter(is_good).map(|check| check.name).collect::<Vec<_>>(), good);
+    }
+
+    let settings = settings(&database).await;
+    let ran = run_program(&settings, &["check-db"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let told = ["hosts", "not", "checked", "depends", "on", "schema"];
+    assert!(ran.stdout.lines().any(|line| line.split_whitespace().eq(told)), "{}", ran.stdout);
+    let ran = run_program(&settings, &["check-db", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &document["status"]), (1, &"failed".into()));
+    let hosts = document["checks"].as_array().unwrap().iter().find(|check| check["name"] == "hosts").unwrap();
+    let expected =
+        serde_json::json!({"name": "hosts", "status": "not checked", "found": "depends on schema", "remedy": null});
+    assert_eq!(hosts, &expected);
+}
+
+#[tokio::test]
+async fn a_farm_that_may_not_be_read_is_not_judged() {
+    let (database, _) = seeded(Generation::G5).await;
+    let pool = database.pool();
+    let role = format!("stranger_{}", database.name());
+    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA public TO {role}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&pool).await.unwrap();
+    let settings = ConnectSettings { user: role.clone(), password: Some("x".to_owned()), ..settings(&database).await };
+    let checks = check(&settings, &wanted()).await.unwrap();
+    let failed: Vec<&str> =
+        checks.iter().filter(|check| check.status == Status::Failed).map(|check| check.name).collect();
+    assert_eq!(failed, ["read-privileges", "write-privileges"]);
+    assert_eq!(not_checked(&checks), after("read-privileges", &[&["selection"], &OF_THE_SELECTION[..]].concat()));
+
+    // Where the clusters can be read and the hosts' states not, only these are in the dark.
+    let grant =
+        format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}; REVOKE SELECT ON host_stat FROM {role}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&pool).await.unwrap();
+    let checks = check(&settings, &wanted()).await.unwrap();
+    assert_eq!(not_checked(&checks), after("read-privileges", &["hosts", "stale-hosts"]));
+}
+
+#[tokio::test]
+async fn where_no_host_is_up_nothing_is_said_of_reports_and_agents() {
+    let (database, _) = seeded(Generation::G5).await;
+    let agents = Agents::new(AgentSettings { port: 1, ..AgentSettings::default() });
+    let wanted = Wanted { agents: Some((agents, 2)), ..wanted() };
+    let stale = "UPDATE host_stat SET ts_ping = current_timestamp - interval '1 hour'";
+    sqlx::raw_sql(stale).execute(&database.pool()).await.unwrap();
+    assert_eq!(not_checked(&checks(&database, &wanted).await), [("agents", "stale-hosts")]);
+    sqlx::raw_sql("UPDATE host_stat SET str_state = 'DOWN'").execute(&database.pool()).await.unwrap();
+    let checks = checks(&database, &wanted).await;
+    assert_eq!(wrong(&checks), ["hosts failed: local.general: 3 down"]);
+    assert_eq!(not_checked(&checks), after("hosts", &["stale-hosts", "agents"]));
 }
 
 #[tokio::test]
@@ -172,6 +286,8 @@ async fn names_that_are_not_there_fail_with_those_that_are() {
     let (database, _) = seeded(Generation::G5).await;
     let of = async |selection: Selection| {
         let checks = checks(&database, &Wanted { selection, ..wanted() }).await;
+        assert_eq!(wrong(&checks).len(), 1, "{checks:?}");
+        assert_eq!(not_checked(&checks), after("selection", &OF_THE_SELECTION));
         checks.into_iter().find(|check| check.name == "selection").unwrap()
     };
     let facility = of(Selection { facility: Some("locale".to_owned()), ..Selection::default() }).await;
@@ -182,6 +298,20 @@ async fn names_that_are_not_there_fail_with_those_that_are() {
     assert_eq!(tag.found, "no allocation has the tag \"nothing\"; there are: general");
     let manual = of(Selection { manual_tags: vec!["urgent".to_owned()], ..Selection::default() }).await;
     assert!(manual.found.starts_with("no host carries the tag \"urgent\""), "{}", manual.found);
+
+    let several = Selection {
+        facility: Some("locale".to_owned()),
+        alloc_tags: vec![
+            AllocTag { show: "shaw".to_owned(), tag: "general".to_owned() },
+            AllocTag { show: "show".to_owned(), tag: "genral".to_owned() },
+        ],
+        manual_tags: vec!["urgent".to_owned()],
+        ..Selection::default()
+    };
+    let several = of(several).await.found;
+    for name in ["locale", "shaw", "genral", "urgent"] {
+        assert!(several.contains(&format!("\"{name}\"")), "{name}: {several}");
+    }
 }
 
 #[tokio::test]
@@ -306,9 +436,11 @@ async fn the_grants_that_are_named_are_enough() {
         let booked = book_all(&store, &requests(&store, &farm, 3).await).await.booked;
         assert_eq!(booked.len(), 3, "{generation}");
         unbook(&store, &booked, UnbookCause::LaunchRefused).await.unwrap();
-        let shows: Vec<_> = farm.shows.iter().map(|show| show.id.clone()).collect();
-        sqlx::raw_sql("UPDATE subscription SET int_cores = 100").execute(&pool).await.unwrap();
-        assert_eq!(repair(&store, &shows).await.unwrap().repaired.len(), 2, "{generation}");
+        let plant = "UPDATE subscription SET int_cores = 100; UPDATE host SET int_cores_idle = int_cores_idle - 100";
+        sqlx::raw_sql(plant).execute(&pool).await.unwrap();
+        let mut repairs = Repairs::new(Duration::ZERO);
+        look(&mut repairs, &store, &scope(&farm)).await;
+        assert_eq!(look(&mut repairs, &store, &scope(&farm)).await.drift.len(), 2 + 3, "{generation}");
         store.close().await;
     }
 }

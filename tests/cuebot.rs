@@ -1,5 +1,6 @@
 //! The stand-in for Cuebot, row by row, told by real reports.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cue_scheduler::farm::audit::audit;
@@ -21,6 +22,7 @@ use cue_scheduler::units::{Cores, Kib};
 use futures::StreamExt as _;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, query_as, query_scalar};
+use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::support::{TestDatabase, book_all, database, requests};
@@ -434,6 +436,47 @@ async fn a_lost_run_on_a_living_host_is_killed_before_it_waits_again() {
     fleet.revive_host(&farm.seeded.hosts[0].name).await.unwrap();
     farm.until(|counts| counts.procs_released == 1).await;
     assert_eq!(farm.frame(&farm.booked[0]).await, ("WAITING".to_owned(), 301, i64::from(farm.booked[0].version) + 1));
+}
+
+#[tokio::test]
+async fn a_lost_proc_goes_first_and_what_it_held_follows_piece_by_piece() {
+    for generation in Generation::ALL {
+        for is_scheduler_managed in [false, true] {
+            let steps = Arc::new(Semaphore::new(0));
+            let options = CuebotOptions { loss_steps: Some(Arc::clone(&steps)), ..sweeping() };
+            let spec = FarmSpec { is_scheduler_managed, ..FarmSpec::simple(1) };
+            let farm = Farm::new(generation, spec, 1, options).await;
+            let left_to_us = is_scheduler_managed && [Generation::G2, Generation::G3].contains(&generation);
+            let becomes = async |procs: i64, idle: i64, accounts: [i64; 5]| {
+                let holds = async {
+                    while farm.number("SELECT count(*) FROM proc").await != procs
+                        || farm.idle_cores().await != idle
+                        || farm.accounts().await != accounts
+                    {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                let waited = tokio::time::timeout(Duration::from_mins(1), holds).await;
+                assert!(waited.is_ok(), "{generation} {is_scheduler_managed}: not {procs} {idle} {accounts:?}");
+            };
+            becomes(1, 700, [100; 5]).await;
+            farm.execute("UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
+            becomes(0, 700, [100; 5]).await;
+            steps.add_permits(1);
+            becomes(0, 800, [100; 5]).await;
+            if left_to_us {
+                // The notification.
+                steps.add_permits(1);
+            } else {
+                for table in 1..=5 {
+                    steps.add_permits(1);
+                    becomes(0, 800, std::array::from_fn(|counter| if counter < table { 0 } else { 100 })).await;
+                }
+            }
+            farm.until(|counts| counts.procs_released == 1).await;
+            assert_eq!(farm.accounts().await, if left_to_us { [100; 5] } else { [0; 5] });
+        }
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use cue_scheduler::placement::{Verdict, plan};
 use cue_scheduler::store::{ConnectSettings, Match, SnapshotOptions, Store};
 use cue_scheduler::units::{Cores, Gpus, Kib};
 
-use crate::support::{Ran, TestDatabase, database, fingerprint, read_only_settings, run_program};
+use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
 
 const PLENTY: Cores = Cores::whole(1_000);
 /// Of the farm below, in whatever state.
@@ -236,6 +236,65 @@ async fn stories_are_told_in_every_form() {
         assert_eq!(shown(&reader, &args), told(&args));
     }
     assert_eq!(fingerprint(&database.pool()).await, before);
+}
+
+#[tokio::test]
+async fn a_host_tells_what_nobody_holds_and_what_is_held_by_nothing() {
+    let database = database(Generation::G5).await;
+    let pool = database.pool();
+    let seeded = seed(&pool, &FarmSpec::simple(4).hosts(2)).await.unwrap();
+    let store = database.store().await;
+    assert_eq!(book_all(&store, &requests(&store, &seeded, 4).await).await.booked.len(), 4);
+    let settings = database.connect_settings().await;
+    let host = &seeded.hosts[0];
+    let books = || {
+        let told = shown(&settings, &["host", &host.name]);
+        let told = told.split("  tags ").next().unwrap().replace("\n          ", " ");
+        told.lines().filter_map(|line| line.strip_prefix("  books   ").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(books(), [""; 0]);
+    let plant = async |sql: &str| _ = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&pool).await.unwrap();
+    plant("UPDATE host SET int_cores_idle = int_cores_idle - 250, int_mem_idle = int_mem_idle - 1048576").await;
+    assert_eq!(
+        books(),
+        ["nobody holds 2.5 cores, 1 GiB, which its row says are taken; a running scheduler gives them back"]
+    );
+    plant("UPDATE host SET int_cores_idle = int_cores, int_mem_idle = int_mem_idle + 1048576").await;
+    assert_eq!(books(), ["procs hold 2 cores, which its row says are idle; a running scheduler takes them off"]);
+    let json = |field: &str| {
+        let told: serde_json::Value =
+            serde_json::from_str(&shown(&settings, &["host", &host.name, "-o", "json"])).unwrap();
+        told[field].clone()
+    };
+    assert_eq!(json("idle_before")["cores"], 6.0, "and the plan knows");
+
+    // Cuebot has stopped the frame and lost the release.
+    plant(&format!(
+        "UPDATE host SET int_cores_idle = int_cores - 200;
+         UPDATE proc SET pk_frame = NULL, ts_ping = current_timestamp - interval '7 minutes'
+             WHERE pk_proc = (SELECT min(pk_proc) FROM proc WHERE pk_host = '{}')",
+        host.id
+    ))
+    .await;
+    let frameless = json("frameless")[0]["proc"].as_str().unwrap().to_owned();
+    assert_eq!(
+        books(),
+        [format!(
+            "proc {frameless} holds 1 core, 1 GiB and runs nothing, last heard of 7 min ago; Cuebot's maintenance gives it up"
+        )]
+    );
+    let frames: i64 = json("running").as_array().unwrap().iter().map(|row| row["frames"].as_i64().unwrap()).sum();
+    assert_eq!(frames, 1, "one of the two runs");
+    // Just stopped: it is being released.
+    plant("UPDATE proc SET ts_ping = current_timestamp").await;
+    assert_eq!(books(), [""; 0]);
+
+    plant("UPDATE proc SET int_cores_reserved = 1200; UPDATE host SET int_cores_idle = 0").await;
+    assert_eq!(
+        books(),
+        ["it is overbooked: procs hold 16 cores more than it has; nothing of that is booked until enough of them end"]
+    );
+    assert_eq!(json("overbooked")["cores"], 16.0);
 }
 
 #[tokio::test]

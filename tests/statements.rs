@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use cue_scheduler::booking::{BookOptions, UnbookCause, book, chunk, find_booked, find_unsettled, repair, unbook};
+use cue_scheduler::booking::{
+    BookOptions, Repairs, RepairsDone, UnbookCause, book, chunk, find_booked, find_unsettled, unbook,
+};
 use cue_scheduler::cluster;
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::schema::Generation;
@@ -13,7 +15,7 @@ use cue_scheduler::placement::plan;
 use cue_scheduler::store::{MeterReading, SnapshotOptions, Store};
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
-use crate::support::{TestDatabase, database};
+use crate::support::{TestDatabase, database, look, scope};
 
 const HOSTS: usize = 2_000;
 const FRAMES: u32 = 100_000;
@@ -156,6 +158,7 @@ fn frame_statements(
             format!("{shows}, now(), '{{}}', '{{}}', 330, 200"),
         ),
         (include_str!("../src/store/sql/book_unclaimed.sql"), "text[], int4[]", format!("{frames}, {versions}")),
+        (include_str!("../src/store/sql/repair_given_up.sql"), "text[]", frames.clone()),
     ]
 }
 
@@ -212,7 +215,10 @@ async fn full_farm_stays_cheap(generation: Generation) {
     assert!(asked["snapshot"].statements <= 9 && asked["probe"].statements == 1, "{asked:?}");
 
     let shows: Vec<ShowId> = seeded.shows.iter().map(|show| show.id.clone()).collect();
-    assert_eq!(repair(&store, &shows).await.unwrap().repaired, []);
+    let before = store.meter().reading();
+    assert_eq!(look(&mut Repairs::default(), &store, &scope(&seeded)).await, RepairsDone::default());
+    let looked = store.meter().reading() - before;
+    assert!(looked.statements <= 3 && looked.rows_read <= shows.len() as u64, "a healthy farm: {looked:?}");
     let report = "UPDATE host_stat SET ts_ping = current_timestamp + interval '1 second'";
     sqlx::query(report).execute(store.pool()).await.unwrap();
     assert_eq!(find_unsettled(&store, &shows, Duration::ZERO, true).await.unwrap().len(), booked.len());

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cue_scheduler::booking::CounterTable;
 use cue_scheduler::config::Config;
 use cue_scheduler::model::{Plan, WaitReason, Waiting};
 use cue_scheduler::telemetry::http::PageLimits;
@@ -89,6 +90,17 @@ fn buckets(page: &str, name: &str) -> Vec<String> {
         }
     }
     bounds
+}
+
+#[tokio::test]
+async fn every_table_that_is_repaired_has_its_series_from_the_start() {
+    let pages = Pages::start().await;
+    let page = pages.get("/metrics").await.body;
+    for metric in ["scheduler_drift_repaired_rows_total", "scheduler_releases_accounted_rows_total"] {
+        for table in CounterTable::ALL {
+            assert_eq!(value(&page, &format!("{metric}{{table=\"{}\"}}", table.as_str())), "0");
+        }
+    }
 }
 
 #[tokio::test]

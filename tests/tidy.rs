@@ -76,14 +76,14 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 /// Queries that are put together from a statement in a file.
 const QUERIES_IN_RUST: &[(&str, &str)] = &[("src/farm/audit/mod.rs", "SELECT id::text, detail::text")];
 
-struct Source {
+pub(crate) struct Source {
     /// From the package's folder.
-    path: String,
+    pub(crate) path: String,
     room: String,
     /// The code that is shipped: no comments, texts emptied, the trailing test module cut off.
     code: String,
     /// The texts of the shipped code.
-    texts: Vec<String>,
+    pub(crate) texts: Vec<String>,
 }
 
 impl Source {
@@ -92,11 +92,11 @@ impl Source {
     }
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -114,15 +114,15 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-fn short(path: &Path) -> String {
+pub(crate) fn short(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn sources(folder: &str) -> Vec<Source> {
+pub(crate) fn sources(folder: &str) -> Vec<Source> {
     files(folder, "rs").iter().map(|path| source(path)).collect()
 }
 
@@ -229,7 +229,7 @@ fn rooms_named(code: &str) -> BTreeSet<String> {
     found.into_iter().filter_map(|path| path.split(':').next().map(str::to_owned)).collect()
 }
 
-fn none(found: &[String], rule: &str) {
+pub(crate) fn none(found: &[String], rule: &str) {
     assert!(found.is_empty(), "{rule}:\n  {}", found.join("\n  "));
 }
 

@@ -36,12 +36,9 @@ mod unbook;
 pub use book::{BookOptions, book, verify};
 pub use chunk::{Chunks, chunk};
 pub use error::{BookingError, UnknownCommit};
-pub use outcome::{
-    Blame, ChunkOutcome, CommitOutcome, CounterTable, Drift, Lost, LostReason, Refusal, Repaired, UnbookCause,
-    UnbookOutcome,
-};
+pub use outcome::{Blame, ChunkOutcome, CommitOutcome, Lost, LostReason, Refusal, UnbookCause, UnbookOutcome};
 pub use privileges::{MissingPrivilege, missing_privileges};
-pub use repair::repair;
+pub use repair::{CounterTable, Observation, RepairScope, Repaired, Repairs, RepairsDone};
 pub use settle::{
     SilenceEnds, SilentBooking, Standing, find_booked, find_overtaken, find_silent, find_unsettled, resolve_commit,
 };

@@ -1,6 +1,5 @@
 //! What came of a booking or of taking it back.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::error::{BookingError, StepError};
@@ -279,59 +278,4 @@ pub enum CommitOutcome {
     Undecided,
     /// These are booked; requests that are not among them were rolled back.
     Settled(Vec<Booked>),
-}
-
-/// A counter row that did not say what the procs say, and now does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repaired {
-    pub table: CounterTable,
-    /// The row's own primary key.
-    pub row: String,
-    /// What the counter said too much, in centicores; negative when it said too little.
-    pub cores_too_many: i64,
-    pub gpus_too_many: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CounterTable {
-    Subscription,
-    LayerResource,
-    JobResource,
-    FolderResource,
-    Point,
-}
-
-impl CounterTable {
-    pub const ALL: [Self; 5] =
-        [Self::Subscription, Self::LayerResource, Self::JobResource, Self::FolderResource, Self::Point];
-
-    /// The table's name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Subscription => "subscription",
-            Self::LayerResource => "layer_resource",
-            Self::JobResource => "job_resource",
-            Self::FolderResource => "folder_resource",
-            Self::Point => "point",
-        }
-    }
-}
-
-/// The drift that one repair found and corrected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drift {
-    pub repaired: Vec<Repaired>,
-}
-
-impl Drift {
-    /// Corrected rows per table; tables without drift are absent.
-    #[must_use]
-    pub fn rows(&self) -> BTreeMap<CounterTable, usize> {
-        let mut rows = BTreeMap::new();
-        for repaired in &self.repaired {
-            *rows.entry(repaired.table).or_default() += 1;
-        }
-        rows
-    }
 }

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use sqlx::{Row as _, query};
 
 use super::session::Session;
-use super::{CheckError, Finding, counted};
+use super::{CheckError, Finding, Selected, counted};
 use crate::model::FacilityId;
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
@@ -14,9 +14,10 @@ use crate::telemetry::error_chain;
 /// Names of the hosts that are up and report, sorted.
 pub(super) async fn reporting(
     session: &mut Session,
-    facilities: &[FacilityId],
+    facilities: &Selected<FacilityId>,
     staleness: Duration,
 ) -> Result<Vec<String>, CheckError> {
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
     let statement = query(include_str!("sql/agents.sql"))
         .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
         .bind(staleness.as_secs_f64());

@@ -6,8 +6,10 @@ use std::time::Duration;
 use sqlx::{Row as _, query};
 
 use super::session::Session;
-use super::{CheckError, Farm, Finding, Status, Wanted, counted, list};
+use super::{CheckError, Farm, Finding, Selected, Status, Wanted, counted, list};
 use crate::model::{ClusterKind, FacilityId, ShowId};
+use crate::store::FRAMELESS_AFTER;
+use crate::units::Cores;
 
 pub(super) fn selection(farm: &Result<Farm, CheckError>, wanted: &Wanted) -> Result<Finding, CheckError> {
     let farm = match farm {
@@ -57,9 +59,10 @@ fn ambiguous(farm: &Farm, wanted: &Wanted) -> Option<String> {
     facilities.into_iter().find(|(_, facilities)| facilities.len() > 1).map(|(name, _)| name)
 }
 
-pub(super) async fn subscriptions(session: &mut Session, shows: &[ShowId]) -> Result<Finding, CheckError> {
+pub(super) async fn subscriptions(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+    let shows = ids(shows)?;
     let (mut frozen, mut sizeless) = (Vec::new(), Vec::new());
-    for row in session.rows(query(include_str!("sql/subscriptions.sql")).bind(ids(shows))).await? {
+    for row in session.rows(query(include_str!("sql/subscriptions.sql")).bind(shows)).await? {
         let name = format!("{} on {}", row.try_get::<String, _>("show")?, row.try_get::<String, _>("alloc")?);
         if row.try_get("is_frozen")? { frozen.push(name) } else { sizeless.push(name) }
     }
@@ -76,9 +79,10 @@ pub(super) async fn subscriptions(session: &mut Session, shows: &[ShowId]) -> Re
     Ok(Finding::warning(found.join("; "), "give them a size and a burst with cueadmin -size and -burst"))
 }
 
-pub(super) async fn folders(session: &mut Session, shows: &[ShowId]) -> Result<Finding, CheckError> {
+pub(super) async fn folders(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+    let shows = ids(shows)?;
     let (mut without, mut several) = (Vec::new(), Vec::new());
-    for row in session.rows(query(include_str!("sql/folders.sql")).bind(ids(shows))).await? {
+    for row in session.rows(query(include_str!("sql/folders.sql")).bind(shows)).await? {
         let name = format!("{}/{}", row.try_get::<String, _>("show")?, row.try_get::<String, _>("folder")?);
         if row.try_get::<i64, _>("resources")? == 0 { without.push(name) } else { several.push(name) }
     }
@@ -109,9 +113,10 @@ pub(super) struct HostGroup {
 
 pub(super) async fn hosts(
     session: &mut Session,
-    facilities: &[FacilityId],
+    facilities: &Selected<FacilityId>,
     staleness: Duration,
 ) -> Result<Vec<HostGroup>, CheckError> {
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
     let statement = query(include_str!("sql/hosts.sql"))
         .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
         .bind(staleness.as_secs_f64());
@@ -144,7 +149,8 @@ pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
     }
 }
 
-pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Finding {
+/// Without a host that says UP there is nothing to be said of it.
+pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Result<Finding, CheckError> {
     let up: usize = groups
         .iter()
         .filter(|group| matches!(group.condition.as_str(), "up" | "locked"))
@@ -152,25 +158,74 @@ pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Finding 
         .sum();
     let stale: Vec<&str> = groups.iter().flat_map(|group| &group.stale).map(String::as_str).collect();
     let seconds = staleness.as_secs();
+    if up == 0 {
+        return Err(CheckError::After("hosts"));
+    }
     if stale.is_empty() {
-        return Finding::ok(format!("all hosts that are up reported within {seconds} s"));
+        return Ok(Finding::ok(format!("all hosts that are up reported within {seconds} s")));
     }
     let found = format!("{} of {up} sent no report for {seconds} s: {}", stale.len(), list(stale.iter()));
     let remedy = "see whether RQD runs there and whether Cuebot takes its reports";
-    if stale.len() == up { Finding::failed(found, remedy) } else { Finding::warning(found, remedy) }
+    Ok(if stale.len() == up { Finding::failed(found, remedy) } else { Finding::warning(found, remedy) })
 }
 
-pub(super) async fn counters(session: &mut Session, shows: &[ShowId]) -> Result<Finding, CheckError> {
+pub(super) async fn counters(
+    session: &mut Session,
+    shows: &Selected<ShowId>,
+    facilities: &Selected<FacilityId>,
+) -> Result<Finding, CheckError> {
+    let shows = ids(shows)?;
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
     let mut tables: BTreeMap<String, usize> = BTreeMap::new();
-    for row in session.rows(query(include_str!("../store/sql/repair_find.sql")).bind(ids(shows))).await? {
+    for row in session.rows(query(include_str!("../store/sql/repair_find.sql")).bind(shows)).await? {
         *tables.entry(row.try_get("counter")?).or_default() += 1;
     }
-    if tables.is_empty() {
+    let facilities: Vec<&str> = facilities.iter().map(FacilityId::as_str).collect();
+    let mut hosts: Vec<String> = Vec::new();
+    for row in session.rows(query(include_str!("../store/sql/repair_find_hosts.sql")).bind(facilities)).await? {
+        hosts.push(row.try_get("name")?);
+    }
+    let mut wrong = Vec::new();
+    if !tables.is_empty() {
+        wrong.push(list(tables.iter().map(|(table, rows)| format!("{rows} of {table}"))));
+    }
+    if !hosts.is_empty() {
+        wrong.push(format!("what is idle on {}: {}", counted(hosts.len(), "host"), list(hosts)));
+    }
+    if wrong.is_empty() {
         return Ok(Finding::ok("all say what the procs hold"));
     }
-    let rows = list(tables.iter().map(|(table, rows)| format!("{rows} of {table}")));
-    let remedy = "a running scheduler puts the counters of its shows right every accounting.recompute_interval";
-    Ok(Finding::warning(format!("do not say what the procs hold: {rows}"), remedy))
+    let remedy = "a running scheduler puts right the counters of its shows and what is idle on hosts, every \
+                  accounting.recompute_interval";
+    Ok(Finding::warning(format!("do not say what the procs hold: {}", wrong.join("; ")), remedy))
+}
+
+pub(super) async fn frameless_procs(
+    session: &mut Session,
+    facilities: &Selected<FacilityId>,
+) -> Result<Finding, CheckError> {
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
+    let statement = query(include_str!("../store/sql/frameless_procs.sql"))
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(None::<&str>)
+        .bind(FRAMELESS_AFTER.as_secs_f64());
+    let mut procs: Vec<String> = Vec::new();
+    let mut cores = Cores::ZERO;
+    for row in session.rows(statement).await? {
+        let (proc, host): (String, String) = (row.try_get("pk_proc")?, row.try_get("host_name")?);
+        let minutes = row.try_get::<i64, _>("silent_seconds")? / 60;
+        procs.push(format!("{proc} on {host} for {minutes} min"));
+        cores += Cores(row.try_get("int_cores")?);
+    }
+    if procs.is_empty() {
+        return Ok(Finding::ok("every proc runs a frame, or did so until just now"));
+    }
+    let found =
+        format!("{} without a frame, {cores} cores held by nothing: {}", counted(procs.len(), "proc"), list(procs));
+    Ok(Finding::warning(
+        found,
+        "see whether Cuebot's maintenance runs: it gives up procs that no host reports any more",
+    ))
 }
 
 /// Who schedules which show, by the flag and by our clusters.
@@ -212,6 +267,6 @@ pub(super) fn foreign_planner(is_active: bool, may_book_beside: bool) -> Finding
     }
 }
 
-fn ids(shows: &[ShowId]) -> Vec<&str> {
-    shows.iter().map(ShowId::as_str).collect()
+fn ids(shows: &Selected<ShowId>) -> Result<Vec<&str>, CheckError> {
+    shows.as_ref().map(|shows| shows.iter().map(ShowId::as_str).collect()).map_err(Clone::clone)
 }

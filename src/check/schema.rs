@@ -6,18 +6,59 @@ use sqlx::{Row as _, query};
 
 use super::session::Session;
 use super::{CheckError, Finding, list};
-use crate::store::{Features, Store, StoreError, needed_columns};
+use crate::store::{Features, Missing, Store, StoreError, needed_columns};
 use crate::telemetry::error_chain;
 
 pub(super) fn generation(store: Result<&Store, &StoreError>) -> Finding {
     match store {
         Ok(store) => Finding::ok(store.features().generation_guess()),
+        Err(StoreError::Schema { missing }) if is_strange(missing) => Finding::failed(
+            strange(missing),
+            "let database.db_name name Cuebot's database; if this is it, let the user see its tables: USAGE on their \
+             schema, which search_path must name",
+        ),
         Err(StoreError::Schema { missing }) => Finding::failed(
-            format!("{} missing: {}", missing.len(), missing.join(", ")),
-            "let database.db_name name Cuebot's database, and bring its schema up to that of Cuebot",
+            format!(
+                "{} missing: {}",
+                missing.len(),
+                missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
+            "bring its schema up to that of Cuebot",
         ),
         Err(error) => Finding::failed(format!("cannot tell: {}", error_chain(error)), "see the checks above"),
     }
+}
+
+/// Most of Cuebot's tables are not there: another program's database, whatever it shares with Cuebot's.
+fn is_strange(missing: &[Missing]) -> bool {
+    let tables = missing.iter().filter(|missing| matches!(missing, Missing::Table(_))).count();
+    tables * 2 > needed_columns().len()
+}
+
+fn strange(missing: &[Missing]) -> String {
+    let tables = || needed_columns().iter().map(|(table, _)| *table);
+    let present: Vec<&str> = tables().filter(|table| is_there(missing, table, "")).collect();
+    let found = if present.is_empty() { "none".to_owned() } else { format!("only {}", list(present)) };
+    format!("this is not Cuebot's database: looked for its tables {}, found {found}", list(tables()))
+}
+
+/// What a schema lacks that is Cuebot's; an error where none is.
+pub(super) type Lacks = Result<Vec<Missing>, CheckError>;
+
+pub(super) fn lacks(store: Result<&Store, &StoreError>) -> Lacks {
+    match store {
+        Ok(_) => Ok(Vec::new()),
+        Err(StoreError::Schema { missing }) if !is_strange(missing) => Ok(missing.clone()),
+        Err(_) => Err(CheckError::After("schema")),
+    }
+}
+
+/// Whether a table, or a column of it, is there to be looked at.
+fn is_there(missing: &[Missing], relation: &str, column: &str) -> bool {
+    !missing.iter().any(|missing| match missing {
+        Missing::Table(table) => *table == relation,
+        Missing::Column(table, part) => *table == relation && *part == column,
+    })
 }
 
 /// Columns of newer schemas, read where they are there.
@@ -76,8 +117,9 @@ const HISTORY: &[(&str, &str, &[&str])] = &[
 ];
 const HISTORY_QUEUE: &[(&str, &str, &[&str])] = &[("frame_history_queue", "INSERT", &[""])];
 
-pub(super) async fn read_privileges(session: &mut Session, user: &str) -> Result<Finding, CheckError> {
-    let needed = || needed_columns().iter().chain(OPTIONAL);
+pub(super) async fn read_privileges(session: &mut Session, user: &str, lacks: &Lacks) -> Result<Finding, CheckError> {
+    let missing = lacks.as_ref().map_err(Clone::clone)?;
+    let needed = || needed_columns().iter().chain(OPTIONAL).filter(|(relation, _)| is_there(missing, relation, ""));
     let wanted: Vec<_> = needed().map(|(relation, parts)| (*relation, "SELECT", *parts)).collect();
     let lacked = lacked(session, &wanted, false).await?;
     let tables = needed().map(|(relation, _)| relation).collect::<BTreeSet<_>>().len();
@@ -88,10 +130,13 @@ pub(super) async fn write_privileges(
     session: &mut Session,
     user: &str,
     features: Option<&Features>,
+    lacks: &Lacks,
 ) -> Result<Finding, CheckError> {
+    let missing = lacks.as_ref().map_err(Clone::clone)?;
     let has_queue = features.is_some_and(|features| features.has_history_queue);
     let history = if has_queue { HISTORY_QUEUE } else { HISTORY };
-    let wanted: Vec<_> = WRITTEN.iter().chain(HISTORY_READ).chain(history).copied().collect();
+    let wanted = WRITTEN.iter().chain(HISTORY_READ).chain(history).copied();
+    let wanted: Vec<_> = wanted.filter(|(relation, ..)| is_there(missing, relation, "")).collect();
     let lacked = lacked(session, &wanted, has_queue).await?;
     let tables = wanted.iter().map(|(relation, ..)| relation).collect::<BTreeSet<_>>().len();
     Ok(privileges_finding(&lacked, &format!("all that booking and its triggers write, on {tables} tables"), user))
@@ -280,7 +325,8 @@ struct Trigger {
     is_readable: bool,
 }
 
-pub(super) async fn triggers(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn triggers(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
+    let missing = lacks.as_ref().map_err(Clone::clone)?;
     let tables: Vec<&str> = EFFECTS.iter().map(|effect| effect.relation).collect::<BTreeSet<_>>().into_iter().collect();
     let mut triggers = Vec::new();
     for row in session.rows(query(include_str!("sql/triggers.sql")).bind(tables)).await? {
@@ -292,13 +338,14 @@ pub(super) async fn triggers(session: &mut Session) -> Result<Finding, CheckErro
             is_readable: row.try_get("is_readable")?,
         });
     }
-    Ok(triggers_finding(&triggers))
+    let effects: Vec<&Effect> = EFFECTS.iter().filter(|effect| is_there(missing, effect.relation, "")).collect();
+    Ok(triggers_finding(&effects, &triggers))
 }
 
-fn triggers_finding(triggers: &[Trigger]) -> Finding {
+fn triggers_finding(effects: &[&Effect], triggers: &[Trigger]) -> Finding {
     let (mut missing, mut untold) = (Vec::new(), Vec::new());
     let mut is_needed = false;
-    for effect in EFFECTS {
+    for effect in effects {
         let mut candidates = triggers.iter().filter(|trigger| {
             trigger.is_enabled
                 && trigger.relation == effect.relation
@@ -317,8 +364,8 @@ fn triggers_finding(triggers: &[Trigger]) -> Finding {
             is_needed |= effect.is_needed;
         }
     }
-    let present = EFFECTS.len() - missing.len() - untold.len();
-    let mut found = vec![format!("{present} of {} found by what they do", EFFECTS.len())];
+    let present = effects.len() - missing.len() - untold.len();
+    let mut found = vec![format!("{present} of {} found by what they do", effects.len())];
     if !missing.is_empty() {
         found.push(format!("none that {}", missing.join("; none that ")));
     }
@@ -359,21 +406,24 @@ const INDEXED: &[(&str, &[&str])] = &[
 /// A frame has one proc: this index alone makes it so.
 const ONE_PROC: (&str, &str) = ("proc", "pk_frame");
 
-pub(super) async fn indexes(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn indexes(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
+    let absent = lacks.as_ref().map_err(Clone::clone)?;
     let tables: Vec<&str> = INDEXED.iter().map(|(relation, _)| *relation).collect();
     let mut found: BTreeMap<(String, String), bool> = BTreeMap::new();
     for row in session.rows(query(include_str!("sql/indexes.sql")).bind(tables)).await? {
         found.insert((row.try_get("relation")?, row.try_get("part")?), row.try_get("is_unique")?);
     }
     let key = |(relation, column): (&str, &str)| (relation.to_owned(), column.to_owned());
-    if found.get(&key(ONE_PROC)) != Some(&true) {
+    if is_there(absent, ONE_PROC.0, ONE_PROC.1) && found.get(&key(ONE_PROC)) != Some(&true) {
         return Ok(Finding::failed(
             "no unique index on proc (pk_frame): a frame could be booked twice",
             "CREATE UNIQUE INDEX CONCURRENTLY c_proc_uk ON proc (pk_frame);",
         ));
     }
-    let wanted =
-        || INDEXED.iter().flat_map(|(relation, columns)| columns.iter().map(move |column| (*relation, *column)));
+    let wanted = || {
+        let all = INDEXED.iter().flat_map(|(relation, columns)| columns.iter().map(move |column| (*relation, *column)));
+        all.filter(|(relation, column)| is_there(absent, relation, column))
+    };
     let missing: Vec<(&str, &str)> = wanted().filter(|wanted| !found.contains_key(&key(*wanted))).collect();
     if missing.is_empty() {
         return Ok(Finding::ok(format!("all {} there", wanted().count())));
@@ -399,6 +449,10 @@ mod tests {
         let of =
             |effect: &Effect| trigger(effect.relation, effect.timing | effect.event | 1, &effect.says.join(" "), true);
         EFFECTS.iter().map(of).collect()
+    }
+
+    fn triggers_finding(triggers: &[Trigger]) -> Finding {
+        super::triggers_finding(&EFFECTS.iter().collect::<Vec<_>>(), triggers)
     }
 
     #[test]

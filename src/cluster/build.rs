@@ -2,21 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::error::{Known, SelectionError};
+use super::error::{Known, SelectionError, UnknownName};
 use crate::model::{AllocId, Cluster, ClusterKind, FacilityId, Selection, Tag, TagChunkSizes, TagKind};
 use crate::store::{AllocTags, ClusterRows, ShowSubscriptions};
 
 /// The selected clusters, by name; names are unique.
 ///
 /// # Errors
-/// When a facility, show or tag that the selection names does not exist. A tag to ignore may be
-/// gone: nothing is lost then.
+/// When facilities, shows or tags that the selection names do not exist, with all of them. A tag to
+/// ignore may be gone: nothing is lost then.
 pub fn build(
     rows: &ClusterRows,
     selection: &Selection,
     chunk_sizes: TagChunkSizes,
 ) -> Result<Vec<Cluster>, SelectionError> {
-    let farm = Farm::of(rows, selection)?;
+    let farm = Farm::of(rows, selection);
+    let unknown = farm.unknown_names(rows, selection);
+    if !unknown.is_empty() {
+        return Err(SelectionError::Unknown(unknown));
+    }
     let mut clusters = Vec::new();
     if selection.is_everything() {
         for show in rows.shows.iter().filter(|show| is_ours(show) && may_have_work(show)) {
@@ -26,8 +30,8 @@ pub fn build(
             }
         }
     } else {
-        clusters.extend(farm.named_alloc_clusters(rows, selection)?);
-        clusters.extend(farm.named_tag_clusters(rows, selection)?);
+        clusters.extend(farm.named_alloc_clusters(rows, selection));
+        clusters.extend(farm.named_tag_clusters(rows, selection));
     }
     Ok(with_unique_names(clusters))
 }
@@ -43,7 +47,8 @@ fn may_have_work(show: &ShowSubscriptions) -> bool {
 
 /// What the selection leaves of the farm.
 struct Farm<'r> {
-    /// The name that narrowed it, for messages.
+    /// The name that narrowed it, for messages; `None` also where no facility has the name: then what
+    /// else is wrong is looked for in all of them.
     facility: Option<&'r str>,
     facilities: Vec<Facility<'r>>,
     ignored: HashSet<&'r str>,
@@ -56,7 +61,7 @@ struct Facility<'r> {
 }
 
 impl<'r> Farm<'r> {
-    fn of(rows: &'r ClusterRows, selection: &'r Selection) -> Result<Self, SelectionError> {
+    fn of(rows: &'r ClusterRows, selection: &'r Selection) -> Self {
         let mut facilities: BTreeMap<(&str, &FacilityId), Facility<'_>> = BTreeMap::new();
         for row in &rows.allocs {
             let facility = facilities.entry((&row.facility_name, &row.facility)).or_insert_with(|| Facility {
@@ -67,64 +72,70 @@ impl<'r> Farm<'r> {
             facility.allocs.extend(row.alloc.as_ref().map(|(id, name)| (id, name.as_str(), row)));
         }
         let mut facilities: Vec<_> = facilities.into_values().collect();
-        if let Some(wanted) = &selection.facility {
-            if !facilities.iter().any(|facility| facility.name == wanted) {
-                let known = Known::like(wanted, facilities.iter().map(|facility| facility.name));
-                return Err(SelectionError::FacilityUnknown { name: wanted.clone(), known });
-            }
-            facilities.retain(|facility| facility.name == wanted);
-        }
-        Ok(Self {
-            facility: selection.facility.as_deref(),
-            facilities,
-            ignored: selection.ignore_tags.iter().map(String::as_str).collect(),
-        })
+        let facility = selection.facility.as_deref();
+        let facility = facility.filter(|wanted| facilities.iter().any(|facility| facility.name == *wanted));
+        facilities.retain(|known| facility.is_none_or(|wanted| known.name == wanted));
+        Self { facility, facilities, ignored: selection.ignore_tags.iter().map(String::as_str).collect() }
     }
 
-    fn named_alloc_clusters(&self, rows: &ClusterRows, selection: &Selection) -> Result<Vec<Cluster>, SelectionError> {
-        let mut clusters = Vec::new();
+    /// Every name of the selection that leads nowhere, each once.
+    fn unknown_names(&self, rows: &ClusterRows, selection: &Selection) -> Vec<UnknownName> {
+        let mut unknown = Vec::new();
+        let mut note = |name: UnknownName| {
+            if !unknown.contains(&name) {
+                unknown.push(name);
+            }
+        };
+        if let Some(name) = selection.facility.clone().filter(|_| self.facility.is_none()) {
+            let known = Known::like(&name, self.facilities.iter().map(|facility| facility.name));
+            note(UnknownName::Facility { name, known });
+        }
         for wanted in selection.alloc_tags.iter().collect::<BTreeSet<_>>() {
-            let shows: Vec<_> = rows.shows.iter().filter(|show| show.name == wanted.show).collect();
+            let shows = shows_named(rows, &wanted.show);
             if shows.is_empty() {
                 let known = Known::like(&wanted.show, rows.shows.iter().map(|show| &show.name));
-                return Err(SelectionError::ShowUnknown { name: wanted.show.clone(), known });
+                note(UnknownName::Show { name: wanted.show.clone(), known });
             }
+            let facility = || self.facility.map(str::to_owned);
+            let tag = || wanted.tag.clone();
             let tags: Vec<_> = self.allocs().flat_map(|(_, _, row)| &row.alloc_tags).map(Tag::as_str).collect();
             if !tags.contains(&wanted.tag.as_str()) {
                 let known = Known::like(&wanted.tag, tags);
-                let facility = self.facility.map(str::to_owned);
-                return Err(SelectionError::AllocTagUnknown { tag: wanted.tag.clone(), facility, known });
+                note(UnknownName::AllocTag { tag: tag(), facility: facility(), known });
+                continue;
             }
             let subscribed = self.allocs().filter(|(id, ..)| shows.iter().any(|show| show.allocs.contains(*id)));
             let tags: Vec<_> = subscribed.flat_map(|(_, _, row)| &row.alloc_tags).map(Tag::as_str).collect();
-            if !tags.contains(&wanted.tag.as_str()) {
-                return Err(SelectionError::NotSubscribed {
-                    show: wanted.show.clone(),
-                    tag: wanted.tag.clone(),
-                    facility: self.facility.map(str::to_owned),
-                    known: Known::like(&wanted.tag, tags),
-                });
-            }
-            for (show, facility) in shows.iter().flat_map(|show| self.facilities.iter().map(move |f| (show, f))) {
-                clusters.extend(facility.alloc_clusters(show, &self.ignored, |tag| tag.as_str() == wanted.tag));
+            if !shows.is_empty() && !tags.contains(&wanted.tag.as_str()) {
+                let (show, known) = (wanted.show.clone(), Known::like(&wanted.tag, tags));
+                note(UnknownName::NotSubscribed { show, tag: tag(), facility: facility(), known });
             }
         }
-        Ok(clusters)
+        for wanted in selection.manual_tags.iter().collect::<BTreeSet<_>>() {
+            let tags: Vec<_> = self.allocs().flat_map(|(_, _, row)| host_tags(row)).map(Tag::as_str).collect();
+            if !tags.contains(&wanted.as_str()) {
+                let (facility, known) = (self.facility.map(str::to_owned), Known::like(wanted, tags));
+                note(UnknownName::HostTag { tag: wanted.clone(), facility, known });
+            }
+        }
+        unknown
+    }
+
+    fn named_alloc_clusters(&self, rows: &ClusterRows, selection: &Selection) -> Vec<Cluster> {
+        let mut clusters = Vec::new();
+        for wanted in selection.alloc_tags.iter().collect::<BTreeSet<_>>() {
+            for show in shows_named(rows, &wanted.show) {
+                for facility in &self.facilities {
+                    clusters.extend(facility.alloc_clusters(show, &self.ignored, |tag| tag.as_str() == wanted.tag));
+                }
+            }
+        }
+        clusters
     }
 
     /// The named tags in one cluster per show and facility. The shows are those that are ours anyway
     /// and those that the selection names.
-    fn named_tag_clusters(&self, rows: &ClusterRows, selection: &Selection) -> Result<Vec<Cluster>, SelectionError> {
-        for wanted in &selection.manual_tags {
-            let tags: Vec<_> = self.allocs().flat_map(|(_, _, row)| host_tags(row)).map(Tag::as_str).collect();
-            if !tags.contains(&wanted.as_str()) {
-                return Err(SelectionError::HostTagUnknown {
-                    tag: wanted.clone(),
-                    facility: self.facility.map(str::to_owned),
-                    known: Known::like(wanted, tags),
-                });
-            }
-        }
+    fn named_tag_clusters(&self, rows: &ClusterRows, selection: &Selection) -> Vec<Cluster> {
         let named = |show: &ShowSubscriptions| selection.alloc_tags.iter().any(|wanted| wanted.show == show.name);
         let wanted: BTreeSet<&str> = selection.manual_tags.iter().map(String::as_str).collect();
         let mut clusters = Vec::new();
@@ -138,12 +149,17 @@ impl<'r> Farm<'r> {
                 clusters.extend(facility.tag_chunks(show, TagKind::Manual, &tags, usize::MAX));
             }
         }
-        Ok(clusters)
+        clusters
     }
 
     fn allocs(&self) -> impl Iterator<Item = (&'r AllocId, &'r str, &'r AllocTags)> {
         self.facilities.iter().flat_map(|facility| facility.allocs.iter().copied())
     }
+}
+
+/// Names of shows are not unique.
+fn shows_named<'r>(rows: &'r ClusterRows, name: &str) -> Vec<&'r ShowSubscriptions> {
+    rows.shows.iter().filter(|show| show.name == name).collect()
 }
 
 fn host_tags(row: &AllocTags) -> impl Iterator<Item = &Tag> {
@@ -410,6 +426,31 @@ mod tests {
         let facility = Some("cloud".to_owned());
         let manual = Selection { manual_tags: vec!["urgent".to_owned()], facility, ..Selection::default() };
         assert!(refusal(&manual).starts_with("no host carries the tag \"urgent\" in facility \"cloud\";"));
+    }
+
+    #[test]
+    fn all_that_does_not_exist_is_named_once() {
+        let both = |show: &str, tag: &str| AllocTag { show: show.to_owned(), tag: tag.to_owned() };
+        let selection = Selection {
+            facility: Some("loacl".to_owned()),
+            alloc_tags: vec![both("z", "general"), both("z", "genral"), both("b", "desktop"), both("a", "general")],
+            manual_tags: vec!["urgent".to_owned(), "nothing".to_owned(), "nothing".to_owned()],
+            ..Selection::default()
+        };
+        let refusal = refusal(&selection);
+        let told: Vec<&str> =
+            refusal.split("; ").filter(|part| part.starts_with("no ") || part.starts_with("show ")).collect();
+        assert_eq!(
+            told,
+            [
+                "no facility is named \"loacl\"",
+                "show \"b\" subscribes to no allocation with the tag \"desktop\"",
+                "no show is named \"z\"",
+                "no allocation has the tag \"genral\"",
+                "no host carries the tag \"nothing\"",
+            ],
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -7,18 +7,26 @@ use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SelectionError {
+    /// All that is wrong, so that it can be corrected at once; at least one.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Unknown(Vec<UnknownName>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One name that leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownName {
     #[error("no facility is named \"{name}\"; {known}")]
-    FacilityUnknown { name: String, known: Known },
+    Facility { name: String, known: Known },
     #[error("no show is named \"{name}\"; {known}")]
-    ShowUnknown { name: String, known: Known },
+    Show { name: String, known: Known },
     #[error("no allocation has the tag \"{tag}\"{}; {known}", in_facility(.facility.as_deref()))]
-    AllocTagUnknown { tag: String, facility: Option<String>, known: Known },
+    AllocTag { tag: String, facility: Option<String>, known: Known },
     #[error("show \"{show}\" subscribes to no allocation with the tag \"{tag}\"{}; {known}", in_facility(.facility.as_deref()))]
     NotSubscribed { show: String, tag: String, facility: Option<String>, known: Known },
     #[error("no host carries the tag \"{tag}\"{}; {known}", in_facility(.facility.as_deref()))]
-    HostTagUnknown { tag: String, facility: Option<String>, known: Known },
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    HostTag { tag: String, facility: Option<String>, known: Known },
 }
 
 fn in_facility(name: Option<&str>) -> String {

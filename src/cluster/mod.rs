@@ -19,7 +19,7 @@ mod named;
 mod overview;
 
 pub use build::build;
-pub use error::{Known, SelectionError};
+pub use error::{Known, SelectionError, UnknownName};
 pub use named::{NameError, named};
 pub use overview::{AllocationOverview, ClusterOverview, SubscriptionOverview, WaitingByReason, overview};
 

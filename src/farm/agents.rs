@@ -28,6 +28,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use install::{InstallError, Python};
 
+use super::progress::{Unwatched, Watcher};
 use crate::rqd::proto::report::HostReport;
 use crate::rqd::proto::rqd::rqd_interface_client::RqdInterfaceClient;
 use crate::rqd::proto::rqd::{RqdStaticReportStatusRequest, RqdStaticShutdownNowRequest};
@@ -141,7 +142,20 @@ impl RealAgents {
         F: Fn(String) -> B,
         B: Future<Output = bool>,
     {
-        let python = Python::with_rqd(options.cache.as_deref()).await?;
+        Self::start_watched(options, &Unwatched, has_booted).await
+    }
+
+    /// As [`Self::start`], and says what is installed for it.
+    pub async fn start_watched<F, B>(
+        options: &RealAgentsOptions,
+        watcher: &dyn Watcher,
+        has_booted: F,
+    ) -> Result<Self, RealAgentsError>
+    where
+        F: Fn(String) -> B,
+        B: Future<Output = bool>,
+    {
+        let python = Python::with_rqd(options.cache.as_deref(), watcher).await?;
         let (port, port_holders) = hold_port(options)?;
         let folder = folder(options, port)?;
         let keeper = Keeper::start(&python, &folder, &options.names())?;

@@ -139,7 +139,7 @@ pub struct Demo {
 impl Demo {
     pub async fn start(options: DemoOptions, watcher: &dyn Watcher) -> Result<Self, DemoError> {
         watcher.step("starting a private PostgreSQL");
-        let server = PostgresServer::start(&PostgresOptions::default()).await?;
+        let server = PostgresServer::start_watched(&PostgresOptions::default(), watcher).await?;
         server.create_database(DATABASE, None).await?;
         let mut connection =
             PgConnection::connect_with(&server.connect_options(DATABASE)).await.map_err(DemoError::Connect)?;

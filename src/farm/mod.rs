@@ -6,6 +6,7 @@ pub mod cuebot;
 pub mod demo;
 pub mod fleet;
 pub mod launch;
+mod packages;
 pub mod postgres;
 pub mod progress;
 pub mod sandbox;

@@ -28,9 +28,9 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
-use crate::store::{ConnectSettings, TlsMode};
-
 use self::binaries::RunAs;
+use super::progress::{Unwatched, Watcher};
+use crate::store::{ConnectSettings, TlsMode};
 
 /// The one role, a superuser.
 const ROLE: &str = "cuebot";
@@ -131,7 +131,12 @@ pub struct PostgresServer {
 impl PostgresServer {
     /// Makes a folder, a cluster in it and a server over it, and returns when that answers.
     pub async fn start(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        let binaries = binaries::find_or_install(options.may_install).await?;
+        Self::start_watched(options, &Unwatched).await
+    }
+
+    /// As [`Self::start`], and says what is installed for it.
+    pub async fn start_watched(options: &PostgresOptions, watcher: &dyn Watcher) -> Result<Self, PostgresError> {
+        let binaries = binaries::find_or_install(options.may_install, watcher).await?;
         let run_as = RunAs::choose()?;
         let folder = tempfile::Builder::new()
             .prefix("cue-scheduler-")

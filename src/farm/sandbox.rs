@@ -143,7 +143,8 @@ impl Sandbox {
                 ..RealAgentsOptions::new(cuebot.address())
             };
             watcher.step(&format!("starting {} real RQD agents", options.agents));
-            let agents = RealAgents::start(&agent_options, |name| has_booted(pool.clone(), name)).await?;
+            let has_booted = |name| has_booted(pool.clone(), name);
+            let agents = RealAgents::start_watched(&agent_options, watcher, has_booted).await?;
             watcher.step(&format!("{} real RQD agents booted on port {}", options.agents, agents.port()));
             Some(agents)
         };

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::{AllocId, FacilityId, HostId, LayerId, Tag, Timestamp};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
-/// One host. `idle` is what may be promised: the ledger's idle amounts, with memory and GPU memory
-/// lowered to what the machine measured as free where that is less.
+/// One host. `idle` is what may be promised: the ledger's idle amounts, or what procs leave of the total
+/// where that is less, with memory and GPU memory lowered to what the machine measured as free where that
+/// is less still.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     pub id: HostId,

@@ -15,8 +15,9 @@
 //! - every loop survives its own errors and ends when told to stop.
 //!
 //! Loops: `passes` (the turns), `clusters` (rebuild), `unbook` (batches of bookings to take back),
-//! `settle` (unknown launches), `recover` (bookings of dead instances), `repair` (drifted counters). In a
-//! dry run neither `recover` nor `repair`, as they write, but `dry run` (says so once a minute).
+//! `settle` (unknown launches), `recover` (bookings of dead instances), `repair` (counters and idle amounts
+//! that drifted, releases that Cuebot leaves to us). In a dry run neither `recover` nor `repair`, as they
+//! write, but `dry run` (says so once a minute).
 //!
 //! A pass differs only in its sink: bookings go into the database and on to the hosts, or into a preview
 //! that the next pass sees as if they had been made ([`DryRun`]).
@@ -31,7 +32,9 @@ mod launch;
 mod look;
 mod named_once;
 mod preview;
+mod redirects;
 mod remembered;
+mod repair;
 mod report;
 mod requests;
 mod service;
@@ -53,5 +56,5 @@ pub use preview::{
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
-pub use story::{FrameStory, HostStory, JobStory, LayerStory, RefusedBy, Stories};
+pub use story::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories};
 pub use totals::{Totals, TotalsReading};

@@ -11,13 +11,15 @@ use super::error::PassError;
 use super::hints::Hints;
 use super::launch::{FOUND_AGE_MIN, Inbox, LaunchTargets, Launcher, OWN_LACK_PAUSE, Recovery};
 use super::named_once::NamedOnce;
+use super::redirects::RedirectWatch;
 use super::remembered::Remembered;
+use super::repair::run_repair;
 use super::report::PassReport;
 use super::settings::Settings;
 use super::silence::{Change, Silence};
 use super::totals::Totals;
 use super::turn::{Sink, Turn};
-use crate::booking::{self, SilenceEnds};
+use crate::booking::SilenceEnds;
 use crate::cluster;
 use crate::config::FlagOff;
 use crate::model::{Cluster, ShowId, Timestamp};
@@ -39,8 +41,6 @@ const FRUITLESS_PASSES_MAX: u32 = 10;
 const FOREIGN_QUIET: Duration = Duration::from_mins(10);
 /// Between two looks at the newest host report.
 const SILENCE_TICK: Duration = Duration::from_secs(1);
-/// Release notifications come in bursts; one comparison serves a burst.
-const REPAIR_GATHER: Duration = Duration::from_millis(500);
 /// Between two warnings that a dry run is one.
 const REMINDER_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -133,7 +133,8 @@ impl Service {
         let sink =
             if settings.is_dry_run { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
         let silence = Arc::new(Mutex::new(Silence::new(settings.cuebot_silence)));
-        let turn = Turn { store, sink, settings, hints, metrics, silence };
+        let redirects = RedirectWatch::default();
+        let turn = Turn { store, sink, settings, hints, metrics, silence, redirects };
         Ok(Self { turn, launcher, health, totals, clusters, inbox })
     }
 
@@ -160,6 +161,9 @@ impl Service {
                 let silence = run_silence(turn.clone(), clusters.subscribe(), health.clone(), tasks.stop_signal());
                 tasks.spawn("silence", silence);
                 tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+                let redirects =
+                    turn.redirects.clone().run(turn.store.clone(), turn.metrics.clone(), tasks.stop_signal());
+                tasks.spawn("redirects", redirects);
             }
         }
 
@@ -451,7 +455,7 @@ fn say_shortage(health: &Health, is_short: bool) {
 }
 
 impl Turn {
-    async fn foreign_planner_blocks(&self) -> Result<bool, PassError> {
+    pub(super) async fn foreign_planner_blocks(&self) -> Result<bool, PassError> {
         Ok(!self.settings.book_beside_foreign_planner && self.store.foreign_planner_active().await?)
     }
 }
@@ -655,57 +659,6 @@ async fn silence_ends(
     match all.farm {
         Some(ended) if !completions.are_applied(turn, shows, ended, looked_at).await => SilenceEnds::default(),
         _ => old_enough,
-    }
-}
-
-/// Compares counters with procs, at intervals and when a Cuebot says that it left a release to us.
-async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop: CancellationToken) {
-    let mut listener = None;
-    let mut took = Duration::ZERO;
-    loop {
-        if listener.is_none() && turn.store.features().has_scheduler_managed {
-            listener = turn.store.listen_for_releases().await.ok();
-        }
-        let released = async {
-            match &mut listener {
-                Some(listener) => listener.next().await.is_ok(),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(turn.settings.repair_interval) => {}
-            is_listening = released => {
-                if !is_listening {
-                    listener = None;
-                }
-                // Releases are steady on a busy farm: at most a tenth of the time goes into repairs.
-                if !sleep_or_stop(REPAIR_GATHER.max(took * 10), &stop).await {
-                    return;
-                }
-                if let Some(listener) = &mut listener {
-                    listener.skip_arrived();
-                }
-            }
-        }
-        // While Cuebot's planner is active it writes these counters after its commits.
-        if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
-            continue;
-        }
-        let shows = shows_of(&clusters.borrow());
-        let began = Instant::now();
-        let repaired = booking::repair(&turn.store, &shows).await;
-        took = began.elapsed();
-        match repaired {
-            Ok(drift) => {
-                turn.metrics.repair_ended(took);
-                for (table, rows) in drift.rows() {
-                    turn.metrics.drift_repaired(table.as_str(), rows as u64);
-                }
-            }
-            Err(error) => tracing::debug!(error = error_chain(&error), "cannot compare counters with procs now"),
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong between us and the database.
 
+use super::Missing;
+
 /// A failed reading. Rows that make no sense are not errors: they are left out.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -14,9 +16,9 @@ pub enum StoreError {
     #[error(
         "the database lacks {}; check that the database name is that of Cuebot's database and that the user sees its \
          tables",
-        .missing.join(", ")
+        .missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
-    Schema { missing: Vec<String> },
+    Schema { missing: Vec<Missing> },
     #[error("failed {step}")]
     Query { step: &'static str, source: sqlx::Error },
 }

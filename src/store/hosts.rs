@@ -42,12 +42,20 @@ fn decode(row: &Columns<'_>, taken_at: Timestamp, options: &SnapshotOptions) -> 
         gpus: row.gpus("int_gpus")?,
         gpu_memory: row.kib("int_gpu_mem")?,
     };
-    let mut idle = Amounts {
+    let booked = Amounts {
+        cores: row.cores("held_cores")?,
+        memory: row.kib("held_mem")?,
+        gpus: row.gpus("held_gpus")?,
+        gpu_memory: row.kib("held_gpu_mem")?,
+    };
+    let said = Amounts {
         cores: row.cores("int_cores_idle")?,
         memory: row.kib("int_mem_idle")?,
         gpus: row.gpus("int_gpus_idle")?,
         gpu_memory: row.kib("int_gpu_mem_idle")?,
     };
+    // Where more is booked than there is, nothing is idle.
+    let mut idle = said.min((total - booked).max(Amounts::default()));
     let free_memory = row.kib("int_mem_free")?;
     let has_low_memory = free_memory < FREE_MEMORY_MIN || idle.memory < Host::IDLE_MEMORY_MIN;
     idle.memory = idle.memory.min(free_memory);

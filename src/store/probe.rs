@@ -8,7 +8,7 @@ use crate::model::{Cluster, FacilityId, ShowId};
 /// Equal probes: nothing of what they cover has changed between them, but for a collision of
 /// checksums. Unequal ones call for a full look.
 ///
-/// Covered: waiting work, pauses, priorities and caps of the pending jobs; idle amounts, states and
+/// Covered: waiting work, pauses, priorities, caps and use of the pending jobs; idle amounts, states and
 /// pools of the hosts; subscriptions, folders, limits and flags of the shows; the next start-after
 /// time. Not covered: what an operator edits in a layer, and reports of free memory.
 #[derive(Clone, Debug, PartialEq, Eq)]

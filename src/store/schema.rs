@@ -1,6 +1,7 @@
 //! What this database offers, found in its catalog.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use sqlx::PgPool;
 
@@ -79,15 +80,32 @@ impl Features {
     }
 }
 
-/// Missing tables by name, missing columns of present tables as `table.column`.
-fn missing(has: &impl Fn(&str, &str) -> bool) -> Vec<String> {
+/// A part that every generation of the schema has, and this database has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Table(&'static str),
+    /// Of a table that is there.
+    Column(&'static str, &'static str),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(table) => write!(f, "table {table}"),
+            Self::Column(table, column) => write!(f, "{table}.{column}"),
+        }
+    }
+}
+
+fn missing(has: &impl Fn(&str, &str) -> bool) -> Vec<Missing> {
     let mut missing = Vec::new();
     for (table, columns) in NEEDED {
         if !has(table, "") {
-            missing.push(format!("table {table}"));
+            missing.push(Missing::Table(table));
             continue;
         }
-        missing.extend(columns.iter().filter(|column| !has(table, column)).map(|column| format!("{table}.{column}")));
+        missing
+            .extend(columns.iter().filter(|column| !has(table, column)).map(|column| Missing::Column(table, column)));
     }
     missing
 }
@@ -223,6 +241,7 @@ const NEEDED: &[(&str, &[&str])] = &[
             "ts_dispatched",
         ],
     ),
+    ("redirect", &["pk_proc", "int_type", "str_destination_id", "str_name", "lng_creation_time"]),
     ("show", &["pk_show", "str_name", "b_active"]),
     ("subscription", &["pk_subscription", "pk_show", "pk_alloc", "int_size", "int_burst", "int_cores"]),
 ];

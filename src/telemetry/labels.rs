@@ -107,6 +107,30 @@ impl CheckoutOutcome {
     }
 }
 
+/// What became of a proc that an operator ordered to another job or group, once its order was gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RedirectEnd {
+    /// The destination got a proc on that host.
+    Reached,
+    /// It got none in time.
+    NotReached,
+    /// The proc stayed as it was.
+    Withdrawn,
+}
+
+impl RedirectEnd {
+    pub const ALL: [Self; 3] = [Self::Reached, Self::NotReached, Self::Withdrawn];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reached => "reached",
+            Self::NotReached => "not_reached",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
 /// The table whose cap stopped a booking when it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CapTable {
@@ -132,6 +156,10 @@ impl CapTable {
 
 /// Values of `cluster_type`, as [`crate::model::Cluster::kind_name`] says them.
 pub(super) const CLUSTER_KINDS: [&str; 4] = ["alloc", "manual", "hostname", "hardware"];
+
+/// Values of `table` for rows that are compared with procs: the booking room's list.
+pub(super) const REPAIRED_TABLES: [&str; 6] =
+    ["subscription", "layer_resource", "job_resource", "folder_resource", "point", "host"];
 
 /// Values of `state` for hosts.
 pub(super) const HOST_STATES: [&str; 8] =

@@ -6,7 +6,9 @@
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::declare::{Declare, MetricsError};
-use super::labels::{CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd};
+use super::labels::{
+    CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, REPAIRED_TABLES, RedirectEnd,
+};
 use crate::model::WaitReason;
 
 const CANDIDATE_BUCKETS: [f64; 6] = [1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
@@ -67,9 +69,12 @@ pub struct Metrics {
     pub(super) statements_per_pass: Histogram,
     pub(super) rows_per_pass: Histogram,
     pub(super) drift_repaired: IntCounterVec,
+    pub(super) releases_accounted: IntCounterVec,
+    pub(super) releases_unreadable: IntCounter,
     pub(super) database_up: IntGauge,
     pub(super) flags_switched_off: IntCounterVec,
     pub(super) foreign_bookings: IntCounterVec,
+    pub(super) redirects: IntCounterVec,
     pub(super) cuebot_silent: IntGauge,
     pub(super) cuebot_silences: IntCounter,
     pub(super) newest_report_age: IntGauge,
@@ -241,8 +246,17 @@ impl Metrics {
             )?,
             drift_repaired: declare.counters(
                 "scheduler_drift_repaired_rows_total",
-                "Counter rows that did not say what the procs hold and were corrected.",
+                "Counter and host rows that had gone wrong against what the procs hold and were corrected.",
                 "table",
+            )?,
+            releases_accounted: declare.counters(
+                "scheduler_releases_accounted_rows_total",
+                "Counter rows from which releases were subtracted that Cuebot leaves to its show's scheduler.",
+                "table",
+            )?,
+            releases_unreadable: declare.counter(
+                "scheduler_release_notices_unreadable_total",
+                "Notifications about releases that are not what Cuebot writes, and were ignored.",
             )?,
             database_up: declare.gauge("scheduler_database_up", "1 while the database answers.")?,
             flags_switched_off: declare.counters(
@@ -254,6 +268,11 @@ impl Metrics {
                 "scheduler_foreign_bookings_total",
                 "Bookings of shows served here that no scheduler like this one made.",
                 "show_name",
+            )?,
+            redirects: declare.counters(
+                "scheduler_redirects_total",
+                "Orders of operators that a proc goes to another job or group, by what became of them.",
+                "result",
             )?,
             cuebot_silent: declare.gauge(
                 "scheduler_cuebot_silent",
@@ -290,6 +309,10 @@ impl Metrics {
         for state in HOST_STATES {
             self.hosts.with_label_values(&[state]);
         }
+        for table in REPAIRED_TABLES {
+            self.drift_repaired.with_label_values(&[table]);
+            self.releases_accounted.with_label_values(&[table]);
+        }
         for table in CapTable::ALL {
             self.limit_exceeded.with_label_values(&[table.as_str()]);
         }
@@ -298,6 +321,9 @@ impl Metrics {
         }
         for outcome in CheckoutOutcome::ALL {
             self.checkouts.with_label_values(&[outcome.as_str()]);
+        }
+        for end in RedirectEnd::ALL {
+            self.redirects.with_label_values(&[end.as_str()]);
         }
         for result in LaunchResult::ALL {
             self.launches.with_label_values(&[result.as_str()]);

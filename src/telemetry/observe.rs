@@ -6,7 +6,9 @@ use std::time::Duration;
 use prometheus::IntGaugeVec;
 
 use super::Metrics;
-use super::labels::{CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, host_state};
+use super::labels::{
+    CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, RedirectEnd, host_state,
+};
 use crate::model::{Cluster, Plan, Snapshot, Tag, WaitReason};
 
 /// What one pass asked of the database, and how long it took.
@@ -173,9 +175,19 @@ impl Metrics {
         self.recompute_duration.observe(duration.as_secs_f64());
     }
 
-    /// Counter rows were corrected. `table` is the booking's own closed list.
+    /// Rows that had drifted were corrected. `table` is the booking's own closed list.
     pub fn drift_repaired(&self, table: &'static str, rows: u64) {
         self.drift_repaired.with_label_values(&[table]).inc_by(rows);
+    }
+
+    /// Releases that Cuebot leaves to us were subtracted from rows. `table` is of the same list.
+    pub fn releases_accounted(&self, table: &'static str, rows: u64) {
+        self.releases_accounted.with_label_values(&[table]).inc_by(rows);
+    }
+
+    /// A notification about a release was not what Cuebot writes.
+    pub fn release_unreadable(&self) {
+        self.releases_unreadable.inc();
     }
 
     pub fn set_database_up(&self, is_up: bool) {
@@ -189,6 +201,10 @@ impl Metrics {
     /// Somebody else booked frames of a show of ours.
     pub fn foreign_booked(&self, show_name: &str, bookings: u64) {
         self.foreign_bookings.with_label_values(&[show_name]).inc_by(bookings);
+    }
+
+    pub fn redirect_ended(&self, end: RedirectEnd) {
+        self.redirects.with_label_values(&[end.as_str()]).inc();
     }
 
     /// Whether Cuebot is silent, and how old the newest host report is.

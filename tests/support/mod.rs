@@ -3,10 +3,14 @@
 mod bookings;
 mod database;
 pub(crate) mod farm;
+mod loss;
 mod program;
+mod repairs;
 mod rows;
 
 pub(crate) use bookings::{book_all, launches, one_core, requests};
 pub(crate) use database::{TestDatabase, database, read_only_settings};
+pub(crate) use loss::Loss;
 pub(crate) use program::{Ran, database_variables, program, run_program};
+pub(crate) use repairs::{look, scope};
 pub(crate) use rows::fingerprint;

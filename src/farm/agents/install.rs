@@ -9,13 +9,18 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::farm::packages::{self, Lacking};
+use crate::farm::progress::Watcher;
+
 /// Pinned, and without what they only need to be built or to watch a keyboard.
 const PACKAGES: [&str; 2] = ["opencue-rqd==1.37.0", "opencue-proto==1.37.0"];
 const LIBRARIES: [&str; 4] = ["grpcio==1.85.1", "protobuf==7.36.2", "psutil==5.9.8", "typing-extensions==4.16.0"];
 /// Raised when either list changes, so that an older folder is not taken for this one.
 const CACHE_NAME: &str = "rqd-1.37.0-1";
 
-const DEBIAN_PACKAGES: [&str; 3] = ["python3-venv", "time", "util-linux"];
+const PYTHON: Lacking = Lacking { what: "Python 3.9 or newer with venv", package: "python3-venv" };
+const TIME: Lacking = Lacking { what: "GNU time", package: "time" };
+const TASKSET: Lacking = Lacking { what: "taskset", package: "util-linux" };
 const REMEDY: &str = "as root: apt-get install python3-venv time util-linux";
 
 /// The agent times every frame with it and looks for it nowhere else.
@@ -33,6 +38,8 @@ const IMPORT: &str = "import sys; sys.argv = ['rqd']; import grpc, google.protob
 pub enum InstallError {
     #[error("missing: {missing}; {REMEDY}")]
     Missing { missing: String },
+    #[error("cannot install what the RQD agent needs")]
+    Packages(#[source] io::Error),
     #[error("{step} failed: {output}")]
     Step { step: &'static str, output: String },
     #[error("{step} did not end within {} s", STEP_TIMEOUT.as_secs())]
@@ -53,8 +60,8 @@ impl Python {
     /// Takes the agent from `cache` (the user's cache folder when `None`), installing it there first
     /// when it is missing or does not work any more. As root, missing Debian packages are installed
     /// too.
-    pub async fn with_rqd(cache: Option<&Path>) -> Result<Self, InstallError> {
-        let (system, version) = system_python().await?;
+    pub async fn with_rqd(cache: Option<&Path>, watcher: &dyn Watcher) -> Result<Self, InstallError> {
+        let (system, version) = system_python(watcher).await?;
         let cache = cache.map_or_else(user_cache, Path::to_owned);
         let name = format!("{CACHE_NAME}-python{version}");
         let kept = cache.join(&name);
@@ -71,7 +78,7 @@ impl Python {
         }
         // Beside its place and then moved there, so that nobody sees half of it.
         let fresh = tempfile::Builder::new().prefix("rqd-").tempdir_in(&cache).map_err(cache_error)?;
-        install(&system, fresh.path()).await?;
+        install(&system, fresh.path(), &kept, watcher).await?;
         if kept.exists() {
             std::fs::remove_dir_all(&kept).map_err(cache_error)?;
         }
@@ -106,8 +113,11 @@ async fn turn(path: PathBuf) -> io::Result<File> {
     tokio::task::spawn_blocking(wait).await.map_err(io::Error::other)?
 }
 
-async fn install(system: &Path, folder: &Path) -> Result<(), InstallError> {
-    tracing::info!("installing the RQD agent, once");
+/// Into `folder`, which is then moved to where it is `kept`.
+async fn install(system: &Path, folder: &Path, kept: &Path, watcher: &dyn Watcher) -> Result<(), InstallError> {
+    for package in PACKAGES.iter().chain(&LIBRARIES) {
+        watcher.step(&format!("installing {package} in {}: pip install {package}", kept.display()));
+    }
     run("making a virtual environment", Command::new(system).args(["-m", "venv"]).arg(folder)).await?;
     let python = Python::in_environment(folder);
     let pip = || {
@@ -124,33 +134,33 @@ async fn install(system: &Path, folder: &Path) -> Result<(), InstallError> {
 }
 
 /// The first interpreter that can make a virtual environment, with its version.
-async fn system_python() -> Result<(PathBuf, String), InstallError> {
-    let mut missing = look().await;
-    if let Err(what) = &missing
-        && nix::unistd::geteuid().is_root()
-        && apt_install(what).await?
+async fn system_python(watcher: &dyn Watcher) -> Result<(PathBuf, String), InstallError> {
+    let mut found = look().await;
+    if let Err(lacking) = &found
+        && let Some(installer) = packages::installer()
     {
-        missing = look().await;
+        installer.install(lacking, watcher).await.map_err(InstallError::Packages)?;
+        found = look().await;
     }
-    missing.map_err(|missing| InstallError::Missing { missing })
+    found.map_err(|lacking| {
+        let missing: Vec<&str> = lacking.iter().map(|lacking| lacking.what).collect();
+        InstallError::Missing { missing: missing.join(", ") }
+    })
 }
 
-async fn look() -> Result<(PathBuf, String), String> {
+async fn look() -> Result<(PathBuf, String), Vec<Lacking>> {
     let python = find_python().await;
-    let mut missing = Vec::new();
+    let mut lacking = Vec::new();
     if python.is_none() {
-        missing.push("python3 (3.9 or newer) with venv");
+        lacking.push(PYTHON);
     }
     if !Path::new(GNU_TIME).exists() {
-        missing.push(GNU_TIME);
+        lacking.push(TIME);
     }
-    if !is_on_path("taskset") {
-        missing.push("taskset");
+    if packages::find_program("taskset").is_none() {
+        lacking.push(TASKSET);
     }
-    match python {
-        Some(python) if missing.is_empty() => Ok(python),
-        _ => Err(missing.join(", ")),
-    }
+    python.filter(|_| lacking.is_empty()).ok_or(lacking)
 }
 
 async fn find_python() -> Option<(PathBuf, String)> {
@@ -161,29 +171,6 @@ async fn find_python() -> Option<(PathBuf, String)> {
         }
     }
     None
-}
-
-/// Whether there was anything to install with.
-async fn apt_install(missing: &str) -> Result<bool, InstallError> {
-    if !is_on_path("apt-get") {
-        return Ok(false);
-    }
-    tracing::info!(missing, "installing what the RQD agent needs with apt-get");
-    let apt = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
-        command
-    };
-    run("apt-get update", apt().arg("update")).await?;
-    let mut install = apt();
-    install.args(["install", "--yes", "--no-install-recommends"]).args(DEBIAN_PACKAGES);
-    run("apt-get install python3-venv time util-linux", &mut install).await?;
-    Ok(true)
-}
-
-fn is_on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }
 
 /// `$XDG_CACHE_HOME/cue-scheduler`, else `~/.cache/cue-scheduler`, else beside other temporary files.

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::Shared;
 use super::next_frames::go_on;
-use super::release::release;
+use super::release::{lose, release};
 use super::stop::{Ended, Stopped, stop_reported};
 use super::totals::{add_usage, finish_jobs};
 
@@ -61,6 +61,28 @@ pub(super) async fn release_procs(shared: Arc<Shared>, mut stopped: mpsc::Receiv
 
 /// All that follows from runs that have left RUNNING.
 pub(super) async fn finish(shared: &Shared, stopped: Stopped) {
+    count_states(shared, &stopped);
+    release_batch(shared, &stopped.procs).await;
+    conclude(shared, stopped).await;
+}
+
+/// As [`finish`], of runs that were lost.
+pub(super) async fn finish_lost(shared: &Shared, stopped: Stopped) {
+    count_states(shared, &stopped);
+    for proc in &stopped.procs {
+        let mut patience = shared.patience();
+        loop {
+            match lose(&shared.pool, shared.generation, proc, shared.options.loss_steps.as_deref()).await {
+                Ok(released) => break shared.count(|counts| counts.procs_released += released),
+                Err(error) if patience.after("giving up a proc", &error).await => {}
+                Err(error) => break shared.refuse("giving up a proc", &error),
+            }
+        }
+    }
+    conclude(shared, stopped).await;
+}
+
+fn count_states(shared: &Shared, stopped: &Stopped) {
     shared.count(|counts| {
         counts.superseded += stopped.superseded;
         for run in &stopped.runs {
@@ -72,7 +94,9 @@ pub(super) async fn finish(shared: &Shared, stopped: Stopped) {
             }
         }
     });
-    release_batch(shared, &stopped.procs).await;
+}
+
+async fn conclude(shared: &Shared, stopped: Stopped) {
     let mut patience = shared.patience();
     while let Err(error) = add_usage(&shared.pool, &stopped.runs).await {
         if !patience.after("adding usage", &error).await {

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, query};
 
-use super::completions::finish;
+use super::completions::finish_lost;
 use super::options::Maintenance;
 use super::stop::{Lost, Stopped, stop_lost};
 use super::{Shared, options::CuebotCounts};
@@ -54,7 +54,7 @@ async fn sweep_procs(shared: &Shared, maintenance: &Maintenance) -> Result<(), s
         .await;
     // Nothing runs on these: their release was lost.
     let procs = idle.into_iter().map(|proc| proc.proc).collect();
-    finish(shared, Stopped { procs, ..Stopped::default() }).await;
+    finish_lost(shared, Stopped { procs, ..Stopped::default() }).await;
     give_up(shared, &lost, age, |counts, orphans| counts.orphan_procs += orphans).await
 }
 
@@ -83,7 +83,7 @@ async fn give_up(
     }
     let stopped = stop_lost(&shared.pool, lost, silent_seconds).await?;
     shared.count(|counts| count(counts, stopped.runs.len()));
-    finish(shared, stopped).await;
+    finish_lost(shared, stopped).await;
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! - stop and release are transactions of their own, as Cuebot's are; in between a proc is there and
-//!   runs nothing;
+//!   runs nothing. A proc whose run was lost is given up statement by statement, each committed alone;
+//!   in between it is gone and what it held is still counted;
 //! - rows are locked in Cuebot's order (frame, counters of layers and of jobs, proc, host, subscription,
 //!   use of layers, of jobs, of folders, point), each table sorted;
 //! - a proc gives back what its row says when it is deleted;

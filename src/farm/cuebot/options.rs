@@ -1,7 +1,10 @@
 //! How the stand-in behaves, and what it counts.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::rqd::Agents;
 
@@ -21,6 +24,9 @@ pub struct CuebotOptions {
     pub unknown_proc_age: Duration,
     pub next_frames: NextFrames,
     pub maintenance: Option<Maintenance>,
+    /// Of the statements that give up a lost proc each commits alone, and each after the first takes a
+    /// permit: what a test gives out one by one. `None`: nothing holds them up.
+    pub loss_steps: Option<Arc<Semaphore>>,
     /// Ended runs that are written in one transaction.
     pub batch_max: usize,
     /// Agents to call for kills and next frames. They can be named later, when they are known.
@@ -37,6 +43,7 @@ impl Default for CuebotOptions {
             unknown_proc_age: Duration::from_mins(2),
             next_frames: NextFrames::Never,
             maintenance: Some(Maintenance::default()),
+            loss_steps: None,
             batch_max: 256,
             agents: None,
         }

@@ -1,9 +1,12 @@
-//! The second transaction of an ended run: the proc goes, and what it held is given back.
+//! The second transaction of an ended run: the proc goes, and what it held is given back. Where the run
+//! was lost it is no transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::OptionFuture;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row as _, query};
+use tokio::sync::Semaphore;
 
 use crate::farm::schema::Generation;
 
@@ -49,22 +52,57 @@ pub(super) async fn release(pool: &PgPool, generation: Generation, procs: &[Stri
         return Ok(0);
     }
     let mut tx = pool.begin().await?;
-    let statement = query(include_str!("../sql/cuebot_delete_procs.sql")).bind(procs);
-    let rows = statement.fetch_all(&mut *tx).await?;
-    let mut released = rows.iter().map(Released::of).collect::<Result<Vec<_>, _>>()?;
-    let count = released.len();
-    let allocs = give_hosts(&mut tx, &released).await?;
-    if managed(generation) != Managed::Subtracted {
-        let flagged = managed_shows(&mut tx, &released).await?;
-        let (skipped, subtracted) = released.into_iter().partition(|proc| flagged.contains(&proc.show));
-        released = subtracted;
-        if managed(generation) == Managed::Notified {
-            notify(&mut tx, &skipped).await?;
-        }
-    }
-    subtract(&mut tx, &released, &allocs).await?;
+    let count = give_back(&mut tx, generation, procs, None).await?;
     tx.commit().await?;
     Ok(count)
+}
+
+/// Releases a proc whose run was lost: the same statements, and each of them commits alone. In between
+/// the proc is gone and what it held is still counted.
+pub(super) async fn lose(
+    pool: &PgPool,
+    generation: Generation,
+    proc: &String,
+    steps: Option<&Semaphore>,
+) -> Result<usize, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    give_back(&mut connection, generation, std::slice::from_ref(proc), steps).await
+}
+
+async fn give_back(
+    connection: &mut PgConnection,
+    generation: Generation,
+    procs: &[String],
+    steps: Option<&Semaphore>,
+) -> Result<usize, sqlx::Error> {
+    let statement = query(include_str!("../sql/cuebot_delete_procs.sql")).bind(procs);
+    let rows = statement.fetch_all(&mut *connection).await?;
+    let mut released = rows.iter().map(Released::of).collect::<Result<Vec<_>, _>>()?;
+    let count = released.len();
+    if count == 0 {
+        return Ok(0);
+    }
+    step(steps).await;
+    let allocs = give_hosts(connection, &released).await?;
+    if managed(generation) != Managed::Subtracted {
+        let flagged = managed_shows(connection, &released).await?;
+        let (skipped, subtracted): (Vec<_>, Vec<_>) =
+            released.into_iter().partition(|proc| flagged.contains(&proc.show));
+        released = subtracted;
+        if managed(generation) == Managed::Notified && !skipped.is_empty() {
+            step(steps).await;
+            notify(connection, &skipped).await?;
+        }
+    }
+    subtract(connection, &released, &allocs, steps).await?;
+    Ok(count)
+}
+
+/// Waits until the next statement may go. A semaphore that is closed holds nobody up.
+async fn step(steps: Option<&Semaphore>) {
+    if let Some(Ok(permit)) = OptionFuture::from(steps.map(Semaphore::acquire)).await {
+        permit.forget();
+    }
 }
 
 async fn give_hosts(
@@ -105,6 +143,7 @@ async fn subtract(
     connection: &mut PgConnection,
     released: &[Released],
     allocs: &BTreeMap<String, String>,
+    steps: Option<&Semaphore>,
 ) -> Result<(), sqlx::Error> {
     if released.is_empty() {
         return Ok(());
@@ -115,6 +154,7 @@ async fn subtract(
             subscriptions.entry((&proc.show, alloc)).or_default().add(&proc.held);
         }
     }
+    step(steps).await;
     let statement = query(include_str!("../sql/cuebot_take_subscriptions.sql"))
         .bind(subscriptions.keys().map(|(show, _)| *show).collect::<Vec<_>>())
         .bind(subscriptions.keys().map(|(_, alloc)| *alloc).collect::<Vec<_>>())
@@ -122,6 +162,7 @@ async fn subtract(
         .bind(subscriptions.values().map(|held| held.gpus).collect::<Vec<_>>());
     statement.execute(&mut *connection).await?;
 
+    step(steps).await;
     let layers = Sums::by(released, |proc| &proc.layer);
     let statement = query(include_str!("../sql/cuebot_take_layers.sql"));
     statement.bind(&layers.keys).bind(&layers.cores).bind(&layers.gpus).execute(&mut *connection).await?;
@@ -132,6 +173,7 @@ async fn subtract(
         include_str!("../sql/cuebot_take_folders.sql"),
         include_str!("../sql/cuebot_take_points.sql"),
     ] {
+        step(steps).await;
         let statement = query(statement).bind(&jobs.keys).bind(&jobs.cores).bind(&jobs.gpus);
         statement.execute(&mut *connection).await?;
     }

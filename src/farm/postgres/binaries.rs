@@ -9,6 +9,8 @@ use std::{env, fs, io};
 use nix::unistd::{User, geteuid};
 
 use super::PostgresError;
+use crate::farm::packages::{self, Installer, Lacking};
+use crate::farm::progress::Watcher;
 
 /// Where packages put versions side by side: parent folder and what stands before the version.
 const PACKAGES: [(&str, &str); 4] = [
@@ -22,23 +24,17 @@ const PACKAGES: [(&str, &str); 4] = [
 const CLUSTER_SETTINGS: &str = "/etc/postgresql-common/createcluster.conf";
 
 /// The folder that holds `postgres` and `initdb`.
-pub(super) async fn find_or_install(may_install: bool) -> Result<PathBuf, PostgresError> {
+pub(super) async fn find_or_install(may_install: bool, watcher: &dyn Watcher) -> Result<PathBuf, PostgresError> {
     if let Some(found) = find() {
         return Ok(found);
     }
-    if !(may_install && geteuid().is_root() && path().any(|folder| folder.join("apt-get").is_file())) {
-        return Err(PostgresError::Missing);
-    }
-    install().await.map_err(PostgresError::Install)?;
+    let installer = packages::installer().filter(|_| may_install).ok_or(PostgresError::Missing)?;
+    install(&installer, watcher).await.map_err(PostgresError::Install)?;
     find().ok_or(PostgresError::Missing)
 }
 
-fn path() -> impl Iterator<Item = PathBuf> {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>().into_iter()
-}
-
 fn find() -> Option<PathBuf> {
-    path()
+    packages::path()
         .chain(PACKAGES.iter().flat_map(|(parent, prefix)| versions(Path::new(parent), prefix)))
         .find(|folder| folder.join("postgres").is_file() && folder.join("initdb").is_file())
 }
@@ -58,35 +54,15 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, folder)| folder).collect()
 }
 
-async fn install() -> io::Result<()> {
-    if let Some(folder) = Path::new(CLUSTER_SETTINGS).parent() {
-        fs::create_dir_all(folder)?;
-    }
+async fn install(installer: &Installer, watcher: &dyn Watcher) -> io::Result<()> {
     if !Path::new(CLUSTER_SETTINGS).exists() {
+        watcher.step(&format!("writing {CLUSTER_SETTINGS}: no server of the machine's own"));
+        if let Some(folder) = Path::new(CLUSTER_SETTINGS).parent() {
+            fs::create_dir_all(folder)?;
+        }
         fs::write(CLUSTER_SETTINGS, "create_main_cluster = false\n")?;
     }
-    // The package lists of a fresh container are empty. Elsewhere they may do without being renewed,
-    // so only the installation decides.
-    let renewed = apt_get(&["update"]).await;
-    apt_get(&["install", "-y", "--no-install-recommends", "postgresql"])
-        .await
-        .map_err(|error| renewed.err().unwrap_or(error))
-}
-
-async fn apt_get(arguments: &[&str]) -> io::Result<()> {
-    let output = tokio::process::Command::new("apt-get")
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        // Keeps the settings file written before, without asking.
-        .env("UCF_FORCE_CONFFOLD", "1")
-        .stdin(Stdio::null())
-        .output()
-        .await?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("apt-get {}: {}", arguments.join(" "), said.trim())))
+    installer.install(&[Lacking { what: "PostgreSQL's server", package: "postgresql" }], watcher).await
 }
 
 /// Whom the server runs as. PostgreSQL refuses to run as root, so root becomes somebody else.

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use crate::model::{Candidate, FrameId, Host, HostId, JobId, LayerId, LeftOutRow, Policy, Snapshot, WaitReason};
 use crate::placement::{Explanation, HostExplanation, PlannedFarm, Refusal};
-use crate::store::{FoundFrame, FoundJob, FoundLayer, FrameCounts, RunningOn};
+use crate::store::{
+    FoundFrame, FoundJob, FoundLayer, FrameCounts, FramelessProc, HostLedger, OrderedRedirect, RunningOn,
+};
 use crate::units::Amounts;
 
 /// Tells the stories of one snapshot.
@@ -85,12 +87,31 @@ pub struct HostStory {
     pub thread_mode: &'static str,
     /// What runs there now.
     pub running: Vec<RunningOn>,
+    /// What is wrong with its books, a sentence each; empty as a rule.
+    pub books: Vec<String>,
+    /// What its row says is taken and no proc holds.
+    pub held_by_nobody: Amounts,
+    /// What procs hold beyond what there is.
+    pub overbooked: Amounts,
+    /// Procs that hold something and have run nothing for minutes.
+    pub frameless: Vec<FramelessProc>,
+    /// What of it operators have ordered elsewhere, a sentence each.
+    pub redirects: Vec<String>,
     /// One sentence.
     pub summary: String,
     #[serde(flatten)]
     pub explanation: HostExplanation,
     /// Waiting layers whose tags reach it and that it could not take, by what stops them first.
     pub refused: Vec<RefusedBy>,
+}
+
+/// What the database says of one host beside the snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostBooks {
+    pub running: Vec<RunningOn>,
+    pub ledger: HostLedger,
+    pub frameless: Vec<FramelessProc>,
+    pub redirects: Vec<OrderedRedirect>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -156,7 +177,7 @@ impl<'s> Stories<'s> {
 
     /// `None` when the host is in no facility of the selected clusters.
     #[must_use]
-    pub fn host(&self, id: &HostId, running: Vec<RunningOn>) -> Option<HostStory> {
+    pub fn host(&self, id: &HostId, books: HostBooks) -> Option<HostStory> {
         let position = self.snapshot.hosts.iter().position(|host| host.id == *id)?;
         let host = &self.snapshot.hosts[position];
         let explanation = self.farm.explain_host(position);
@@ -165,7 +186,12 @@ impl<'s> Stories<'s> {
             tags: host.tags.iter().map(ToString::to_string).collect(),
             os: host.os.clone(),
             thread_mode: words::thread_mode(host.thread_mode),
-            running,
+            books: words::books(&books.ledger, &books.frameless),
+            held_by_nobody: books.ledger.held_by_nobody(),
+            overbooked: books.ledger.overbooked(),
+            running: books.running,
+            frameless: books.frameless,
+            redirects: books.redirects.iter().map(words::redirect).collect(),
             summary: words::host_summary(&explanation),
             refused: refused(&explanation),
             explanation,

@@ -8,8 +8,8 @@ use time::format_description::well_known::Rfc3339;
 use super::{LayerStory, reached};
 use crate::model::{Candidate, Cluster, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
 use crate::placement::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Refusal};
-use crate::store::{FoundFrame, FoundJob, FrameCounts};
-use crate::units::{Amounts, Cores, Gpus};
+use crate::store::{FoundFrame, FoundJob, FrameCounts, FramelessProc, HostLedger, OrderedRedirect};
+use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// A waiting layer with what was found about it.
 pub(super) struct Case<'c> {
@@ -412,6 +412,87 @@ pub(super) fn host_summary(told: &HostExplanation) -> String {
         "{planned}; of {} it could take frames of {able}",
         count(told.candidates.len() + told.unreached, "waiting layer")
     )
+}
+
+/// What is wrong with a host's books.
+pub(super) fn books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Vec<String> {
+    let mut books = Vec::new();
+    // Its owner's work draws on other rows as well.
+    if !ledger.has_local_work {
+        let (nobody, twice) = (ledger.held_by_nobody(), ledger.idle_by_the_row_alone());
+        if nobody.has_some() {
+            books.push(format!(
+                "nobody holds {}, which its row says are taken; a running scheduler gives them back",
+                some_of(&nobody)
+            ));
+        }
+        if twice.has_some() {
+            books.push(format!(
+                "procs hold {}, which its row says are idle; a running scheduler takes them off",
+                some_of(&twice)
+            ));
+        }
+    }
+    let overbooked = ledger.overbooked();
+    if overbooked.has_some() {
+        books.push(format!(
+            "it is overbooked: procs hold {} more than it has; nothing of that is booked until enough of them end",
+            some_of(&overbooked)
+        ));
+    }
+    for proc in frameless {
+        books.push(format!(
+            "proc {} holds {} and runs nothing, last heard of {} min ago; Cuebot's maintenance gives it up",
+            proc.proc,
+            some_of(&proc.reserved),
+            proc.silent_seconds / 60
+        ));
+    }
+    books
+}
+
+/// What an operator has ordered a proc to do.
+pub(super) fn redirect(order: &OrderedRedirect) -> String {
+    let OrderedRedirect { proc, destination, is_group, held, job, frame, ordered_seconds } = order;
+    let holds = match (job, frame) {
+        (Some(job), Some(frame)) => format!("{job}/{frame}"),
+        _ => format!("proc {proc}"),
+    };
+    let kind = if *is_group { "group" } else { "job" };
+    format!(
+        "{} that {holds} holds go to {kind} {destination} when it ends, ordered by an operator {} ago; a running \
+         scheduler keeps them for it until some seconds after",
+        some_of(held),
+        age(*ordered_seconds)
+    )
+}
+
+/// `40 s`, `7 min`, `3 h`: as exactly as anybody asks.
+fn age(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7_200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
+    }
+}
+
+/// `2 cores, 4 GiB`: the kinds of which there is something.
+fn some_of(amounts: &Amounts) -> String {
+    let Amounts { cores, memory, gpus, gpu_memory } = amounts;
+    let mut parts = Vec::new();
+    if *cores > Cores::ZERO {
+        parts.push(if *cores == Cores::ONE { "1 core".to_owned() } else { format!("{cores} cores") });
+    }
+    if *memory > Kib::ZERO {
+        parts.push(memory.to_string());
+    }
+    if *gpus > Gpus::ZERO {
+        parts.push(count(gpus, "GPU"));
+    }
+    if *gpu_memory > Kib::ZERO {
+        parts.push(format!("{gpu_memory} of GPU memory"));
+    }
+    or_none(&parts)
 }
 
 fn or_none<T: AsRef<str>>(parts: &[T]) -> String {

@@ -6,10 +6,10 @@
 -- (ping, free memory, load) is left out, or the probe would never rest.
 -- ts_start_after is the layer's column where the schema has it; where not, the name finds the NULL
 -- of the enclosing row.
-SELECT (SELECT format('%s/%s', count(*), sum(hashtext(format('%s %s %s %s %s %s %s %s %s',
+SELECT (SELECT format('%s/%s', count(*), sum(hashtext(format('%s %s %s %s %s %s %s %s %s %s %s',
                           job.pk_job, job.b_paused, job.b_auto_book, job.pk_folder,
                           job_stat.int_waiting_count, job_resource.int_priority, job_resource.int_max_cores,
-                          job_resource.int_max_gpus, job.str_os))))
+                          job_resource.int_max_gpus, job_resource.int_cores, job_resource.int_gpus, job.str_os))))
           FROM job
           JOIN job_stat ON job_stat.pk_job = job.pk_job
           JOIN job_resource ON job_resource.pk_job = job.pk_job

@@ -1,4 +1,4 @@
--- What runs on a host, by layer.
+-- What runs on a host, by layer. A proc without a frame runs nothing.
 -- Parameters: $1 host id. Rows: layers with procs there. Locks: none.
 SELECT COALESCE(job.str_name::text, '') AS job_name,
        COALESCE(layer.str_name::text, '') AS layer_name,
@@ -11,5 +11,6 @@ SELECT COALESCE(job.str_name::text, '') AS job_name,
   LEFT JOIN layer ON layer.pk_layer = proc.pk_layer
   LEFT JOIN job ON job.pk_job = proc.pk_job
  WHERE proc.pk_host = $1
+   AND proc.pk_frame IS NOT NULL
  GROUP BY job.str_name, layer.str_name
  ORDER BY job.str_name, layer.str_name

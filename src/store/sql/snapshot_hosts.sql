@@ -1,4 +1,5 @@
--- All hosts of some facilities, in whatever state, with what the machine last reported.
+-- All hosts of some facilities, in whatever state, with what the machine last reported and what procs of
+-- any show hold there: idle amounts may have drifted, either way.
 -- Parameters: $1 facility ids. Rows: hosts. Locks: none.
 -- A host without host_stat row comes with NULLs and is left out by name.
 SELECT host.pk_host::text AS pk_host,
@@ -25,7 +26,11 @@ SELECT host.pk_host::text AS pk_host,
        host_stat.int_gpu_mem_free::int8 AS int_gpu_mem_free,
        EXISTS (SELECT 1 FROM host_local WHERE host_local.pk_host = host.pk_host) AS has_local_work,
        COALESCE(tags.tags, '{}') AS tags,
-       COALESCE(running.layers, '{}') AS running_layers
+       COALESCE(running.layers, '{}') AS running_layers,
+       COALESCE(running.cores, 0) AS held_cores,
+       COALESCE(running.memory, 0) AS held_mem,
+       COALESCE(running.gpus, 0) AS held_gpus,
+       COALESCE(running.gpu_memory, 0) AS held_gpu_mem
   FROM host
   JOIN alloc ON alloc.pk_alloc = host.pk_alloc
   LEFT JOIN host_stat ON host_stat.pk_host = host.pk_host
@@ -36,9 +41,13 @@ SELECT host.pk_host::text AS pk_host,
         GROUP BY host_tag.pk_host
        ) AS tags ON tags.pk_host = host.pk_host
   LEFT JOIN (
-       SELECT proc.pk_host, array_agg(DISTINCT proc.pk_layer::text) AS layers
+       SELECT proc.pk_host,
+              array_agg(DISTINCT proc.pk_layer::text) FILTER (WHERE proc.pk_layer IS NOT NULL) AS layers,
+              sum(proc.int_cores_reserved)::int8 AS cores,
+              sum(proc.int_mem_reserved)::int8 AS memory,
+              sum(proc.int_gpus_reserved)::int8 AS gpus,
+              sum(proc.int_gpu_mem_reserved)::int8 AS gpu_memory
          FROM proc
-        WHERE proc.pk_layer IS NOT NULL
         GROUP BY proc.pk_host
        ) AS running ON running.pk_host = host.pk_host
  WHERE alloc.pk_facility = ANY ($1)

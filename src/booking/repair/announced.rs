@@ -1,0 +1,79 @@
+//! Releases that a Cuebot has announced and left to the scheduler of their show, until they are
+//! subtracted.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::rows::{Row, load_rows_of};
+use crate::booking::error::StepError;
+use crate::model::ShowId;
+use crate::store::{Release, Store};
+use crate::units::{Amounts, Cores};
+
+/// A notification says whole cores; so much of a proc it may leave out.
+const FRACTION_MAX: i64 = Cores::ONE.get() - 1;
+
+#[derive(Debug, Default)]
+pub(super) struct Announced {
+    /// What was released and how often, by everything else that a notification says.
+    releases: HashMap<Release, (Amounts, i64)>,
+    /// What is to be subtracted from a row.
+    rows: BTreeMap<Row, Amounts>,
+    /// What the notifications may have left out, by the rows that they named.
+    unsaid: HashMap<Row, Cores>,
+}
+
+impl Announced {
+    pub(super) fn take_in(&mut self, release: Release) {
+        let key = Release { released: Amounts::default(), ..release };
+        let (released, times) = self.releases.entry(key).or_default();
+        *released += release.released;
+        *times += 1;
+    }
+
+    /// Finds the rows of what has arrived. Other shows' releases are none of our business.
+    pub(super) async fn find_rows(&mut self, store: &Store, shows: &[ShowId]) -> Result<(), StepError> {
+        self.releases.retain(|release, _| shows.contains(&release.show));
+        if self.releases.is_empty() {
+            return Ok(());
+        }
+        let (releases, amounts): (Vec<&Release>, Vec<(Amounts, i64)>) =
+            self.releases.iter().map(|(release, amounts)| (release, *amounts)).unzip();
+        for (row, positions) in load_rows_of(store, &releases).await? {
+            for (released, times) in positions.into_iter().filter_map(|position| amounts.get(position)) {
+                *self.rows.entry(row.clone()).or_default() += *released;
+                *self.unsaid.entry(row.clone()).or_default() += Cores(times.saturating_mul(FRACTION_MAX));
+            }
+        }
+        self.releases.clear();
+        Ok(())
+    }
+
+    pub(super) fn rows(&self) -> Vec<(Row, Amounts)> {
+        self.rows.iter().map(|(row, amounts)| (row.clone(), *amounts)).collect()
+    }
+
+    /// What is still to be subtracted from this row.
+    pub(super) fn of(&self, row: &Row) -> Amounts {
+        self.rows.get(row).copied().unwrap_or_default()
+    }
+
+    /// Nothing is to be subtracted from this row any more.
+    pub(super) fn settle(&mut self, row: &Row) {
+        self.rows.remove(row);
+    }
+
+    /// Whether so much, found by comparing, is no more than what notifications have left out.
+    pub(super) fn take_unsaid(&mut self, row: &Row, amounts: Amounts) -> bool {
+        let Some(unsaid) = self.unsaid.get_mut(row) else { return false };
+        let is_unsaid = amounts.fits_in(&Amounts { cores: *unsaid, ..Amounts::default() });
+        if is_unsaid {
+            *unsaid -= amounts.cores;
+        }
+        is_unsaid
+    }
+
+    /// A row that says what procs hold has been told everything.
+    pub(super) fn keep_unsaid(&mut self, is_wrong: impl Fn(&Row) -> bool) {
+        self.unsaid.retain(|row, _| is_wrong(row));
+    }
+}

@@ -1,0 +1,123 @@
+//! What hosts' rows say is idle, beside what procs hold.
+
+use std::time::Duration;
+
+use super::row::{Columns, Problem};
+use super::{Store, StoreError};
+use crate::model::{HostId, ProcId};
+use crate::units::{Amounts, Cores, Gpus, Kib};
+
+/// A proc without a frame that was not heard of for so long is not just being released.
+pub const FRAMELESS_AFTER: Duration = Duration::from_mins(5);
+
+/// The books of one host. Amounts may make no sense, below zero too: that is what is to be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostLedger {
+    pub total: Amounts,
+    /// What the row says.
+    pub idle: Amounts,
+    /// By procs of whatever show.
+    pub held: Amounts,
+    /// Its owner renders there too, and draws on other rows.
+    pub has_local_work: bool,
+}
+
+/// A proc that holds something and runs nothing.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct FramelessProc {
+    pub proc: ProcId,
+    pub host: String,
+    #[serde(flatten)]
+    pub reserved: Amounts,
+    /// Since its last sign of life.
+    pub silent_seconds: i64,
+}
+
+impl HostLedger {
+    /// What the row says is taken and no proc holds.
+    #[must_use]
+    pub fn held_by_nobody(&self) -> Amounts {
+        (self.total - self.idle - self.held.min(self.total)).max(Amounts::default())
+    }
+
+    /// What the row says is idle and procs hold.
+    #[must_use]
+    pub fn idle_by_the_row_alone(&self) -> Amounts {
+        (self.held.min(self.total) - (self.total - self.idle)).max(Amounts::default())
+    }
+
+    /// What procs hold beyond what there is.
+    #[must_use]
+    pub fn overbooked(&self) -> Amounts {
+        (self.held - self.total).max(Amounts::default())
+    }
+}
+
+impl Store {
+    /// `None` when there is no such host.
+    pub async fn load_host_ledger(&self, host: &HostId) -> Result<Option<HostLedger>, StoreError> {
+        let statement = sqlx::query(include_str!("sql/host_ledger.sql")).bind(host.as_str());
+        let rows = self.rows("reading a host's books", statement).await?;
+        Ok(rows.first().and_then(|row| decode_ledger(&Columns(row)).ok()))
+    }
+
+    /// Procs on a host that have run nothing for [`FRAMELESS_AFTER`].
+    pub async fn load_frameless_procs(&self, host: &HostId) -> Result<Vec<FramelessProc>, StoreError> {
+        let statement = sqlx::query(include_str!("sql/frameless_procs.sql"))
+            .bind(Vec::<&str>::new())
+            .bind(host.as_str())
+            .bind(FRAMELESS_AFTER.as_secs_f64());
+        let rows = self.rows("looking for procs without frames", statement).await?;
+        Ok(rows.iter().filter_map(|row| decode_frameless(&Columns(row)).ok()).collect())
+    }
+}
+
+fn decode_ledger(row: &Columns<'_>) -> Result<HostLedger, Problem> {
+    let amounts = |cores: &str, memory: &str, gpus: &str, gpu_memory: &str| -> Result<Amounts, Problem> {
+        Ok(Amounts {
+            cores: Cores(row.number(cores)?),
+            memory: Kib(row.number(memory)?),
+            gpus: Gpus(row.number(gpus)?),
+            gpu_memory: Kib(row.number(gpu_memory)?),
+        })
+    };
+    Ok(HostLedger {
+        total: amounts("int_cores", "int_mem", "int_gpus", "int_gpu_mem")?,
+        idle: amounts("int_cores_idle", "int_mem_idle", "int_gpus_idle", "int_gpu_mem_idle")?,
+        held: amounts("held_cores", "held_mem", "held_gpus", "held_gpu_mem")?,
+        has_local_work: row.flag("has_local_work")?,
+    })
+}
+
+fn decode_frameless(row: &Columns<'_>) -> Result<FramelessProc, Problem> {
+    Ok(FramelessProc {
+        proc: row.text("pk_proc")?.into(),
+        host: row.text("host_name")?,
+        reserved: row.amounts()?,
+        silent_seconds: row.number("silent_seconds")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(total: i64, idle: i64, held: i64) -> HostLedger {
+        let cores = |cores: i64| Amounts { cores: Cores(cores), ..Amounts::default() };
+        HostLedger { total: cores(total), idle: cores(idle), held: cores(held), has_local_work: false }
+    }
+
+    #[test]
+    fn books_that_do_not_agree_say_what_nobody_holds_and_what_is_held_twice() {
+        let told = |total, idle, held| {
+            let ledger = ledger(total, idle, held);
+            [ledger.held_by_nobody(), ledger.idle_by_the_row_alone(), ledger.overbooked()].map(|told| told.cores.get())
+        };
+        assert_eq!(told(800, 300, 500), [0, 0, 0]);
+        assert_eq!(told(800, 100, 500), [200, 0, 0]);
+        assert_eq!(told(800, 800, 500), [0, 500, 0]);
+        assert_eq!(told(800, 0, 1_600), [0, 0, 800]);
+        assert_eq!(told(800, 100, 1_600), [0, 100, 800]);
+        assert_eq!(told(800, -100, 800), [100, 0, 0]);
+    }
+}
