@@ -154,7 +154,9 @@ fn spec(hosts: usize, outages: usize, seed: u64) -> FarmSpec {
     let frames = u32::try_from(hosts as i64 * CORES_PER_HOST * WAVES).unwrap();
     let job = |number: usize| JobSpec {
         is_paused: true,
-        ..JobSpec::new(&format!("job{number}")).layer(LayerSpec::new("render").frames(frames))
+        ..JobSpec::new(&format!("job{number}"))
+            .cores_max(Cores::whole(10_000))
+            .layer(LayerSpec::new("render").frames(frames))
     };
     let folder = (0..=outages).fold(FolderSpec::new("comp"), |folder, number| folder.job(job(number)));
     let show = ShowSpec::new("show").subscription("general", Cores::whole(10_000), Cores::whole(10_000));

@@ -234,6 +234,14 @@ async fn what_is_silent_is_told_from_what_is_an_artists_or_may_yet_be_heard() {
     assert_eq!(found(None, vec![(host.clone(), ago(30))]).await, ["long frameless", "long silent", "silent"]);
     // The host has not reported since then.
     assert_eq!(found(None, vec![(host, ago(5))]).await, ["long frameless", "long silent"]);
+    // The report that ends a silence is one since.
+    let last = "SELECT max(ts_ping) FROM host_stat";
+    let last: time::OffsetDateTime = sqlx::query_scalar(last).fetch_one(&pool).await.unwrap();
+    assert_eq!(found(Some(last), Vec::new()).await, ["long frameless", "long silent", "moved", "seen since", "silent"]);
+
+    // One of them was seen alive after the middle one of these times, and none after the last.
+    let survive = async |seconds| store.ended_frames(&shows, ago(seconds)).await.unwrap().has_survivors;
+    assert_eq!([survive(70).await, survive(30).await, survive(10).await], [true, true, false]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

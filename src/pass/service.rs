@@ -23,7 +23,9 @@ use crate::booking::SilenceEnds;
 use crate::cluster;
 use crate::config::FlagOff;
 use crate::model::{Cluster, ShowId, Timestamp};
-use crate::store::{ChangeProbe, ConnectSettings, ForeignBookings, MeterReading, NewestReport, Store, StoreError};
+use crate::store::{
+    ChangeProbe, ConnectSettings, EndedFrames, ForeignBookings, MeterReading, NewestReport, Store, StoreError,
+};
 use crate::tasks::Tasks;
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{
@@ -551,11 +553,17 @@ struct Completions {
 
 impl Completions {
     async fn are_applied(&mut self, turn: &Turn, shows: &[ShowId], ended: Timestamp, now: Timestamp) -> bool {
-        // Where everything was lost there is nothing left to be applied.
-        if now - ended > turn.settings.lost_after * 2 {
+        // What runs may run for hours.
+        if now - ended > turn.settings.lost_after * 4 / 3 {
             return true;
         }
-        let Ok(frames) = turn.store.ended_frames(shows).await else { return false };
+        let Ok(EndedFrames { frames, has_survivors }) = turn.store.ended_frames(shows, ended).await else {
+            return false;
+        };
+        // Where everything was lost there is nothing left to be applied.
+        if !has_survivors {
+            return true;
+        }
         match self.since {
             Some((since, before)) if since == ended => self.are_applied |= frames != before,
             _ => *self = Self { since: Some((ended, frames)), are_applied: false },
