@@ -33,7 +33,8 @@ fn jobs(hosts: usize, jobs: impl IntoIterator<Item = JobSpec>) -> SandboxOptions
 /// What is put aside or held back stays so for longer than any test.
 fn unforgiving() -> Settings {
     let long = Duration::from_secs(3_600);
-    let host_breaker = BreakerSettings { cool_down_first: long, cool_down_max: long, ..quick_settings().host_breaker };
+    let breaker = quick_settings().host_breaker;
+    let host_breaker = BreakerSettings { pause: long, cool_down_first: long, cool_down_max: long, ..breaker };
     Settings { host_breaker, layer_back_off: long, ..quick_settings() }
 }
 

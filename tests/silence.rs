@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cue_scheduler::booking::{SilenceEnds, SilentBooking, find_silent};
 use cue_scheduler::config::CuebotSilence;
-use cue_scheduler::farm::cuebot::{CuebotOptions, Maintenance, NextFrames};
+use cue_scheduler::farm::cuebot::{CuebotOptions, NextFrames};
 use cue_scheduler::farm::fleet::{Faults, RunTime};
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
@@ -20,9 +20,9 @@ use crate::support::{book_all, database, requests};
 
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// A farm whose agents report a completion once, beside a Cuebot whose own sweep comes after minutes.
+/// A farm whose agents report a completion once, beside a Cuebot whose own sweep does not come.
 pub(crate) fn forgetful(generation: Generation, spec: FarmSpec) -> SandboxOptions {
-    let cuebot = CuebotOptions { maintenance: Some(Maintenance::default()), ..CuebotOptions::default() };
+    let cuebot = CuebotOptions { maintenance: None, ..CuebotOptions::default() };
     SandboxOptions {
         generation,
         cuebot,
