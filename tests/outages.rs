@@ -56,7 +56,7 @@ impl Farm {
     async fn start(options: SandboxOptions, settings: Settings, limit: Duration) -> Self {
         let database = database(options.generation).await;
         let sandbox = farm(database.connect_settings().await, options).await;
-        let scheduler = Scheduler::start(&sandbox, settings).await;
+        let scheduler = Scheduler::start_calling(&sandbox, settings, sandbox.agent_settings()).await;
         Self { sandbox, scheduler, limit, frames_done: 0, _database: database }
     }
 

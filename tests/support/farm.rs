@@ -76,19 +76,24 @@ impl Scheduler {
 
     /// One that finds all agents at another port than the farm's.
     pub(crate) async fn start_at(sandbox: &Sandbox, settings: Settings, rqd_port: u16) -> Self {
-        let connect = ConnectSettings { pool_size: 8, ..sandbox.database().clone() }.as_scheduler();
-        let store = Store::connect(&connect).await.unwrap();
-        let (totals, health) = (Totals::default(), Health::new());
-        let agents = Agents::new(AgentSettings {
+        let agents = AgentSettings {
             port: rqd_port,
             connect_timeout: Duration::from_millis(500),
             call_timeout: Duration::from_millis(1500),
             ..AgentSettings::default()
-        });
+        };
+        Self::start_calling(sandbox, settings, agents).await
+    }
+
+    /// One that calls agents in this way.
+    pub(crate) async fn start_calling(sandbox: &Sandbox, settings: Settings, agents: AgentSettings) -> Self {
+        let connect = ConnectSettings { pool_size: 8, ..sandbox.database().clone() }.as_scheduler();
+        let store = Store::connect(&connect).await.unwrap();
+        let (totals, health) = (Totals::default(), Health::new());
         let registry = prometheus::Registry::new();
         let parts = Parts {
             store,
-            targets: LaunchTargets::Agents(agents),
+            targets: LaunchTargets::Agents(Agents::new(agents)),
             settings,
             metrics: Metrics::new(&registry).unwrap(),
             health: health.clone(),
