@@ -7,13 +7,14 @@ use cue_scheduler::booking::{SilenceEnds, SilentBooking, find_silent};
 use cue_scheduler::config::CuebotSilence;
 use cue_scheduler::farm::cuebot::{CuebotOptions, NextFrames};
 use cue_scheduler::farm::fleet::{Faults, RunTime};
+use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer, RestartMode};
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
-use cue_scheduler::farm::schema::Generation;
-use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
+use cue_scheduler::farm::schema::{self, Generation};
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, SeededHost, ShowSpec, seed};
 use cue_scheduler::pass::Settings;
 use cue_scheduler::rqd::ConfirmSettings;
 use cue_scheduler::units::Cores;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool};
 
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
 use crate::support::{book_all, database, requests};
@@ -173,6 +174,64 @@ async fn once_silence_is_seen_nothing_is_launched_and_the_first_report_of_any_ho
     assert_eq!(sandbox.launches().iter().filter(|launch| launch.ended_at.is_some()).count(), 0);
     scheduler.stop().await;
     sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_reports_are_overdue_gets_nothing_new() {
+    let database = database(Generation::G5).await;
+    let spec = FarmSpec::simple(16).command("sleep 3600").hosts(2);
+    // Nobody reports but who is made to.
+    let silent = SandboxOptions {
+        report_interval: Duration::from_hours(1),
+        report_interval_min: None,
+        ..forgetful(Generation::G5, spec)
+    };
+    let sandbox = farm(database.connect_settings().await, silent).await;
+    let [overdue, fresh] = &sandbox.seeded().hosts[..] else { panic!("there are two hosts") };
+    let reported = async |host: &SeededHost, ago: &str| {
+        let sql = format!("UPDATE host_stat SET ts_ping = now() - interval '{ago}' WHERE pk_host = '{}'", host.id);
+        execute(sandbox.pool(), &sql).await;
+    };
+    reported(overdue, "36 s").await;
+    reported(fresh, "0 s").await;
+    let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
+    until(&sandbox, LIMIT, |_| sandbox.launches().len() == 8).await;
+    let passes = scheduler.totals.reading().passes;
+    until(&sandbox, LIMIT, |_| scheduler.totals.reading().passes > passes + 1).await;
+    assert!(sandbox.launches().iter().all(|launch| launch.host == fresh.name));
+    assert_eq!((sandbox.launches().len(), is_silence_told(&scheduler)), (8, false));
+    reported(overdue, "0 s").await;
+    until(&sandbox, LIMIT, |_| sandbox.launches().len() == 16).await;
+    scheduler.stop().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completions_that_were_lost_with_the_database_are_missed_too() {
+    let server = PostgresServer::start(&PostgresOptions::default()).await.unwrap();
+    server.create_database("farm", None).await.unwrap();
+    let mut connection = sqlx::PgConnection::connect_with(&server.connect_options("farm")).await.unwrap();
+    schema::create(&mut connection, Generation::G5).await.unwrap();
+    connection.close().await.unwrap();
+    // As when Cuebot could not write them; its reports go on.
+    let faults = Faults { lose_completion: 1.0, ..Faults::default() };
+    let options = SandboxOptions { faults, ..forgetful(Generation::G5, FarmSpec::simple(4)) };
+    let sandbox = farm(server.connect_settings("farm"), options).await;
+    let fleet = sandbox.fleet().unwrap();
+    // Late reports shall not be taken for a silence of Cuebot.
+    let scheduler = Scheduler::start(&sandbox, Settings { cuebot_silence: CuebotSilence::Off, ..attentive() }).await;
+    until(&sandbox, LIMIT, |_| fleet.counts().completions_lost == 4).await;
+    // Nothing explains it, so it is left to Cuebot.
+    let passes = scheduler.totals.reading().passes;
+    until(&sandbox, LIMIT, |_| scheduler.totals.reading().passes > passes + 2).await;
+    assert_eq!(count(sandbox.pool(), "proc").await, 4);
+    fleet.set_faults(Faults::default());
+    server.restart(RestartMode::Fast).await.unwrap();
+    assert_all_done(&sandbox, LIMIT).await;
+    assert_eq!(sandbox.launches().len(), 8);
+    scheduler.stop().await;
+    sandbox.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test]

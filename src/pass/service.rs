@@ -509,16 +509,17 @@ async fn run_reminder(preview: Remembered, stop: CancellationToken) {
 
 /// Watches whether host reports arrive at all. While none does, nothing is booked or launched.
 async fn run_silence(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, health: Health, stop: CancellationToken) {
-    let mut is_database_away = false;
+    let (mut is_database_away, mut server) = (false, None);
     while sleep_or_stop(SILENCE_TICK, &stop).await {
         let clusters = Arc::clone(&clusters.borrow());
-        let NewestReport { looked_at, newest } = match turn.store.newest_report(&clusters).await {
+        let NewestReport { looked_at, newest, server_started } = match turn.store.newest_report(&clusters).await {
             Ok(found) => found,
             Err(error) => {
                 is_database_away |= error.is_connection_lost();
                 continue;
             }
         };
+        is_database_away |= server.replace(server_started).is_some_and(|before| before != server_started);
         let (change, is_silent) = {
             let mut silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::take(&mut is_database_away) {

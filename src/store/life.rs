@@ -12,6 +12,8 @@ pub struct NewestReport {
     pub looked_at: Timestamp,
     /// `None` where there is no host.
     pub newest: Option<Timestamp>,
+    /// Another time than before: the database was away, if only for a moment.
+    pub server_started: Timestamp,
 }
 
 /// What has ended, and what may still end.
@@ -33,7 +35,11 @@ impl Store {
         let rows = self.rows(doing, statement).await?;
         let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(step(doing))?;
         let decode = |row: Columns<'_>| {
-            Ok(NewestReport { looked_at: row.time("looked_at")?, newest: row.time_or_null("newest")? })
+            Ok(NewestReport {
+                looked_at: row.time("looked_at")?,
+                newest: row.time_or_null("newest")?,
+                server_started: row.time("server_started")?,
+            })
         };
         decode(Columns(row)).map_err(|problem: super::row::Problem| step(doing)(sqlx::Error::Decode(problem.into())))
     }
