@@ -30,10 +30,11 @@ fn jobs(hosts: usize, jobs: impl IntoIterator<Item = JobSpec>) -> SandboxOptions
     SandboxOptions { generation: Generation::G5, run_time, ..quick_farm(spec) }
 }
 
-/// What is put aside or held back stays so for longer than any test.
+/// What is put aside or held back stays so for longer than any test: agents must be given time to answer.
 fn unforgiving() -> Settings {
     let long = Duration::from_secs(3_600);
-    let host_breaker = BreakerSettings { cool_down_first: long, cool_down_max: long, ..quick_settings().host_breaker };
+    let breaker = quick_settings().host_breaker;
+    let host_breaker = BreakerSettings { pause: long, cool_down_first: long, cool_down_max: long, ..breaker };
     Settings { host_breaker, layer_back_off: long, ..quick_settings() }
 }
 
@@ -52,19 +53,23 @@ async fn a_refused_fraction_rounds_up_what_its_own_host_refuses_and_nothing_else
     let options = jobs(4, [JobSpec::new("wide").layer(threadable), half]);
     let agent_kinds = vec![AgentKind::Python, AgentKind::Rust];
     let sandbox = farm(database.connect_settings().await, SandboxOptions { agent_kinds, ..options }).await;
-    let scheduler = Scheduler::start(&sandbox, unforgiving()).await;
-    until(&sandbox, Duration::from_secs(30), |progress| progress.done == 16).await;
+    let scheduler = Scheduler::start_calling(&sandbox, unforgiving(), sandbox.agent_settings()).await;
+    let nothing_is_held_back = || {
+        let waiting = scheduler.totals.waiting();
+        assert!(!waiting.contains_key(&WaitReason::BackOff), "a layer was held back: {waiting:?}");
+        assert_eq!(scheduler.metric("scheduler_hosts", "put_aside"), 0);
+        true
+    };
+    until(&sandbox, Duration::from_secs(30), |progress| nothing_is_held_back() && progress.done == 16).await;
     let wide = "SELECT int_cores::int8 FROM frame WHERE str_state = 'SUCCEEDED'";
     assert_eq!(numbers(&sandbox, wide).await, [200].into());
 
     sqlx::query("UPDATE job SET b_paused = false").execute(sandbox.pool()).await.unwrap();
     // Half cores on two hosts of four, whole ones on the other two.
-    let running = until(&sandbox, Duration::from_secs(30), |progress| {
-        let waiting = scheduler.totals.waiting();
-        assert!(!waiting.contains_key(&WaitReason::BackOff), "a layer was held back: {waiting:?}");
-        progress.running == 24 && scheduler.totals.reading().launched == 40
-    });
-    running.await;
+    until(&sandbox, Duration::from_secs(30), |progress| {
+        nothing_is_held_back() && progress.running == 24 && scheduler.totals.reading().launched == 40
+    })
+    .await;
     for (host, cores) in sandbox.seeded().hosts.iter().zip([50, 100, 50, 100]) {
         let reserved = format!("SELECT int_cores_reserved::int8 FROM proc WHERE pk_host = '{}'", host.id);
         assert_eq!(numbers(&sandbox, &reserved).await, [cores].into(), "{}", host.name);
@@ -83,7 +88,7 @@ async fn a_layer_that_every_agent_refuses_puts_no_host_aside() {
     let sound = JobSpec::new("sound").priority(50).cores_max(Cores::whole(18)).layer(sound);
     let options = jobs(5, [JobSpec::new("refused").priority(200).layer(refused), sound]);
     let sandbox = farm(database.connect_settings().await, options).await;
-    let scheduler = Scheduler::start(&sandbox, unforgiving()).await;
+    let scheduler = Scheduler::start_calling(&sandbox, unforgiving(), sandbox.agent_settings()).await;
     let fleet = sandbox.fleet().unwrap();
     until(&sandbox, Duration::from_secs(40), |_| fleet.counts().running == 18).await;
     assert!(fleet.counts().refused > 0, "nothing was refused");
@@ -92,7 +97,7 @@ async fn a_layer_that_every_agent_refuses_puts_no_host_aside() {
     until(&sandbox, Duration::from_secs(20), |_| scheduler.totals.reading().passes > passes + 1).await;
     let waiting = scheduler.totals.waiting();
     assert!(waiting.contains_key(&WaitReason::BackOff), "the refused layer is not held back: {waiting:?}");
-    assert_eq!(scheduler.gauge("scheduler_hosts", "put_aside"), 0);
+    assert_eq!(scheduler.metric("scheduler_hosts", "put_aside"), 0);
     scheduler.stop().await;
     sandbox.stop().await;
 }

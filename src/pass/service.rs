@@ -23,7 +23,9 @@ use crate::booking::SilenceEnds;
 use crate::cluster;
 use crate::config::FlagOff;
 use crate::model::{Cluster, ShowId, Timestamp};
-use crate::store::{ChangeProbe, ConnectSettings, ForeignBookings, MeterReading, NewestReport, Store, StoreError};
+use crate::store::{
+    ChangeProbe, ConnectSettings, EndedFrames, ForeignBookings, MeterReading, NewestReport, Store, StoreError,
+};
 use crate::tasks::Tasks;
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{
@@ -507,16 +509,17 @@ async fn run_reminder(preview: Remembered, stop: CancellationToken) {
 
 /// Watches whether host reports arrive at all. While none does, nothing is booked or launched.
 async fn run_silence(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, health: Health, stop: CancellationToken) {
-    let mut is_database_away = false;
+    let (mut is_database_away, mut server) = (false, None);
     while sleep_or_stop(SILENCE_TICK, &stop).await {
         let clusters = Arc::clone(&clusters.borrow());
-        let NewestReport { looked_at, newest } = match turn.store.newest_report(&clusters).await {
+        let NewestReport { looked_at, newest, server_started } = match turn.store.newest_report(&clusters).await {
             Ok(found) => found,
             Err(error) => {
                 is_database_away |= error.is_connection_lost();
                 continue;
             }
         };
+        is_database_away |= server.replace(server_started).is_some_and(|before| before != server_started);
         let (change, is_silent) = {
             let mut silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::take(&mut is_database_away) {
@@ -531,6 +534,7 @@ async fn run_silence(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, heal
             let reason = format!("no host report for {} s: Cuebot does not answer", age.as_secs());
             health.raise(Condition::CuebotSilent, reason.clone());
             if change == Change::Began {
+                turn.metrics.cuebot_fell_silent();
                 tracing::error!(target: "scheduler", "{reason}; nothing is booked or launched until one arrives");
             }
         } else if health.clear(Condition::CuebotSilent) {
@@ -550,11 +554,17 @@ struct Completions {
 
 impl Completions {
     async fn are_applied(&mut self, turn: &Turn, shows: &[ShowId], ended: Timestamp, now: Timestamp) -> bool {
-        // Where everything was lost there is nothing left to be applied.
-        if now - ended > turn.settings.lost_after * 2 {
+        // What runs may run for hours.
+        if now - ended > turn.settings.lost_after * 4 / 3 {
             return true;
         }
-        let Ok(frames) = turn.store.ended_frames(shows).await else { return false };
+        let Ok(EndedFrames { frames, has_survivors }) = turn.store.ended_frames(shows, ended).await else {
+            return false;
+        };
+        // Where everything was lost there is nothing left to be applied.
+        if !has_survivors {
+            return true;
+        }
         match self.since {
             Some((since, before)) if since == ended => self.are_applied |= frames != before,
             _ => *self = Self { since: Some((ended, frames)), are_applied: false },

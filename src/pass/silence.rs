@@ -58,7 +58,7 @@ struct Reports {
     intervals: u32,
     /// The interval before was far longer than any: a silence, or another rhythm if this one is too.
     was_overdue: bool,
-    /// When its last silence ended.
+    /// The report that ended its last silence.
     ended_at: Option<Timestamp>,
 }
 
@@ -118,7 +118,7 @@ impl Silence {
             let interval = since(known.last, at);
             let is_overdue = interval > known.interval_max() + GRACE;
             if is_overdue {
-                known.ended_at = Some(now);
+                known.ended_at = Some(at);
             }
             if !is_blind && (!is_overdue || known.was_overdue) {
                 known.learn(interval);
@@ -145,7 +145,7 @@ impl Silence {
                 return Change::None;
             }
             self.last_before = None;
-            self.ended_at = Some(now);
+            self.ended_at = Some(newest);
             return Change::Ended;
         }
         if self.limit(now).is_some_and(|limit| since(newest, now) > limit) {
@@ -367,6 +367,8 @@ mod tests {
         assert!(!farm.silence.is_silent());
         let ends = farm.silence.ends(at(farm.now), Duration::ZERO);
         assert!(ends.farm.is_some_and(|ended| since(ended, at(farm.now)) < Duration::from_secs(31)));
+        // The report itself, so that the host that made it need not report once more.
+        assert!(farm.silence.hosts.values().any(|reports| Some(reports.last) == ends.farm));
         assert_eq!(farm.silence.ends(at(farm.now), Duration::from_secs(60)).farm, None);
         // The silence has made no host's interval longer.
         assert!(farm.silence.hosts.values().all(|reports| reports.interval_max() <= Duration::from_secs(30)));

@@ -50,7 +50,7 @@ pub use find::{FoundFrame, FoundHost, FoundJob, FoundLayer, FrameCounts, Match, 
 pub use frames::{FrameState, WaitingFrames};
 pub use launches::LayerLaunches;
 pub use ledger::{FRAMELESS_AFTER, FramelessProc, HostLedger};
-pub use life::NewestReport;
+pub use life::{EndedFrames, NewestReport};
 pub use meter::{Meter, MeterReading};
 pub use names::{Named, names};
 pub use peers::{ForeignBookings, new_proc_id};
