@@ -177,7 +177,7 @@ impl Service {
             named: NamedOnce::default(),
             database: MeterReading::default(),
             last_look: None,
-            fruitless_passes: 0,
+            fruitless_in_a_row: 0,
             turn,
         };
         let had_nothing_to_do = passes.run(stop).await;
@@ -206,8 +206,7 @@ struct Passes {
     /// What the metrics were told already.
     database: MeterReading,
     last_look: Option<Instant>,
-    /// In a row.
-    fruitless_passes: u32,
+    fruitless_in_a_row: u32,
 }
 
 /// What a turn calls for.
@@ -343,8 +342,8 @@ impl Passes {
                     let shows = report.shows_off.join(", ");
                     self.health.raise(Condition::FlagOff, format!("switched off, so that Cuebot books too: {shows}"));
                 }
-                self.fruitless_passes = if report.came_to_nothing() { self.fruitless_passes + 1 } else { 0 };
-                let next = if report.is_cut_short() || (1..FRUITLESS_PASSES_MAX).contains(&self.fruitless_passes) {
+                self.fruitless_in_a_row = if report.came_to_nothing() { self.fruitless_in_a_row + 1 } else { 0 };
+                let next = if report.is_cut_short() || (1..FRUITLESS_PASSES_MAX).contains(&self.fruitless_in_a_row) {
                     Next::Now
                 } else if report.did_something() {
                     let look = (report.snapshot_took + report.plan_took).min(REST_MAX);
