@@ -569,6 +569,9 @@ Checks:
   hosts             Their states by allocation.
   stale-hosts       Hosts that say UP and send no report.
   counters          Counters and hosts' idle amounts say what the procs hold.
+  waiting-counts    Counters of waiting frames say how many frames wait.
+  limits            No layer is bound to a limit that was deleted.
+  silent-procs      Hosts that report name what their procs run.
   frameless-procs   No proc holds anything for minutes without a frame.
   owners            Flagged shows are served, and served shows are flagged.
   foreign-planner   Cuebot's own planner is not active.

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::cli::{ClustersCommand, OutputFormat};
 use crate::farm_view::{FarmView, name_left_out};
-use crate::listing::{Column, print_document, print_list, table};
+use crate::listing::{Column, print_document, print_list, short_age, table};
 use crate::output::{OutputError, Printer};
 use crate::plan::count;
 use crate::settings::RunSettings;
@@ -134,15 +134,8 @@ fn nothing() -> String {
     "-".to_owned()
 }
 
-/// `12s`, `5m`, `3h`, `4d`.
 fn age(row: &Row<'_>) -> String {
-    let Some(last) = row.cluster.last_activity else { return nothing() };
-    match (row.taken_at - last).whole_seconds().max(0) {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3_600 => format!("{}m", seconds / 60),
-        seconds @ 3_600..86_400 => format!("{}h", seconds / 3_600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
+    row.cluster.last_activity.map_or_else(nothing, |last| short_age((row.taken_at - last).whole_seconds()))
 }
 
 fn moment(row: &Row<'_>) -> String {

@@ -208,6 +208,44 @@ async fn a_kept_plan_is_shown_again_with_what_has_overtaken_it() {
     assert!(ran.stderr.contains("its format has version 99"), "{}", ran.stderr);
 }
 
+/// A layer whose counter promises eight frames and that has three, before one that would fill the host alone.
+#[tokio::test]
+async fn frames_that_are_only_counted_take_no_host_and_are_named() {
+    let folder = FolderSpec::new("comp")
+        .job(JobSpec::new("phantom").priority(100).layer(LayerSpec::new("a").frames(8)))
+        .job(JobSpec::new("real").layer(LayerSpec::new("a").frames(8)));
+    let mut spec = FarmSpec::simple(0);
+    spec.shows[0].folders = vec![folder];
+    let database = database(Generation::G0).await;
+    seed(&database.pool(), &spec).await.unwrap();
+    let plant = "ALTER TABLE frame DISABLE TRIGGER USER;
+        UPDATE frame SET str_state = 'EATEN' FROM job
+            WHERE job.pk_job = frame.pk_job AND job.str_name LIKE '%phantom' AND frame.int_number > 3;
+        ALTER TABLE frame ENABLE TRIGGER USER";
+    sqlx::raw_sql(plant).execute(&database.pool()).await.unwrap();
+    let settings = database.connect_settings().await;
+    let ran = run_program(&settings, &["plan", "-o", "json"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let document = PlanDocument::parse(&ran.stdout).unwrap();
+    let mut placed: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in &document.placements {
+        *placed.entry(row.job.rsplit('_').next().unwrap()).or_default() += row.frames.len();
+    }
+    assert_eq!(placed, [("phantom", 3), ("real", 5)].into(), "{document:#?}");
+    let waiting: Vec<_> = document.waiting.iter().map(|row| (row.name(), row.frames, row.reason)).collect();
+    let capacity = cue_scheduler::model::WaitReason::Capacity;
+    assert_eq!(waiting, [("show-sh010-artist_real/a".to_owned(), 3, capacity)]);
+    let wrong: Vec<_> = document.wrong_counts.iter().map(|row| (row.name(), row.count, row.frames)).collect();
+    assert_eq!(wrong, [("show-sh010-artist_phantom/a".to_owned(), 8, 3)]);
+
+    let table = |args: &[&str]| run_program(&settings, &[&["plan"][..], args].concat()).stdout;
+    let told = table(&[]);
+    let row = ["show-sh010-artist_phantom/a", "8", "3"];
+    assert!(told.lines().any(|line| line.split_whitespace().eq(row)), "{told}");
+    let sentence = "Counters of waiting frames are wrong";
+    assert!(told.contains(sentence) && !table(&["--job", "show-sh010-artist_real"]).contains(sentence), "{told}");
+}
+
 #[tokio::test]
 async fn wrong_use_is_told() {
     let nobody = ConnectSettings::default();
