@@ -35,7 +35,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(1);
 /// Passes that may follow each other at once although nothing came of any. Each holds back what it could
 /// not book.
-const FRUITLESS_PASSES_MAX: u32 = 10;
+pub(super) const FRUITLESS_PASSES_MAX: u32 = 10;
 /// Between two warnings that somebody else books a show.
 const FOREIGN_QUIET: Duration = Duration::from_mins(10);
 /// Between two looks at the newest host report.
