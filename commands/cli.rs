@@ -714,7 +714,9 @@ The plan as JSON:
                      gpu_memory_kib of one frame; frames with id, name, number and version;
                      overtaken, after --from, with cause and detail.
   waiting            Layers with frames left, their clusters and the reason.
-  reasons            Layers and frames for each reason.";
+  reasons            Layers and frames for each reason.
+  wrong_counts       Layers whose counter promises frames that are not there, with count and frames;
+                     absent where none does.";
 
 const DRY_RUN_HELP: &str = "\
 Examples:
