@@ -7,7 +7,8 @@
 //! too, what the proc held is kept on that host for the destination. The newest Cuebots do not book shows
 //! of ours even then: a destination of ours gets its frames by our own plan, before anybody else does.
 //!
-//! Read after a snapshot, the orders tell of everything that the snapshot shows as freed.
+//! Read after a snapshot, the orders tell of everything that the snapshot shows as freed. What such a look
+//! finds to have reached its destination may not be in the snapshot yet: for that one it is still kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,9 +30,9 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 /// An order that is gone so long before its proc was withdrawn.
 const WITHDRAWN_AFTER: Duration = Duration::from_secs(30);
 /// Between two looks while something waits.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Operators redirect many procs one after the other.
-const BUSY_PAUSE: Duration = Duration::from_millis(25);
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const BUSY_FOR: Duration = Duration::from_mins(1);
 /// Between two looks while nothing waits that could take the cores.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
@@ -45,8 +46,9 @@ pub(super) struct RedirectWatch {
 }
 
 impl RedirectWatch {
-    /// Looks at the orders once more. Returns what is to be kept for whom now.
-    pub(super) async fn look(&self, store: &Store, metrics: &Metrics) -> Result<Vec<Kept>, StoreError> {
+    /// Looks at the orders once more. Returns what is to be kept for whom in a snapshot whose reading began
+    /// at `since`.
+    pub(super) async fn look(&self, store: &Store, metrics: &Metrics, since: Instant) -> Result<Vec<Kept>, StoreError> {
         let mut known = self.known.lock().await;
         let found = store.load_redirects(&known.seen()).await?;
         known.take(found, Instant::now());
@@ -58,7 +60,7 @@ impl RedirectWatch {
                 metrics.redirect_ended(end);
                 match end {
                     RedirectEnd::Reached => {
-                        tracing::info!(%proc, host, destination, "a redirect has reached its destination")
+                        tracing::info!(%proc, host, destination, "a redirect has reached its destination");
                     }
                     RedirectEnd::NotReached => tracing::warn!(%proc, host, destination,
                         "a redirect did not reach its destination in time; what was kept for it is free again"),
@@ -66,7 +68,7 @@ impl RedirectWatch {
                 }
             }
         }
-        Ok(known.kept())
+        Ok(known.kept(since))
     }
 
     /// Whether anything waits that could take what is freed for others.
@@ -77,7 +79,7 @@ impl RedirectWatch {
     /// Looks again and again until `stop` is cancelled.
     pub(super) async fn run(self, store: Store, metrics: Metrics, stop: CancellationToken) {
         loop {
-            if let Err(error) = self.look(&store, &metrics).await {
+            if let Err(error) = self.look(&store, &metrics, Instant::now()).await {
                 tracing::debug!(error = error_chain(&error), "cannot read redirects now");
             }
             let pause = match self.something_waits.load(Ordering::Relaxed) {
@@ -107,6 +109,8 @@ pub(super) struct Kept {
 struct Known {
     standing: HashMap<ProcId, Redirect>,
     leaving: HashMap<ProcId, Leaving>,
+    /// Procs of destinations, each by which one order was carried out.
+    arrived: HashMap<ProcId, Instant>,
     last_order: Option<Instant>,
 }
 
@@ -116,6 +120,8 @@ struct Leaving {
     order: Redirect,
     gone_at: Instant,
     proc_gone_at: Option<Instant>,
+    /// Nothing is kept for it in what is read later.
+    settled_at: Option<Instant>,
     may_run: bool,
 }
 
@@ -138,7 +144,8 @@ impl Known {
         let orders: HashMap<ProcId, Redirect> = orders.into_iter().map(|order| (order.proc.clone(), order)).collect();
         for (proc, order) in std::mem::take(&mut self.standing) {
             if !orders.contains_key(&proc) {
-                self.leaving.insert(proc, Leaving { order, gone_at: now, proc_gone_at: None, may_run: true });
+                self.leaving
+                    .insert(proc, Leaving { order, gone_at: now, proc_gone_at: None, settled_at: None, may_run: true });
             }
         }
         self.leaving.retain(|proc, _| !orders.contains_key(proc));
@@ -146,11 +153,13 @@ impl Known {
     }
 
     fn leaving(&self) -> Vec<&Redirect> {
-        self.leaving.values().map(|leaving| &leaving.order).collect()
+        let open = self.leaving.values().filter(|leaving| leaving.settled_at.is_none());
+        open.map(|leaving| &leaving.order).collect()
     }
 
     /// Takes what became of the orders that are gone. Returns those that are settled.
     fn follow(&mut self, followed: &[FollowedProc], now: Instant) -> Vec<(Redirect, RedirectEnd)> {
+        self.arrived.retain(|_, at| now < *at + WITHDRAWN_AFTER * 2);
         for FollowedProc { proc, is_held, may_run, .. } in followed {
             if let Some(leaving) = self.leaving.get_mut(proc) {
                 leaving.may_run = *may_run;
@@ -159,27 +168,37 @@ impl Known {
                 }
             }
         }
-        let reached: HashSet<&ProcId> =
-            followed.iter().filter(|followed| followed.is_reached).map(|followed| &followed.proc).collect();
-        let settled = |proc: &ProcId, leaving: &Leaving| match leaving.proc_gone_at {
-            Some(_) if reached.contains(proc) => Some(RedirectEnd::Reached),
-            Some(at) if now >= at + KEPT_FOR => Some(RedirectEnd::NotReached),
-            None if now >= leaving.gone_at + WITHDRAWN_AFTER => Some(RedirectEnd::Withdrawn),
-            _ => None,
-        };
+        let mut reached = HashSet::new();
+        for FollowedProc { proc, arrived, .. } in followed {
+            let is_freed = self.leaving.get(proc).is_some_and(|leaving| leaving.proc_gone_at.is_some());
+            if is_freed && let Some(new) = arrived.iter().find(|new| !self.arrived.contains_key(*new)) {
+                self.arrived.insert(new.clone(), now);
+                reached.insert(proc);
+            }
+        }
+        self.leaving.retain(|_, leaving| leaving.settled_at.is_none_or(|at| now < at + WITHDRAWN_AFTER));
         let mut ends = Vec::new();
-        self.leaving.retain(|proc, leaving| {
-            let end = settled(proc, leaving);
-            ends.extend(end.map(|end| (leaving.order.clone(), end)));
-            end.is_none()
-        });
+        for (proc, leaving) in self.leaving.iter_mut().filter(|(_, leaving)| leaving.settled_at.is_none()) {
+            let end = match leaving.proc_gone_at {
+                Some(_) if reached.contains(proc) => RedirectEnd::Reached,
+                Some(at) if now >= at + KEPT_FOR => RedirectEnd::NotReached,
+                None if now >= leaving.gone_at + WITHDRAWN_AFTER => RedirectEnd::Withdrawn,
+                _ => continue,
+            };
+            leaving.settled_at = Some(now);
+            ends.push((leaving.order.clone(), end));
+        }
         ends
     }
 
     /// In the order in which the procs went.
-    fn kept(&self) -> Vec<Kept> {
-        let mut freed: Vec<(Instant, &Leaving)> =
-            self.leaving.values().filter_map(|leaving| Some((leaving.proc_gone_at?, leaving))).collect();
+    fn kept(&self, since: Instant) -> Vec<Kept> {
+        let mut freed: Vec<(Instant, &Leaving)> = self
+            .leaving
+            .values()
+            .filter(|leaving| leaving.settled_at.is_none_or(|at| since <= at))
+            .filter_map(|leaving| Some((leaving.proc_gone_at?, leaving)))
+            .collect();
         freed.sort_by(|(left_at, left), (right_at, right)| {
             (left_at, &left.order.proc).cmp(&(right_at, &right.order.proc))
         });
@@ -308,8 +327,9 @@ mod tests {
         Redirects { orders: procs.iter().map(|proc| order(proc)).collect(), without_proc: Vec::new() }
     }
 
-    fn followed(proc: &str, is_held: bool, is_reached: bool) -> FollowedProc {
-        FollowedProc { proc: proc.into(), is_held, is_reached, may_run: true }
+    fn followed(proc: &str, is_held: bool, arrived: &[&str]) -> FollowedProc {
+        let arrived = arrived.iter().map(|new| ProcId::from(*new)).collect();
+        FollowedProc { proc: proc.into(), is_held, arrived, may_run: true }
     }
 
     fn ends(ends: &[(Redirect, RedirectEnd)]) -> Vec<(&str, RedirectEnd)> {
@@ -319,19 +339,22 @@ mod tests {
     #[test]
     fn what_a_proc_held_is_kept_from_its_end_until_some_seconds_after() {
         let (mut known, start) = (Known::default(), Instant::now());
+        let later = start + SECOND * 10;
         known.take(standing(&["a", "b"]), start);
-        assert_eq!((known.leaving(), known.kept()), (vec![], vec![]));
+        assert_eq!((known.leaving(), known.kept(later)), (vec![], vec![]));
         known.take(standing(&["b"]), start + SECOND);
         // Cuebot takes the order away first: nothing is freed yet.
-        assert_eq!(ends(&known.follow(&[followed("a", true, false)], start + SECOND)), []);
-        assert_eq!(known.kept(), []);
-        assert_eq!(ends(&known.follow(&[followed("a", false, false)], start + SECOND * 2)), []);
-        assert_eq!(known.kept().len(), 1);
-        assert_eq!(ends(&known.follow(&[followed("a", false, false)], start + SECOND * 6)), []);
-        assert_eq!(known.kept().len(), 1);
-        let end = known.follow(&[followed("a", false, false)], start + SECOND * 7);
+        assert_eq!(ends(&known.follow(&[followed("a", true, &[])], start + SECOND)), []);
+        assert_eq!(known.kept(later), []);
+        assert_eq!(ends(&known.follow(&[followed("a", false, &[])], start + SECOND * 2)), []);
+        assert_eq!(known.kept(later).len(), 1);
+        assert_eq!(ends(&known.follow(&[followed("a", false, &[])], start + SECOND * 6)), []);
+        assert_eq!(known.kept(later).len(), 1);
+        let end = known.follow(&[followed("a", false, &[])], start + SECOND * 7);
         assert_eq!(ends(&end), [("a", RedirectEnd::NotReached)]);
-        assert_eq!((known.leaving(), known.kept()), (vec![], vec![]));
+        assert_eq!((known.leaving(), known.kept(later)), (vec![], vec![]));
+        // Of what was read before it was over, it is still kept.
+        assert_eq!(known.kept(start + SECOND * 7).len(), 1);
         assert_eq!(known.seen(), ["b".into()]);
     }
 
@@ -341,9 +364,13 @@ mod tests {
         known.take(standing(&["a", "b", "c"]), start);
         known.take(Redirects::default(), start);
         // Before its proc is gone, a new proc of the destination is another's.
-        let reports = [followed("a", true, true), followed("b", false, true), followed("c", true, false)];
+        let reports = [followed("a", true, &["new"]), followed("b", false, &["new"]), followed("c", true, &[])];
         assert_eq!(ends(&known.follow(&reports, start)), [("b", RedirectEnd::Reached)]);
-        let end = known.follow(&[followed("a", false, true), followed("c", true, false)], start + SECOND * 30);
+        // One proc carries one order out.
+        let same = [followed("a", false, &["new"]), followed("c", true, &[])];
+        assert_eq!(ends(&known.follow(&same, start)), []);
+        let both = [followed("a", false, &["new", "newer"]), followed("c", true, &[])];
+        let end = known.follow(&both, start + SECOND * 30);
         let mut end = ends(&end);
         end.sort_unstable_by_key(|(proc, _)| *proc);
         assert_eq!(end, [("a", RedirectEnd::Reached), ("c", RedirectEnd::Withdrawn)]);

@@ -76,7 +76,7 @@ impl Turn {
         }
         let kept = match self.sink {
             // After the snapshot: they tell of all that it shows as freed.
-            Sink::Booking(_) => self.redirects.look(&self.store, &self.metrics).await?,
+            Sink::Booking(_) => self.redirects.look(&self.store, &self.metrics, started).await?,
             Sink::Preview(_) => Vec::new(),
         };
         self.redirects.set_something_waits(!snapshot.candidates.is_empty());
@@ -150,12 +150,13 @@ impl Turn {
     /// Names of shows whose flag was switched off while we run. Those that every Cuebot knows of by now are
     /// not ours any more.
     fn look_at_flags(&self, snapshot: &mut Snapshot) -> Vec<String> {
-        let seen = self.hints.flags(&snapshot.shows, Instant::now());
+        let left_after = self.settings.flag_off_after;
+        let seen = self.hints.flags(&snapshot.shows, left_after, Instant::now());
         for show in &seen.switched_off {
             self.metrics.flag_switched_off(show);
             let then = match self.settings.flag_off {
-                FlagOff::Stop => "it is booked for 30 s more, until every Cuebot knows",
-                FlagOff::Keep => "it is booked all the same (scheduler.flag_off)",
+                FlagOff::Stop => format!("it is booked for {left_after:?} more, until every Cuebot knows"),
+                FlagOff::Keep => "it is booked all the same (scheduler.flag_off)".to_owned(),
             };
             tracing::error!(target: "scheduler", show, "the scheduler flag of a show was switched off: Cuebot books it too; {then}");
         }

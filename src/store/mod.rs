@@ -56,7 +56,7 @@ pub use frames::{FrameState, WaitingFrames};
 pub use held::{Held, Holder};
 pub use launches::LayerLaunches;
 pub use ledger::{FRAMELESS_AFTER, FramelessProc, HostLedger, SILENT_AFTER};
-pub use life::NewestReport;
+pub use life::{EndedFrames, NewestReport};
 pub use meter::{Meter, MeterReading};
 pub use names::{Named, names};
 pub use peers::{ForeignBookings, new_proc_id};

@@ -41,8 +41,8 @@ pub struct FollowedProc {
     pub proc: ProcId,
     /// The proc is still there.
     pub is_held: bool,
-    /// The destination got a proc on the host since.
-    pub is_reached: bool,
+    /// Procs that the destination got on the host since, the oldest first.
+    pub arrived: Vec<ProcId>,
     /// Something of the destination waits that may run there.
     pub may_run: bool,
 }
@@ -130,7 +130,7 @@ fn followed(row: &Columns<'_>) -> Result<FollowedProc, Problem> {
     Ok(FollowedProc {
         proc: row.text("pk_proc")?.into(),
         is_held: row.flag("is_held")?,
-        is_reached: row.flag("is_reached")?,
+        arrived: row.texts("arrived")?.into_iter().map(ProcId::from).collect(),
         may_run: row.flag("may_run")?,
     })
 }

@@ -76,6 +76,7 @@ pub struct Metrics {
     pub(super) foreign_bookings: IntCounterVec,
     pub(super) redirects: IntCounterVec,
     pub(super) cuebot_silent: IntGauge,
+    pub(super) cuebot_silences: IntCounter,
     pub(super) newest_report_age: IntGauge,
     pub(super) paused: IntGauge,
     pub(super) dry_run: IntGauge,
@@ -277,6 +278,8 @@ impl Metrics {
                 "scheduler_cuebot_silent",
                 "1 while no host report arrives, so that nothing is booked or launched.",
             )?,
+            cuebot_silences: declare
+                .counter("scheduler_cuebot_silences_total", "Times that host reports ceased to arrive at all.")?,
             newest_report_age: declare.gauge(
                 "scheduler_newest_host_report_age_seconds",
                 "Seconds since Cuebot last wrote a report of any host.",

@@ -213,6 +213,10 @@ impl Metrics {
         self.newest_report_age.set(i64::try_from(newest_report_age.as_secs()).unwrap_or(i64::MAX));
     }
 
+    pub fn cuebot_fell_silent(&self) {
+        self.cuebot_silences.inc();
+    }
+
     pub fn set_dry_run(&self, is_dry_run: bool) {
         self.dry_run.set(i64::from(is_dry_run));
     }

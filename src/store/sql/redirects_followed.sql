@@ -2,19 +2,20 @@
 -- carries one out.
 -- Parameters: $1 procs, $2 their hosts, $3 jobs and $4 groups that they should go to, one of the two and
 -- the other NULL, $5 when the order was last seen. Rows: one for each. `is_held`: the proc is still
--- there; `is_reached`: the destination has got a new proc on the host since; `may_run`: something of
+-- there; `arrived`: the procs that the destination has got on the host since; `may_run`: something of
 -- the destination waits that may go there. Cuebot's tags are patterns in any case; here a tag of the
 -- layer in full, in any case, must be one of the host's.
 -- Locks: none. Reads proc by host, jobs by key or folder.
 SELECT followed.proc AS pk_proc,
        EXISTS (SELECT FROM proc WHERE proc.pk_proc = followed.proc) AS is_held,
-       EXISTS (SELECT
-                 FROM proc
-                 JOIN job ON job.pk_job = proc.pk_job
-                WHERE proc.pk_host = followed.host
-                  AND proc.pk_proc <> followed.proc
-                  AND proc.ts_booked >= followed.seen_at
-                  AND (job.pk_job = followed.job OR job.pk_folder = followed.folder)) AS is_reached,
+       ARRAY (SELECT proc.pk_proc::text
+                FROM proc
+                JOIN job ON job.pk_job = proc.pk_job
+               WHERE proc.pk_host = followed.host
+                 AND proc.pk_proc <> followed.proc
+                 AND proc.ts_booked >= followed.seen_at
+                 AND (job.pk_job = followed.job OR job.pk_folder = followed.folder)
+               ORDER BY proc.ts_booked, proc.pk_proc) AS arrived,
        EXISTS (SELECT
                  FROM job
                  JOIN layer ON layer.pk_job = job.pk_job
