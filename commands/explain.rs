@@ -59,7 +59,7 @@ pub(crate) async fn run(
     printer: Printer,
 ) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
-    farm.warn_of_other_planners(printer).await?;
+    farm.warn_of_pauses(printer).await?;
     let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await?;
     name_left_out(&snapshot.left_out, printer);
     let asked = Asked { farm: &farm, snapshot, format, printer };

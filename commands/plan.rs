@@ -29,7 +29,7 @@ pub(crate) async fn run(
     // A file that is no plan needs no database to say so.
     let kept = args.from.as_deref().map(read).transpose()?;
     let farm = FarmView::open(&settings, printer).await?;
-    farm.warn_of_other_planners(printer).await?;
+    farm.warn_of_pauses(printer).await?;
     let document = match kept {
         Some(mut kept) => {
             kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;

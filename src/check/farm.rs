@@ -237,22 +237,21 @@ pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowI
 
 /// Sets counters anew: once their rows are held, every change of a frame is in them or comes after.
 fn recount(layers: &[String], jobs: &[String]) -> String {
-    let (mut locks, mut updates) = (String::new(), String::new());
-    for (table, key, ids) in [("layer_stat", "pk_layer", layers), ("job_stat", "pk_job", jobs)] {
-        if ids.is_empty() {
-            continue;
-        }
+    let of_table = |(table, key, ids): (&str, &str, &[String])| {
         let ids = texts(ids);
-        locks += &format!("SELECT FROM {table} WHERE {key} IN ({ids}) ORDER BY {key} FOR UPDATE; ");
-        updates += &format!(
-            "UPDATE {table} SET int_waiting_count = (SELECT count(*) FROM frame WHERE frame.{key} = {table}.{key} AND \
-             frame.str_state = 'WAITING') WHERE {key} IN ({ids}); "
-        );
-    }
+        format!(
+            "BEGIN; SELECT FROM {table} WHERE {key} IN ({ids}) ORDER BY {key} FOR UPDATE; \
+             UPDATE {table} SET int_waiting_count = (SELECT count(*) FROM frame WHERE frame.{key} = {table}.{key} AND \
+             frame.str_state = 'WAITING') WHERE {key} IN ({ids}); COMMIT"
+        )
+    };
+    let tables = [("layer_stat", "pk_layer", layers), ("job_stat", "pk_job", jobs)];
+    let statements: Vec<String> = tables.into_iter().filter(|(.., ids)| !ids.is_empty()).map(of_table).collect();
     format!(
         "a trigger only adds and subtracts, so neither retries nor restarts put them right; as the owner of the \
-         tables{}: BEGIN; {locks}{updates}COMMIT",
-        first(layers.len().max(jobs.len()))
+         tables{}: {}",
+        first(layers.len().max(jobs.len())),
+        statements.join("; ")
     )
 }
 

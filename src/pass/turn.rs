@@ -228,11 +228,16 @@ impl Turn {
 
     fn snapshot_options(&self) -> SnapshotOptions {
         let now = Instant::now();
-        SnapshotOptions {
+        let mut options = SnapshotOptions {
             backing_off: self.hints.backing_off(now),
             put_aside: self.hints.put_aside(now),
             ..self.settings.snapshot_options()
+        };
+        if let Sink::Booking(_) = self.sink {
+            // What is overdue is known better here, host by host.
+            options.staleness = self.settings.host_staleness;
         }
+        options
     }
 
     async fn book(&self, snapshot: &Snapshot, plan: &Plan, stop: &CancellationToken) -> Result<Outcome, PassError> {

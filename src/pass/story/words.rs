@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use time::format_description::well_known::Rfc3339;
 
+use super::super::silence::OVERDUE_AFTER;
 use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
 use super::{LayerStory, reached};
 use crate::model::{Candidate, Cluster, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
@@ -32,8 +33,6 @@ pub(super) struct FullHosts {
     pub(super) held_by_nobody: Option<HeldByNobody>,
 }
 
-/// A host that has not reported for so long is overdue, however seldom its agent reports.
-const OVERDUE: i64 = 65;
 /// Frames that a sentence names.
 const NAMED_MAX: usize = 8;
 
@@ -463,7 +462,7 @@ fn running(host: &str, proc: &FoundProc, is_served: bool) -> String {
             age(*report),
             GivenBackBy::show(is_served).gives_back()
         ),
-        Some(report) if *report <= OVERDUE => {
+        Some(report) if !is_overdue(*report) => {
             if *is_reported {
                 format!("it runs on {host} with {holds}, last heard of {sign} ago")
             } else {
@@ -621,9 +620,14 @@ pub(super) fn other_procs(procs: &[HeldProc], report: i64, holdings: &Holdings<'
     books
 }
 
+/// Whether a host that reported so many seconds ago should have done so again since.
+fn is_overdue(report: i64) -> bool {
+    report > OVERDUE_AFTER.as_secs().cast_signed()
+}
+
 /// Said of what runs on a host that does not report, `report` being seconds since it last did.
 pub(super) fn unheard(report: i64) -> Option<String> {
-    (report > OVERDUE).then(|| {
+    is_overdue(report).then(|| {
         format!("the host has not reported for {}: nobody knows whether what runs here still runs", age(report))
     })
 }
