@@ -205,7 +205,8 @@ pub(crate) enum Command {
     /// Show what the next pass would do: which frames would go where, and why the rest waits.
     ///
     /// Reads the farm once and plans as `run` does; nothing is written. It cannot know which hosts and
-    /// layers a running scheduler holds back for a while after failures.
+    /// layers a running scheduler holds back for a while after failures. While no host has reported for
+    /// longer than any agent's interval, it says so and places nothing: Cuebot does not answer.
     #[command(after_long_help = PLAN_HELP)]
     Plan(PlanArgs),
 }
@@ -763,9 +764,9 @@ Examples:
 const EXPLAIN_FRAME_HELP: &str = "\
 Examples:
   cue-scheduler explain frame myshow-sh010-artist_comp/0001-render
-      Where it runs, or why not.";
+      Where it runs and when it was last heard of, or why not.";
 
 const EXPLAIN_HOST_HELP: &str = "\
 Examples:
   cue-scheduler explain host r0123
-      What it has, got and could take.";
+      What it has, got and could take, and what of it nobody's work holds.";

@@ -371,8 +371,8 @@ const GIVES_BACK: &str = "a running scheduler asks the host and gives it back, s
 async fn a_running_frame_tells_its_last_sign_of_life_and_a_silent_one_is_not_said_to_run() {
     let farm = booked_farm(FarmSpec::simple(7), 6).await;
     let host = &farm.seeded.hosts[0].name;
-    let of = |number: usize| farm.booked.iter().find(|booked| booked.frame_number == number as i32).unwrap().clone();
-    let state = |number: usize| farm.lines(&["frame", of(number).frame.as_str()], "state").remove(0);
+    let of = |number: i32| farm.booked.iter().find(|booked| booked.frame_number == number).unwrap().clone();
+    let state = |number: i32| farm.lines(&["frame", of(number).frame.as_str()], "state").remove(0);
     assert_eq!(state(1), format!("RUNNING: it runs on {host} with 1 core, 1 GiB, last heard of 0 s ago"));
 
     farm.silence(&[of(2), of(3)]).await;
@@ -416,6 +416,13 @@ async fn a_running_frame_tells_its_last_sign_of_life_and_a_silent_one_is_not_sai
         "RUNNING: its rows say RUNNING on {host} with 1 core, 1 GiB, but the host itself has not reported for 8 h"
     );
     assert_eq!(state(2), format!("{unheard}: nobody knows whether it runs"));
+
+    // Of a job that is over the cores are still held.
+    farm.plant("UPDATE host_stat SET ts_ping = now() + interval '1 hour'; UPDATE job SET str_state = 'FINISHED'").await;
+    assert_eq!(state(2), silent.replace("RUNNING: its", "RUNNING: the job is FINISHED; its"));
+    assert_eq!(state(4), format!("WAITING: the job is FINISHED, {holds}"));
+    assert_eq!(state(5), "RUNNING: the job is FINISHED");
+    farm.plant("UPDATE job SET str_state = 'PENDING'").await;
 
     // Cuebot alone looks after shows that are not served here.
     farm.plant("UPDATE host_stat SET ts_ping = now() + interval '1 hour'; UPDATE show SET b_scheduler_managed = false")
@@ -546,14 +553,14 @@ async fn a_cap_that_nobodys_work_fills_is_not_waited_for() {
     let layer = format!("{}/render", farm.seeded.jobs[0].name);
     let to_run = || farm.lines(&["layer", &layer], "to run");
     let raise = "raise the job's core cap from 4 to 5 or more";
-    assert_eq!(to_run(), [format!("{raise}, or wait until 1 of it are free")]);
+    assert_eq!(to_run(), [format!("{raise}, or wait until 1 of it is free")]);
     farm.silence(&farm.booked[..1]).await;
     let given_back = |cores: i64| {
         format!(
             "wait until a running scheduler has given back the {cores} of the job's core cap that nobody's work holds"
         )
     };
-    assert_eq!(to_run(), [format!("{raise}, or wait until 1 of it are free"), given_back(1)]);
+    assert_eq!(to_run(), [format!("{raise}, or wait until 1 of it is free"), given_back(1)]);
     farm.silence(&farm.booked).await;
     assert_eq!(to_run(), [raise.to_owned(), given_back(4)]);
 
@@ -637,7 +644,7 @@ async fn a_count_that_is_wrong_is_told_and_promises_nothing() {
         farm.lines(&["layer", &layer], "books"),
         ["its count says 8 waiting frames, there are 3: hosts are planned for nothing"]
     );
-    let frame = format!("{layer}").replace("/a", "/0001-a");
+    let frame = layer.replace("/a", "/0001-a");
     assert_eq!(farm.lines(&["frame", &frame], "books").len(), 1);
 
     // A count of 0 that hides them.

@@ -257,18 +257,17 @@ fn recount(layers: &[String], jobs: &[String]) -> String {
 
 pub(super) async fn limits(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
     let statement = query(include_str!("../store/sql/deleted_limits.sql")).bind(Vec::<&str>::new()).bind(ids(shows)?);
-    let (mut layers, mut limits) = (Vec::new(), BTreeSet::new());
+    let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in session.rows(statement).await? {
         let (job, layer): (String, String) = (row.try_get("job_name")?, row.try_get("layer_name")?);
-        let limit: String = row.try_get("pk_limit_record")?;
-        layers.push(format!("{job}/{layer} ({limit})"));
-        limits.insert(limit);
+        limits.entry(row.try_get("pk_limit_record")?).or_default().push(format!("{job}/{layer}"));
     }
-    if layers.is_empty() {
+    if limits.is_empty() {
         return Ok(Finding::ok("every limit that a layer is bound to exists"));
     }
-    let found = format!("bound to a deleted limit, which holds nothing back: {}", list(layers));
-    let limits: Vec<String> = limits.into_iter().collect();
+    let each = limits.iter().map(|(limit, layers)| format!("{} ({limit})", list(layers)));
+    let found = format!("bound to a deleted limit, which holds nothing back: {}", list(each));
+    let limits: Vec<String> = limits.into_keys().collect();
     let remedy = format!(
         "bind the layers to another limit, or to none; as the owner of the tables{}: DELETE FROM layer_limit WHERE \
          pk_limit_record IN ({})",
@@ -346,7 +345,8 @@ pub(super) async fn frameless_procs(
         format!("{} without a frame, {cores} cores held by nothing: {}", counted(procs.len(), "proc"), list(procs));
     Ok(Finding::warning(
         found,
-        "see whether Cuebot's maintenance runs: it gives up procs that no host reports any more",
+        "a running scheduler gives up those of its shows that their hosts do not run; see whether Cuebot's \
+         maintenance runs, which does so for all shows",
     ))
 }
 

@@ -113,7 +113,7 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("pooling-proxy", server::pooling_proxy(&mut session, connect).await);
 
     let farm = match &store {
-        Ok(store) => bounded(Farm::load(store, wanted)).await.and_then(|farm| farm),
+        Ok(store) => bounded(Box::pin(Farm::load(store, wanted))).await.and_then(|farm| farm),
         Err(_) => Err(CheckError::After("schema")),
     };
     report.add("selection", farm::selection(&farm, wanted));

@@ -52,9 +52,9 @@ impl HeldByNobody {
             }
             let is_ours = row.holder == Holder::NoProc || row.show.as_ref().is_some_and(|show| served.contains(show));
             if is_ours {
-                all.by.us = true
+                all.by.us = true;
             } else {
-                all.by.cuebot = true
+                all.by.cuebot = true;
             }
             all.amounts += row.amounts;
             hosts.insert(&row.host);

@@ -260,7 +260,8 @@ impl Case<'_> {
             let by_work = number(cap.after) - nobody.map_or(0, |(held, _)| number(held));
             // Nobody waits for what does not run.
             let or_wait = if by_work > 0 {
-                format!(", or wait until {} of it are free", like(cap.after, wanted))
+                let needed = like(cap.after, wanted).to_string();
+                format!(", or wait until {needed} of it {} free", if needed == "1" { "is" } else { "are" })
             } else {
                 String::new()
             };
@@ -417,20 +418,20 @@ pub(super) fn nothing_waits(frames: &FrameCounts) -> String {
 
 /// `is_served`: by a scheduler with these settings.
 pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
-    if found.job_state != "PENDING" {
-        return format!("the job is {}", found.job_state);
-    }
     let host = found.host.as_deref().unwrap_or("an unknown host");
+    let over = (found.job_state != "PENDING").then(|| format!("the job is {}", found.job_state));
+    let runs = found.proc.as_ref().filter(|_| found.state == "RUNNING");
+    if let Some(running) = runs.map(|proc| running(host, proc, is_served)) {
+        // Its end may be lost although its job is over.
+        return over.into_iter().chain([running]).collect::<Vec<_>>().join("; ");
+    }
+    let is_over = over.is_some();
     let summary = match found.state.as_str() {
-        "RUNNING" => {
-            return match &found.proc {
-                Some(proc) => running(host, proc, is_served),
-                None => format!(
-                    "its row says RUNNING on {host}, but it has no proc: nothing is booked for it; Cuebot's \
-                     maintenance puts it back to WAITING, after 5 min or more"
-                ),
-            };
-        }
+        _ if is_over => over.unwrap_or_default(),
+        "RUNNING" => format!(
+            "its row says RUNNING on {host}, but it has no proc: nothing is booked for it; Cuebot's maintenance puts \
+             it back to WAITING, after 5 min or more"
+        ),
         "WAITING" => "it waits for a host".to_owned(),
         "DEPEND" => format!("it waits for {} that it depends on", count(found.depend_count, "thing")),
         "DEAD" => format!(
@@ -445,7 +446,7 @@ pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
         other => format!("it is {other}"),
     };
     let Some(FoundProc { id, reserved, .. }) = &found.proc else { return summary };
-    let then = if found.state == "WAITING" { format!(": {LEFT_OUT}") } else { String::new() };
+    let then = if found.state == "WAITING" && !is_over { format!(": {LEFT_OUT}") } else { String::new() };
     format!("{summary}, and proc {id} on {host} holds {} for it and may run it still{then}", some_of(reserved))
 }
 
