@@ -326,6 +326,7 @@ pub(crate) struct ExclusionListArgs {
     ///
     /// Where the scheduler flag decides, the flags are compared, and no file is needed.
     #[arg(long, value_name = "FILE", num_args = 0..=1, group = "act")]
+    #[expect(clippy::option_option, reason = "the flag alone asks something too")]
     pub(crate) check: Option<Option<PathBuf>>,
 
     /// Change the property in this properties file, and nothing else in it, after showing the difference
