@@ -50,13 +50,13 @@ pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 pub use error::PassError;
 pub use hints::Hints;
 pub use launch::{LaunchTargets, Launcher};
-pub use look::{Look, PlacedFrame, look};
+pub use look::{Look, PlacedFrame, Seen, correct_counts, look, see};
 pub use preview::{
     ClusterShare, FrameRow, Narrowing, Overtaken, OvertakenCause, PlacementRow, PlanDocument, PlanFormatError,
-    PlanTotals, ReasonRow, WaitingRow,
+    PlanTotals, ReasonRow, WaitingRow, WrongCountRow,
 };
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
-pub use story::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories};
+pub use story::{FrameStory, HeldByNobody, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks};
 pub use totals::{Totals, TotalsReading};

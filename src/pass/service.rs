@@ -36,7 +36,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(1);
 /// Passes that may follow each other at once although nothing came of any. Each holds back what it could
 /// not book.
-const FRUITLESS_PASSES_MAX: u32 = 10;
+pub(super) const FRUITLESS_PASSES_MAX: u32 = 10;
 /// Between two warnings that a dry run is one.
 const REMINDER_INTERVAL: Duration = Duration::from_mins(1);
 

@@ -31,6 +31,8 @@ const MEAN_GAPS: u32 = 10;
 const GAP_WINDOW: Duration = Duration::from_mins(5);
 /// Fewer reports than this have no mean gap.
 const REPORTS_MIN: u32 = 5;
+/// A host that has not reported for so long is overdue, however seldom its agent reports.
+pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(65);
 /// After we have not looked for so long, what lies between two reports may be several intervals.
 const BLIND_AFTER: Duration = Duration::from_secs(15);
 
