@@ -33,8 +33,8 @@ struct Samples {
     plan_mebibytes: Vec<f64>,
 }
 
-/// `other` is the program to compare with.
-pub(crate) async fn compare(other: &OsString) {
+/// `other` is the program to compare with, `only` a word of the measurements to take, all without.
+pub(crate) async fn compare(other: &OsString, only: Option<&str>) {
     let other = std::fs::canonicalize(other).unwrap_or_else(|error| panic!("{}: {error}", other.display()));
     let this = Path::new(env!("CARGO_BIN_EXE_cue-scheduler"));
     let server = PostgresServer::start(&PostgresOptions::default()).await.expect("PostgreSQL starts");
@@ -45,20 +45,27 @@ pub(crate) async fn compare(other: &OsString) {
     sqlx::raw_sql("VACUUM ANALYZE").execute(&pool).await.expect("it can be analysed");
     pool.close().await;
 
+    let takes = |what: &str| only.is_none_or(|only| only == what);
     let mut samples = [Samples::default(), Samples::default()];
     for round in 0..ROUNDS {
         for (number, program) in [other.as_path(), this].into_iter().enumerate() {
             let samples = &mut samples[number];
-            let database = copy(&server, &format!("book{round}{number}")).await;
-            samples.booking_seconds.push(booking(program, &database).await);
-            let database = copy(&server, &format!("turn{round}{number}")).await;
-            let turned = turnover(program, &database).await;
-            samples.milliseconds_per_frame.push(turned.milliseconds);
-            samples.processor_milliseconds_per_frame.push(turned.processor_milliseconds);
-            samples.commits_per_frame.push(turned.commits);
-            let (seconds, mebibytes) = preview(program, &farm, &["plan", "--summary"]);
-            samples.plan_seconds.push(seconds);
-            samples.plan_mebibytes.push(mebibytes);
+            if takes("start") {
+                let database = copy(&server, &format!("book{round}{number}")).await;
+                samples.booking_seconds.push(booking(program, &database).await);
+            }
+            if takes("full") {
+                let database = copy(&server, &format!("turn{round}{number}")).await;
+                let turned = turnover(program, &database).await;
+                samples.milliseconds_per_frame.push(turned.milliseconds);
+                samples.processor_milliseconds_per_frame.push(turned.processor_milliseconds);
+                samples.commits_per_frame.push(turned.commits);
+            }
+            if takes("plan") {
+                let (seconds, mebibytes) = preview(program, &farm, &["plan", "--summary"]);
+                samples.plan_seconds.push(seconds);
+                samples.plan_mebibytes.push(mebibytes);
+            }
         }
     }
     server.stop().await;
@@ -67,6 +74,9 @@ pub(crate) async fn compare(other: &OsString) {
     let [other, this] = &samples;
     let line = |name: &str, of: fn(&Samples) -> &Vec<f64>| {
         let (a, b) = (of(other), of(this));
+        if a.is_empty() {
+            return;
+        }
         println!("  {name:<52} A {}   B {}   {:>6.3}", spread(a), spread(b), median(b.clone()) / median(a.clone()));
     };
     line(&format!("s to start and launch {FRAMES} frames on {HOSTS} hosts"), |samples| &samples.booking_seconds);

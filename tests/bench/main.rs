@@ -6,7 +6,7 @@
 //! the counters, and the planning.
 //!
 //! With `--beside PROGRAM` instead: this build beside another, as an older one; `make bench
-//! ARGS="--beside PROGRAM"`.
+//! ARGS="--beside PROGRAM"`. After it perhaps one of `start`, `full` and `plan`, for these figures alone.
 
 mod beside;
 
@@ -36,11 +36,11 @@ const ROUNDS: usize = 3;
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() {
-    let other = program_to_compare_with();
+    let (other, only) = program_to_compare_with();
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     runtime.block_on(async {
         if let Some(other) = other {
-            return beside::compare(&other).await;
+            return beside::compare(&other, only.as_deref()).await;
         }
         planning().await;
         for durability in [Durability::Fast, Durability::Real] {
@@ -49,15 +49,17 @@ fn main() {
     });
 }
 
-fn program_to_compare_with() -> Option<OsString> {
+/// And which of the figures.
+fn program_to_compare_with() -> (Option<OsString>, Option<String>) {
     // Cargo adds its own.
     let mut arguments = std::env::args_os().skip(1).filter(|argument| argument != "--bench");
-    let other = arguments.next().map(|argument| {
-        assert!(argument == "--beside", "unknown argument {}; there is --beside PROGRAM", argument.display());
-        arguments.next().expect("--beside needs the program to compare with")
-    });
-    assert!(arguments.next().is_none(), "more than --beside PROGRAM");
-    other
+    let Some(beside) = arguments.next() else { return (None, None) };
+    assert!(beside == "--beside", "unknown argument {}; there is --beside PROGRAM", beside.display());
+    let other = arguments.next().expect("--beside needs the program to compare with");
+    let only = arguments.next().map(|only| only.into_string().expect("start, full or plan"));
+    assert!(only.as_ref().is_none_or(|only| ["start", "full", "plan"].contains(&only.as_str())), "start, full or plan");
+    assert!(arguments.next().is_none(), "more than --beside PROGRAM and which figures");
+    (Some(other), only)
 }
 
 /// How long an operator waits for the preview of a big farm, and what it takes.
