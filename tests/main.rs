@@ -25,6 +25,7 @@ mod launch;
 mod overtaken;
 mod plan;
 mod postgres;
+mod races;
 mod repair;
 mod schema;
 mod seed;

@@ -1,0 +1,131 @@
+//! Who sees every booking of ours at the moment of its commit, under all its locks, and the caps as they
+//! are then: what a look from outside can only sample.
+//!
+//! A trigger that is deferred to the commit compares what procs hold with what may be held. Whoever else
+//! adds to a row or changes its cap waits for that row, so what is above a cap here was brought there by
+//! the booking that is being committed. What the limits and the jobs' states say is not locked by a
+//! booking: of these it is written down when they were changed, and only what had certainly been
+//! committed before counts.
+
+use cue_scheduler::farm::schema::Generation;
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
+
+use super::ground::Ground;
+
+const TABLES: &str = "
+CREATE TABLE race_breach (what text NOT NULL, id text NOT NULL, detail text NOT NULL);
+-- Jobs that may start nothing, from when on.
+CREATE TABLE race_closed (pk_job text PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp());
+-- Every maximum that a limit ever had.
+CREATE TABLE race_limit (pk_limit_record text NOT NULL, int_max int);
+INSERT INTO race_limit SELECT pk_limit_record, int_max_value FROM limit_record;
+
+-- The points are the last rows that a booking writes.
+CREATE FUNCTION race_last_write() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('races.last_write', clock_timestamp()::text, true);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER race_last_write AFTER UPDATE ON point FOR EACH STATEMENT EXECUTE FUNCTION race_last_write();
+";
+
+/// How a limit counts: by procs where limits know their kind, by running frames elsewhere.
+const USE_BY_PROC: &str = "
+    SELECT ll.pk_limit_record,
+        CASE WHEN min(lr.str_type) = 'HOST' THEN count(DISTINCT p.pk_host) ELSE count(*) END AS used
+    FROM layer_limit ll
+    JOIN limit_record lr USING (pk_limit_record)
+    JOIN proc p ON p.pk_layer = ll.pk_layer
+    GROUP BY ll.pk_limit_record";
+const USE_BY_FRAME: &str = "
+    SELECT ll.pk_limit_record, count(*) AS used
+    FROM layer_limit ll
+    JOIN frame f ON f.pk_layer = ll.pk_layer AND f.str_state = 'RUNNING'
+    GROUP BY ll.pk_limit_record";
+
+const WITNESS: &str = "
+CREATE FUNCTION race_witness() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    own xid := pg_current_xact_id()::xid;
+BEGIN
+    IF current_setting('application_name') NOT LIKE 'cue-scheduler%'
+        OR current_setting('races.judged', true) = own::text THEN
+        RETURN NULL;
+    END IF;
+    PERFORM set_config('races.judged', own::text, true);
+    INSERT INTO race_breach
+    WITH booked AS MATERIALIZED (
+        SELECT p.pk_proc, p.pk_frame, p.pk_host, p.pk_show, p.pk_job, p.pk_layer, h.pk_alloc, j.pk_folder
+        FROM proc p JOIN host h USING (pk_host) JOIN job j USING (pk_job)
+        WHERE p.xmin = own
+    )
+    SELECT 'closed job', c.pk_job, format('closed at %s, last write at %s', c.at, current_setting('races.last_write', true))
+    FROM race_closed c
+    WHERE c.pk_job IN (SELECT pk_job FROM booked) AND c.at < current_setting('races.last_write', true)::timestamptz
+    UNION ALL
+    SELECT 'frame', f.pk_frame, format('%s, on proc %s', f.str_state, b.pk_proc)
+    FROM booked b JOIN frame f USING (pk_frame)
+    WHERE f.str_state <> 'RUNNING'
+    UNION ALL
+    SELECT 'host', h.pk_host, format('%s: procs hold %s, %s, %s, %s of %s, %s, %s, %s', h.str_name, held.cores,
+        held.memory, held.gpus, held.gpu_memory, h.int_cores, h.int_mem, h.int_gpus, h.int_gpu_mem)
+    FROM host h JOIN (
+        SELECT pk_host, sum(int_cores_reserved) AS cores, sum(int_mem_reserved) AS memory,
+            sum(int_gpus_reserved) AS gpus, sum(int_gpu_mem_reserved) AS gpu_memory
+        FROM proc WHERE pk_host IN (SELECT pk_host FROM booked) GROUP BY pk_host
+    ) AS held USING (pk_host)
+    WHERE held.cores > h.int_cores OR held.memory > h.int_mem OR held.gpus > h.int_gpus
+        OR held.gpu_memory > h.int_gpu_mem
+    UNION ALL
+    SELECT 'burst', s.pk_subscription, format('procs hold %s, the counter says %s, the burst is %s', held.cores, s.int_cores, s.int_burst)
+    FROM subscription s JOIN (
+        SELECT p.pk_show, h.pk_alloc, sum(p.int_cores_reserved) AS cores
+        FROM proc p JOIN host h USING (pk_host) GROUP BY p.pk_show, h.pk_alloc
+    ) AS held USING (pk_show, pk_alloc)
+    WHERE (s.pk_show, s.pk_alloc) IN (SELECT pk_show, pk_alloc FROM booked) AND held.cores > s.int_burst
+    UNION ALL
+    SELECT 'job cap', jr.pk_job, format('procs hold %s and %s GPUs, the counters say %s and %s, the caps are %s and %s',
+        held.cores, held.gpus, jr.int_cores, jr.int_gpus, jr.int_max_cores, jr.int_max_gpus)
+    FROM job_resource jr JOIN (
+        SELECT pk_job, sum(int_cores_reserved) AS cores, sum(int_gpus_reserved) AS gpus FROM proc GROUP BY pk_job
+    ) AS held USING (pk_job)
+    WHERE jr.pk_job IN (SELECT pk_job FROM booked)
+        AND (held.cores > jr.int_max_cores OR held.gpus > jr.int_max_gpus)
+    UNION ALL
+    SELECT 'folder cap', fr.pk_folder, format('procs hold %s, the counter says %s, the cap is %s', held.cores, fr.int_cores, fr.int_max_cores)
+    FROM folder_resource fr JOIN (
+        SELECT j.pk_folder, sum(p.int_cores_reserved) AS cores FROM proc p JOIN job j USING (pk_job) GROUP BY j.pk_folder
+    ) AS held USING (pk_folder)
+    WHERE fr.pk_folder IN (SELECT pk_folder FROM booked) AND fr.int_max_cores <> -1 AND held.cores > fr.int_max_cores
+    UNION ALL
+    SELECT 'limit', used.pk_limit_record, format('%s in use, at most %s', used.used, allowed.max)
+    FROM ({use}) AS used
+    JOIN (SELECT pk_limit_record, max(int_max) AS max FROM race_limit GROUP BY pk_limit_record) AS allowed
+        USING (pk_limit_record)
+    WHERE used.used > allowed.max
+        AND used.pk_limit_record IN (SELECT ll.pk_limit_record FROM layer_limit ll JOIN booked USING (pk_layer));
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER race_witness AFTER INSERT ON proc DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION race_witness();
+";
+
+pub(super) async fn appoint(pool: &PgPool, generation: Generation) {
+    let by = if generation >= Generation::G4 { USE_BY_PROC } else { USE_BY_FRAME };
+    for sql in [TABLES.to_owned(), WITNESS.replace("{use}", by)] {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+    }
+}
+
+/// What was seen.
+pub(super) async fn hear(pool: &PgPool, ground: &Ground) {
+    let seen = sqlx::query("SELECT what, id, detail FROM race_breach").fetch_all(pool).await.unwrap();
+    for row in seen {
+        let (what, id, detail): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        let is_double = what == "frame";
+        ground.tally(|tally| *if is_double { &mut tally.doubles } else { &mut tally.breaches } += 1);
+        ground.fault(format!("a booking of ours passed the {what} of {id}: {detail}"));
+    }
+}
