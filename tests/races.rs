@@ -8,6 +8,7 @@
 mod cuebot;
 mod ground;
 mod ours;
+mod service;
 mod watcher;
 mod witness;
 
@@ -28,63 +29,73 @@ use self::ground::{Ground, Tally};
 use self::ours::{Repairer, Scheduler};
 use crate::support::database;
 
-/// What the rounds of CI begin with.
-const SEED: u64 = 1;
-const GENERATIONS: [Generation; 5] =
-    [Generation::G0, Generation::G1, Generation::G2, Generation::G3, Generation::G5];
+/// Acts of everybody in a round.
+const ACTS: u32 = 40;
+const SERVICE_ACTS: u32 = 40;
+/// In the long form every so many rounds is one of the whole service.
+const ROUNDS_PER_SERVICE: u64 = 8;
+/// Longest time that a statement of Cuebot's may wait for us. Asked where the machine is ours alone.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+const GENERATIONS: [Generation; 5] = [Generation::G0, Generation::G1, Generation::G2, Generation::G3, Generation::G5];
 /// Looks of the repair after a round before its books count as wrong.
 const LOOKS_MAX: u32 = 200;
 
-/// Two shows of ours and one that Cuebot has kept, on the same few hosts, with caps that are soon reached.
-fn crowded() -> FarmSpec {
+/// Two shows of ours and one that Cuebot has kept. Every other farm is short of what caps allow, and the
+/// rest of hosts.
+fn crowded(number: u64) -> FarmSpec {
+    let is_short_of_hosts = number.is_multiple_of(2);
+    let cores = |short: i64| Cores::whole(if is_short_of_hosts { 40 } else { short });
     let layers = |job: JobSpec, frames: u32| {
         job.layer(LayerSpec::new("a").frames(frames).limit("licence"))
             .layer(LayerSpec::new("b").frames(frames).cores(Cores(50)).single_threaded())
             .layer(LayerSpec::new("c").frames(frames).cores(Cores::whole(2)).memory(Kib::gib(3)))
     };
     let folder = |name: &str, dept: &str| {
-        let sim = LayerSpec::new("sim").frames(12).gpus(1, Kib::gib(1)).limit("seats");
+        let sim = LayerSpec::new("sim").frames(12).gpus(1, Kib::gib(1)).tags("gpu").limit("seats");
         FolderSpec::new(name)
             .dept(dept)
-            .cores_max(Cores::whole(9))
-            .job(layers(JobSpec::new(&format!("{name}1")).cores_max(Cores::whole(5)), 12))
+            .cores_max(cores(9))
+            .job(layers(JobSpec::new(&format!("{name}1")).cores_max(cores(5)), 12))
             .job(layers(JobSpec::new(&format!("{name}2")), 12).layer(sim))
     };
     let show = |name: &str| {
-        ShowSpec::new(name)
-            .subscription("general", Cores::whole(10), Cores::whole(14))
-            .subscription("gpu", Cores::whole(4), Cores::whole(6))
+        ShowSpec::new(name).subscription("general", Cores::whole(10), Cores::whole(14)).subscription(
+            "gpu",
+            Cores::whole(4),
+            Cores::whole(6),
+        )
     };
     FarmSpec::empty()
         .alloc("general", "general")
         .alloc("gpu", "gpu")
-        .limit("licence", 8)
+        .limit("licence", if is_short_of_hosts { 40 } else { 8 })
         .host_limit("seats", 1)
-        .host_class(HostClass::new("big", 3).memory(Kib::gib(16)))
-        .host_class(HostClass::new("small", 3).cores(Cores::whole(2)).memory(Kib::gib(8)))
-        .host_class(HostClass::new("gpu", 2).alloc("gpu").gpus(2, Kib::gib(8)))
+        .host_class(HostClass::new("big", if is_short_of_hosts { 1 } else { 3 }).memory(Kib::gib(16)))
+        .host_class(HostClass::new("small", 3).cores(Cores::whole(2)).memory(Kib::gib(6)))
+        .host_class(HostClass::new("gpu", 1).alloc("gpu").gpus(2, Kib::gib(8)))
         .show(show("one").folder(folder("x", "fx")).folder(folder("y", "light")))
         .show(show("two").folder(folder("x", "fx")).folder(folder("y", "light")))
         .show(show("legacy").folder(FolderSpec::new("z").job(layers(JobSpec::new("z1"), 20))))
 }
 
-/// How much happens in a round.
-#[derive(Clone, Copy)]
-struct Size {
-    acts: u32,
+fn generation_of(number: u64) -> Generation {
+    GENERATIONS[usize::try_from(number % GENERATIONS.len() as u64).unwrap()]
 }
 
 /// A round. What it must not show is in the tally.
-async fn round(number: u64, size: Size) -> (Arc<Ground>, Tally) {
-    let generation = GENERATIONS[usize::try_from(number % GENERATIONS.len() as u64).unwrap()];
+async fn round(number: u64, acts: u32) -> (Arc<Ground>, Tally) {
+    let generation = generation_of(number);
     let database = database(generation).await;
     let pool = database.pool();
-    let seeded = seed(&pool, &crowded()).await.unwrap();
+    let seeded = seed(&pool, &crowded(number)).await.unwrap();
     if generation >= Generation::G2 {
         let keep = "UPDATE show SET b_scheduler_managed = false WHERE str_name = 'legacy'";
         sqlx::query(keep).execute(&pool).await.unwrap();
     }
     witness::appoint(&pool, generation).await;
+    if number.is_multiple_of(3) {
+        witness::slow_us_down(&pool).await;
+    }
     sqlx::query("ANALYZE").execute(&pool).await.unwrap();
     let ground = Arc::new(Ground::new(number, generation));
     let options = database.connect_options();
@@ -99,11 +110,11 @@ async fn round(number: u64, size: Size) -> (Arc<Ground>, Tally) {
 
     let mut acting = JoinSet::new();
     for scheduler in 0..3 {
-        acting.spawn(Scheduler::new(&store, &ground, &seeded, "scheduler", scheduler).await.book(size.acts));
+        acting.spawn(Scheduler::new(&store, &ground, &seeded, "scheduler", scheduler).await.book(acts));
     }
     let sessions = [
-        ("completions", cuebot::COMPLETIONS, 2),
-        ("operator", cuebot::OPERATORS, 2),
+        ("completions", cuebot::COMPLETIONS, 1),
+        ("operator", cuebot::OPERATORS, 3),
         ("hosts", cuebot::HOSTS, 2),
         ("sweeps", cuebot::SWEEPS, 1),
         ("booker", cuebot::BOOKINGS, 1),
@@ -113,7 +124,7 @@ async fn round(number: u64, size: Size) -> (Arc<Ground>, Tally) {
         for _ in 0..many {
             session_number += 1;
             let session = Session::open(&options, &ground, name, session_number).await;
-            acting.spawn(session.play(kinds, size.acts));
+            acting.spawn(session.play(kinds, acts));
         }
     }
     while let Some(ended) = acting.join_next().await {
@@ -134,7 +145,12 @@ async fn round(number: u64, size: Size) -> (Arc<Ground>, Tally) {
 }
 
 /// Ends what is under way, repairs for as long as a repair finds something, and audits.
-async fn quiesce(pool: &PgPool, ground: &Arc<Ground>, mut repairer: Repairer, options: &sqlx::postgres::PgConnectOptions) {
+async fn quiesce(
+    pool: &PgPool,
+    ground: &Arc<Ground>,
+    mut repairer: Repairer,
+    options: &sqlx::postgres::PgConnectOptions,
+) {
     let mut cuebot = Session::open(options, ground, "settling", 99).await;
     cuebot.settle().await;
     // Caps were judged at every commit; lowered below use or passed by a move, they say nothing here.
@@ -159,33 +175,72 @@ async fn quiesce(pool: &PgPool, ground: &Arc<Ground>, mut repairer: Repairer, op
     }
 }
 
-/// Rounds from `seed` on, until `is_over` says so. Panics with what a round has shown that it must not.
-async fn rounds(seed: u64, size: Size, is_over: impl Fn(u64) -> bool) -> Tally {
-    let mut all = Tally::default();
-    let mut done = 0;
-    while !is_over(done) {
-        let number = seed + done;
-        let (ground, tally) = round(number, size).await;
-        all.add(&tally);
-        done += 1;
-        assert!(
-            tally.faults.is_empty(),
-            "{}\n\nround {number} ({}), run it again with RACES_SEED={number}:\n{tally}\n\n{}",
-            ground.sequence(),
-            ground.generation,
-            tally.faults.join("\n"),
-        );
-    }
-    println!("{done} rounds from seed {seed}\n{all}");
-    all
+/// Panics with what a round has shown that it must not, and with all that happened before.
+fn assert_sound(number: u64, ground: &Ground, tally: &Tally) {
+    assert!(
+        tally.faults.is_empty(),
+        "{}\n\nround {number} ({}), run it again with RACES_SEED={number}:\n{tally}\n\n{}",
+        ground.sequence(),
+        ground.generation,
+        tally.faults.join("\n"),
+    );
+}
+
+fn number_of(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|number| number.parse().unwrap())
+}
+
+/// These rounds, or the one of `RACES_SEED` as often: what falls together is another thing each time.
+fn numbers(defaults: std::ops::Range<u64>) -> Vec<u64> {
+    let many = number_of("RACES_ROUNDS").unwrap_or(defaults.end - defaults.start);
+    let number = |position| number_of("RACES_SEED").unwrap_or(defaults.start + position);
+    (0..many).map(number).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_runs_twice_gets_lost_or_passes_a_cap_whatever_cuebot_writes_meanwhile() {
-    let seed = std::env::var("RACES_SEED").map_or(SEED, |seed| seed.parse().unwrap());
-    let many: u64 = std::env::var("RACES_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
-    let began = Instant::now();
-    let tally = rounds(seed, Size { acts: 40 }, |done| done >= many).await;
-    println!("{:?}", began.elapsed());
-    assert!(tally.bookings > 0 && tally.take_backs > 0, "{tally}");
+    let mut all = Tally::default();
+    let numbers = numbers(0..10);
+    for number in &numbers {
+        let (ground, tally) = round(*number, ACTS).await;
+        assert_sound(*number, &ground, &tally);
+        all.add(&tally);
+    }
+    println!("rounds {numbers:?}\n{all}");
+    assert!(all.bookings > 0 && all.take_backs > 0 && all.repairs > 0, "nothing was raced for: {all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_runs_nothing_twice_and_loses_nothing_whatever_operators_do_meanwhile() {
+    let mut all = Tally::default();
+    let numbers = numbers(9..11);
+    for number in &numbers {
+        let (ground, tally) = service::round(*number, SERVICE_ACTS).await;
+        assert_sound(*number, &ground, &tally);
+        all.add(&tally);
+    }
+    println!("rounds {numbers:?} of the service\n{all}");
+    assert!(all.launches > 0 && all.acts["retry"] > 0, "nothing was raced for: {all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "an hour of races, or as many minutes as RACES_MINUTES says"]
+async fn an_hour_of_races() {
+    let seed = number_of("RACES_SEED").unwrap_or(1_000);
+    let until = Instant::now() + Duration::from_secs(60 * number_of("RACES_MINUTES").unwrap_or(60));
+    let mut all = Tally::default();
+    let mut number = seed;
+    while Instant::now() < until {
+        let of_the_service = (number - seed) % ROUNDS_PER_SERVICE == ROUNDS_PER_SERVICE - 1;
+        let (ground, tally) =
+            if of_the_service { service::round(number, SERVICE_ACTS).await } else { round(number, ACTS).await };
+        assert_sound(number, &ground, &tally);
+        all.add(&tally);
+        number += 1;
+        if (number - seed) % 50 == 0 {
+            println!("{} rounds from seed {seed}\n{all}\n", number - seed);
+        }
+    }
+    println!("{} rounds from seed {seed}\n{all}", number - seed);
+    assert!(all.longest_wait < WAIT_MAX, "a statement of Cuebot's waited for us for too long");
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cue_scheduler::farm::schema::Generation;
+use cue_scheduler::model::FrameId;
+use cue_scheduler::rqd::{Agents, KillOutcome};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -75,14 +77,14 @@ impl Act {
 /// What a kind of session does, and how often.
 pub(super) const COMPLETIONS: &[(Act, u32)] = &[(Act::Stop, 1)];
 pub(super) const OPERATORS: &[(Act, u32)] = &[
-    (Act::Eat, 3),
-    (Act::Retry, 4),
+    (Act::Eat, 4),
+    (Act::Retry, 6),
     (Act::Kill, 1),
     (Act::Reorder, 3),
-    (Act::Pause, 4),
-    (Act::Redirect, 3),
-    (Act::Move, 4),
-    (Act::Cap, 6),
+    (Act::Pause, 5),
+    (Act::Redirect, 4),
+    (Act::Move, 10),
+    (Act::Cap, 5),
 ];
 pub(super) const HOSTS: &[(Act, u32)] = &[
     (Act::Boot, 6),
@@ -93,6 +95,11 @@ pub(super) const HOSTS: &[(Act, u32)] = &[
     (Act::DeleteHost, 3),
     (Act::Silence, 3),
 ];
+/// Where the ends of runs are reported by agents, and a killed frame has a process.
+pub(super) const OPERATORS_WITH_AGENTS: &[(Act, u32)] =
+    &[(Act::Eat, 3), (Act::Retry, 8), (Act::Kill, 1), (Act::Reorder, 3), (Act::Pause, 5), (Act::Cap, 6)];
+pub(super) const HOSTS_WITH_AGENTS: &[(Act, u32)] =
+    &[(Act::Boot, 6), (Act::RaiseMemory, 3), (Act::Lock, 2), (Act::DeleteHost, 2)];
 pub(super) const SWEEPS: &[(Act, u32)] = &[(Act::Lose, 6), (Act::Recalculate, 3), (Act::Leak, 1)];
 pub(super) const BOOKINGS: &[(Act, u32)] = &[(Act::Book, 1)];
 
@@ -102,6 +109,10 @@ pub(super) struct Session {
     ground: Arc<Ground>,
     name: String,
     doing: &'static str,
+    /// Longest pause between two acts.
+    rest_max: Duration,
+    /// Who runs the frames. `None`: nobody does, and a run has ended when its rows say so.
+    agents: Option<Agents>,
 }
 
 /// What became of statements.
@@ -167,6 +178,7 @@ struct Held {
     version: i32,
     can_retry: bool,
     host: String,
+    host_name: String,
     alloc: String,
     show: String,
     layer: String,
@@ -186,8 +198,23 @@ struct Amounts {
 
 impl Amounts {
     fn of(row: &PgRow) -> Self {
-        Self { cores: row.get("cores"), memory: row.get("memory"), gpus: row.get("gpus"), gpu_memory: row.get("gpu_memory") }
+        Self {
+            cores: row.get("cores"),
+            memory: row.get("memory"),
+            gpus: row.get("gpus"),
+            gpu_memory: row.get("gpu_memory"),
+        }
     }
+}
+
+/// What became of the process of a run that was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Process {
+    /// Its agent will report that it has ended.
+    Ending,
+    /// Its agent does not run it, or not yet.
+    Gone,
+    Unknown,
 }
 
 /// Where Cuebot books a frame of its own accord.
@@ -210,7 +237,14 @@ impl Session {
         let options = options.clone().application_name(&format!("cuebot {name}"));
         let connection = PgConnection::connect_with(&options).await.unwrap();
         let random = StdRng::seed_from_u64(ground.seed.wrapping_mul(1_009).wrapping_add(number));
-        Self { connection, random, ground: Arc::clone(ground), name, doing: "" }
+        let rest_max = Duration::from_micros(THINK_MAX_MICROS);
+        Self { connection, random, ground: Arc::clone(ground), name, doing: "", rest_max, agents: None }
+    }
+
+    /// What is killed is killed there, and reports itself when it has ended. Runs take their time, and so
+    /// do operators.
+    pub(super) fn with_agents(self, agents: Agents, rest_max: Duration) -> Self {
+        Self { agents: Some(agents), rest_max, ..self }
     }
 
     pub(super) async fn close(self) {
@@ -223,8 +257,7 @@ impl Session {
             let act = kinds.choose_weighted(&mut self.random, |(_, weight)| *weight).unwrap().0;
             let came = self.act(act).await;
             self.ground.acted(&self.name, act.name(), &came);
-            let rest = self.random.random_range(0..THINK_MAX_MICROS);
-            tokio::time::sleep(Duration::from_micros(rest)).await;
+            tokio::time::sleep(self.rest_max.mul_f64(self.random.random())).await;
         }
         self.close().await;
     }
@@ -316,31 +349,42 @@ impl Session {
 
     /// A proc of those that `condition` admits.
     async fn choose(&mut self, condition: &str) -> Option<Held> {
+        self.some(condition, 1).await.pop()
+    }
+
+    async fn all(&mut self, condition: &str) -> Vec<Held> {
+        self.some(condition, 1_000).await
+    }
+
+    async fn some(&mut self, condition: &str, most: u32) -> Vec<Held> {
         let sql = format!(
             "SELECT p.pk_proc, p.pk_frame, coalesce(f.int_version, 0) AS version,
-                coalesce(f.int_retries < j.int_max_retries, false) AS can_retry, p.pk_host, h.pk_alloc, p.pk_show,
+                coalesce(f.int_retries < j.int_max_retries, false) AS can_retry, p.pk_host, h.str_name AS host_name,
+                h.pk_alloc, p.pk_show,
                 p.pk_layer, p.pk_job, coalesce((to_jsonb(s) ->> 'b_scheduler_managed')::bool, false) AS is_managed,
                 p.int_cores_reserved AS cores, p.int_mem_reserved AS memory, p.int_gpus_reserved::int8 AS gpus,
                 p.int_gpu_mem_reserved AS gpu_memory
              FROM proc p JOIN host h USING (pk_host) JOIN show s ON s.pk_show = p.pk_show JOIN job j ON j.pk_job = p.pk_job
              LEFT JOIN frame f ON f.pk_frame = p.pk_frame
-             WHERE {condition} ORDER BY md5(p.pk_proc || $1) LIMIT 1"
+             WHERE {condition} ORDER BY md5(p.pk_proc || $1) LIMIT {most}"
         );
         let nonce = self.nonce();
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(nonce).fetch_optional(&mut self.connection).await.unwrap()?;
-        Some(Held {
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(nonce).fetch_all(&mut self.connection).await.unwrap();
+        let held = rows.iter().map(|row| Held {
             proc: row.get("pk_proc"),
             frame: row.get("pk_frame"),
             version: row.get("version"),
             can_retry: row.get("can_retry"),
             host: row.get("pk_host"),
+            host_name: row.get("host_name"),
             alloc: row.get("pk_alloc"),
             show: row.get("pk_show"),
             layer: row.get("pk_layer"),
             job: row.get("pk_job"),
             is_managed: row.get("is_managed"),
-            amounts: Amounts::of(&row),
-        })
+            amounts: Amounts::of(row),
+        });
+        held.collect()
     }
 
     /// The key of a row of `table`, those that `condition` admits.
@@ -348,6 +392,16 @@ impl Session {
         let sql = format!("SELECT {key} FROM {table} WHERE {condition} ORDER BY md5({key} || $1) LIMIT 1");
         let nonce = self.nonce();
         sqlx::query_scalar(AssertSqlSafe(sql)).bind(nonce).fetch_optional(&mut self.connection).await.unwrap()
+    }
+
+    /// Tells the host to end a run. Without agents nothing ever runs.
+    async fn end_process(&self, held: &Held) -> Process {
+        let (Some(agents), Some(frame)) = (&self.agents, &held.frame) else { return Process::Gone };
+        match agents.kill(&held.host_name, &FrameId::new(frame), "by an operator").await {
+            Ok(KillOutcome::Killed) => Process::Ending,
+            Ok(KillOutcome::NotRunning) => Process::Gone,
+            Err(_) => Process::Unknown,
+        }
     }
 
     // The end of a run ------------------------------------------------------------------------------------
@@ -371,7 +425,8 @@ impl Session {
         }
         self.finish(&held.job).await;
         let came = format!("frame {} {state}", held.frame.clone().unwrap_or_default());
-        let redirected = rows!(self, "DELETE FROM redirect WHERE pk_proc = $1 RETURNING str_destination_id", &held.proc);
+        let redirected =
+            rows!(self, "DELETE FROM redirect WHERE pk_proc = $1 RETURNING str_destination_id", &held.proc);
         if let Some(row) = redirected.unwrap().first() {
             let destination: String = row.get(0);
             self.release(&held).await;
@@ -590,6 +645,14 @@ impl Session {
         if eaten != Ok(1) {
             return format!("frame {frame} changed meanwhile");
         }
+        if self.agents.is_some() {
+            let held = self.choose(&format!("f.pk_frame = '{frame}'")).await;
+            let process = match &held {
+                Some(held) => Some(self.end_process(held).await),
+                None => None,
+            };
+            return format!("frame {frame}, which was {state}; its process: {process:?}");
+        }
         // Its process is killed, and the agent reports that.
         let ended = self.end_strays(Some(&frame)).await;
         format!("frame {frame}, which was {state}; ended {ended}")
@@ -606,7 +669,12 @@ impl Session {
             let Some(held) = self.choose(&condition).await else { return ended };
             let cleared: Outcome<u64> = alone!(
                 self,
-                run!(self, "UPDATE proc SET pk_frame = NULL WHERE pk_proc = $1 AND pk_frame = $2", &held.proc, &held.frame)
+                run!(
+                    self,
+                    "UPDATE proc SET pk_frame = NULL WHERE pk_proc = $1 AND pk_frame = $2",
+                    &held.proc,
+                    &held.frame
+                )
             );
             if cleared == Ok(1) {
                 self.release(&held).await;
@@ -620,6 +688,10 @@ impl Session {
         let Some(frame) = self.choose_key("frame", "pk_frame", condition).await else { return "no frame".to_owned() };
         let running = self.choose(&format!("f.pk_frame = '{frame}' AND f.str_state = 'RUNNING'")).await;
         if let Some(held) = running {
+            let process = self.end_process(&held).await;
+            if process != Process::Gone {
+                return format!("frame {frame}, process {process:?}");
+            }
             let ground = Arc::clone(&self.ground);
             let released: Outcome<bool> = {
                 let _moves = ground.moves.read().await;
@@ -653,7 +725,9 @@ impl Session {
     }
 
     async fn kill(&mut self) -> String {
-        let Some(job) = self.choose_key("job", "pk_job", "str_state = 'PENDING'").await else { return "no job".to_owned() };
+        let Some(job) = self.choose_key("job", "pk_job", "str_state = 'PENDING'").await else {
+            return "no job".to_owned();
+        };
         {
             let ground = Arc::clone(&self.ground);
             let _one_at_a_time = ground.closings.lock().await;
@@ -672,6 +746,12 @@ impl Session {
             self.write_down_closed(&job).await;
         }
         let mut ended = 0;
+        if self.agents.is_some() {
+            for held in self.all(&format!("p.pk_job = '{job}' AND f.str_state = 'RUNNING'")).await {
+                ended += u32::from(self.end_process(&held).await == Process::Ending);
+            }
+            return format!("job {job}, {ended} processes killed");
+        }
         while let Some(held) = self.choose(&format!("p.pk_job = '{job}' AND f.str_state = 'RUNNING'")).await {
             self.complete(Held { can_retry: false, ..held }, 1).await;
             ended += 1;
@@ -683,14 +763,13 @@ impl Session {
         if self.random.random_bool(0.5) {
             let Some(job) = self.choose_key("job", "pk_job", "true").await else { return "no job".to_owned() };
             let priority = self.random.random_range(1..200);
-            let done: Outcome<u64> = alone!(
-                self,
-                run!(self, "UPDATE job_resource SET int_priority = $2 WHERE pk_job = $1", &job, priority)
-            );
+            let done: Outcome<u64> =
+                alone!(self, run!(self, "UPDATE job_resource SET int_priority = $2 WHERE pk_job = $1", &job, priority));
             return format!("priority {priority} for job {job} ({done:?})");
         }
         let Some(layer) = self.choose_key("layer", "pk_layer", "true").await else { return "no layer".to_owned() };
-        let frames = rows!(self, "SELECT pk_frame FROM frame WHERE pk_layer = $1 ORDER BY int_number DESC LIMIT 5", &layer);
+        let frames =
+            rows!(self, "SELECT pk_frame FROM frame WHERE pk_layer = $1 ORDER BY int_number DESC LIMIT 5", &layer);
         let frames: Vec<String> = frames.unwrap().iter().map(|row| row.get(0)).collect();
         let done: Outcome<()> = transaction!(self, self.write_order(&frames).await);
         format!("last five of layer {layer} first ({done:?})")
@@ -704,10 +783,13 @@ impl Session {
     }
 
     async fn pause(&mut self) -> String {
-        let Some(job) = self.choose_key("job", "pk_job", "str_state = 'PENDING'").await else { return "no job".to_owned() };
+        let Some(job) = self.choose_key("job", "pk_job", "str_state = 'PENDING'").await else {
+            return "no job".to_owned();
+        };
         let ground = Arc::clone(&self.ground);
         let _one_at_a_time = ground.closings.lock().await;
-        let read = rows!(self, "SELECT b_paused OR NOT b_auto_book, str_state FROM job WHERE pk_job = $1", &job).unwrap();
+        let read =
+            rows!(self, "SELECT b_paused OR NOT b_auto_book, str_state FROM job WHERE pk_job = $1", &job).unwrap();
         if read[0].get::<String, _>(1) != "PENDING" {
             return format!("job {job} has ended");
         }
@@ -727,7 +809,9 @@ impl Session {
 
     async fn redirect(&mut self) -> String {
         let Some(held) = self.choose("f.str_state = 'RUNNING'").await else { return "nothing runs".to_owned() };
-        let Some(job) = self.choose_key("job", "pk_job", "str_state = 'PENDING'").await else { return "no job".to_owned() };
+        let Some(job) = self.choose_key("job", "pk_job", "str_state = 'PENDING'").await else {
+            return "no job".to_owned();
+        };
         let inserted: Outcome<u64> = alone!(
             self,
             run!(
@@ -748,14 +832,20 @@ impl Session {
 
     async fn move_job(&mut self) -> String {
         let Some(job) = self.choose_key("job", "pk_job", "true").await else { return "no job".to_owned() };
-        let condition = format!("pk_show = (SELECT pk_show FROM job WHERE pk_job = '{job}') AND pk_parent_folder IS NOT NULL");
-        let Some(folder) = self.choose_key("folder", "pk_folder", &condition).await else { return "no folder".to_owned() };
+        let condition =
+            format!("pk_show = (SELECT pk_show FROM job WHERE pk_job = '{job}') AND pk_parent_folder IS NOT NULL");
+        let Some(folder) = self.choose_key("folder", "pk_folder", &condition).await else {
+            return "no folder".to_owned();
+        };
         let ground = Arc::clone(&self.ground);
         let _moves = ground.moves.write().await;
         let moved: Outcome<u64> = if self.random.random_bool(0.5) {
-            alone!(self, run!(self, "UPDATE job SET pk_folder = $2 WHERE pk_job = $1", &job, &folder))
+            let sql = "UPDATE job SET pk_folder = $2 WHERE pk_job = $1 AND str_state = 'PENDING'";
+            alone!(self, run!(self, sql, &job, &folder))
         } else {
-            let sql = "UPDATE job SET pk_folder = $2, pk_dept = (SELECT pk_dept FROM folder WHERE pk_folder = $2) WHERE pk_job = $1";
+            // Of a job that has ended the use stays with its old department.
+            let sql = "UPDATE job SET pk_folder = $2, pk_dept = (SELECT pk_dept FROM folder WHERE pk_folder = $2)
+                 WHERE pk_job = $1 AND str_state = 'PENDING'";
             alone!(self, run!(self, sql, &job, &folder))
         };
         format!("job {job} to folder {folder} ({moved:?})")
@@ -764,7 +854,9 @@ impl Session {
     async fn change_cap(&mut self) -> String {
         match self.random.random_range(0..4) {
             0 => {
-                let Some(key) = self.choose_key("subscription", "pk_subscription", "true").await else { return String::new() };
+                let Some(key) = self.choose_key("subscription", "pk_subscription", "true").await else {
+                    return String::new();
+                };
                 let burst = *[0, 400, 800, 1_200, 2_000].choose(&mut self.random).unwrap();
                 let done: Outcome<u64> = alone!(
                     self,
@@ -773,10 +865,14 @@ impl Session {
                 format!("burst of {key} is {burst} ({done:?})")
             }
             1 => {
-                let Some(key) = self.choose_key("folder_resource", "pk_folder", "true").await else { return String::new() };
+                let Some(key) = self.choose_key("folder_resource", "pk_folder", "true").await else {
+                    return String::new();
+                };
                 let cap = *[-1, 300, 600, 900, 1_200].choose(&mut self.random).unwrap();
-                let done: Outcome<u64> =
-                    alone!(self, run!(self, "UPDATE folder_resource SET int_max_cores = $2 WHERE pk_folder = $1", &key, cap));
+                let done: Outcome<u64> = alone!(
+                    self,
+                    run!(self, "UPDATE folder_resource SET int_max_cores = $2 WHERE pk_folder = $1", &key, cap)
+                );
                 format!("cap of folder {key} is {cap} ({done:?})")
             }
             2 => {
@@ -787,7 +883,9 @@ impl Session {
                 format!("cap of job {key} is {cap} ({done:?})")
             }
             _ => {
-                let Some(key) = self.choose_key("limit_record", "pk_limit_record", "true").await else { return String::new() };
+                let Some(key) = self.choose_key("limit_record", "pk_limit_record", "true").await else {
+                    return String::new();
+                };
                 let most = self.random.random_range(1..6);
                 let done: Outcome<()> = transaction!(self, self.write_limit(&key, most).await);
                 format!("limit {key} is {most} ({done:?})")
@@ -806,6 +904,9 @@ impl Session {
     /// A proc is given up: no transaction, each statement commits alone, the proc goes first.
     async fn lose(&mut self) -> String {
         let Some(held) = self.choose("f.str_state = 'RUNNING'").await else { return "nothing runs".to_owned() };
+        if self.end_process(&held).await == Process::Unknown {
+            return format!("the host of proc {} does not say whether it runs", held.proc);
+        }
         let ground = Arc::clone(&self.ground);
         let _moves = ground.moves.read().await;
         let _recalculations = ground.recalculations.read().await;
@@ -921,10 +1022,13 @@ impl Session {
         let Some(host) = self.choose_key("host", "pk_host", "true").await else { return "no host".to_owned() };
         let sql = "UPDATE host_stat SET ts_ping = current_timestamp, int_load = int_load + 1 WHERE pk_host = $1";
         let _: Outcome<u64> = alone!(self, run!(self, sql, &host));
-        let procs = rows!(self, "SELECT pk_proc, pk_frame FROM proc WHERE pk_host = $1 AND pk_frame IS NOT NULL", &host).unwrap();
+        let procs =
+            rows!(self, "SELECT pk_proc, pk_frame FROM proc WHERE pk_host = $1 AND pk_frame IS NOT NULL", &host)
+                .unwrap();
         for row in procs.iter().take(4) {
             let (proc, frame): (String, String) = (row.get(0), row.get(1));
-            let sql = "UPDATE proc SET ts_ping = current_timestamp, int_mem_used = 2048 WHERE pk_proc = $1 AND pk_frame = $2";
+            let sql =
+                "UPDATE proc SET ts_ping = current_timestamp, int_mem_used = 2048 WHERE pk_proc = $1 AND pk_frame = $2";
             let _: Outcome<u64> = alone!(self, run!(self, sql, &proc, &frame));
         }
         format!("host {host}, {} procs", procs.len())
@@ -957,13 +1061,16 @@ impl Session {
     async fn lock(&mut self) -> String {
         let Some(host) = self.choose_key("host", "pk_host", "true").await else { return "no host".to_owned() };
         let state = *["OPEN", "OPEN", "OPEN", "LOCKED", "NIMBY_LOCKED"].choose(&mut self.random).unwrap();
-        let done: Outcome<u64> = alone!(self, run!(self, "UPDATE host SET str_lock_state = $2 WHERE pk_host = $1", &host, state));
+        let done: Outcome<u64> =
+            alone!(self, run!(self, "UPDATE host SET str_lock_state = $2 WHERE pk_host = $1", &host, state));
         format!("host {host} is {state} ({done:?})")
     }
 
     /// A small host goes, unless something runs there, and comes back under its name with another key.
     async fn delete_host(&mut self) -> String {
-        let Some(host) = self.choose_key("host", "pk_host", "int_cores = 200").await else { return "no host".to_owned() };
+        let Some(host) = self.choose_key("host", "pk_host", "int_cores = 200").await else {
+            return "no host".to_owned();
+        };
         let read = rows!(self, "SELECT str_name, pk_alloc, int_mem FROM host WHERE pk_host = $1", &host).unwrap();
         let Some(row) = read.first() else { return format!("host {host} was gone") };
         let (name, alloc, memory): (String, String, i64) = (row.get(0), row.get(1), row.get(2));

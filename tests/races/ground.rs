@@ -152,7 +152,13 @@ impl fmt::Display for Tally {
         writeln!(
             f,
             "  doubles {}, lost {}, breaches {}, deadlocks {} (of Cuebot's own {}), circles {}, slow losses {}",
-            self.doubles, self.lost, self.breaches, self.deadlocks, self.own_deadlocks, self.circles.len(), self.slow_losses
+            self.doubles,
+            self.lost,
+            self.breaches,
+            self.deadlocks,
+            self.own_deadlocks,
+            self.circles.len(),
+            self.slow_losses
         )?;
         for circle in &self.circles {
             writeln!(f, "  waited for each other: {circle}")?;

@@ -89,7 +89,8 @@ struct Waiting {
 impl Scheduler {
     pub(super) async fn new(store: &Store, ground: &Arc<Ground>, seeded: &Seeded, name: &str, number: u64) -> Self {
         let ours = our_shows(seeded);
-        let sql = "SELECT pk_layer, j.pk_job, pk_show, int_cores_min::int8, int_mem_min, int_gpus_min::int8, int_gpu_mem_min
+        let sql =
+            "SELECT pk_layer, j.pk_job, pk_show, int_cores_min::int8, int_mem_min, int_gpus_min::int8, int_gpu_mem_min
             FROM layer JOIN job j USING (pk_job) ORDER BY pk_layer";
         let layers = sqlx::query(sql).fetch_all(store.pool()).await.unwrap();
         let layers = layers.iter().map(|row| Layer {
@@ -181,7 +182,12 @@ impl Scheduler {
                 if let Some(error) = &outcome.cut_short_by {
                     self.trouble(error);
                 }
-                let came = format!("{} of {}, lost {reasons:?}, halved {}", outcome.booked.len(), requests.len(), outcome.halved);
+                let came = format!(
+                    "{} of {}, lost {reasons:?}, halved {}",
+                    outcome.booked.len(),
+                    requests.len(),
+                    outcome.halved
+                );
                 self.ground.acted(&self.name, "our-booking", &came);
                 self.ground.tally(|tally| {
                     tally.bookings += outcome.booked.len() as u64;
@@ -256,7 +262,10 @@ impl Scheduler {
                 return;
             }
             let silences = if self.random.random_bool(0.2) {
-                SilenceEnds { farm: Some(OffsetDateTime::now_utc() - time::Duration::milliseconds(20)), hosts: Vec::new() }
+                SilenceEnds {
+                    farm: Some(OffsetDateTime::now_utc() - time::Duration::milliseconds(20)),
+                    hosts: Vec::new(),
+                }
             } else {
                 SilenceEnds::default()
             };
@@ -337,7 +346,11 @@ impl Repairer {
                 for (what, repaired) in [("drift", &done.drift), ("release", &done.releases)] {
                     for one in repaired {
                         let line = format!("{} {} said {:?} too much", one.table.as_str(), one.row, one.too_much);
-                        self.ground.acted("repairer", if what == "drift" { "our-repair" } else { "our-account" }, &line);
+                        self.ground.acted(
+                            "repairer",
+                            if what == "drift" { "our-repair" } else { "our-account" },
+                            &line,
+                        );
                     }
                 }
                 let repaired = done.drift.len() + done.releases.len();

@@ -164,11 +164,12 @@ fn note_circle(pid: i32, sessions: &HashMap<i32, Session>, ground: &Ground, circ
     let key: Vec<(i32, String)> = circle.iter().filter_map(named).collect();
     let is_ours = |pid: &i32| sessions.get(pid).is_some_and(|session| session.application.starts_with(OURS));
     let is_cuebots = |pid: &i32| sessions.get(pid).is_some_and(|session| session.application.starts_with(CUEBOTS));
-    if !(circle.iter().any(is_ours) && circle.iter().any(is_cuebots)) || !circles.insert(key) {
+    if !(circle.iter().any(is_ours) && circle.iter().any(is_cuebots) && circles.insert(key)) {
         return;
     }
     let told = circle.iter().filter_map(|pid| sessions.get(pid));
-    let told: Vec<String> = told.map(|session| format!("{}: `{}`", session.application, flat(&session.query))).collect();
+    let told: Vec<String> =
+        told.map(|session| format!("{}: `{}`", session.application, flat(&session.query))).collect();
     let told = told.join(" | ");
     let is_disorderly = |pid: &i32| {
         sessions.get(pid).is_some_and(|session| DISORDERLY.iter().any(|start| session.query.starts_with(start)))

@@ -1,5 +1,8 @@
-//! Who sees every booking of ours at the moment of its commit, under all its locks, and the caps as they
-//! are then: what a look from outside can only sample.
+//! Who sees every booking and take-back of ours at the moment of its commit, under all its locks, and the
+//! caps as they are then: what a look from outside can only sample.
+//!
+//! What a transaction of ours changes in procs it must change in everything that counts them, to the same
+//! row and amount; both are written down by triggers and compared.
 //!
 //! A trigger that is deferred to the commit compares what procs hold with what may be held. Whoever else
 //! adds to a row or changes its cap waits for that row, so what is above a cap here was brought there by
@@ -30,6 +33,66 @@ $$;
 CREATE TRIGGER race_last_write AFTER UPDATE ON point FOR EACH STATEMENT EXECUTE FUNCTION race_last_write();
 ";
 
+/// What transactions of ours add to procs and to what counts them, row by row.
+const ENTRIES: &str = "
+CREATE UNLOGGED TABLE race_entry (own xid NOT NULL, is_proc bool NOT NULL, counter text NOT NULL, key text NOT NULL,
+    cores int8 NOT NULL, memory int8 NOT NULL DEFAULT 0, gpus int8 NOT NULL, gpu_memory int8 NOT NULL DEFAULT 0);
+
+CREATE FUNCTION race_enter_proc() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    p proc := coalesce(NEW, OLD);
+    sign int := CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END;
+    alloc text := (SELECT pk_alloc FROM host WHERE pk_host = p.pk_host);
+BEGIN
+    IF current_setting('application_name') LIKE 'cue-scheduler%' THEN
+        INSERT INTO race_entry
+        VALUES (pg_current_xact_id()::xid, true, 'host', p.pk_host, sign * p.int_cores_reserved, sign * p.int_mem_reserved,
+            sign * p.int_gpus_reserved, sign * p.int_gpu_mem_reserved);
+        INSERT INTO race_entry (own, is_proc, counter, key, cores, gpus)
+        SELECT pg_current_xact_id()::xid, true, counted.counter, counted.key, sign * p.int_cores_reserved, sign * p.int_gpus_reserved
+        FROM (VALUES ('subscription', p.pk_show || ' ' || alloc), ('layer_resource', p.pk_layer), ('job_resource', p.pk_job),
+            ('folder_resource', p.pk_job), ('point', p.pk_job)) AS counted (counter, key);
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER race_enter AFTER INSERT OR DELETE ON proc FOR EACH ROW EXECUTE FUNCTION race_enter_proc();
+
+CREATE FUNCTION race_enter_counter() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    old_row jsonb := to_jsonb(OLD);
+    new_row jsonb := to_jsonb(NEW);
+    key text := CASE TG_TABLE_NAME
+        WHEN 'host' THEN new_row ->> 'pk_host'
+        WHEN 'subscription' THEN (new_row ->> 'pk_show') || ' ' || (new_row ->> 'pk_alloc')
+        WHEN 'layer_resource' THEN new_row ->> 'pk_layer'
+        WHEN 'job_resource' THEN new_row ->> 'pk_job'
+        WHEN 'folder_resource' THEN new_row ->> 'pk_folder'
+        ELSE (new_row ->> 'pk_show') || ' ' || (new_row ->> 'pk_dept') END;
+    idle text := CASE TG_TABLE_NAME WHEN 'host' THEN '_idle' ELSE '' END;
+    sign int := CASE TG_TABLE_NAME WHEN 'host' THEN -1 ELSE 1 END;
+BEGIN
+    IF current_setting('application_name') LIKE 'cue-scheduler%' THEN
+        INSERT INTO race_entry
+        SELECT pg_current_xact_id()::xid, false, TG_TABLE_NAME, key, sign * max(v) FILTER (WHERE c = 'int_cores' || idle),
+            sign * coalesce(max(v) FILTER (WHERE c = 'int_mem' || idle), 0), sign * max(v) FILTER (WHERE c = 'int_gpus' || idle),
+            sign * coalesce(max(v) FILTER (WHERE c = 'int_gpu_mem' || idle), 0)
+        FROM (
+            SELECT c, (new_row ->> c)::int8 - (old_row ->> c)::int8 AS v
+            FROM unnest(ARRAY['int_cores' || idle, 'int_mem' || idle, 'int_gpus' || idle, 'int_gpu_mem' || idle]) AS c
+        ) AS changes;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER race_enter AFTER UPDATE ON host FOR EACH ROW EXECUTE FUNCTION race_enter_counter();
+CREATE TRIGGER race_enter AFTER UPDATE ON subscription FOR EACH ROW EXECUTE FUNCTION race_enter_counter();
+CREATE TRIGGER race_enter AFTER UPDATE ON layer_resource FOR EACH ROW EXECUTE FUNCTION race_enter_counter();
+CREATE TRIGGER race_enter AFTER UPDATE ON job_resource FOR EACH ROW EXECUTE FUNCTION race_enter_counter();
+CREATE TRIGGER race_enter AFTER UPDATE ON folder_resource FOR EACH ROW EXECUTE FUNCTION race_enter_counter();
+CREATE TRIGGER race_enter AFTER UPDATE ON point FOR EACH ROW EXECUTE FUNCTION race_enter_counter();
+";
+
 /// How a limit counts: by procs where limits know their kind, by running frames elsewhere.
 const USE_BY_PROC: &str = "
     SELECT ll.pk_limit_record,
@@ -46,6 +109,7 @@ const USE_BY_FRAME: &str = "
 
 const WITNESS: &str = "
 CREATE FUNCTION race_witness() RETURNS trigger LANGUAGE plpgsql AS $$
+<<race_witness>>
 DECLARE
     own xid := pg_current_xact_id()::xid;
 BEGIN
@@ -60,6 +124,24 @@ BEGIN
         FROM proc p JOIN host h USING (pk_host) JOIN job j USING (pk_job)
         WHERE p.xmin = own
     )
+    SELECT 'amounts', e.counter || ' ' || e.key, format('procs changed by %s, the row by %s', e.of_procs, e.of_row)
+    FROM (
+        SELECT counter, key,
+            (coalesce(sum(cores) FILTER (WHERE is_proc), 0), coalesce(sum(memory) FILTER (WHERE is_proc), 0),
+                coalesce(sum(gpus) FILTER (WHERE is_proc), 0), coalesce(sum(gpu_memory) FILTER (WHERE is_proc), 0)) AS of_procs,
+            (coalesce(sum(cores) FILTER (WHERE NOT is_proc), 0), coalesce(sum(memory) FILTER (WHERE NOT is_proc), 0),
+                coalesce(sum(gpus) FILTER (WHERE NOT is_proc), 0), coalesce(sum(gpu_memory) FILTER (WHERE NOT is_proc), 0)) AS of_row
+        FROM (
+            SELECT is_proc, counter, cores, memory, gpus, gpu_memory,
+                CASE WHEN is_proc AND counter = 'folder_resource' THEN (SELECT pk_folder FROM job WHERE pk_job = r.key)
+                    WHEN is_proc AND counter = 'point' THEN (SELECT pk_show || ' ' || pk_dept FROM job WHERE pk_job = r.key)
+                    ELSE key END AS key
+            FROM race_entry r WHERE r.own = race_witness.own
+        ) AS entries
+        GROUP BY counter, key
+    ) AS e
+    WHERE e.of_procs IS DISTINCT FROM e.of_row
+    UNION ALL
     SELECT 'closed job', c.pk_job, format('closed at %s, last write at %s', c.at, current_setting('races.last_write', true))
     FROM race_closed c
     WHERE c.pk_job IN (SELECT pk_job FROM booked) AND c.at < current_setting('races.last_write', true)::timestamptz
@@ -105,16 +187,38 @@ BEGIN
         USING (pk_limit_record)
     WHERE used.used > allowed.max
         AND used.pk_limit_record IN (SELECT ll.pk_limit_record FROM layer_limit ll JOIN booked USING (pk_layer));
+    DELETE FROM race_entry r WHERE r.own = race_witness.own;
     RETURN NULL;
 END
 $$;
-CREATE CONSTRAINT TRIGGER race_witness AFTER INSERT ON proc DEFERRABLE INITIALLY DEFERRED
+CREATE CONSTRAINT TRIGGER race_witness AFTER INSERT OR DELETE ON proc DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION race_witness();
 ";
 
+/// A database that takes its time, so that more comes between two statements of ours.
+const SLOW: &str = "
+CREATE FUNCTION race_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('application_name') LIKE 'cue-scheduler%' AND random() < 0.4 THEN
+        PERFORM pg_sleep(random() * 0.012);
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER race_slow AFTER INSERT OR DELETE ON proc FOR EACH STATEMENT EXECUTE FUNCTION race_slow();
+CREATE TRIGGER race_slow AFTER UPDATE ON host FOR EACH STATEMENT EXECUTE FUNCTION race_slow();
+CREATE TRIGGER race_slow AFTER UPDATE ON subscription FOR EACH STATEMENT EXECUTE FUNCTION race_slow();
+CREATE TRIGGER race_slow AFTER UPDATE ON job_resource FOR EACH STATEMENT EXECUTE FUNCTION race_slow();
+CREATE TRIGGER race_slow AFTER UPDATE ON folder_resource FOR EACH STATEMENT EXECUTE FUNCTION race_slow();
+";
+
+pub(super) async fn slow_us_down(pool: &PgPool) {
+    sqlx::raw_sql(SLOW).execute(pool).await.unwrap();
+}
+
 pub(super) async fn appoint(pool: &PgPool, generation: Generation) {
     let by = if generation >= Generation::G4 { USE_BY_PROC } else { USE_BY_FRAME };
-    for sql in [TABLES.to_owned(), WITNESS.replace("{use}", by)] {
+    for sql in [TABLES.to_owned(), ENTRIES.to_owned(), WITNESS.replace("{use}", by)] {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
     }
 }
@@ -126,6 +230,6 @@ pub(super) async fn hear(pool: &PgPool, ground: &Ground) {
         let (what, id, detail): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let is_double = what == "frame";
         ground.tally(|tally| *if is_double { &mut tally.doubles } else { &mut tally.breaches } += 1);
-        ground.fault(format!("a booking of ours passed the {what} of {id}: {detail}"));
+        ground.fault(format!("a transaction of ours and the {what} of {id}: {detail}"));
     }
 }
