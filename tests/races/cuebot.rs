@@ -995,27 +995,41 @@ impl Session {
 
     // Hosts -----------------------------------------------------------------------------------------------
 
-    /// Whether a host is empty is asked in the statement that waits for it, and answered by what was there
-    /// before the wait.
+    /// One host boots, or after a power cut all of them.
     async fn boot(&mut self) -> String {
         let Some(host) = self.choose_key("host", "pk_host", "true").await else { return "no host".to_owned() };
-        let sql = "UPDATE host_stat SET ts_booted = current_timestamp, ts_ping = current_timestamp, str_state = 'UP' WHERE pk_host = $1";
-        let _: Outcome<u64> = alone!(self, run!(self, sql, &host));
+        let hosts = if self.random.random_bool(0.6) {
+            vec![host]
+        } else {
+            let all = rows!(self, "SELECT pk_host FROM host ORDER BY md5(pk_host || $1)", host);
+            all.unwrap().iter().map(|row| row.get(0)).collect()
+        };
+        let mut reset = Vec::new();
+        for host in hosts {
+            let sql = "UPDATE host_stat SET ts_booted = current_timestamp, ts_ping = current_timestamp, str_state = 'UP' WHERE pk_host = $1";
+            let _: Outcome<u64> = alone!(self, run!(self, sql, &host));
+            let done: Outcome<u64> = alone!(self, self.reset(&host).await);
+            if done == Ok(1) {
+                reset.push(host);
+            }
+        }
+        format!("reset {reset:?}")
+    }
+
+    /// Whether a host is empty is asked in the statement that waits for it, and answered by what was there
+    /// before the wait.
+    async fn reset(&mut self, host: &str) -> sqlx::Result<u64> {
         let newer = self.ground.generation != Generation::G0;
-        let done: Outcome<u64> = alone!(
+        run!(
             self,
-            run!(
-                self,
-                "UPDATE host SET int_cores_idle = int_cores, int_mem_idle = int_mem, int_gpus_idle = int_gpus,
-                     int_gpu_mem_idle = int_gpu_mem
-                 WHERE pk_host = $1 AND ((int_cores_idle = int_cores AND int_mem_idle = int_mem
-                         AND int_gpus_idle = int_gpus AND int_gpu_mem_idle = int_gpu_mem)
-                     OR ($2 AND NOT EXISTS (SELECT FROM proc WHERE proc.pk_host = host.pk_host)))",
-                &host,
-                newer
-            )
-        );
-        format!("host {host} ({done:?})")
+            "UPDATE host SET int_cores_idle = int_cores, int_mem_idle = int_mem, int_gpus_idle = int_gpus,
+                 int_gpu_mem_idle = int_gpu_mem
+             WHERE pk_host = $1 AND ((int_cores_idle = int_cores AND int_mem_idle = int_mem
+                     AND int_gpus_idle = int_gpus AND int_gpu_mem_idle = int_gpu_mem)
+                 OR ($2 AND NOT EXISTS (SELECT FROM proc WHERE proc.pk_host = host.pk_host)))",
+            host,
+            newer
+        )
     }
 
     async fn report(&mut self) -> String {
