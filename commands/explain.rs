@@ -115,6 +115,7 @@ impl Asked<'_> {
             running: self.store.load_running_on(&found.id).await?,
             ledger: self.store.load_host_ledger(&found.id).await?.unwrap_or_default(),
             frameless: self.store.load_frameless_procs(&found.id).await?,
+            redirects: self.store.load_redirects_on(&found.id).await?,
         };
         let story = self.stories().host(&found.id, books).ok_or(NotOne::Elsewhere { name: found.name })?;
         let name = story.explanation.host.clone();
@@ -282,6 +283,9 @@ impl Page {
         self.line("then", &format!("{} once the next pass has placed its frames", amounts(&told.idle_after)));
         for wrong in &story.books {
             self.line("books", wrong);
+        }
+        for ordered in &story.redirects {
+            self.line("kept", ordered);
         }
         self.line("tags", &format!("{} ({})", story.tags.join(", "), told.alloc_name));
         self.line("runs", &format!("{}; thread mode {}", story.os.join(", "), story.thread_mode));

@@ -62,7 +62,8 @@ fn not_checked(checks: &[CheckResult]) -> Vec<(&str, &str)> {
 }
 
 /// All that needs the rows that the settings select.
-const OF_THE_SELECTION: [&str; 6] = ["subscriptions", "folders", "hosts", "stale-hosts", "counters", "owners"];
+const OF_THE_SELECTION: [&str; 7] =
+    ["subscriptions", "folders", "hosts", "stale-hosts", "counters", "frameless-procs", "owners"];
 
 fn after<'c>(cause: &'c str, names: &[&'c str]) -> Vec<(&'c str, &'c str)> {
     names.iter().map(|name| (*name, cause)).collect()
@@ -220,7 +221,7 @@ async fn a_database_of_another_program_is_called_so_and_nothing_else_is_said_of_
             wrong(&checks),
             [format!(
                 "schema failed: this is not Cuebot's database: looked for its tables alloc, facility, folder, \
-                 folder_resource, frame, host, host_local, host_stat and 15 more, found {found}"
+                 folder_resource, frame, host, host_local, host_stat and 16 more, found {found}"
             )]
         );
         let needs_it = [&OF_THE_SCHEMA[..], &OF_THE_SELECTION, &["foreign-planner", "agents"]].concat();

@@ -537,6 +537,28 @@ async fn a_reported_run_that_no_row_accounts_for_is_killed() {
 }
 
 #[tokio::test]
+async fn while_it_is_away_reports_fail_completions_are_lost_and_nothing_is_swept() {
+    let farm = Farm::new(Generation::G5, simple(1), 1, sweeping()).await;
+    let options = FleetOptions {
+        run_time: RunTime::Fixed(Duration::from_millis(100)),
+        report_to: Some(farm.cuebot.address()),
+        report_interval: Duration::from_millis(20),
+        completion_attempts_max: 1,
+        ..FleetOptions::default()
+    };
+    let fleet = Fleet::start(FleetHost::all_of(&farm.seeded), options).await.unwrap();
+    farm.cuebot.fall_silent();
+    launch(&agents(&fleet), &farm.booked[0]).await;
+    farm.execute("UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
+    farm.until(|_| fleet.counts().completions_lost == 1 && fleet.counts().reports_failed > 10).await;
+    assert_eq!(farm.frame(&farm.booked[0]).await.0, "RUNNING");
+    farm.cuebot.answer_again();
+    farm.until(|counts| counts.procs_released == 1 && counts.status_reports > 1).await;
+    assert_eq!(farm.frame(&farm.booked[0]).await.1, 301);
+    assert_eq!(farm.cuebot.counts().completions, 0);
+}
+
+#[tokio::test]
 async fn a_proc_goes_on_with_the_next_frame_of_its_job_unless_the_show_is_flagged() {
     let cases = [
         (Generation::G0, FarmSpec::simple(3), 3),

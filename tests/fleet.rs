@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cue_scheduler::farm::fleet::{AgentKind, Faults, Fleet, FleetCounts, FleetError, FleetHost, FleetOptions, RunTime};
+use cue_scheduler::farm::fleet::{
+    AgentKind, Faults, Fleet, FleetCounts, FleetError, FleetHost, FleetOptions, REFUSED_VARIABLE, RunTime,
+};
 use cue_scheduler::rqd::proto::rqd::rqd_interface_client::RqdInterfaceClient;
 use cue_scheduler::rqd::proto::rqd::{
     RqdStaticGetRunningFrameStatusRequest, RqdStaticKillRunningFrameRequest, RqdStaticLaunchFrameRequest,
@@ -48,6 +50,15 @@ fn frame(number: u32) -> RunFrame {
         start_time: 1_700_000_000_000,
         ..RunFrame::default()
     }
+}
+
+fn with_variable(mut frame: RunFrame, name: &str) -> RunFrame {
+    frame.environment.insert(name.to_owned(), "1".to_owned());
+    frame
+}
+
+fn threadable(number: u32) -> RunFrame {
+    with_variable(frame(number), "CUE_THREADABLE")
 }
 
 fn uuid(number: u32) -> String {
@@ -121,6 +132,7 @@ async fn the_python_agent_refuses_everything_with_unknown() {
         (RunFrame { uid_optional: Some(UidOptional::Uid(0)), ..frame(2) }, "uid=0"),
         (RunFrame { num_cores: 800, ..frame(2) }, "idle cores"),
         (RunFrame { num_gpus: 2, ..frame(2) }, "GPUs"),
+        (RunFrame { num_cores: 150, ..threadable(2) }, "hyperthreading"),
     ];
     for (frame, expected) in cases {
         let (code, text) = refused(&mut client, frame).await;
@@ -131,12 +143,28 @@ async fn the_python_agent_refuses_everything_with_unknown() {
     assert!(nothing.message().contains("numCores"));
     let asked = RqdStaticGetRunningFrameStatusRequest { frame_id: uuid(1) };
     assert_eq!(client.get_running_frame_status(asked).await.unwrap_err().code(), Code::Unknown);
-    assert_eq!((fleet.counts().accepted, fleet.counts().refused), (1, 6));
+    launch(&mut client, RunFrame { num_cores: 200, ..threadable(2) }).await.unwrap();
+    assert_eq!((fleet.counts().accepted, fleet.counts().refused), (2, 7));
+}
+
+#[tokio::test]
+async fn hosts_take_the_kinds_of_agents_in_turn_and_all_refuse_what_says_so() {
+    let fleet = fleet(3, FleetOptions { agents: vec![AgentKind::Python, AgentKind::Rust], ..lasting() }).await;
+    let cases = [
+        (RunFrame { num_cores: 50, ..frame(1) }, [None, Some(Code::InvalidArgument), None]),
+        (with_variable(frame(2), REFUSED_VARIABLE), [Some(Code::Unknown), Some(Code::Aborted), Some(Code::Unknown)]),
+    ];
+    for (frame, expected) in cases {
+        for (host, expected) in (1..).zip(expected) {
+            let launched = launch(&mut client(&fleet, &format!("127.3.0.{host}")), frame.clone()).await;
+            assert_eq!(launched.err().map(|status| status.code()), expected, "host {host}");
+        }
+    }
 }
 
 #[tokio::test]
 async fn the_rust_agent_says_which_refusals_may_pass_later() {
-    let fleet = fleet(1, FleetOptions { agent: AgentKind::Rust, ..lasting() }).await;
+    let fleet = fleet(1, FleetOptions { agents: vec![AgentKind::Rust], ..lasting() }).await;
     let mut client = client(&fleet, "127.3.0.1");
     launch(&mut client, frame(1)).await.unwrap();
     let cases = [

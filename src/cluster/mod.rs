@@ -23,7 +23,9 @@ pub use error::{Known, SelectionError, UnknownName};
 pub use named::{NameError, named};
 pub use overview::{AllocationOverview, ClusterOverview, SubscriptionOverview, WaitingByReason, overview};
 
-use crate::model::{Cluster, LeftOutRow, Selection, TagChunkSizes};
+use std::collections::HashSet;
+
+use crate::model::{Cluster, LeftOutRow, Selection, ShowId, TagChunkSizes};
 use crate::store::Store;
 
 /// The clusters, and what could not be read on the way to them.
@@ -38,7 +40,23 @@ pub struct Loaded {
 /// # Errors
 /// As [`build`], and when the database cannot be read.
 pub async fn load(store: &Store, selection: &Selection, chunk_sizes: TagChunkSizes) -> Result<Loaded, SelectionError> {
-    let rows = store.load_cluster_rows().await?;
+    load_keeping(store, selection, chunk_sizes, &HashSet::new()).await
+}
+
+/// As [`load`], with shows that count as flagged for a scheduler whatever their flag says.
+///
+/// # Errors
+/// As those of [`load`].
+pub async fn load_keeping(
+    store: &Store,
+    selection: &Selection,
+    chunk_sizes: TagChunkSizes,
+    kept: &HashSet<ShowId>,
+) -> Result<Loaded, SelectionError> {
+    let mut rows = store.load_cluster_rows().await?;
+    for show in rows.shows.iter_mut().filter(|show| kept.contains(&show.id)) {
+        show.is_scheduler_managed = Some(true);
+    }
     let clusters = build(&rows, selection, chunk_sizes)?;
     Ok(Loaded { clusters, left_out: rows.left_out })
 }

@@ -8,7 +8,7 @@ use sqlx::postgres::PgPoolOptions;
 use super::agents::{RealAgents, RealAgentsError, RealAgentsOptions};
 use super::audit::{AuditError, AuditReport, audit, audit_rows};
 use super::cuebot::{Cuebot, CuebotError, CuebotOptions};
-use super::fleet::{Faults, Fleet, FleetError, FleetHost, FleetOptions, RunTime};
+use super::fleet::{AgentKind, Faults, Fleet, FleetError, FleetHost, FleetOptions, RunTime};
 use super::launch::Launch;
 use super::progress::{FarmProgress, Watcher, load_progress};
 use super::schema::Generation;
@@ -26,6 +26,10 @@ pub struct SandboxOptions {
     pub spec: FarmSpec,
     pub run_time: RunTime,
     pub report_interval: Duration,
+    /// As in [`FleetOptions`], like the next two.
+    pub report_interval_min: Option<Duration>,
+    pub completion_attempts_max: u32,
+    pub agent_kinds: Vec<AgentKind>,
     pub faults: Faults,
     /// Real RQD agents beside the simulated hosts, of four cores each.
     pub agents: u8,
@@ -38,12 +42,16 @@ impl SandboxOptions {
     /// A healthy farm of the oldest generation.
     #[must_use]
     pub fn new(spec: FarmSpec) -> Self {
+        let fleet = FleetOptions::default();
         Self {
             generation: Generation::G0,
             spec,
-            run_time: RunTime::Between(Duration::from_millis(500), Duration::from_millis(1500)),
-            report_interval: Duration::from_secs(5),
-            faults: Faults::default(),
+            run_time: fleet.run_time,
+            report_interval: fleet.report_interval,
+            report_interval_min: fleet.report_interval_min,
+            completion_attempts_max: fleet.completion_attempts_max,
+            agent_kinds: fleet.agents,
+            faults: fleet.faults,
             agents: 0,
             agent_tags: Vec::new(),
             cuebot: CuebotOptions::default(),
@@ -114,6 +122,9 @@ impl Sandbox {
                 report_to: Some(cuebot.address()),
                 run_time: options.run_time,
                 report_interval: options.report_interval,
+                report_interval_min: options.report_interval_min,
+                completion_attempts_max: options.completion_attempts_max,
+                agents: options.agent_kinds,
                 faults: options.faults,
                 seed: options.spec.seed,
                 ..FleetOptions::default()

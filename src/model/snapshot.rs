@@ -1,6 +1,6 @@
 //! One consistent reading of the farm, from one read-only transaction.
 
-use super::{Candidate, Cluster, FolderRow, Host, JobRow, LimitRow, ShowRow, Subscription, Timestamp};
+use super::{Candidate, Cluster, FolderRow, Host, JobRow, LimitRow, Placement, ShowRow, Subscription, Timestamp};
 
 /// Lists refer to each other by position. Order within each list is fixed by the reader (by name,
 /// then id), so that equal databases give equal snapshots and equal plans.
@@ -33,6 +33,33 @@ impl Default for Snapshot {
             limits: Vec::new(),
             left_out: Vec::new(),
         }
+    }
+}
+
+impl Snapshot {
+    /// What a booking of the placement makes of the farm. A candidate of which nothing waits any more stays
+    /// in its place.
+    pub fn take(&mut self, placement: &Placement) {
+        let Placement { candidate, host, frames, reservation, .. } = *placement;
+        let candidate = &mut self.candidates[candidate];
+        let (job, host) = (&mut self.jobs[candidate.job], &mut self.hosts[host]);
+        let (show, folder) = (&self.shows[job.show].id, &mut self.folders[job.folder]);
+        let in_use = |subscription: &&mut Subscription| subscription.show == *show && subscription.alloc == host.alloc;
+        let mut subscription = self.subscriptions.iter_mut().find(in_use);
+        for _ in 0..frames {
+            host.take(&candidate.layer, &reservation);
+            if let Some(subscription) = &mut subscription {
+                subscription.cores += reservation.cores;
+            }
+            folder.cores += reservation.cores;
+            folder.gpus += reservation.gpus;
+            job.cores += reservation.cores;
+            job.gpus += reservation.gpus;
+            for limit in &candidate.limits {
+                self.limits[*limit].usage.take(&host.name);
+            }
+        }
+        candidate.waiting_frames = candidate.waiting_frames.saturating_sub(frames);
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::PassError;
 use super::hints::Hints;
 use super::preview::ReasonRow;
+use super::redirects::RedirectWatch;
 use super::remembered::Remembered;
 use super::report::PassReport;
 use super::settings::Settings;
@@ -112,6 +113,7 @@ impl DryRun {
                 metrics,
                 // It knows nothing of how the hosts report, as the other previews.
                 silence: Arc::new(Mutex::new(Silence::new(CuebotSilence::Off))),
+                redirects: RedirectWatch::default(),
             },
             preview,
             is_verified,

@@ -4,13 +4,10 @@
 //! two decide. So it is said at once, and after the time in which every Cuebot has heard of it the show
 //! is left to Cuebot. A show that was never seen with the flag on is ours by other means.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::model::{ShowId, ShowRow};
-
-/// Every Cuebot reads the flag again after 30 s.
-const CUEBOT_CACHE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flags {
@@ -37,7 +34,8 @@ pub(super) struct Seen {
 }
 
 impl Flags {
-    pub(super) fn look(&mut self, shows: &[ShowRow], now: Instant) -> Seen {
+    /// `left_after`: by when every Cuebot knows.
+    pub(super) fn look(&mut self, shows: &[ShowRow], left_after: Duration, now: Instant) -> Seen {
         let mut seen = Seen::default();
         for show in shows {
             let known = self.shows.get(&show.id).copied();
@@ -58,7 +56,7 @@ impl Flags {
                     };
                     self.shows.insert(show.id.clone(), Flag::Off { since });
                     seen.off.push(show.name.clone());
-                    if now.duration_since(since) >= CUEBOT_CACHE {
+                    if now.duration_since(since) >= left_after {
                         seen.taken_back.push(show.id.clone());
                     }
                 }
@@ -66,6 +64,11 @@ impl Flags {
             }
         }
         seen
+    }
+
+    /// All shows whose flag was ever on.
+    pub(super) fn seen_on(&self) -> HashSet<ShowId> {
+        self.shows.keys().cloned().collect()
     }
 }
 
@@ -83,29 +86,31 @@ mod tests {
         }]
     }
 
+    const CACHE: Duration = Duration::from_secs(30);
+
     #[test]
     fn on_then_off_is_said_once_and_the_show_is_left_after_the_cache() {
         let (mut flags, start) = (Flags::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(flags.look(&show(Some(true)), after(0)), Seen::default());
+        assert_eq!(flags.look(&show(Some(true)), CACHE, after(0)), Seen::default());
         let off = || vec!["show".to_owned()];
         assert_eq!(
-            flags.look(&show(Some(false)), after(1)),
+            flags.look(&show(Some(false)), CACHE, after(1)),
             Seen { switched_off: off(), off: off(), ..Seen::default() }
         );
-        assert_eq!(flags.look(&show(Some(false)), after(30)), Seen { off: off(), ..Seen::default() });
+        assert_eq!(flags.look(&show(Some(false)), CACHE, after(30)), Seen { off: off(), ..Seen::default() });
         assert_eq!(
-            flags.look(&show(Some(false)), after(31)),
+            flags.look(&show(Some(false)), CACHE, after(31)),
             Seen { off: off(), taken_back: vec!["id".into()], ..Seen::default() }
         );
-        assert_eq!(flags.look(&show(Some(true)), after(32)), Seen { switched_on: off(), ..Seen::default() });
+        assert_eq!(flags.look(&show(Some(true)), CACHE, after(32)), Seen { switched_on: off(), ..Seen::default() });
     }
 
     #[test]
     fn a_show_that_was_never_on_is_ours_by_other_means() {
         let (mut flags, now) = (Flags::default(), Instant::now());
         for flag in [Some(false), None] {
-            assert_eq!(flags.look(&show(flag), now), Seen::default());
+            assert_eq!(flags.look(&show(flag), CACHE, now), Seen::default());
         }
     }
 }

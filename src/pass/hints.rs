@@ -10,7 +10,7 @@ use super::flags::{Flags, Seen};
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
-use crate::model::{Booked, Fractions, Host, HostId, LayerId, ShowRow};
+use crate::model::{Booked, Fractions, Host, HostId, LayerId, ShowId, ShowRow};
 use crate::rqd::{AgentError, BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
 use crate::telemetry::error_chain;
 
@@ -95,8 +95,12 @@ impl Hints {
     }
 
     /// Takes the shows' flags as they are now.
-    pub(super) fn flags(&self, shows: &[ShowRow], now: Instant) -> Seen {
-        self.state().flags.look(shows, now)
+    pub(super) fn flags(&self, shows: &[ShowRow], left_after: Duration, now: Instant) -> Seen {
+        self.state().flags.look(shows, left_after, now)
+    }
+
+    pub(super) fn shows_seen_flagged(&self) -> HashSet<ShowId> {
+        self.state().flags.seen_on()
     }
 
     /// Says of hosts which fractions of a core their agents have refused.

@@ -32,6 +32,7 @@ mod launch;
 mod look;
 mod named_once;
 mod preview;
+mod redirects;
 mod remembered;
 mod repair;
 mod report;

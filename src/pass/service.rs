@@ -1,6 +1,6 @@
 //! The loops of the service, wired and run until told to stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::PassError;
 use super::hints::Hints;
-use super::launch::{Inbox, LaunchTargets, Launcher, OWN_LACK_PAUSE, Recovery};
+use super::launch::{FOUND_AGE_MIN, Inbox, LaunchTargets, Launcher, OWN_LACK_PAUSE, Recovery};
 use super::named_once::NamedOnce;
+use super::redirects::RedirectWatch;
 use super::remembered::Remembered;
 use super::repair::run_repair;
 use super::report::PassReport;
@@ -20,8 +21,11 @@ use super::totals::Totals;
 use super::turn::{Sink, Turn};
 use crate::booking::SilenceEnds;
 use crate::cluster;
+use crate::config::FlagOff;
 use crate::model::{Cluster, ShowId, Timestamp};
-use crate::store::{ChangeProbe, ConnectSettings, ForeignBookings, MeterReading, NewestReport, Store, StoreError};
+use crate::store::{
+    ChangeProbe, ConnectSettings, EndedFrames, ForeignBookings, MeterReading, NewestReport, Store, StoreError,
+};
 use crate::tasks::Tasks;
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{
@@ -131,7 +135,8 @@ impl Service {
         let sink =
             if settings.is_dry_run { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
         let silence = Arc::new(Mutex::new(Silence::new(settings.cuebot_silence)));
-        let turn = Turn { store, sink, settings, hints, metrics, silence };
+        let redirects = RedirectWatch::default();
+        let turn = Turn { store, sink, settings, hints, metrics, silence, redirects };
         Ok(Self { turn, launcher, health, totals, clusters, inbox })
     }
 
@@ -158,6 +163,9 @@ impl Service {
                 let silence = run_silence(turn.clone(), clusters.subscribe(), health.clone(), tasks.stop_signal());
                 tasks.spawn("silence", silence);
                 tasks.spawn("repair", run_repair(turn.clone(), clusters.subscribe(), tasks.stop_signal()));
+                let redirects =
+                    turn.redirects.clone().run(turn.store.clone(), turn.metrics.clone(), tasks.stop_signal());
+                tasks.spawn("redirects", redirects);
             }
         }
 
@@ -458,7 +466,13 @@ impl Turn {
 async fn run_clusters(turn: Turn, clusters: watch::Sender<Arc<[Cluster]>>, health: Health, stop: CancellationToken) {
     let mut named = NamedOnce::default();
     while sleep_or_stop(turn.settings.cluster_reload_interval, &stop).await {
-        match cluster::load(&turn.store, &turn.settings.selection, turn.settings.chunk_sizes).await {
+        let settings = &turn.settings;
+        // Kept although their flag went off, also where being flagged is what makes a show ours.
+        let kept = match settings.flag_off {
+            FlagOff::Stop => HashSet::new(),
+            FlagOff::Keep => turn.hints.shows_seen_flagged(),
+        };
+        match cluster::load_keeping(&turn.store, &settings.selection, settings.chunk_sizes, &kept).await {
             Ok(loaded) => {
                 named.name(&loaded.left_out);
                 health.clear(Condition::Clusters);
@@ -495,16 +509,17 @@ async fn run_reminder(preview: Remembered, stop: CancellationToken) {
 
 /// Watches whether host reports arrive at all. While none does, nothing is booked or launched.
 async fn run_silence(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, health: Health, stop: CancellationToken) {
-    let mut is_database_away = false;
+    let (mut is_database_away, mut server) = (false, None);
     while sleep_or_stop(SILENCE_TICK, &stop).await {
         let clusters = Arc::clone(&clusters.borrow());
-        let NewestReport { looked_at, newest } = match turn.store.newest_report(&clusters).await {
+        let NewestReport { looked_at, newest, server_started } = match turn.store.newest_report(&clusters).await {
             Ok(found) => found,
             Err(error) => {
                 is_database_away |= error.is_connection_lost();
                 continue;
             }
         };
+        is_database_away |= server.replace(server_started).is_some_and(|before| before != server_started);
         let (change, is_silent) = {
             let mut silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::take(&mut is_database_away) {
@@ -519,6 +534,7 @@ async fn run_silence(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, heal
             let reason = format!("no host report for {} s: Cuebot does not answer", age.as_secs());
             health.raise(Condition::CuebotSilent, reason.clone());
             if change == Change::Began {
+                turn.metrics.cuebot_fell_silent();
                 tracing::error!(target: "scheduler", "{reason}; nothing is booked or launched until one arrives");
             }
         } else if health.clear(Condition::CuebotSilent) {
@@ -538,11 +554,17 @@ struct Completions {
 
 impl Completions {
     async fn are_applied(&mut self, turn: &Turn, shows: &[ShowId], ended: Timestamp, now: Timestamp) -> bool {
-        // Where everything was lost there is nothing left to be applied.
-        if now - ended > turn.settings.lost_after * 2 {
+        // What runs may run for hours.
+        if now - ended > turn.settings.lost_after * 4 / 3 {
             return true;
         }
-        let Ok(frames) = turn.store.ended_frames(shows).await else { return false };
+        let Ok(EndedFrames { frames, has_survivors }) = turn.store.ended_frames(shows, ended).await else {
+            return false;
+        };
+        // Where everything was lost there is nothing left to be applied.
+        if !has_survivors {
+            return true;
+        }
         match self.since {
             Some((since, before)) if since == ended => self.are_applied |= frames != before,
             _ => *self = Self { since: Some((ended, frames)), are_applied: false },
@@ -560,43 +582,56 @@ async fn run_recover(
 ) {
     let mut completions = Completions::default();
     let mut foreign = Foreign::default();
+    // What a dead process left a moment ago is old enough at the second look.
+    let mut pause = turn.settings.recover_interval.min(FOUND_AGE_MIN);
     loop {
-        // Its bookings are not ours to judge: it may launch them later than we would.
-        if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
-            if !sleep_or_stop(turn.settings.recover_interval, &stop).await {
-                return;
-            }
-            continue;
-        }
-        let shows = shows_of(&clusters.borrow());
-        let silences = silence_ends(&turn, &shows, &clusters, &mut completions).await;
-        match launcher.recover(&shows, &silences).await {
-            Ok(found) if found == Recovery::default() => {}
-            Ok(Recovery { never_reported, silent }) => {
-                tracing::info!(never_reported, silent, "asking hosts about bookings that nobody vouches for");
-            }
-            Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),
-        }
-        foreign.look(&turn, &shows).await;
-        if !sleep_or_stop(turn.settings.recover_interval, &stop).await {
+        recover_once(&turn, &launcher, &clusters, &mut completions, &mut foreign).await;
+        if !sleep_or_stop(pause, &stop).await {
             return;
         }
+        pause = turn.settings.recover_interval;
     }
+}
+
+async fn recover_once(
+    turn: &Turn,
+    launcher: &Launcher,
+    clusters: &watch::Receiver<Arc<[Cluster]>>,
+    completions: &mut Completions,
+    foreign: &mut Foreign,
+) {
+    // While Cuebot's planner is active: its bookings are not ours to judge, it may launch them later than
+    // we would.
+    if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
+        return;
+    }
+    let clusters = Arc::clone(&clusters.borrow());
+    let Ok(NewestReport { looked_at, .. }) = turn.store.newest_report(&clusters).await else { return };
+    let shows = shows_of(&clusters);
+    let silences = silence_ends(turn, &shows, looked_at, completions).await;
+    match launcher.recover(&shows, &silences).await {
+        Ok(found) if found == Recovery::default() => {}
+        Ok(Recovery { never_reported, silent }) => {
+            tracing::info!(never_reported, silent, "asking hosts about bookings that nobody vouches for");
+        }
+        Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),
+    }
+    foreign.look(turn, &shows, looked_at).await;
 }
 
 /// Counts what others book of our shows, and warns of it now and then.
 #[derive(Debug, Default)]
 struct Foreign {
-    looked_at: Option<Instant>,
+    looked_at: Option<Timestamp>,
     warned_at: HashMap<String, Instant>,
 }
 
 impl Foreign {
-    async fn look(&mut self, turn: &Turn, shows: &[ShowId]) {
+    async fn look(&mut self, turn: &Turn, shows: &[ShowId], looked_at: Timestamp) {
         let now = Instant::now();
         // What was booked before we ran is nobody's fault.
-        let Some(last) = self.looked_at.replace(now) else { return };
-        let Ok(found) = turn.store.foreign_bookings(shows, now - last).await else { return };
+        let Some(last) = self.looked_at.replace(looked_at) else { return };
+        let Ok(found) = turn.store.foreign_bookings(shows, last, looked_at).await else { return };
         for ForeignBookings { show_name, bookings } in found {
             turn.metrics.foreign_booked(&show_name, bookings);
             let is_quiet = self.warned_at.get(&show_name).is_some_and(|at| now - *at < FOREIGN_QUIET);
@@ -618,27 +653,22 @@ impl Foreign {
 async fn silence_ends(
     turn: &Turn,
     shows: &[ShowId],
-    clusters: &watch::Receiver<Arc<[Cluster]>>,
+    looked_at: Timestamp,
     completions: &mut Completions,
 ) -> SilenceEnds {
-    let clusters = Arc::clone(&clusters.borrow());
-    let Ok(NewestReport { looked_at, .. }) = turn.store.newest_report(&clusters).await else {
-        return SilenceEnds::default();
-    };
-    let (all, mut old_enough) = {
+    let (all, old_enough) = {
         let silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
         (silence.ends(looked_at, Duration::ZERO), silence.ends(looked_at, turn.settings.lost_after))
     };
     if turn.hints.is_silence() {
         return SilenceEnds::default();
     }
-    // Counted from the first look after the silence on, so that what is applied since is seen.
-    if let Some(ended) = all.farm
-        && !completions.are_applied(turn, shows, ended, looked_at).await
-    {
-        old_enough.farm = None;
+    // Counted from the first look after the silence on, so that what is applied since is seen. A silence of
+    // the farm is one of its hosts too.
+    match all.farm {
+        Some(ended) if !completions.are_applied(turn, shows, ended, looked_at).await => SilenceEnds::default(),
+        _ => old_enough,
     }
-    old_enough
 }
 
 fn shows_of(clusters: &[Cluster]) -> Vec<ShowId> {

@@ -13,6 +13,9 @@ const LAYER_FAILURES_MAX: u32 = 3;
 /// At first for so long, doubled each time up to what the settings say.
 const LAYER_BACK_OFF_FIRST: Duration = Duration::from_secs(10);
 
+/// Every Cuebot reads the flag of a show again after 30 s.
+const FLAG_READ_AGAIN: Duration = Duration::from_secs(30);
+
 /// Cuebot's own planner launches up to 150 seconds after its commit.
 const FOREIGN_LAUNCH_MAX: Duration = Duration::from_secs(165);
 
@@ -57,6 +60,8 @@ pub struct Settings {
     pub cuebot_silence: CuebotSilence,
     /// What to do with a show whose scheduler flag is switched off while we run.
     pub flag_off: FlagOff,
+    /// So long after that such a show is left to Cuebot.
+    pub flag_off_after: Duration,
     /// So long after a silence, bookings that have given no sign of life since before may be asked about.
     pub lost_after: Duration,
     /// Longest time from the stop signal to the end.
@@ -95,6 +100,7 @@ impl Default for Settings {
             repair_interval: Duration::from_secs(15),
             cuebot_silence: CuebotSilence::Auto,
             flag_off: FlagOff::Stop,
+            flag_off_after: FLAG_READ_AGAIN,
             lost_after: Duration::from_secs(30),
             shutdown_limit: Duration::from_secs(20),
             empty_looks_max: None,

@@ -46,7 +46,8 @@ pub(super) struct Silence {
     /// Times between the farm's newest reports, by when they ended.
     gaps: VecDeque<(Timestamp, Duration)>,
     newest: Option<Timestamp>,
-    is_silent: bool,
+    /// While the farm is silent: the last report before.
+    last_before: Option<Timestamp>,
     ended_at: Option<Timestamp>,
 }
 
@@ -57,7 +58,7 @@ struct Reports {
     intervals: u32,
     /// The interval before was far longer than any: a silence, or another rhythm if this one is too.
     was_overdue: bool,
-    /// When its last silence ended.
+    /// The report that ended its last silence.
     ended_at: Option<Timestamp>,
 }
 
@@ -91,7 +92,7 @@ impl Silence {
             arrivals: VecDeque::new(),
             gaps: VecDeque::new(),
             newest: None,
-            is_silent: false,
+            last_before: None,
             ended_at: None,
         }
     }
@@ -117,7 +118,7 @@ impl Silence {
             let interval = since(known.last, at);
             let is_overdue = interval > known.interval_max() + GRACE;
             if is_overdue {
-                known.ended_at = Some(now);
+                known.ended_at = Some(at);
             }
             if !is_blind && (!is_overdue || known.was_overdue) {
                 known.learn(interval);
@@ -137,19 +138,21 @@ impl Silence {
     /// Takes the newest report of any host, and says whether the farm fell silent or is so no longer.
     pub(super) fn newest(&mut self, now: Timestamp, newest: Option<Timestamp>) -> Change {
         let Some(newest) = newest.max(self.newest) else { return Change::None };
-        let is_newer = self.newest.is_some_and(|known| newest > known);
         self.note_newest(newest, false);
-        if self.is_silent {
-            if !is_newer {
+        if let Some(last_before) = self.last_before {
+            // A look at all hosts may have seen it first.
+            if newest <= last_before {
                 return Change::None;
             }
-            self.is_silent = false;
-            self.ended_at = Some(now);
+            self.last_before = None;
+            self.ended_at = Some(newest);
             return Change::Ended;
         }
-        let is_over = self.limit(now).is_some_and(|limit| since(newest, now) > limit);
-        self.is_silent = is_over;
-        if is_over { Change::Began } else { Change::None }
+        if self.limit(now).is_some_and(|limit| since(newest, now) > limit) {
+            self.last_before = Some(newest);
+            return Change::Began;
+        }
+        Change::None
     }
 
     /// The database was away and answers again: completions may have been lost in Cuebot too.
@@ -158,7 +161,7 @@ impl Silence {
     }
 
     pub(super) fn is_silent(&self) -> bool {
-        self.is_silent
+        self.last_before.is_some()
     }
 
     /// Whether a host that last reported then is overdue.
@@ -204,7 +207,7 @@ impl Silence {
         if let Some(known) = self.newest
             && newest > known
             && !is_blind
-            && !self.is_silent
+            && !self.is_silent()
         {
             self.gaps.push_back((newest, since(known, newest)));
             while self.gaps.front().is_some_and(|(at, _)| since(*at, newest) > GAP_WINDOW) {
@@ -235,6 +238,8 @@ mod tests {
         hosts: Vec<(HostId, f64, f64)>,
         random: StdRng,
         began: u32,
+        /// Times that a host was found overdue.
+        overdue: u32,
         is_cuebot_up: bool,
     }
 
@@ -253,7 +258,7 @@ mod tests {
                 })
                 .collect();
             let silence = Silence::new(CuebotSilence::Auto);
-            Self { silence, now: 0.0, hosts, random, began: 0, is_cuebot_up: true }
+            Self { silence, now: 0.0, hosts, random, began: 0, overdue: 0, is_cuebot_up: true }
         }
 
         fn pass(&mut self, seconds: f64, interval: impl Fn(&mut StdRng) -> f64) {
@@ -274,6 +279,10 @@ mod tests {
                 if tick.is_multiple_of(4) {
                     let reports = self.hosts.iter().map(|(host, last, _)| (host, at(*last)));
                     self.silence.look(at(self.now), reports);
+                    let now = at(self.now);
+                    let is_overdue =
+                        |(host, last, _): &&(HostId, f64, f64)| self.silence.is_overdue(host, at(*last), now);
+                    self.overdue += u32::try_from(self.hosts.iter().filter(is_overdue).count()).unwrap();
                 }
                 let newest = self.hosts.iter().map(|(_, last, _)| at(*last)).max();
                 if self.silence.newest(at(self.now), newest) == Change::Began {
@@ -302,15 +311,24 @@ mod tests {
         60.0
     }
 
+    /// Agents without a rhythm.
+    fn either(random: &mut StdRng) -> f64 {
+        if random.random() { python(random) } else { steady(random) }
+    }
+
     #[test]
     fn a_day_of_ordinary_reports_is_no_silence_on_any_farm() {
-        for (hosts, day) in [(1, 86_400.0), (2, 86_400.0), (5, 86_400.0), (60, 14_400.0), (1_000, 600.0)] {
-            let mut farm = Farm::new(hosts, python);
-            farm.pass(day, python);
-            assert_eq!(farm.began, 0, "{hosts} hosts that report every 5 to 30 s");
-            let mut farm = Farm::new(hosts, steady);
-            farm.pass(day, steady);
-            assert_eq!(farm.began, 0, "{hosts} hosts that report every 60 s");
+        for (hosts, day) in [(1, 86_400.0), (2, 86_400.0), (5, 86_400.0), (60, 7_200.0), (300, 3_600.0)] {
+            let intervals: [(_, fn(&mut StdRng) -> f64); 3] =
+                [("5 to 30 s", python), ("60 s", steady), ("5 to 30 s or 60 s", either)];
+            for (every, interval) in intervals {
+                let mut farm = Farm::new(hosts, interval);
+                // Until the longest intervals are known, a host may seem overdue.
+                farm.pass(1_800.0, interval);
+                farm.overdue = 0;
+                farm.pass(day - 1_800.0, interval);
+                assert_eq!((farm.began, farm.overdue), (0, 0), "{hosts} hosts that report every {every}");
+            }
         }
     }
 
@@ -349,9 +367,23 @@ mod tests {
         assert!(!farm.silence.is_silent());
         let ends = farm.silence.ends(at(farm.now), Duration::ZERO);
         assert!(ends.farm.is_some_and(|ended| since(ended, at(farm.now)) < Duration::from_secs(31)));
+        // The report itself, so that the host that made it need not report once more.
+        assert!(farm.silence.hosts.values().any(|reports| Some(reports.last) == ends.farm));
         assert_eq!(farm.silence.ends(at(farm.now), Duration::from_secs(60)).farm, None);
         // The silence has made no host's interval longer.
         assert!(farm.silence.hosts.values().all(|reports| reports.interval_max() <= Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_report_that_a_look_at_all_hosts_saw_first_ends_it_too() {
+        let mut farm = Farm::new(5, python);
+        farm.pass(600.0, python);
+        farm.until_noticed(python);
+        let (host, now) = (farm.hosts[0].0.clone(), at(farm.now));
+        farm.silence.look(now, [(&host, now)].into_iter());
+        assert!(farm.silence.is_silent());
+        assert_eq!(farm.silence.newest(now, Some(now)), Change::Ended);
+        assert_eq!(farm.silence.newest(now, Some(now)), Change::None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::error::PassError;
 use super::fruitless::Fate;
 use super::hints::Hints;
 use super::launch::{Launcher, Launches};
+use super::redirects::{self, RedirectWatch};
 use super::remembered::Remembered;
 use super::report::{self, PassReport};
 use super::requests;
@@ -35,6 +36,7 @@ pub(super) struct Turn {
     pub(super) hints: Hints,
     pub(super) metrics: Metrics,
     pub(super) silence: Arc<Mutex<Silence>>,
+    pub(super) redirects: RedirectWatch,
 }
 
 /// Where the bookings of a pass go. All before that is the same.
@@ -71,16 +73,27 @@ impl Turn {
         for candidate in snapshot.candidates.iter_mut().filter(|candidate| probation.contains(&candidate.layer)) {
             candidate.waiting_frames = candidate.waiting_frames.min(1);
         }
+        let kept = match self.sink {
+            // After the snapshot: they tell of all that it shows as freed.
+            Sink::Booking(_) => self.redirects.look(&self.store, &self.metrics, started).await?,
+            Sink::Preview(_) => Vec::new(),
+        };
+        self.redirects.set_something_waits(!snapshot.candidates.is_empty());
         let snapshot_took = started.elapsed();
         self.metrics.snapshot_read(&snapshot, snapshot_took);
 
         let policy = self.settings.policy.clone();
         let planning = Instant::now();
         // Planning a big farm takes long enough to hold up launches on a small machine.
-        let (mut planned, used) = tokio::task::spawn_blocking(move || (plan(&snapshot, &policy), snapshot))
-            .await
-            .expect("the planner does not panic, and is not cancelled");
-        snapshot = used;
+        let plan = move || {
+            let mut redirected = redirects::place(&mut snapshot, &kept, &policy);
+            let mut planned = plan(&snapshot, &policy);
+            redirected.append(&mut planned.placements);
+            planned.placements = redirected;
+            (planned, snapshot)
+        };
+        let (mut planned, mut snapshot) =
+            tokio::task::spawn_blocking(plan).await.expect("the planner does not panic, and is not cancelled");
         let plan_took = planning.elapsed();
         self.metrics.planned(&snapshot, &planned, plan_took);
 
@@ -130,12 +143,13 @@ impl Turn {
     /// Names of shows whose flag was switched off while we run. Those that every Cuebot knows of by now are
     /// not ours any more.
     fn look_at_flags(&self, snapshot: &mut Snapshot) -> Vec<String> {
-        let seen = self.hints.flags(&snapshot.shows, Instant::now());
+        let left_after = self.settings.flag_off_after;
+        let seen = self.hints.flags(&snapshot.shows, left_after, Instant::now());
         for show in &seen.switched_off {
             self.metrics.flag_switched_off(show);
             let then = match self.settings.flag_off {
-                FlagOff::Stop => "it is booked for 30 s more, until every Cuebot knows",
-                FlagOff::Keep => "it is booked all the same (scheduler.flag_off)",
+                FlagOff::Stop => format!("it is booked for {left_after:?} more, until every Cuebot knows"),
+                FlagOff::Keep => "it is booked all the same (scheduler.flag_off)".to_owned(),
             };
             tracing::error!(target: "scheduler", show, "the scheduler flag of a show was switched off: Cuebot books it too; {then}");
         }

@@ -29,7 +29,7 @@ mod plan;
 mod report;
 mod shelves;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod waiting;
 
 pub use explain::PlannedFarm;

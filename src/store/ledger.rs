@@ -93,12 +93,7 @@ fn decode_frameless(row: &Columns<'_>) -> Result<FramelessProc, Problem> {
     Ok(FramelessProc {
         proc: row.text("pk_proc")?.into(),
         host: row.text("host_name")?,
-        reserved: Amounts {
-            cores: Cores(row.number("int_cores")?),
-            memory: Kib(row.number("int_mem")?),
-            gpus: Gpus(row.number("int_gpus")?),
-            gpu_memory: Kib(row.number("int_gpu_mem")?),
-        },
+        reserved: row.amounts()?,
         silent_seconds: row.number("silent_seconds")?,
     })
 }

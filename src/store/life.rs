@@ -12,6 +12,17 @@ pub struct NewestReport {
     pub looked_at: Timestamp,
     /// `None` where there is no host.
     pub newest: Option<Timestamp>,
+    /// Another time than before: the database was away, if only for a moment.
+    pub server_started: Timestamp,
+}
+
+/// What has ended, and what may still end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedFrames {
+    /// Of the pending jobs. Another number than before: completions are being applied.
+    pub frames: i64,
+    /// Something that ran before the silence was seen running after it.
+    pub has_survivors: bool,
 }
 
 impl Store {
@@ -24,19 +35,26 @@ impl Store {
         let rows = self.rows(doing, statement).await?;
         let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(step(doing))?;
         let decode = |row: Columns<'_>| {
-            Ok(NewestReport { looked_at: row.time("looked_at")?, newest: row.time_or_null("newest")? })
+            Ok(NewestReport {
+                looked_at: row.time("looked_at")?,
+                newest: row.time_or_null("newest")?,
+                server_started: row.time("server_started")?,
+            })
         };
         decode(Columns(row)).map_err(|problem: super::row::Problem| step(doing)(sqlx::Error::Decode(problem.into())))
     }
 
-    /// How many frames of the shows' pending jobs have ended. Another number than before: completions
-    /// are being applied.
-    pub async fn ended_frames(&self, shows: &[ShowId]) -> Result<i64, StoreError> {
+    /// What tells of the shows whether completions are being applied since a silence ended.
+    pub async fn ended_frames(&self, shows: &[ShowId], silence_ended: Timestamp) -> Result<EndedFrames, StoreError> {
         let doing = "counting ended frames";
         let statement = sqlx::query(include_str!("sql/ended_frames.sql"))
-            .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>());
+            .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
+            .bind(silence_ended);
         let rows = self.rows(doing, statement).await?;
         let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(step(doing))?;
-        Columns(row).number("frames").map_err(|problem| step(doing)(sqlx::Error::Decode(problem.into())))
+        let decode = |row: Columns<'_>| {
+            Ok(EndedFrames { frames: row.number("frames")?, has_survivors: row.flag("has_survivors")? })
+        };
+        decode(Columns(row)).map_err(|problem: super::row::Problem| step(doing)(sqlx::Error::Decode(problem.into())))
     }
 }

@@ -1,10 +1,8 @@
 //! Other planners on the same database.
 
-use std::time::Duration;
-
 use super::row::Columns;
 use super::{Store, StoreError};
-use crate::model::{ProcId, ShowId};
+use crate::model::{ProcId, ShowId, Timestamp};
 
 /// What somebody else booked of a show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +37,17 @@ impl Store {
         Ok(sessions.and_then(|sessions| u64::try_from(sessions).ok()).unwrap_or(u64::MAX))
     }
 
-    /// Bookings of the shows within the last `age` that no scheduler like this one made, by show.
-    pub async fn foreign_bookings(&self, shows: &[ShowId], age: Duration) -> Result<Vec<ForeignBookings>, StoreError> {
+    /// Bookings of the shows after `since` and up to `until` that no scheduler like this one made, by show.
+    pub async fn foreign_bookings(
+        &self,
+        shows: &[ShowId],
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<ForeignBookings>, StoreError> {
         let statement = sqlx::query(include_str!("sql/foreign_bookings.sql"))
             .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
-            .bind(age.as_secs_f64());
+            .bind(since)
+            .bind(until);
         let rows = self.rows("looking for bookings of others", statement).await?;
         let found = rows.iter().filter_map(|row| {
             let row = Columns(row);

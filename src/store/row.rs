@@ -7,7 +7,7 @@ use sqlx::{Decode, Postgres, Row as _, Type, ValueRef as _};
 use time::{Date, Month, UtcOffset};
 
 use crate::model::{LeftOutRow, Tag, Timestamp};
-use crate::units::{Cores, Gpus, Kib};
+use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Why a row is left out, to be read by the operator.
 pub(super) type Problem = String;
@@ -86,6 +86,16 @@ impl Columns<'_> {
 
     pub(super) fn gpus(&self, column: &str) -> Result<Gpus, Problem> {
         self.amount(column).map(Gpus)
+    }
+
+    /// Columns `int_cores`, `int_mem`, `int_gpus` and `int_gpu_mem`, which may make no sense.
+    pub(super) fn amounts(&self) -> Result<Amounts, Problem> {
+        Ok(Amounts {
+            cores: Cores(self.number("int_cores")?),
+            memory: Kib(self.number("int_mem")?),
+            gpus: Gpus(self.number("int_gpus")?),
+            gpu_memory: Kib(self.number("int_gpu_mem")?),
+        })
     }
 
     pub(super) fn time(&self, column: &str) -> Result<Timestamp, Problem> {

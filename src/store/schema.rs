@@ -241,6 +241,7 @@ const NEEDED: &[(&str, &[&str])] = &[
             "ts_dispatched",
         ],
     ),
+    ("redirect", &["pk_proc", "int_type", "str_destination_id", "str_name", "lng_creation_time"]),
     ("show", &["pk_show", "str_name", "b_active"]),
     ("subscription", &["pk_subscription", "pk_show", "pk_alloc", "int_size", "int_burst", "int_cores"]),
 ];

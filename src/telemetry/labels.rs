@@ -107,6 +107,30 @@ impl CheckoutOutcome {
     }
 }
 
+/// What became of a proc that an operator ordered to another job or group, once its order was gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RedirectEnd {
+    /// The destination got a proc on that host.
+    Reached,
+    /// It got none in time.
+    NotReached,
+    /// The proc stayed as it was.
+    Withdrawn,
+}
+
+impl RedirectEnd {
+    pub const ALL: [Self; 3] = [Self::Reached, Self::NotReached, Self::Withdrawn];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reached => "reached",
+            Self::NotReached => "not_reached",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
 /// The table whose cap stopped a booking when it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CapTable {

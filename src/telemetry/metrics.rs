@@ -6,7 +6,9 @@
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::declare::{Declare, MetricsError};
-use super::labels::{CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, REPAIRED_TABLES};
+use super::labels::{
+    CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, REPAIRED_TABLES, RedirectEnd,
+};
 use crate::model::WaitReason;
 
 const CANDIDATE_BUCKETS: [f64; 6] = [1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
@@ -72,7 +74,9 @@ pub struct Metrics {
     pub(super) database_up: IntGauge,
     pub(super) flags_switched_off: IntCounterVec,
     pub(super) foreign_bookings: IntCounterVec,
+    pub(super) redirects: IntCounterVec,
     pub(super) cuebot_silent: IntGauge,
+    pub(super) cuebot_silences: IntCounter,
     pub(super) newest_report_age: IntGauge,
     pub(super) paused: IntGauge,
     pub(super) dry_run: IntGauge,
@@ -265,10 +269,17 @@ impl Metrics {
                 "Bookings of shows served here that no scheduler like this one made.",
                 "show_name",
             )?,
+            redirects: declare.counters(
+                "scheduler_redirects_total",
+                "Orders of operators that a proc goes to another job or group, by what became of them.",
+                "result",
+            )?,
             cuebot_silent: declare.gauge(
                 "scheduler_cuebot_silent",
                 "1 while no host report arrives, so that nothing is booked or launched.",
             )?,
+            cuebot_silences: declare
+                .counter("scheduler_cuebot_silences_total", "Times that host reports ceased to arrive at all.")?,
             newest_report_age: declare.gauge(
                 "scheduler_newest_host_report_age_seconds",
                 "Seconds since Cuebot last wrote a report of any host.",
@@ -310,6 +321,9 @@ impl Metrics {
         }
         for outcome in CheckoutOutcome::ALL {
             self.checkouts.with_label_values(&[outcome.as_str()]);
+        }
+        for end in RedirectEnd::ALL {
+            self.redirects.with_label_values(&[end.as_str()]);
         }
         for result in LaunchResult::ALL {
             self.launches.with_label_values(&[result.as_str()]);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use prometheus::IntGaugeVec;
 
 use super::Metrics;
-use super::labels::{CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, host_state};
+use super::labels::{
+    CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, RedirectEnd, host_state,
+};
 use crate::model::{Cluster, Plan, Snapshot, Tag, WaitReason};
 
 /// What one pass asked of the database, and how long it took.
@@ -201,10 +203,18 @@ impl Metrics {
         self.foreign_bookings.with_label_values(&[show_name]).inc_by(bookings);
     }
 
+    pub fn redirect_ended(&self, end: RedirectEnd) {
+        self.redirects.with_label_values(&[end.as_str()]).inc();
+    }
+
     /// Whether Cuebot is silent, and how old the newest host report is.
     pub fn set_cuebot_silent(&self, is_silent: bool, newest_report_age: Duration) {
         self.cuebot_silent.set(i64::from(is_silent));
         self.newest_report_age.set(i64::try_from(newest_report_age.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    pub fn cuebot_fell_silent(&self) {
+        self.cuebot_silences.inc();
     }
 
     pub fn set_dry_run(&self, is_dry_run: bool) {

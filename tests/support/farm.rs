@@ -76,19 +76,24 @@ impl Scheduler {
 
     /// One that finds all agents at another port than the farm's.
     pub(crate) async fn start_at(sandbox: &Sandbox, settings: Settings, rqd_port: u16) -> Self {
-        let connect = ConnectSettings { pool_size: 8, ..sandbox.database().clone() }.as_scheduler();
-        let store = Store::connect(&connect).await.unwrap();
-        let (totals, health) = (Totals::default(), Health::new());
-        let agents = Agents::new(AgentSettings {
+        let agents = AgentSettings {
             port: rqd_port,
             connect_timeout: Duration::from_millis(500),
             call_timeout: Duration::from_millis(1500),
             ..AgentSettings::default()
-        });
+        };
+        Self::start_calling(sandbox, settings, agents).await
+    }
+
+    /// One that calls agents in this way.
+    pub(crate) async fn start_calling(sandbox: &Sandbox, settings: Settings, agents: AgentSettings) -> Self {
+        let connect = ConnectSettings { pool_size: 8, ..sandbox.database().clone() }.as_scheduler();
+        let store = Store::connect(&connect).await.unwrap();
+        let (totals, health) = (Totals::default(), Health::new());
         let registry = prometheus::Registry::new();
         let parts = Parts {
             store,
-            targets: LaunchTargets::Agents(agents),
+            targets: LaunchTargets::Agents(Agents::new(agents)),
             settings,
             metrics: Metrics::new(&registry).unwrap(),
             health: health.clone(),
@@ -109,6 +114,23 @@ impl Scheduler {
         let total: f64 = of.map(|metric| metric.get_counter().value()).sum();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
         let total = total as u64;
+        total
+    }
+
+    /// A counter's or gauge's series with this label; empty for one without labels. 0: there is none.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> i64 {
+        let families = self.registry.gather();
+        let series = families
+            .iter()
+            .filter(|family| family.name() == name)
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
+        let is_it = |labels: &[prometheus::proto::LabelPair]| {
+            labels.iter().any(|pair| pair.value() == label) || (labels.is_empty() && label.is_empty())
+        };
+        let of = series.filter(|metric| is_it(metric.get_label()));
+        let total: f64 = of.map(|metric| metric.get_gauge().value() + metric.get_counter().value()).sum();
+        #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
+        let total = total as i64;
         total
     }
 

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::Shared;
 use super::next_frames::go_on;
+use super::redirects::{carry_out, take_orders};
 use super::release::{lose, release};
 use super::stop::{Ended, Stopped, stop_reported};
 use super::totals::{add_usage, finish_jobs};
@@ -49,8 +50,10 @@ pub(super) async fn stop_runs(
 /// Ends when the first worker has.
 pub(super) async fn release_procs(shared: Arc<Shared>, mut stopped: mpsc::Receiver<Batch>) {
     while let Some(mut batch) = stopped.recv().await {
+        let orders = take_orders(&shared, &mut batch.stopped).await;
         go_on(&shared, &mut batch.stopped).await;
         finish(&shared, batch.stopped).await;
+        carry_out(&shared, orders);
         let is_stopping = shared.tasks.stop_signal().is_cancelled();
         for answer in batch.answers {
             // Whoever hung up does not need the answer.

@@ -21,6 +21,9 @@ const HOST_DOWN: i64 = 399;
 pub(super) async fn sweep_regularly(shared: Arc<Shared>, maintenance: Maintenance) {
     let stop = shared.tasks.stop_signal();
     while stop.run_until_cancelled(tokio::time::sleep(maintenance.interval)).await.is_some() {
+        if shared.is_silent() {
+            continue;
+        }
         if let Err(error) = sweep(&shared, &maintenance).await {
             tracing::debug!(%error, "the Cuebot stand-in could not sweep");
         }

@@ -11,7 +11,7 @@
 //! - a report is applied to the run that it names and to no later one;
 //! - a report counts as taken when its rows are written, and is tried again while the database is away.
 //!
-//! Left out, as no farm of this product needs it: dependencies, redirects, memory raises, local
+//! Left out, as no farm of this product needs it: dependencies, memory raises, local
 //! dispatch, deeds, delay rules. Reports of older generations are verified as the newest does. The
 //! tags of a host with a row are left as they are when it boots.
 
@@ -22,6 +22,7 @@ mod maintenance;
 mod next_frames;
 mod next_state;
 mod options;
+mod redirects;
 mod release;
 mod reports;
 mod service;
@@ -31,6 +32,7 @@ mod totals;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,10 +80,11 @@ struct Shared {
     pool: PgPool,
     generation: Generation,
     options: CuebotOptions,
-    /// For launches of next frames only.
+    /// For next frames and redirects only.
     store: Option<Store>,
     agents: Mutex<Option<Agents>>,
     counts: Mutex<CuebotCounts>,
+    is_silent: AtomicBool,
     tasks: Tasks,
 }
 
@@ -91,12 +94,12 @@ impl Cuebot {
         let failed = |source| CuebotError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let store = match options.next_frames {
-            NextFrames::Never => None,
-            NextFrames::SameJob => {
-                let connection = (*pool.connect_options()).clone();
-                Some(Store::connect_with(connection, LAUNCH_CONNECTIONS).await.map_err(CuebotError::Store)?)
-            }
+        let launches = options.next_frames == NextFrames::SameJob || options.redirect_delay.is_some();
+        let store = if launches {
+            let connection = (*pool.connect_options()).clone();
+            Some(Store::connect_with(connection, LAUNCH_CONNECTIONS).await.map_err(CuebotError::Store)?)
+        } else {
+            None
         };
         let shared = Arc::new(Shared {
             pool,
@@ -105,6 +108,7 @@ impl Cuebot {
             agents: Mutex::new(options.agents.clone()),
             options,
             counts: Mutex::default(),
+            is_silent: AtomicBool::new(false),
             tasks: Tasks::new(),
         });
         let (completions, ended) = mpsc::channel(QUEUED_MAX);
@@ -118,8 +122,9 @@ impl Cuebot {
             tasks.spawn("cuebot maintenance", maintenance::sweep_regularly(Arc::clone(&shared), maintenance));
         }
         let stop = tasks.stop_signal();
+        let served = Arc::clone(&shared);
         tasks.spawn("cuebot server", async move {
-            let service = RqdReportInterfaceServer::new(Service { completions, hosts });
+            let service = RqdReportInterfaceServer::new(Service { shared: served, completions, hosts });
             let connections = TcpListenerStream::new(listener);
             let serving = Server::builder().tcp_nodelay(true).add_service(service);
             if let Err(error) = serving.serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await {
@@ -138,6 +143,17 @@ impl Cuebot {
     #[must_use]
     pub fn counts(&self) -> CuebotCounts {
         *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As if it had died: reports and completions find nobody, nothing is swept. What had arrived before is
+    /// finished.
+    pub fn fall_silent(&self) {
+        self.shared.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// As if it had been started again.
+    pub fn answer_again(&self) {
+        self.shared.is_silent.store(false, Ordering::Relaxed);
     }
 
     /// Names the agents, once their port is known: they need this address before they start.
@@ -161,6 +177,10 @@ impl Drop for Cuebot {
 impl Shared {
     fn agents(&self) -> Option<Agents> {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     fn count(&self, change: impl FnOnce(&mut CuebotCounts)) {

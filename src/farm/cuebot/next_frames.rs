@@ -67,7 +67,7 @@ async fn start(pool: &PgPool, proc: &str) -> Result<bool, sqlx::Error> {
 
 /// Launches what a proc holds. What certainly does not run goes back to the queue; what may run is left
 /// to the reports and the sweep.
-async fn launch(store: Store, agents: Agents, proc: ProcId) {
+pub(super) async fn launch(store: Store, agents: Agents, proc: ProcId) {
     let Some((booked, frame)) = message(&store, &proc).await else { return };
     let outcome = agents.launch(&booked.host_name, frame).await;
     if matches!(outcome, LaunchOutcome::Launched | LaunchOutcome::Unknown(_)) {

@@ -23,6 +23,9 @@ pub struct CuebotOptions {
     /// Age from which a reported frame of an unknown proc is killed.
     pub unknown_proc_age: Duration,
     pub next_frames: NextFrames,
+    /// How long after its proc was released the destination of a redirect is booked; the real one takes 0.3
+    /// seconds. `None`: redirects are no business of this farm. Needs agents to call.
+    pub redirect_delay: Option<Duration>,
     pub maintenance: Option<Maintenance>,
     /// Of the statements that give up a lost proc each commits alone, and each after the first takes a
     /// permit: what a test gives out one by one. `None`: nothing holds them up.
@@ -42,6 +45,7 @@ impl Default for CuebotOptions {
             verify_reports: false,
             unknown_proc_age: Duration::from_mins(2),
             next_frames: NextFrames::Never,
+            redirect_delay: None,
             maintenance: Some(Maintenance::default()),
             loss_steps: None,
             batch_max: 256,
@@ -120,6 +124,11 @@ pub struct CuebotCounts {
     pub procs_released: usize,
     /// Frames that went on to a proc whose frame had ended.
     pub next_frames: usize,
+    /// Redirects whose destination was booked here.
+    pub redirected: usize,
+    /// Redirects for which nothing was idle on the host any more, or no frame of the destination waited
+    /// that Cuebot may book.
+    pub redirects_without_room: usize,
     pub jobs_finished: usize,
     pub hosts_down: usize,
     /// Procs given up as no host reported them.

@@ -1,8 +1,11 @@
 //! Where agents report. A report is answered when its rows are written.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
+use super::Shared;
 use super::completions::Call;
 use super::reports::HostSeen;
 use super::stop::Ended;
@@ -15,6 +18,7 @@ use crate::rqd::proto::report::{
 
 /// Both queues end with the last connection, and the workers with them.
 pub(super) struct Service {
+    pub(super) shared: Arc<Shared>,
     pub(super) completions: mpsc::Sender<Call<Ended>>,
     pub(super) hosts: mpsc::Sender<Call<HostSeen>>,
 }
@@ -27,7 +31,7 @@ impl RqdReportInterface for Service {
     ) -> Result<Response<RqdReportRqdStartupResponse>, Status> {
         let report = request.into_inner().boot_report.ok_or_else(empty)?;
         let host = report.host.ok_or_else(empty)?;
-        enqueue(&self.hosts, HostSeen { host, frames: Vec::new(), is_boot: true }).await?;
+        self.enqueue(&self.hosts, HostSeen { host, frames: Vec::new(), is_boot: true }).await?;
         Ok(Response::new(RqdReportRqdStartupResponse {}))
     }
 
@@ -36,7 +40,7 @@ impl RqdReportInterface for Service {
         request: Request<RqdReportRunningFrameCompletionRequest>,
     ) -> Result<Response<RqdReportRunningFrameCompletionResponse>, Status> {
         let report = request.into_inner().frame_complete_report.ok_or_else(empty)?;
-        enqueue(&self.completions, ended(report)?).await?;
+        self.enqueue(&self.completions, ended(report)?).await?;
         Ok(Response::new(RqdReportRunningFrameCompletionResponse {}))
     }
 
@@ -46,15 +50,20 @@ impl RqdReportInterface for Service {
     ) -> Result<Response<RqdReportStatusResponse>, Status> {
         let report = request.into_inner().host_report.ok_or_else(empty)?;
         let host = report.host.ok_or_else(empty)?;
-        enqueue(&self.hosts, HostSeen { host, frames: report.frames, is_boot: false }).await?;
+        self.enqueue(&self.hosts, HostSeen { host, frames: report.frames, is_boot: false }).await?;
         Ok(Response::new(RqdReportStatusResponse {}))
     }
 }
 
-async fn enqueue<T>(queue: &mpsc::Sender<Call<T>>, report: T) -> Result<(), Status> {
-    let (answer, answered) = oneshot::channel();
-    queue.send(Call { report, answer }).await.map_err(|_| stopping())?;
-    answered.await.map_err(|_| stopping())?
+impl Service {
+    async fn enqueue<T>(&self, queue: &mpsc::Sender<Call<T>>, report: T) -> Result<(), Status> {
+        if self.shared.is_silent() {
+            return Err(Status::unavailable("as if nobody listened here"));
+        }
+        let (answer, answered) = oneshot::channel();
+        queue.send(Call { report, answer }).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
+    }
 }
 
 fn ended(report: FrameCompleteReport) -> Result<Ended, Status> {

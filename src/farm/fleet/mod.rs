@@ -35,7 +35,7 @@ use tonic::Status;
 use tonic::transport::Server;
 
 pub use counts::FleetCounts;
-pub use options::{AgentKind, Faults, FleetHost, FleetOptions, RunTime};
+pub use options::{AgentKind, Faults, FleetHost, FleetOptions, REFUSED_VARIABLE, RunTime};
 
 use self::connection::Connection;
 use self::reports::{
@@ -56,6 +56,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 const CONNECTIONS_QUEUED_MAX: usize = 1_024;
 /// How long a revived host tries to get its port back.
 const LISTEN_AGAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// The real agent answers a kill before the frame's processes have ended, and then sends the completion.
+const KILL_REPORTED_AFTER: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -92,6 +95,7 @@ struct Shared {
     completions: Option<mpsc::Sender<Completion>>,
     boot_reports: bool,
     report_interval: Duration,
+    report_interval_min: Option<Duration>,
     tasks: Tasks,
 }
 
@@ -117,13 +121,14 @@ impl Fleet {
             reporter: reporter.clone(),
             boot_reports: options.boot_reports,
             report_interval: options.report_interval,
+            report_interval_min: options.report_interval_min,
             tasks: Tasks::new(),
         });
         shared.serve(accepted);
         for (host, listener) in listeners.into_iter().enumerate() {
             shared.accept(host, listener);
         }
-        shared.spawn("fleet timers", turn_timers(Arc::clone(&shared), reports));
+        shared.spawn("fleet timers", turn_timers(Arc::clone(&shared), reports, options.seed));
         if let Some(reporter) = reporter {
             let (completing, reporting) = (Arc::clone(&shared), Arc::clone(&shared));
             shared.spawn("fleet completions", send_completions(completing, Arc::clone(&reporter), completed));
@@ -262,15 +267,15 @@ impl Shared {
 
     async fn kill_frame(&self, host: usize, frame: &str, message: &str) -> Result<(), Status> {
         let report = self.state().kill(host, frame, message)?;
-        self.complete(host, report).await;
+        self.complete(host, report, KILL_REPORTED_AFTER).await;
         Ok(())
     }
 
-    async fn complete(&self, host: usize, report: Option<FrameCompleteReport>) {
+    async fn complete(&self, host: usize, report: Option<FrameCompleteReport>, after: Duration) {
         let (Some(report), Some(completions)) = (report, &self.completions) else { return };
         let life = self.state().hosts[host].life.clone();
         // Refused only when the fleet ends, and then nobody waits for the report.
-        let _ = completions.send(Completion { report, life }).await;
+        let _ = completions.send(Completion { report, life, after }).await;
     }
 
     async fn revive(self: &Arc<Self>, host: usize) -> Result<(), FleetError> {
@@ -304,6 +309,11 @@ impl Shared {
         }
     }
 
+    fn until_next_report(&self, random: &mut StdRng) -> Duration {
+        let longest = self.report_interval;
+        self.report_interval_min.map_or(longest, |shortest| random.random_range(shortest.min(longest)..=longest))
+    }
+
     fn end_lives(&self) {
         for host in &self.state().hosts {
             host.life.cancel();
@@ -311,18 +321,19 @@ impl Shared {
     }
 }
 
-async fn turn_timers(shared: Arc<Shared>, reports: mpsc::Sender<usize>) {
+async fn turn_timers(shared: Arc<Shared>, reports: mpsc::Sender<usize>, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
     loop {
         for event in shared.timers.next().await {
             match event {
                 Event::FrameEnds { host, launch } => {
                     let report = shared.state().end(host, launch);
-                    shared.complete(host, report).await;
+                    shared.complete(host, report, Duration::ZERO).await;
                 }
                 Event::Report { host } => {
                     // A full queue means that reports take longer than their interval: one is left out.
                     let _ = reports.try_send(host);
-                    shared.timers.at(Instant::now() + shared.report_interval, event);
+                    shared.timers.at(Instant::now() + shared.until_next_report(&mut random), event);
                 }
                 Event::Die { host } => {
                     shared.state().die(host);

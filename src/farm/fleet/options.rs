@@ -48,14 +48,18 @@ pub struct FleetOptions {
     pub run_time: RunTime,
     /// Time between two status reports of one host. The hosts take turns within it.
     pub report_interval: Duration,
+    /// Shortest time between two reports: each is drawn between this and `report_interval`, as the real
+    /// agent does. `None`: they are steady.
+    pub report_interval_min: Option<Duration>,
     /// Whether every host sends a boot report before the fleet counts as started.
     pub boot_reports: bool,
     /// How often a completion is sent until it is answered. The real agent tries once and then loses
     /// it; a sandbox would wait minutes for Cuebot to notice, so it insists.
     pub completion_attempts_max: u32,
-    pub agent: AgentKind,
+    /// Hosts take the kinds in turn.
+    pub agents: Vec<AgentKind>,
     pub faults: Faults,
-    /// Draws run times and faults. What a frame meets depends on this, on its id and on how often it
+    /// Draws run times, faults and times of reports. What a frame meets depends on this, on its id and on how often it
     /// was launched before, never on what else happens.
     pub seed: u64,
 }
@@ -66,9 +70,10 @@ impl Default for FleetOptions {
             report_to: None,
             run_time: RunTime::Between(Duration::from_millis(500), Duration::from_millis(1500)),
             report_interval: Duration::from_secs(5),
+            report_interval_min: None,
             boot_reports: false,
             completion_attempts_max: 60,
-            agent: AgentKind::Python,
+            agents: vec![AgentKind::Python],
             faults: Faults::default(),
             seed: 1,
         }
@@ -88,12 +93,16 @@ pub enum RunTime {
 /// Whose refusals and status answers the hosts give; the two published agents differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AgentKind {
-    /// Refuses with UNKNOWN, takes fractions of cores, cannot tell the status of a frame.
+    /// Refuses with UNKNOWN, takes fractions of cores unless the frame is threadable, cannot tell the
+    /// status of a frame.
     #[default]
     Python,
     /// Refuses with `INVALID_ARGUMENT` and ABORTED, fractions of cores and ids that are no UUID too.
     Rust,
 }
+
+/// A variable in the environment of frames that every agent refuses.
+pub const REFUSED_VARIABLE: &str = "SANDBOX_REFUSED";
 
 /// What goes wrong, as shares of all launches (0 to 1). A launch meets at most one of the five that
 /// decide its answer.

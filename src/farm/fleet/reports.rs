@@ -35,6 +35,7 @@ const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Completion {
     pub(super) report: FrameCompleteReport,
     pub(super) life: CancellationToken,
+    pub(super) after: Duration,
 }
 
 pub(super) struct Reporter {
@@ -82,6 +83,7 @@ impl Reporter {
     }
 
     async fn completion(&self, shared: &Shared, completion: Completion) {
+        tokio::time::sleep(completion.after).await;
         let message = Message::Completion(Box::new(completion.report));
         let outcome = self.insist(self.completion_attempts_max, &completion.life, message).await;
         let mut state = shared.state();

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use super::counts::FleetCounts;
 use super::draw::{Draw, Fate, draw, sleep_of};
-use super::options::{AgentKind, Faults, FleetHost, FleetOptions, RunTime};
+use super::options::{AgentKind, Faults, FleetHost, FleetOptions, REFUSED_VARIABLE, RunTime};
 use crate::farm::launch::Launch;
 use crate::model::{FrameId, ProcId};
 use crate::rqd::proto::host::HardwareState;
@@ -34,7 +34,7 @@ pub(super) struct State {
     /// Launch calls so far by frame.
     arrivals: HashMap<String, u32>,
     run_time: RunTime,
-    agent: AgentKind,
+    agents: Vec<AgentKind>,
     seed: u64,
 }
 
@@ -79,7 +79,7 @@ impl State {
             counts: FleetCounts::default(),
             arrivals: HashMap::new(),
             run_time: options.run_time,
-            agent: options.agent,
+            agents: options.agents.clone(),
             seed: options.seed,
         }
     }
@@ -96,7 +96,7 @@ impl State {
             return (Verdict::Cut, None);
         }
         let answer = match drawn.fate {
-            Fate::Refused => Err(refusal(self.agent, "the host was told to refuse".to_owned(), Code::Aborted)),
+            Fate::Refused => Err(refusal(self.agent(host), "the host was told to refuse".to_owned(), Code::Aborted)),
             _ => self.check(host, &frame),
         };
         if let Err(status) = answer {
@@ -122,6 +122,10 @@ impl State {
         (verdict, Some(started))
     }
 
+    fn agent(&self, host: usize) -> AgentKind {
+        self.agents.get(host % self.agents.len().max(1)).copied().unwrap_or_default()
+    }
+
     fn draw(&mut self, frame: &str) -> Draw {
         let arrivals = self.arrivals.entry(frame.to_owned()).or_default();
         let drawn = draw(self.seed, frame, *arrivals, &self.faults, self.run_time);
@@ -133,9 +137,13 @@ impl State {
     fn check(&self, host: usize, frame: &RunFrame) -> Result<(), Status> {
         use crate::rqd::proto::rqd::run_frame::UidOptional;
 
+        let agent = self.agent(host);
         let host = &self.hosts[host];
-        let refuse = |text: String, rust_code| Err(refusal(self.agent, text, rust_code));
-        let is_rust = self.agent == AgentKind::Rust;
+        let refuse = |text: String, rust_code| Err(refusal(agent, text, rust_code));
+        let is_rust = agent == AgentKind::Rust;
+        if frame.environment.contains_key(REFUSED_VARIABLE) {
+            return refuse(format!("{REFUSED_VARIABLE} is set"), Code::Aborted);
+        }
         if frame.num_cores <= 0 || (is_rust && frame.num_cores % 100 != 0) {
             return refuse(format!("cannot run with numCores={}", frame.num_cores), Code::InvalidArgument);
         }
@@ -154,6 +162,10 @@ impl State {
         }
         if i64::from(frame.num_gpus) > host.idle_gpus() {
             return refuse(format!("not enough GPUs for {}", frame.num_gpus), Code::Aborted);
+        }
+        let is_threadable = frame.environment.get("CUE_THREADABLE").is_some_and(|value| value == "1");
+        if is_threadable && frame.num_cores % 100 != 0 {
+            return refuse(format!("no hyperthreading with numCores={}", frame.num_cores), Code::InvalidArgument);
         }
         Ok(())
     }
@@ -202,7 +214,7 @@ impl State {
         frame: &str,
         message: &str,
     ) -> Result<Option<FrameCompleteReport>, Status> {
-        if self.agent == AgentKind::Rust && message.is_empty() {
+        if self.agent(host) == AgentKind::Rust && message.is_empty() {
             return Err(Status::failed_precondition("a kill needs its reason"));
         }
         let Some(running) = self.take(host, frame) else {
@@ -214,7 +226,7 @@ impl State {
 
     pub(super) fn status(&self, host: usize, frame: &str) -> Result<RunningFrameInfo, Status> {
         let running = self.hosts[host].running.get(frame);
-        match (self.agent, running) {
+        match (self.agent(host), running) {
             (AgentKind::Python, _) => Err(Status::unknown("the agent cannot tell")),
             (AgentKind::Rust, Some(running)) => Ok(running.info.clone()),
             (AgentKind::Rust, None) => Err(Status::not_found(format!("frame {frame} does not run here"))),

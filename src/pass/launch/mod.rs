@@ -29,7 +29,7 @@ use crate::telemetry::labels::LaunchResult;
 use crate::telemetry::{Metrics, error_chain};
 
 use last_look::{LastLook, Looks};
-pub(super) use recover::Recovery;
+pub(super) use recover::{FOUND_AGE_MIN, Recovery};
 pub(super) use send::OWN_LACK_PAUSE;
 use settle::Unsettled;
 use take_back::TakeBack;

@@ -8,7 +8,7 @@ use crate::booking::{self, BookingError, SilenceEnds, SilentBooking};
 use crate::model::{Booked, ShowId};
 
 /// A booking so young may be in the middle of its commit's answer, whoever made it.
-const FOUND_AGE_MIN: Duration = Duration::from_secs(2);
+pub(in crate::pass) const FOUND_AGE_MIN: Duration = Duration::from_secs(2);
 
 /// What one search found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -62,15 +62,31 @@ impl Launcher {
         };
         match self.send(agents, &booked, frame, committed_at).await {
             Sent::Done { outcome, is_sight_old } => {
-                self.shared.hints.launch_ended(&booked, &outcome, Instant::now());
+                if !self.learns(&booked, is_threadable, &outcome) {
+                    self.shared.hints.launch_ended(&booked, &outcome, Instant::now());
+                }
                 if is_sight_old && matches!(outcome, LaunchOutcome::Launched) {
                     self.look_back(booked).await;
                 } else {
-                    self.settle_launch(agents, booked, is_threadable, outcome).await;
+                    self.settle_launch(agents, booked, outcome).await;
                 }
             }
             Sent::Not(unsent) => self.not_sent(booked, unsent),
         }
+    }
+
+    /// Whether a refusal teaches which fractions of a core the host's agent takes. It is held against
+    /// nobody: the next plan for that host has none, and whatever is refused then was refused for
+    /// something else.
+    fn learns(&self, booked: &Booked, is_threadable: bool, outcome: &LaunchOutcome) -> bool {
+        let LaunchOutcome::Refused { code, .. } = outcome else { return false };
+        let cores = booked.reservation.cores;
+        let refused =
+            rqd::refused_fractions(cores, is_threadable, *code).filter(|_| self.shared.settings.learns_fractions);
+        if let Some(fractions) = refused {
+            self.shared.hints.fractions_refused(&booked.host, &booked.host_name, fractions);
+        }
+        refused.is_some()
     }
 
     fn message(&self, booked: &Booked, launch: Option<&LayerLaunch>) -> Option<RunFrame> {
@@ -163,7 +179,7 @@ impl Launcher {
         }
     }
 
-    async fn settle_launch(&self, agents: &Agents, booked: Booked, is_threadable: bool, outcome: LaunchOutcome) {
+    async fn settle_launch(&self, agents: &Agents, booked: Booked, outcome: LaunchOutcome) {
         let (frame, host) = (booked.frame.clone(), booked.host_name.clone());
         match outcome {
             LaunchOutcome::Launched => {
@@ -172,9 +188,6 @@ impl Launcher {
             }
             LaunchOutcome::Refused { code, message } => {
                 tracing::info!(%frame, host, ?code, message, "a host refused a launch");
-                if let Some(fractions) = rqd::refused_fractions(booked.reservation.cores, is_threadable, code) {
-                    self.shared.hints.fractions_refused(&booked.host, host.as_str(), fractions);
-                }
                 self.label(LaunchResult::Refused);
                 self.failed(booked);
             }

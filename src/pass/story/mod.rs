@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use crate::model::{Candidate, FrameId, Host, HostId, JobId, LayerId, LeftOutRow, Policy, Snapshot, WaitReason};
 use crate::placement::{Explanation, HostExplanation, PlannedFarm, Refusal};
-use crate::store::{FoundFrame, FoundJob, FoundLayer, FrameCounts, FramelessProc, HostLedger, RunningOn};
+use crate::store::{
+    FoundFrame, FoundJob, FoundLayer, FrameCounts, FramelessProc, HostLedger, OrderedRedirect, RunningOn,
+};
 use crate::units::Amounts;
 
 /// Tells the stories of one snapshot.
@@ -93,6 +95,8 @@ pub struct HostStory {
     pub overbooked: Amounts,
     /// Procs that hold something and have run nothing for minutes.
     pub frameless: Vec<FramelessProc>,
+    /// What of it operators have ordered elsewhere, a sentence each.
+    pub redirects: Vec<String>,
     /// One sentence.
     pub summary: String,
     #[serde(flatten)]
@@ -107,6 +111,7 @@ pub struct HostBooks {
     pub running: Vec<RunningOn>,
     pub ledger: HostLedger,
     pub frameless: Vec<FramelessProc>,
+    pub redirects: Vec<OrderedRedirect>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -186,6 +191,7 @@ impl<'s> Stories<'s> {
             overbooked: books.ledger.overbooked(),
             running: books.running,
             frameless: books.frameless,
+            redirects: books.redirects.iter().map(words::redirect).collect(),
             summary: words::host_summary(&explanation),
             refused: refused(&explanation),
             explanation,

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{LayerStory, reached};
 use crate::model::{Candidate, Cluster, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
 use crate::placement::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Refusal};
-use crate::store::{FoundFrame, FoundJob, FrameCounts, FramelessProc, HostLedger};
+use crate::store::{FoundFrame, FoundJob, FrameCounts, FramelessProc, HostLedger, OrderedRedirect};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// A waiting layer with what was found about it.
@@ -449,6 +449,31 @@ pub(super) fn books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Vec<Str
         ));
     }
     books
+}
+
+/// What an operator has ordered a proc to do.
+pub(super) fn redirect(order: &OrderedRedirect) -> String {
+    let OrderedRedirect { proc, destination, is_group, held, job, frame, ordered_seconds } = order;
+    let holds = match (job, frame) {
+        (Some(job), Some(frame)) => format!("{job}/{frame}"),
+        _ => format!("proc {proc}"),
+    };
+    let kind = if *is_group { "group" } else { "job" };
+    format!(
+        "{} that {holds} holds go to {kind} {destination} when it ends, ordered by an operator {} ago; a running \
+         scheduler keeps them for it until some seconds after",
+        some_of(held),
+        age(*ordered_seconds)
+    )
+}
+
+/// `40 s`, `7 min`, `3 h`: as exactly as anybody asks.
+fn age(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7_200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
+    }
 }
 
 /// `2 cores, 4 GiB`: the kinds of which there is something.

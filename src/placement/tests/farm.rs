@@ -10,18 +10,18 @@ use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Starts with one show that may use 100 cores of the one allocation, one folder without caps, and
 /// the cluster of the tag `general`.
-pub(super) struct Farm(pub(super) Snapshot);
+pub(crate) struct Farm(pub(crate) Snapshot);
 
-pub(super) fn tags(tags: &[&str]) -> BTreeSet<Tag> {
+pub(crate) fn tags(tags: &[&str]) -> BTreeSet<Tag> {
     tags.iter().map(Tag::new).collect()
 }
 
-pub(super) fn amounts(cores: i64, gib: i64, gpus: i64, gpu_gib: i64) -> Amounts {
+pub(crate) fn amounts(cores: i64, gib: i64, gpus: i64, gpu_gib: i64) -> Amounts {
     Amounts { cores: Cores::whole(cores), memory: Kib::gib(gib), gpus: Gpus(gpus), gpu_memory: Kib::gib(gpu_gib) }
 }
 
 impl Farm {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut farm = Self(Snapshot::default());
         farm.0.folders.push(FolderRow {
             id: "folder".into(),
@@ -36,7 +36,7 @@ impl Farm {
     }
 
     /// A show with a subscription in whole cores to `alloc` and a cluster for `general` there.
-    pub(super) fn show(&mut self, name: &str, size: i64, burst: i64) -> usize {
+    pub(crate) fn show(&mut self, name: &str, size: i64, burst: i64) -> usize {
         self.0.shows.push(ShowRow {
             id: name.into(),
             name: name.to_owned(),
@@ -50,7 +50,7 @@ impl Farm {
         self.0.shows.len() - 1
     }
 
-    pub(super) fn subscribe(&mut self, show: &str, alloc: &str, size: i64, burst: i64) {
+    pub(crate) fn subscribe(&mut self, show: &str, alloc: &str, size: i64, burst: i64) {
         self.0.subscriptions.push(Subscription {
             id: format!("{show}-{alloc}").into(),
             show: show.into(),
@@ -61,7 +61,7 @@ impl Farm {
         });
     }
 
-    pub(super) fn cluster(&mut self, show: &str, kind: ClusterKind) -> usize {
+    pub(crate) fn cluster(&mut self, show: &str, kind: ClusterKind) -> usize {
         self.0.clusters.push(Cluster {
             name: format!("{show}-{}", self.0.clusters.len()),
             facility: "facility".into(),
@@ -74,7 +74,7 @@ impl Farm {
     }
 
     /// An empty open host with the tag `general`.
-    pub(super) fn host(&mut self, total: Amounts) -> &mut Host {
+    pub(crate) fn host(&mut self, total: Amounts) -> &mut Host {
         let name = format!("host-{:04}", self.0.hosts.len());
         self.0.hosts.push(Host {
             id: name.as_str().into(),
@@ -96,7 +96,7 @@ impl Farm {
     }
 
     /// A job of a show, priority 100, all of whose caps are wide.
-    pub(super) fn job(&mut self, show: usize) -> usize {
+    pub(crate) fn job(&mut self, show: usize) -> usize {
         let name = format!("job-{:04}", self.0.jobs.len());
         self.0.jobs.push(JobRow {
             id: name.as_str().into(),
@@ -119,7 +119,7 @@ impl Farm {
     }
 
     /// A layer of one-core, one-GiB frames that are not threadable and go to `general`.
-    pub(super) fn layer(&mut self, job: usize, frames: u32) -> &mut Candidate {
+    pub(crate) fn layer(&mut self, job: usize, frames: u32) -> &mut Candidate {
         let show = self.0.shows[self.0.jobs[job].show].id.clone();
         let clusters = (0..self.0.clusters.len()).filter(|&cluster| self.0.clusters[cluster].show == show).collect();
         let name = format!("layer-{:04}", self.0.candidates.len());
@@ -147,7 +147,7 @@ impl Farm {
     }
 
     /// A limit; bind it by its position.
-    pub(super) fn limit(&mut self, usage: LimitUse) -> usize {
+    pub(crate) fn limit(&mut self, usage: LimitUse) -> usize {
         let name = format!("limit-{}", self.0.limits.len());
         self.0.limits.push(LimitRow { id: name.as_str().into(), name, usage });
         self.0.limits.len() - 1
@@ -155,7 +155,7 @@ impl Farm {
 }
 
 /// Host and frames of every placement of a candidate, by host.
-pub(super) fn placed(plan: &Plan, candidate: usize) -> Vec<(usize, u32)> {
+pub(crate) fn placed(plan: &Plan, candidate: usize) -> Vec<(usize, u32)> {
     let mut placed: Vec<(usize, u32)> = plan
         .placements
         .iter()
@@ -166,6 +166,6 @@ pub(super) fn placed(plan: &Plan, candidate: usize) -> Vec<(usize, u32)> {
     placed
 }
 
-pub(super) fn reason(plan: &Plan, candidate: usize) -> Option<WaitReason> {
+pub(crate) fn reason(plan: &Plan, candidate: usize) -> Option<WaitReason> {
     plan.waiting.iter().find(|waiting| waiting.candidate == candidate).map(|waiting| waiting.reason)
 }

@@ -2,7 +2,7 @@
 
 mod choice;
 mod explain;
-mod farm;
+pub(crate) mod farm;
 mod gates;
 mod properties;
 mod scale;

@@ -1,7 +1,8 @@
--- The newest report of any host of some facilities, and the database's clock: cheap enough for every
--- second.
+-- The newest report of any host of some facilities, the database's clock, and since when its server runs:
+-- cheap enough for every second.
 -- $1 facility ids. One row. No locks. Reads the hosts of these facilities.
-SELECT current_timestamp AS looked_at, max(host_stat.ts_ping) AS newest
+SELECT current_timestamp AS looked_at, max(host_stat.ts_ping) AS newest,
+    pg_postmaster_start_time() AS server_started
 FROM alloc
 JOIN host ON host.pk_alloc = alloc.pk_alloc
 JOIN host_stat ON host_stat.pk_host = host.pk_host

@@ -22,6 +22,6 @@ WHERE p.pk_show = ANY ($1::text[])
     AND (p.ts_ping < current_timestamp - make_interval(secs => $5::float8)
         OR (p.pk_frame IS NOT NULL
             AND p.ts_ping < GREATEST(silence.ended, $2::timestamptz)
-            AND hs.ts_ping > GREATEST(silence.ended, $2::timestamptz)))
+            AND hs.ts_ping >= GREATEST(silence.ended, $2::timestamptz)))
 ORDER BY p.ts_ping, p.pk_proc
 LIMIT $6
