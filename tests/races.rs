@@ -12,6 +12,7 @@ mod service;
 mod watcher;
 mod witness;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,13 @@ use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
 use cue_scheduler::store::Store;
 use cue_scheduler::units::{Cores, Kib};
-use sqlx::PgPool;
+use futures::StreamExt as _;
+use futures::stream;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::cuebot::Session;
+use self::cuebot::{Act, Session};
 use self::ground::{Ground, Tally};
 use self::ours::{Repairer, Scheduler};
 use crate::support::database;
@@ -32,11 +35,17 @@ use crate::support::database;
 /// Acts of everybody in a round.
 const ACTS: u32 = 40;
 const SERVICE_ACTS: u32 = 40;
+/// In the short form. Most of a round is waiting, for each other and for pauses.
+const ROUNDS_AT_ONCE: usize = 2;
 /// In the long form every so many rounds is one of the whole service.
 const ROUNDS_PER_SERVICE: u64 = 8;
 /// Longest time that a statement of Cuebot's may wait for us. Asked where the machine is ours alone.
 const WAIT_MAX: Duration = Duration::from_millis(500);
 const GENERATIONS: [Generation; 5] = [Generation::G0, Generation::G1, Generation::G2, Generation::G3, Generation::G5];
+/// For what ends by itself. A bound and no measure.
+const END_LIMIT: Duration = Duration::from_secs(120);
+/// Of the sessions of our transactions.
+const OUR_NAME: &str = "cue-scheduler races";
 /// Looks of the repair after a round before its books count as wrong.
 const LOOKS_MAX: u32 = 200;
 
@@ -99,7 +108,7 @@ async fn round(number: u64, acts: u32) -> (Arc<Ground>, Tally) {
     sqlx::query("ANALYZE").execute(&pool).await.unwrap();
     let ground = Arc::new(Ground::new(number, generation));
     let options = database.connect_options();
-    let store = Store::connect_with(options.clone().application_name("cue-scheduler races"), 12).await.unwrap();
+    let store = Store::connect_with(options.clone().application_name(OUR_NAME), 12).await.unwrap();
 
     let stop_watching = CancellationToken::new();
     let watching = tokio::spawn(watcher::watch(options.clone(), Arc::clone(&ground), stop_watching.clone()));
@@ -113,7 +122,7 @@ async fn round(number: u64, acts: u32) -> (Arc<Ground>, Tally) {
         acting.spawn(Scheduler::new(&store, &ground, &seeded, "scheduler", scheduler).await.book(acts));
     }
     let sessions = [
-        ("completions", cuebot::COMPLETIONS, 1),
+        ("completions", cuebot::COMPLETIONS, 3),
         ("operator", cuebot::OPERATORS, 3),
         ("hosts", cuebot::HOSTS, 2),
         ("sweeps", cuebot::SWEEPS, 1),
@@ -140,6 +149,7 @@ async fn round(number: u64, acts: u32) -> (Arc<Ground>, Tally) {
     watching.await.unwrap();
     witness::hear(&pool, &ground).await;
     store.close().await;
+    count_our_deadlocks(&pool, &ground).await;
     let tally = ground.tallied();
     (ground, tally)
 }
@@ -175,6 +185,29 @@ async fn quiesce(
     }
 }
 
+/// Of those that the server has ended, the ones that no session of Cuebot's was told of. We give way before
+/// the server looks, so there is none.
+async fn count_our_deadlocks(pool: &PgPool, ground: &Ground) {
+    let began = Instant::now();
+    let open = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND (application_name = '{OUR_NAME}' OR application_name LIKE 'cuebot%')"
+    );
+    // What a session has counted is known for certain once it is gone.
+    while sqlx::query_scalar::<_, i64>(AssertSqlSafe(open.as_str())).fetch_one(pool).await.unwrap() > 0 {
+        assert!(began.elapsed() < END_LIMIT, "sessions that were closed are still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let all = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let all: i64 = sqlx::query_scalar(all).fetch_one(pool).await.unwrap();
+    let tally = ground.tallied();
+    let ours = u64::try_from(all).unwrap() - tally.deadlocks - tally.own_deadlocks;
+    ground.tally(|tally| tally.our_deadlocks = ours);
+    if ours > 0 {
+        ground.fault(format!("the server ended {ours} statements of ours because of deadlocks"));
+    }
+}
+
 /// Panics with what a round has shown that it must not, and with all that happened before.
 fn assert_sound(number: u64, ground: &Ground, tally: &Tally) {
     assert!(
@@ -197,37 +230,45 @@ fn numbers(defaults: std::ops::Range<u64>) -> Vec<u64> {
     (0..many).map(number).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_runs_twice_gets_lost_or_passes_a_cap_whatever_cuebot_writes_meanwhile() {
+/// Some rounds at a time.
+async fn several(numbers: &[u64], round: impl AsyncFn(u64) -> (Arc<Ground>, Tally)) -> Tally {
     let mut all = Tally::default();
-    let numbers = numbers(0..10);
-    for number in &numbers {
-        let (ground, tally) = round(*number, ACTS).await;
-        assert_sound(*number, &ground, &tally);
+    let rounds = stream::iter(numbers).map(async |number| (*number, round(*number).await));
+    let mut rounds = pin!(rounds.buffer_unordered(ROUNDS_AT_ONCE));
+    while let Some((number, (ground, tally))) = rounds.next().await {
+        assert_sound(number, &ground, &tally);
         all.add(&tally);
     }
     println!("rounds {numbers:?}\n{all}");
+    all
+}
+
+fn assert_everybody_acted(all: &Tally, kinds: &[&[(Act, u32)]]) {
+    for (act, _) in kinds.iter().copied().flatten() {
+        assert!(all.acts.contains_key(act.name()), "nobody did {act:?}: {all}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_runs_twice_gets_lost_or_passes_a_cap_whatever_cuebot_writes_meanwhile() {
+    let all = several(&numbers(0..6), async |number| round(number, ACTS).await).await;
     assert!(all.bookings > 0 && all.take_backs > 0 && all.repairs > 0, "nothing was raced for: {all}");
+    let kinds = [cuebot::COMPLETIONS, cuebot::OPERATORS, cuebot::HOSTS, cuebot::SWEEPS, cuebot::BOOKINGS];
+    assert_everybody_acted(&all, &kinds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_runs_nothing_twice_and_loses_nothing_whatever_operators_do_meanwhile() {
-    let mut all = Tally::default();
-    let numbers = numbers(9..11);
-    for number in &numbers {
-        let (ground, tally) = service::round(*number, SERVICE_ACTS).await;
-        assert_sound(*number, &ground, &tally);
-        all.add(&tally);
-    }
-    println!("rounds {numbers:?} of the service\n{all}");
-    assert!(all.launches > 0 && all.acts["retry"] > 0, "nothing was raced for: {all}");
+    let all = several(&numbers(9..11), async |number| service::round(number, SERVICE_ACTS).await).await;
+    assert!(all.launches > 0, "nothing was raced for: {all}");
+    assert_everybody_acted(&all, &[cuebot::OPERATORS_WITH_AGENTS, cuebot::HOSTS_WITH_AGENTS, cuebot::SWEEPS]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "an hour of races, or as many minutes as RACES_MINUTES says"]
+#[ignore = "the full form of the races: an hour, or as many seconds as RACES_SECONDS says"]
 async fn an_hour_of_races() {
     let seed = number_of("RACES_SEED").unwrap_or(1_000);
-    let until = Instant::now() + Duration::from_secs(60 * number_of("RACES_MINUTES").unwrap_or(60));
+    let until = Instant::now() + Duration::from_secs(number_of("RACES_SECONDS").unwrap_or(3_600));
     let mut all = Tally::default();
     let mut number = seed;
     while Instant::now() < until {

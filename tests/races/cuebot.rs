@@ -48,7 +48,7 @@ pub(super) enum Act {
 }
 
 impl Act {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Eat => "eat",
@@ -95,9 +95,17 @@ pub(super) const HOSTS: &[(Act, u32)] = &[
     (Act::DeleteHost, 3),
     (Act::Silence, 3),
 ];
-/// Where the ends of runs are reported by agents, and a killed frame has a process.
-pub(super) const OPERATORS_WITH_AGENTS: &[(Act, u32)] =
-    &[(Act::Eat, 3), (Act::Retry, 8), (Act::Kill, 1), (Act::Reorder, 3), (Act::Pause, 5), (Act::Cap, 6)];
+/// Where the ends of runs are reported by agents, and a killed frame has a process. Nobody keeps the
+/// stand-in's releases apart from moves of jobs, so nothing is moved.
+pub(super) const OPERATORS_WITH_AGENTS: &[(Act, u32)] = &[
+    (Act::Eat, 3),
+    (Act::Retry, 8),
+    (Act::Kill, 1),
+    (Act::Reorder, 3),
+    (Act::Pause, 5),
+    (Act::Redirect, 5),
+    (Act::Cap, 6),
+];
 pub(super) const HOSTS_WITH_AGENTS: &[(Act, u32)] =
     &[(Act::Boot, 6), (Act::RaiseMemory, 3), (Act::Lock, 2), (Act::DeleteHost, 2)];
 pub(super) const SWEEPS: &[(Act, u32)] = &[(Act::Lose, 6), (Act::Recalculate, 3), (Act::Leak, 1)];
@@ -251,10 +259,11 @@ impl Session {
         self.connection.close().await.unwrap();
     }
 
-    /// So many acts of these kinds.
+    /// So many acts of these kinds, drawn before the first of them: what comes of one is the machine's doing.
     pub(super) async fn play(mut self, kinds: &'static [(Act, u32)], acts: u32) {
-        for _ in 0..acts {
-            let act = kinds.choose_weighted(&mut self.random, |(_, weight)| *weight).unwrap().0;
+        let mut draw = || kinds.choose_weighted(&mut self.random, |(_, weight)| *weight).unwrap().0;
+        let acts: Vec<Act> = (0..acts).map(|_| draw()).collect();
+        for act in acts {
             let came = self.act(act).await;
             self.ground.acted(&self.name, act.name(), &came);
             tokio::time::sleep(self.rest_max.mul_f64(self.random.random())).await;
@@ -817,7 +826,8 @@ impl Session {
             run!(
                 self,
                 "INSERT INTO redirect (pk_proc, str_group_id, int_type, str_destination_id, str_name, lng_creation_time)
-                 VALUES ($1, $1, 0, $2, $2, 0) ON CONFLICT (pk_proc) DO NOTHING",
+                 VALUES ($1, $1, 0, $2, $2, (extract(epoch FROM current_timestamp) * 1000)::int8)
+                 ON CONFLICT (pk_proc) DO NOTHING",
                 &held.proc,
                 &job
             )
@@ -825,7 +835,10 @@ impl Session {
         let mut came = format!("proc {} to job {job} ({inserted:?})", held.proc);
         if self.random.random_bool(0.4) {
             came += "; killed: ";
-            came += &self.complete(held, 1).await;
+            came += &match self.agents {
+                Some(_) => format!("{:?}", self.end_process(&held).await),
+                None => self.complete(held, 1).await,
+            };
         }
         came
     }

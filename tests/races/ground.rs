@@ -46,7 +46,9 @@ pub(super) struct Tally {
     pub(super) breaches: u64,
     /// Deadlocks that the server ended by failing a statement of Cuebot's, and in which we had a part.
     pub(super) deadlocks: u64,
-    /// The same among sessions of Cuebot's alone.
+    /// The same, of a statement of ours.
+    pub(super) our_deadlocks: u64,
+    /// Among sessions of Cuebot's alone.
     pub(super) own_deadlocks: u64,
     /// Circles of waits, with what Cuebot locks in an order of its own, which we left before the server looked.
     pub(super) circles: Vec<String>,
@@ -126,6 +128,7 @@ impl Tally {
         self.lost += other.lost;
         self.breaches += other.breaches;
         self.deadlocks += other.deadlocks;
+        self.our_deadlocks += other.our_deadlocks;
         self.own_deadlocks += other.own_deadlocks;
         self.circles.extend(other.circles.iter().cloned());
         self.slow_losses += other.slow_losses;
@@ -151,11 +154,13 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
-            "  doubles {}, lost {}, breaches {}, deadlocks {} (of Cuebot's own {}), circles {}, slow losses {}",
+            "  doubles {}, lost {}, breaches {}, deadlocks with us that ended a statement of Cuebot's {}, of ours {}, \
+             of Cuebot's own {}, circles {}, slow losses {}",
             self.doubles,
             self.lost,
             self.breaches,
             self.deadlocks,
+            self.our_deadlocks,
             self.own_deadlocks,
             self.circles.len(),
             self.slow_losses

@@ -5,33 +5,35 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cue_scheduler::farm::audit::{AuditReport, AuditRule};
+use cue_scheduler::farm::cuebot::CuebotOptions;
 use cue_scheduler::farm::fleet::Faults;
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::seed::FarmSpec;
 use cue_scheduler::rqd::{AgentSettings, Agents};
 use cue_scheduler::store::ConnectSettings;
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::cuebot::{self, Session};
 use super::ground::{Ground, Tally};
-use super::{crowded, generation_of, watcher, witness};
+use super::{END_LIMIT, crowded, generation_of, watcher, witness};
 use crate::support::database;
 use crate::support::farm::{Scheduler, farm, quick_farm, quick_settings};
 
-/// For everything to end once nobody interferes any more. A bound and no measure.
-const END_LIMIT: Duration = Duration::from_secs(120);
 const REST_MAX: Duration = Duration::from_millis(120);
 /// Everybody may go on and nothing is short any more.
-const OPEN_EVERYTHING: &str = "
-    DELETE FROM race_closed;
-    UPDATE job SET b_paused = false, b_auto_book = true;
-    UPDATE subscription SET int_burst = 100000;
-    UPDATE folder_resource SET int_max_cores = -1;
-    UPDATE job_resource SET int_max_cores = 100000;
-    INSERT INTO race_limit SELECT pk_limit_record, 1000 FROM limit_record;
-    UPDATE limit_record SET int_max_value = 1000;
-    UPDATE host SET str_lock_state = 'OPEN'";
+const OPEN_EVERYTHING: [&str; 8] = [
+    "DELETE FROM race_closed",
+    "UPDATE job SET b_paused = false, b_auto_book = true",
+    "UPDATE subscription SET int_burst = 100000",
+    "UPDATE folder_resource SET int_max_cores = -1",
+    "UPDATE job_resource SET int_max_cores = 100000",
+    "INSERT INTO race_limit SELECT pk_limit_record, 1000 FROM limit_record",
+    "UPDATE limit_record SET int_max_value = 1000",
+    "UPDATE host SET str_lock_state = 'OPEN'",
+];
 /// What has not ended: frames that run or may run, and procs.
 const LEFT: &str = "
     SELECT (SELECT count(*) FROM proc) + (SELECT count(*) FROM frame JOIN job USING (pk_job)
@@ -50,7 +52,9 @@ fn options(number: u64) -> SandboxOptions {
         fail_frame: 0.05,
         ..Faults::default()
     };
-    SandboxOptions { generation: generation_of(number), faults, ..quick_farm(spec) }
+    let quick = quick_farm(spec);
+    let cuebot = CuebotOptions { redirect_delay: Some(Duration::from_millis(100)), ..quick.cuebot };
+    SandboxOptions { generation: generation_of(number), faults, cuebot, ..quick }
 }
 
 /// What it must not show is in the tally.
@@ -87,7 +91,7 @@ pub(super) async fn round(number: u64, acts: u32) -> (Arc<Ground>, Tally) {
             ground.fault(format!("somebody stumbled: {error}"));
         }
     }
-    sqlx::raw_sql(OPEN_EVERYTHING).execute(sandbox.pool()).await.unwrap();
+    open_everything(&connect).await;
     let report = until_ended(&sandbox, &ground).await;
     for violation in &report.violations {
         ground.fault(format!("the audit: {violation:?}"));
@@ -111,6 +115,18 @@ pub(super) async fn round(number: u64, acts: u32) -> (Arc<Ground>, Tally) {
     sandbox.stop().await;
     let tally = ground.tallied();
     (ground, tally)
+}
+
+/// By nobody whose locks are judged: no Cuebot changes all rows of a table in one statement.
+async fn open_everything(connect: &PgConnectOptions) {
+    let mut connection = PgConnection::connect_with(&connect.clone().application_name("opening")).await.unwrap();
+    for statement in OPEN_EVERYTHING {
+        while let Err(error) = sqlx::query(statement).execute(&mut connection).await {
+            let code = error.as_database_error().and_then(|told| told.code());
+            assert_eq!(code.as_deref(), Some("40P01"), "{error}");
+        }
+    }
+    connection.close().await.unwrap();
 }
 
 /// Waits until everything has ended and the books balance, or says what is left.
