@@ -39,6 +39,8 @@ const SERVICE_ACTS: u32 = 40;
 const ROUNDS_AT_ONCE: usize = 2;
 /// In the long form every so many rounds is one of the whole service.
 const ROUNDS_PER_SERVICE: u64 = 8;
+const REST_MAX: Duration = Duration::from_millis(4);
+const COMPLETIONS_REST_MAX: Duration = Duration::from_millis(60);
 /// Longest time that a statement of Cuebot's may wait for us. Asked where the machine is ours alone.
 const WAIT_MAX: Duration = Duration::from_millis(500);
 const GENERATIONS: [Generation; 5] = [Generation::G0, Generation::G1, Generation::G2, Generation::G3, Generation::G5];
@@ -77,7 +79,7 @@ fn crowded(number: u64) -> FarmSpec {
     FarmSpec::empty()
         .alloc("general", "general")
         .alloc("gpu", "gpu")
-        .limit("licence", if is_short_of_hosts { 40 } else { 8 })
+        .limit("licence", if is_short_of_hosts { 40 } else { 3 })
         .host_limit("seats", 1)
         .host_class(HostClass::new("big", if is_short_of_hosts { 1 } else { 3 }).memory(Kib::gib(9)))
         .host_class(HostClass::new("small", 3).cores(Cores::whole(2)).memory(Kib::gib(4)))
@@ -133,7 +135,9 @@ async fn round(number: u64, acts: u32) -> (Arc<Ground>, Tally) {
         for _ in 0..many {
             session_number += 1;
             let session = Session::open(&options, &ground, name, session_number).await;
-            acting.spawn(session.play(kinds, acts));
+            // Runs end while others begin.
+            let rest_max = if name == "completions" { COMPLETIONS_REST_MAX } else { REST_MAX };
+            acting.spawn(session.resting(rest_max).play(kinds, acts));
         }
     }
     while let Some(ended) = acting.join_next().await {

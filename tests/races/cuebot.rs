@@ -3,7 +3,7 @@
 //! statement by statement. Rows are locked as its statements lock them, by updates and triggers.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::model::FrameId;
@@ -15,12 +15,13 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use uuid::Uuid;
 
-use super::ground::Ground;
+use super::ground::{Ground, LossGuard};
 
 /// Longest pause before a statement: a Cuebot thinks, and its database is a network away.
 const THINK_MAX_MICROS: u64 = 4_000;
-/// A loss that took longer than this may be judged to be over by a repair.
-pub(super) const LOSS_LIMIT: Duration = Duration::from_millis(450);
+
+/// What a limit allows at most, so that being above it can be told whenever it is.
+const LICENCES_MAX: i32 = 3;
 
 /// What Cuebot and its operators do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,10 +250,14 @@ impl Session {
         Self { connection, random, ground: Arc::clone(ground), name, doing: "", rest_max, agents: None }
     }
 
-    /// What is killed is killed there, and reports itself when it has ended. Runs take their time, and so
-    /// do operators.
-    pub(super) fn with_agents(self, agents: Agents, rest_max: Duration) -> Self {
-        Self { agents: Some(agents), rest_max, ..self }
+    /// How long it pauses between two acts at most.
+    pub(super) fn resting(self, rest_max: Duration) -> Self {
+        Self { rest_max, ..self }
+    }
+
+    /// What is killed is killed there, and reports itself when it has ended.
+    pub(super) fn with_agents(self, agents: Agents) -> Self {
+        Self { agents: Some(agents), ..self }
     }
 
     pub(super) async fn close(self) {
@@ -899,7 +904,7 @@ impl Session {
                 let Some(key) = self.choose_key("limit_record", "pk_limit_record", "true").await else {
                     return String::new();
                 };
-                let most = self.random.random_range(1..6);
+                let most = self.random.random_range(1..=LICENCES_MAX);
                 let done: Outcome<()> = transaction!(self, self.write_limit(&key, most).await);
                 format!("limit {key} is {most} ({done:?})")
             }
@@ -931,7 +936,7 @@ impl Session {
             }
         }
         let held = if frame_first { Held { frame: None, ..held } } else { held };
-        let began = Instant::now();
+        let _loss = LossGuard::begin(&ground);
         let deleted: Outcome<Option<Amounts>> = alone!(self, self.delete_proc(&held).await);
         let Ok(Some(given)) = deleted else { return format!("proc {} was gone ({deleted:?})", held.proc) };
         let _: Outcome<u64> = alone!(self, self.give_to_host(&held, given).await);
@@ -941,9 +946,6 @@ impl Session {
             for counter in Counter::ALL {
                 let _: Outcome<u64> = alone!(self, self.subtract(counter, &held, given).await);
             }
-        }
-        if began.elapsed() > LOSS_LIMIT {
-            self.ground.tally(|tally| tally.slow_losses += 1);
         }
         if !frame_first {
             let _: Outcome<u64> = transaction!(self, self.write_loss(&held).await);
@@ -985,7 +987,7 @@ impl Session {
 
     /// What somebody forgot to give back.
     async fn leak(&mut self) -> String {
-        if self.random.random_bool(0.5) {
+        if self.random.random_bool(0.3) {
             let condition = "int_cores_idle >= 100";
             let Some(host) = self.choose_key("host", "pk_host", condition).await else { return "no host".to_owned() };
             let sql = "UPDATE host SET int_cores_idle = int_cores_idle - 100, int_mem_idle = int_mem_idle - 1024 WHERE pk_host = $1";
@@ -993,24 +995,51 @@ impl Session {
             return format!("a core of host {host} ({done:?})");
         }
         // Of a show of ours: nobody repairs the others.
-        let ours = "pk_show IN (SELECT pk_show FROM show WHERE str_name <> 'legacy')";
-        let Some(key) = self.choose_key("subscription", "pk_subscription", ours).await else { return String::new() };
-        let done: Outcome<u64> = alone!(
-            self,
-            run!(
-                self,
-                "UPDATE subscription SET int_cores = int_cores + 100 WHERE pk_subscription = $1 AND int_cores + 100 <= int_burst",
-                &key
-            )
-        );
-        format!("a core of subscription {key} ({done:?})")
+        let Some(job) = self.choose_key("job", "pk_job", "str_show <> 'legacy' AND str_state = 'PENDING'").await else {
+            return "no job".to_owned();
+        };
+        let ground = Arc::clone(&self.ground);
+        let _moves = ground.moves.read().await;
+        if self.random.random_bool(0.5) {
+            let counter = *Counter::ALL.choose(&mut self.random).unwrap();
+            // A job takes along what its counter says, so that what only that says too much, others lack.
+            if !matches!(counter, Counter::Job) {
+                let done: Outcome<u64> = transaction!(self, self.leak_into(&[counter], &job).await);
+                return format!("a core of the {counter:?} of job {job} ({done:?})");
+            }
+        }
+        let done: Outcome<u64> = transaction!(self, self.leak_into(&Counter::ALL, &job).await);
+        format!("a core of everything that counts job {job} ({done:?})")
+    }
+
+    /// Into one subscription of the job's show, and one of the job's layers.
+    async fn leak_into(&mut self, counters: &[Counter], job: &str) -> sqlx::Result<u64> {
+        let mut leaked = 0;
+        let of_job =
+            "SELECT j.pk_show, (SELECT min(pk_alloc) FROM subscription s WHERE s.pk_show = j.pk_show) AS pk_alloc,
+                (SELECT min(pk_layer) FROM layer l WHERE l.pk_job = j.pk_job) AS pk_layer
+            FROM job j WHERE pk_job = $1";
+        let of_job = rows!(self, of_job, job)?;
+        let column = |name| of_job[0].get::<String, _>(name);
+        for counter in counters {
+            let key = match counter {
+                Counter::Subscription => column("pk_show"),
+                Counter::Layer => column("pk_layer"),
+                Counter::Job | Counter::Folder | Counter::Point => job.to_owned(),
+            };
+            leaked += run!(self, counter.subtraction(), &key, -100_i64, 0_i64, column("pk_alloc"))?;
+        }
+        Ok(leaked)
     }
 
     // Hosts -----------------------------------------------------------------------------------------------
 
     /// One host boots, or after a power cut all of them.
     async fn boot(&mut self) -> String {
-        let Some(host) = self.choose_key("host", "pk_host", "true").await else { return "no host".to_owned() };
+        // Only of an empty one the report says that all is idle.
+        let empty = "NOT EXISTS (SELECT FROM proc WHERE proc.pk_host = host.pk_host)";
+        let which = if self.random.random_bool(0.7) { empty } else { "true" };
+        let Some(host) = self.choose_key("host", "pk_host", which).await else { return "no host".to_owned() };
         let hosts = if self.random.random_bool(0.6) {
             vec![host]
         } else {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cue_scheduler::farm::schema::Generation;
@@ -23,6 +23,33 @@ pub(super) struct Ground {
     pub(super) closings: tokio::sync::Mutex<()>,
     began: Instant,
     state: Mutex<State>,
+    losses: Mutex<Vec<Loss>>,
+}
+
+/// The loss of a proc, from before the proc goes until all is subtracted.
+struct Loss {
+    began: Instant,
+    ended: Option<Instant>,
+}
+
+/// Ends a loss when it goes.
+pub(super) struct LossGuard {
+    ground: Arc<Ground>,
+    position: usize,
+}
+
+impl LossGuard {
+    pub(super) fn begin(ground: &Arc<Ground>) -> Self {
+        let mut losses = ground.losses();
+        losses.push(Loss { began: Instant::now(), ended: None });
+        Self { ground: Arc::clone(ground), position: losses.len() - 1 }
+    }
+}
+
+impl Drop for LossGuard {
+    fn drop(&mut self) {
+        self.ground.losses()[self.position].ended = Some(Instant::now());
+    }
 }
 
 #[derive(Default)]
@@ -52,8 +79,6 @@ pub(super) struct Tally {
     pub(super) own_deadlocks: u64,
     /// Circles of waits, with what Cuebot locks in an order of its own, which we left before the server looked.
     pub(super) circles: Vec<String>,
-    /// Losses of procs that took longer than what a repair takes for certain.
-    pub(super) slow_losses: u64,
     pub(super) longest_wait: Duration,
     pub(super) longest_wait_of: String,
     /// Everything that a round must not show.
@@ -70,6 +95,7 @@ impl Ground {
             closings: tokio::sync::Mutex::default(),
             began: Instant::now(),
             state: Mutex::default(),
+            losses: Mutex::default(),
         }
     }
 
@@ -107,6 +133,16 @@ impl Ground {
         self.state().lines.join("\n")
     }
 
+    /// When the oldest loss began that was under way at `at` or later.
+    pub(super) fn oldest_loss_since(&self, at: Instant) -> Option<Instant> {
+        let losses = self.losses();
+        losses.iter().filter(|loss| loss.ended.is_none_or(|ended| ended >= at)).map(|loss| loss.began).min()
+    }
+
+    fn losses(&self) -> MutexGuard<'_, Vec<Loss>> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,7 +167,6 @@ impl Tally {
         self.our_deadlocks += other.our_deadlocks;
         self.own_deadlocks += other.own_deadlocks;
         self.circles.extend(other.circles.iter().cloned());
-        self.slow_losses += other.slow_losses;
         if other.longest_wait > self.longest_wait {
             self.longest_wait = other.longest_wait;
             self.longest_wait_of.clone_from(&other.longest_wait_of);
@@ -155,15 +190,14 @@ impl fmt::Display for Tally {
         writeln!(
             f,
             "  doubles {}, lost {}, breaches {}, deadlocks with us that ended a statement of Cuebot's {}, of ours {}, \
-             of Cuebot's own {}, circles {}, slow losses {}",
+             of Cuebot's own {}, circles {}",
             self.doubles,
             self.lost,
             self.breaches,
             self.deadlocks,
             self.our_deadlocks,
             self.own_deadlocks,
-            self.circles.len(),
-            self.slow_losses
+            self.circles.len()
         )?;
         for circle in &self.circles {
             writeln!(f, "  waited for each other: {circle}")?;

@@ -1,7 +1,7 @@
 //! Our transactions, as the service makes them: bookings with their last look and their take-backs, what is
 //! given back after a silence, and repairs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,14 +23,14 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::cuebot::LOSS_LIMIT;
 use super::ground::Ground;
 
 /// From commit to launch at most.
 const LAUNCH_AFTER_MAX_MICROS: u64 = 30_000;
 /// What a repair takes for over.
 const APART: Duration = Duration::from_millis(500);
-const _: () = assert!(APART.as_millis() > LOSS_LIMIT.as_millis(), "a loss within its limit is never judged to be over");
+/// Between a look and what it leads to at most, so that something comes in between.
+const JUDGE_AFTER_MAX_MICROS: u64 = 60_000;
 
 /// What a layer's frames reserve, and whose they are.
 #[derive(Clone)]
@@ -179,6 +179,12 @@ impl Scheduler {
                 for refusal in &outcome.refusals {
                     self.ground.fault(format!("the database refused a booking of ours: {refusal:?}"));
                 }
+                for booked in &outcome.booked {
+                    let request = requests.iter().find(|request| request.proc == booked.proc).unwrap();
+                    if booked.version != request.frame.version + 1 {
+                        self.ground.fault(format!("a frame was booked that had changed: {request:?}, {booked:?}"));
+                    }
+                }
                 if let Some(error) = &outcome.cut_short_by {
                     self.trouble(error);
                 }
@@ -219,12 +225,16 @@ impl Scheduler {
             return;
         }
         let bookings: Vec<&Booked> = waiting.iter().map(|waiting| &waiting.booked).collect();
+        let gone = self.gone(&bookings).await;
         let overtaken = find_overtaken(&self.store, &bookings).await.unwrap();
         let (mut refused, mut may_not_start) = (Vec::new(), Vec::new());
         for Waiting { booked, .. } in waiting {
             match overtaken.get(&booked.proc).copied().unwrap_or(Standing::Stands) {
                 Standing::Gone => {}
                 Standing::MayNotStart => may_not_start.push(booked),
+                Standing::Stands if gone.contains(booked.proc.as_str()) => {
+                    self.ground.fault(format!("what was gone before was about to be launched: {booked:?}"));
+                }
                 Standing::Stands if self.random.random_bool(0.25) => refused.push(booked),
                 Standing::Stands => self.ground.tally(|tally| tally.launches += 1),
             }
@@ -232,6 +242,23 @@ impl Scheduler {
         for (bookings, cause) in [(refused, UnbookCause::LaunchRefused), (may_not_start, UnbookCause::MayNotStart)] {
             self.take_back(bookings.into_iter().map(|booked| (booked, Fence::Version)).collect(), cause).await;
         }
+    }
+
+    /// Bookings that have ended for good: nothing brings back a version of a frame, nor a job.
+    async fn gone(&self, bookings: &[&Booked]) -> HashSet<String> {
+        let sql = "SELECT asked.proc FROM unnest($1::text[], $2::text[], $3::int4[]) AS asked (proc, frame, version)
+            WHERE NOT EXISTS (
+                SELECT FROM proc JOIN frame USING (pk_frame) JOIN job ON job.pk_job = frame.pk_job
+                WHERE pk_proc = asked.proc AND pk_frame = asked.frame AND int_version = asked.version
+                    AND job.str_state = 'PENDING')";
+        let gone: Vec<String> = sqlx::query_scalar(sql)
+            .bind(bookings.iter().map(|booked| booked.proc.as_str()).collect::<Vec<_>>())
+            .bind(bookings.iter().map(|booked| booked.frame.as_str()).collect::<Vec<_>>())
+            .bind(bookings.iter().map(|booked| booked.version).collect::<Vec<_>>())
+            .fetch_all(self.store.pool())
+            .await
+            .unwrap();
+        gone.into_iter().collect()
     }
 
     /// Until nothing of it is left to be taken back.
@@ -293,6 +320,7 @@ pub(super) struct Repairer {
     scope: RepairScope,
     repairs: Repairs,
     releases: Option<Releases>,
+    random: StdRng,
 }
 
 impl Repairer {
@@ -305,6 +333,7 @@ impl Repairer {
             scope: RepairScope { shows: our_shows(seeded), facilities: vec![seeded.facility.clone()] },
             repairs: Repairs::new(APART),
             releases,
+            random: StdRng::seed_from_u64(ground.seed),
         }
     }
 
@@ -320,8 +349,12 @@ impl Repairer {
         self.hear().await;
         let accounted = self.repairs.account(&self.store, &self.scope.shows).await;
         self.record(accounted);
+        let began = Instant::now();
         match self.repairs.observe(&self.store, &self.scope).await {
+            // However slow the machine is, nothing counts as over that is not.
+            Ok(_) if self.ground.oldest_loss_since(began).is_some_and(|loss| loss.elapsed() >= APART) => {}
             Ok(observation) => {
+                tokio::time::sleep(Duration::from_micros(self.random.random_range(0..JUDGE_AFTER_MAX_MICROS))).await;
                 self.hear().await;
                 let done = self.repairs.correct(&self.store, observation).await;
                 self.record(done);

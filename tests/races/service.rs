@@ -22,6 +22,7 @@ use super::{END_LIMIT, crowded, generation_of, watcher, witness};
 use crate::support::database;
 use crate::support::farm::{Scheduler, farm, quick_farm, quick_settings};
 
+/// Runs take their time, and so do operators.
 const REST_MAX: Duration = Duration::from_millis(120);
 /// Everybody may go on and nothing is short any more.
 const OPEN_EVERYTHING: [&str; 8] = [
@@ -83,7 +84,7 @@ pub(super) async fn round(number: u64, acts: u32) -> (Arc<Ground>, Tally) {
         for _ in 0..many {
             session_number += 1;
             let session = Session::open(&connect, &ground, name, session_number).await;
-            acting.spawn(session.with_agents(agents.clone(), REST_MAX).play(kinds, acts));
+            acting.spawn(session.with_agents(agents.clone()).resting(REST_MAX).play(kinds, acts));
         }
     }
     while let Some(ended) = acting.join_next().await {

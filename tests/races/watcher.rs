@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio_util::sync::CancellationToken;
 
 use super::ground::Ground;
+use super::witness;
 
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 /// Looks at sessions for each look at counters.
@@ -81,6 +82,7 @@ pub(super) async fn watch(options: PgConnectOptions, ground: Arc<Ground>, stop: 
         look_at_sessions(&mut connection, &ground, &mut waits, &mut circles).await;
         if look.is_multiple_of(SESSIONS_PER_COUNTERS) {
             look_at_counters(&mut connection, &ground, &mut low).await;
+            look_at_limits(&mut connection, &ground).await;
         }
         if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
             break;
@@ -193,6 +195,22 @@ async fn look_at_counters(connection: &mut PgConnection, ground: &Ground, low: &
         found.insert((counter, id));
     }
     *low = found;
+}
+
+/// Only bookings of ours use limits here. A maximum that one has gone by was written down before.
+async fn look_at_limits(connection: &mut PgConnection, ground: &Ground) {
+    let sql = format!(
+        "SELECT used.pk_limit_record, used.used, allowed.max FROM ({}) AS used
+         JOIN (SELECT pk_limit_record, max(int_max) AS max FROM race_limit GROUP BY pk_limit_record) AS allowed
+             USING (pk_limit_record)
+         WHERE used.used > allowed.max",
+        witness::limits_in_use(ground.generation)
+    );
+    for row in sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await.unwrap() {
+        let (limit, used, most): (String, i64, i32) = (row.get(0), row.get(1), row.get(2));
+        ground.tally(|tally| tally.breaches += 1);
+        ground.fault(format!("{used} of limit {limit} are in use, at most {most} may be"));
+    }
 }
 
 fn flat(query: &str) -> String {

@@ -33,6 +33,21 @@ $$;
 CREATE TRIGGER race_last_write AFTER UPDATE ON point FOR EACH STATEMENT EXECUTE FUNCTION race_last_write();
 ";
 
+/// What states a transaction of ours may change to what.
+const STATES: &str = "
+CREATE FUNCTION race_state() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('application_name') LIKE 'cue-scheduler%'
+        AND (OLD.str_state, NEW.str_state) NOT IN (('WAITING', 'RUNNING'), ('RUNNING', 'WAITING')) THEN
+        INSERT INTO race_breach VALUES ('frame', NEW.pk_frame, format('%s became %s', OLD.str_state, NEW.str_state));
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER race_state AFTER UPDATE ON frame FOR EACH ROW WHEN (OLD.str_state <> NEW.str_state)
+    EXECUTE FUNCTION race_state();
+";
+
 /// What transactions of ours add to procs and to what counts them, row by row.
 const ENTRIES: &str = "
 CREATE UNLOGGED TABLE race_entry (own xid NOT NULL, is_proc bool NOT NULL, counter text NOT NULL, key text NOT NULL,
@@ -216,9 +231,17 @@ pub(super) async fn slow_us_down(pool: &PgPool) {
     sqlx::raw_sql(SLOW).execute(pool).await.unwrap();
 }
 
+/// Limits with their use.
+pub(super) const fn limits_in_use(generation: Generation) -> &'static str {
+    match generation {
+        Generation::G4 | Generation::G5 => USE_BY_PROC,
+        _ => USE_BY_FRAME,
+    }
+}
+
 pub(super) async fn appoint(pool: &PgPool, generation: Generation) {
-    let by = if generation >= Generation::G4 { USE_BY_PROC } else { USE_BY_FRAME };
-    for sql in [TABLES.to_owned(), ENTRIES.to_owned(), WITNESS.replace("{use}", by)] {
+    let by = limits_in_use(generation);
+    for sql in [TABLES.to_owned(), STATES.to_owned(), ENTRIES.to_owned(), WITNESS.replace("{use}", by)] {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
     }
 }
