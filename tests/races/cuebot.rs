@@ -837,15 +837,15 @@ impl Session {
                 &job
             )
         );
-        let mut came = format!("proc {} to job {job} ({inserted:?})", held.proc);
-        if self.random.random_bool(0.4) {
-            came += "; killed: ";
-            came += &match self.agents {
-                Some(_) => format!("{:?}", self.end_process(&held).await),
-                None => self.complete(held, 1).await,
-            };
+        let came = format!("proc {} to job {job} ({inserted:?})", held.proc);
+        if self.random.random_bool(0.6) {
+            return came;
         }
-        came
+        let killed = match self.agents {
+            Some(_) => format!("{:?}", self.end_process(&held).await),
+            None => self.complete(held, 1).await,
+        };
+        format!("{came}; killed: {killed}")
     }
 
     async fn move_job(&mut self) -> String {

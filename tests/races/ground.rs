@@ -81,6 +81,8 @@ pub(super) struct Tally {
     pub(super) circles: Vec<String>,
     pub(super) longest_wait: Duration,
     pub(super) longest_wait_of: String,
+    /// Of a statement of Cuebot's for others of Cuebot's, and nobody of ours: what it waits anyway.
+    pub(super) longest_own_wait: Duration,
     /// Everything that a round must not show.
     pub(super) faults: Vec<String>,
 }
@@ -171,6 +173,7 @@ impl Tally {
             self.longest_wait = other.longest_wait;
             self.longest_wait_of.clone_from(&other.longest_wait_of);
         }
+        self.longest_own_wait = self.longest_own_wait.max(other.longest_own_wait);
         self.faults.extend(other.faults.iter().cloned());
     }
 }
@@ -204,7 +207,8 @@ impl fmt::Display for Tally {
         }
         write!(
             f,
-            "  longest wait of a statement of Cuebot's for us: {} ms{}{}",
+            "  longest wait of a statement of Cuebot's for Cuebot's own: {} ms; for us: {} ms{}{}",
+            self.longest_own_wait.as_millis(),
             self.longest_wait.as_millis(),
             if self.longest_wait_of.is_empty() { "" } else { ", of " },
             self.longest_wait_of

@@ -12,6 +12,7 @@ use cue_scheduler::farm::seed::FarmSpec;
 use cue_scheduler::rqd::{AgentSettings, Agents};
 use cue_scheduler::store::ConnectSettings;
 use sqlx::Connection as _;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -123,7 +124,7 @@ async fn open_everything(connect: &PgConnectOptions) {
     let mut connection = PgConnection::connect_with(&connect.clone().application_name("opening")).await.unwrap();
     for statement in OPEN_EVERYTHING {
         while let Err(error) = sqlx::query(statement).execute(&mut connection).await {
-            let code = error.as_database_error().and_then(|told| told.code());
+            let code = error.as_database_error().and_then(DatabaseError::code);
             assert_eq!(code.as_deref(), Some("40P01"), "{error}");
         }
     }

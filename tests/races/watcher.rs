@@ -94,7 +94,7 @@ pub(super) async fn watch(options: PgConnectOptions, ground: Arc<Ground>, stop: 
 async fn look_at_sessions(
     connection: &mut PgConnection,
     ground: &Ground,
-    waits: &mut HashMap<i32, Wait>,
+    waits: &mut HashMap<(i32, bool), Wait>,
     circles: &mut HashSet<Vec<(i32, String)>>,
 ) {
     let now = Instant::now();
@@ -114,10 +114,11 @@ async fn look_at_sessions(
             note_circle(*pid, &sessions, ground, circles);
         }
         let ours = behind.iter().find(|pid| sessions.get(pid).is_some_and(|other| other.application.starts_with(OURS)));
-        if ours.is_none() || !session.application.starts_with(CUEBOTS) {
+        if !session.application.starts_with(CUEBOTS) {
             continue;
         }
-        let before = waits.remove(pid).filter(|wait| wait.since == session.since);
+        let is_for_us = ours.is_some();
+        let before = waits.remove(&(*pid, is_for_us)).filter(|wait| wait.since == session.since);
         let waited = before.as_ref().map_or(LOOK_EVERY, |wait| wait.waited + now.duration_since(wait.seen));
         let mut chains = before.map(|wait| wait.chains).unwrap_or_default();
         let chain = chain(*pid, &sessions);
@@ -125,12 +126,14 @@ async fn look_at_sessions(
             chains.push(chain);
         }
         ground.tally(|tally| {
-            if waited > tally.longest_wait {
+            if !is_for_us {
+                tally.longest_own_wait = tally.longest_own_wait.max(waited);
+            } else if waited > tally.longest_wait {
                 tally.longest_wait = waited;
                 tally.longest_wait_of = chains.join("\n    then ");
             }
         });
-        still.insert(*pid, Wait { since: session.since.clone(), seen: now, waited, chains });
+        still.insert((*pid, is_for_us), Wait { since: session.since.clone(), seen: now, waited, chains });
     }
     *waits = still;
 }
