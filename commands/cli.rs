@@ -205,7 +205,8 @@ pub(crate) enum Command {
     /// Show what the next pass would do: which frames would go where, and why the rest waits.
     ///
     /// Reads the farm once and plans as `run` does; nothing is written. It cannot know which hosts and
-    /// layers a running scheduler holds back for a while after failures.
+    /// layers a running scheduler holds back for a while after failures. While no host has reported for
+    /// longer than any agent's interval, it says so and places nothing: Cuebot does not answer.
     #[command(after_long_help = PLAN_HELP)]
     Plan(PlanArgs),
 }
@@ -325,6 +326,7 @@ pub(crate) struct ExclusionListArgs {
     ///
     /// Where the scheduler flag decides, the flags are compared, and no file is needed.
     #[arg(long, value_name = "FILE", num_args = 0..=1, group = "act")]
+    #[expect(clippy::option_option, reason = "the flag alone asks something too")]
     pub(crate) check: Option<Option<PathBuf>>,
 
     /// Change the property in this properties file, and nothing else in it, after showing the difference
@@ -569,6 +571,9 @@ Checks:
   hosts             Their states by allocation.
   stale-hosts       Hosts that say UP and send no report.
   counters          Counters and hosts' idle amounts say what the procs hold.
+  waiting-counts    Counters of waiting frames say how many frames wait.
+  limits            No layer is bound to a limit that was deleted.
+  silent-procs      Hosts that report name what their procs run.
   frameless-procs   No proc holds anything for minutes without a frame.
   owners            Flagged shows are served, and served shows are flagged.
   foreign-planner   Cuebot's own planner is not active.
@@ -711,7 +716,9 @@ The plan as JSON:
                      gpu_memory_kib of one frame; frames with id, name, number and version;
                      overtaken, after --from, with cause and detail.
   waiting            Layers with frames left, their clusters and the reason.
-  reasons            Layers and frames for each reason.";
+  reasons            Layers and frames for each reason.
+  wrong_counts       Layers whose counter promises frames that are not there, with count and frames;
+                     absent where none does.";
 
 const DRY_RUN_HELP: &str = "\
 Examples:
@@ -758,9 +765,9 @@ Examples:
 const EXPLAIN_FRAME_HELP: &str = "\
 Examples:
   cue-scheduler explain frame myshow-sh010-artist_comp/0001-render
-      Where it runs, or why not.";
+      Where it runs and when it was last heard of, or why not.";
 
 const EXPLAIN_HOST_HELP: &str = "\
 Examples:
   cue-scheduler explain host r0123
-      What it has, got and could take.";
+      What it has, got and could take, and what of it nobody's work holds.";

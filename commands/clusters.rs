@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use cue_scheduler::cluster::{AllocationOverview, ClusterOverview, WaitingByReason, named, overview};
 use cue_scheduler::model::Timestamp;
-use cue_scheduler::placement::plan;
+use cue_scheduler::pass;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::{ClustersCommand, OutputFormat};
 use crate::farm_view::{FarmView, name_left_out};
-use crate::listing::{Column, print_document, print_list, table};
+use crate::listing::{Column, print_document, print_list, short_age, table};
 use crate::output::{OutputError, Printer};
 use crate::plan::count;
 use crate::settings::RunSettings;
@@ -34,9 +34,11 @@ pub(crate) async fn run(
     let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await;
     let snapshot = snapshot.context("Failed to read the farm")?;
     name_left_out(&snapshot.left_out, printer);
+    let seen = pass::see(&farm.store, snapshot, &farm.settings.policy).await.context("Failed to read the farm")?;
+    let (snapshot, plan) = (seen.snapshot, seen.plan);
     let last = farm.store.load_last_dispatches(&farm.clusters).await.context("Failed to read the last bookings")?;
     farm.store.close().await;
-    let clusters = overview(&snapshot, &plan(&snapshot, &farm.settings.policy), &last);
+    let clusters = overview(&snapshot, &plan, &last);
     match wanted {
         None => print_all(&clusters, snapshot.taken_at, format, printer)?,
         Some(position) => print_one(&clusters[position], snapshot.taken_at, format, printer)?,
@@ -134,15 +136,8 @@ fn nothing() -> String {
     "-".to_owned()
 }
 
-/// `12s`, `5m`, `3h`, `4d`.
 fn age(row: &Row<'_>) -> String {
-    let Some(last) = row.cluster.last_activity else { return nothing() };
-    match (row.taken_at - last).whole_seconds().max(0) {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3_600 => format!("{}m", seconds / 60),
-        seconds @ 3_600..86_400 => format!("{}h", seconds / 3_600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
+    row.cluster.last_activity.map_or_else(nothing, |last| short_age((row.taken_at - last).whole_seconds()))
 }
 
 fn moment(row: &Row<'_>) -> String {

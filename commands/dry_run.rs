@@ -50,7 +50,7 @@ pub(crate) async fn run(
     printer: Printer,
 ) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
-    farm.warn_of_other_planners(printer).await?;
+    farm.warn_of_pauses(printer).await?;
     if args.verify {
         let missing = booking::missing_privileges(&farm.store).await?;
         RightsMissing::of(&missing).map_or(Ok(()), Err)?;

@@ -1,18 +1,21 @@
 //! `explain`: why something waits, or what a host could take.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use cue_scheduler::model::{Candidate, Policy, Snapshot, WaitReason};
-use cue_scheduler::pass::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories};
+use cue_scheduler::model::{Candidate, FacilityId, JobId, Snapshot, WaitReason};
+use cue_scheduler::pass::{
+    self, FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks,
+};
 use cue_scheduler::placement::{
     Ahead, CapReport, Explanation, GateReport, OnHost, PlacedOn, Precedence, Refusal, ShowTier, Verdict,
 };
-use cue_scheduler::store::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn, Store};
+use cue_scheduler::store::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainArgs, ExplainWhat, OutputFormat};
 use crate::farm_view::{FarmView, name_left_out};
-use crate::listing::{Column, print_document, print_list, table};
+use crate::listing::{Column, print_document, print_list, short_age, table};
 use crate::output::Printer;
 use crate::settings::RunSettings;
 
@@ -56,10 +59,10 @@ pub(crate) async fn run(
     printer: Printer,
 ) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
-    farm.warn_of_other_planners(printer).await?;
+    farm.warn_of_pauses(printer).await?;
     let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await?;
     name_left_out(&snapshot.left_out, printer);
-    let asked = Asked { store: &farm.store, snapshot: &snapshot, policy: &farm.settings.policy, format, printer };
+    let asked = Asked { farm: &farm, snapshot, format, printer };
     match args.what {
         ExplainWhat::Job { name } => asked.job(&name).await?,
         ExplainWhat::Layer { name } => asked.layer(&name).await?,
@@ -71,9 +74,8 @@ pub(crate) async fn run(
 }
 
 struct Asked<'a> {
-    store: &'a Store,
-    snapshot: &'a Snapshot,
-    policy: &'a Policy,
+    farm: &'a FarmView,
+    snapshot: Snapshot,
     format: OutputFormat,
     printer: Printer,
 }
@@ -81,27 +83,30 @@ struct Asked<'a> {
 impl Asked<'_> {
     async fn job(&self, name: &str) -> anyhow::Result<()> {
         let names = || self.snapshot.jobs.iter().map(|job| job.name.clone()).collect();
-        let found = one(self.store.find_job(name).await?, "job", name, |job| job.name.clone(), names)?;
-        let layers = self.store.load_layers_of(&found.id).await?;
-        let story = self.stories().job(&found, &layers);
+        let found = one(self.farm.store.find_job(name).await?, "job", name, |job| job.name.clone(), names)?;
+        let layers = self.farm.store.load_layers_of(&found.id).await?;
+        let (snapshot, books) = self.books(Some(&found.id)).await?;
+        let story = self.stories(&snapshot, &books).job(&found, &layers);
         self.print(&story, &layer_columns(), &story.layers, &story.job, |page| page.job(&story))
     }
 
     async fn layer(&self, name: &str) -> anyhow::Result<()> {
-        let found = self.store.find_layer(name).await?;
+        let found = self.farm.store.find_layer(name).await?;
         let found =
             one(found, "layer", name, |layer| format!("{}/{}", layer.job_name, layer.name), || self.layer_names())?;
-        let story = self.stories().layer(&found);
+        let (snapshot, books) = self.books(Some(&found.job)).await?;
+        let story = self.stories(&snapshot, &books).layer(&found);
         let gates = story.explanation.as_ref().map(|told| told.gates.clone()).unwrap_or_default();
         self.print(&story, &gate_columns(), &gates, &layer_name(&story), |page| page.layer(&story))
     }
 
     async fn frame(&self, name: &str) -> anyhow::Result<()> {
-        let found = self.store.find_frame(name).await?;
+        let found = self.farm.store.find_frame(name).await?;
         let found = one(found, "frame", name, |frame| format!("{}/{}", frame.job_name, frame.name), Vec::new)?;
-        let layers = self.store.load_layers_of(&found.job).await?;
+        let layers = self.farm.store.load_layers_of(&found.job).await?;
         let layer = layers.into_iter().find(|layer| layer.id == found.layer).unwrap_or_else(|| layer_of(&found));
-        let story = self.stories().frame(&found, &layer);
+        let (snapshot, books) = self.books(Some(&found.job)).await?;
+        let story = self.stories(&snapshot, &books).frame(&found, &layer);
         let told = story.layer_story.as_ref().and_then(|layer| layer.explanation.as_ref());
         let gates = told.map(|told| told.gates.clone()).unwrap_or_default();
         let name = format!("{}/{}", story.job, story.frame);
@@ -110,20 +115,40 @@ impl Asked<'_> {
 
     async fn host(&self, name: &str) -> anyhow::Result<()> {
         let names = || self.snapshot.hosts.iter().map(|host| host.name.clone()).collect();
-        let found = one(self.store.find_host(name).await?, "host", name, |host| host.name.clone(), names)?;
-        let books = HostBooks {
-            running: self.store.load_running_on(&found.id).await?,
-            ledger: self.store.load_host_ledger(&found.id).await?.unwrap_or_default(),
-            frameless: self.store.load_frameless_procs(&found.id).await?,
-            redirects: self.store.load_redirects_on(&found.id).await?,
+        let store = &self.farm.store;
+        let found = one(store.find_host(name).await?, "host", name, |host| host.name.clone(), names)?;
+        let host_books = HostBooks {
+            procs: store.load_procs_on(&found.id).await?,
+            ledger: store.load_host_ledger(&found.id).await?.unwrap_or_default(),
+            frameless: store.load_frameless_procs(&found.id).await?,
+            redirects: store.load_redirects_on(&found.id).await?,
         };
-        let story = self.stories().host(&found.id, books).ok_or(NotOne::Elsewhere { name: found.name })?;
+        let (snapshot, books) = self.books(None).await?;
+        let story = self.stories(&snapshot, &books).host(&found.id, host_books);
+        let story = story.ok_or(NotOne::Elsewhere { name: found.name })?;
         let name = story.explanation.host.clone();
         self.print(&story, &on_host_columns(), &story.explanation.candidates, &name, |page| page.host(&story))
     }
 
-    fn stories(&self) -> Stories<'_> {
-        Stories::new(self.snapshot, self.policy)
+    /// What the rows say beside the snapshot, and the snapshot without waiting frames that nobody sees.
+    async fn books(&self, job: Option<&JobId>) -> anyhow::Result<(Snapshot, WorkBooks)> {
+        let store = &self.farm.store;
+        let mut snapshot = self.snapshot.clone();
+        let mut books = WorkBooks::default();
+        if let Some(job) = job {
+            books.counts = store.load_waiting_counts(std::slice::from_ref(job)).await?;
+            books.deleted_limits = store.load_deleted_limits(job).await?;
+            let facilities: BTreeSet<FacilityId> =
+                self.farm.clusters.iter().map(|cluster| cluster.facility.clone()).collect();
+            books.held = store.load_held(&facilities.into_iter().collect::<Vec<_>>()).await?;
+            pass::correct_counts(&mut snapshot, &books.counts);
+        }
+        let seen = pass::see(store, snapshot, &self.farm.settings.policy).await?;
+        Ok((seen.snapshot, books))
+    }
+
+    fn stories<'s>(&'s self, snapshot: &'s Snapshot, books: &'s WorkBooks) -> Stories<'s> {
+        Stories::new(snapshot, &self.farm.settings.policy, books)
     }
 
     fn layer_names(&self) -> Vec<String> {
@@ -216,10 +241,19 @@ struct Page {
 impl Page {
     fn job(&mut self, story: &JobStory) {
         self.title(&format!("job {}", story.job));
-        self.line("frames", &counts(&story.frames));
+        let seen = story.layers.iter().map(|layer| layer.waiting_seen).sum();
+        self.line("frames", &counts(&story.frames, seen));
         self.line("why", &story.summary);
+        for wrong in &story.books {
+            self.line("books", wrong);
+        }
+        for layer in &story.layers {
+            for wrong in &layer.books {
+                self.line("books", &format!("{}: {wrong}", layer.layer));
+            }
+        }
         let mut told: Vec<&str> = Vec::new();
-        for layer in story.layers.iter().filter(|layer| layer.reason.is_some()) {
+        for layer in &story.layers {
             for remedy in layer.remedies.iter().filter(|remedy| !told.contains(&remedy.as_str())) {
                 self.line("to run", &format!("{}: {remedy}", layer.layer));
             }
@@ -230,12 +264,15 @@ impl Page {
 
     fn layer(&mut self, story: &LayerStory) {
         self.title(&format!("layer {}", layer_name(story)));
-        self.line("frames", &counts(&story.frames));
+        self.line("frames", &counts(&story.frames, story.waiting_seen));
         self.layer_reasons(story);
     }
 
     fn layer_reasons(&mut self, story: &LayerStory) {
         self.line("why", &story.summary);
+        for wrong in &story.books {
+            self.line("books", wrong);
+        }
         if let Some(hosts) = &story.hosts {
             self.line("hosts", hosts);
         }
@@ -350,8 +387,10 @@ fn is_telling(gate: &GateReport, reason: Option<WaitReason>) -> bool {
     is_in_the_way || gate.hosts.is_some_and(|hosts| hosts.passed < hosts.asked)
 }
 
-fn counts(frames: &FrameCounts) -> String {
+/// By the counters, but for waiting frames that were seen.
+fn counts(frames: &FrameCounts, seen: Option<i64>) -> String {
     let FrameCounts { waiting, running, depend, dead, eaten, succeeded } = frames;
+    let waiting = seen.unwrap_or(*waiting);
     format!("{waiting} waiting, {running} running, {depend} depend, {dead} dead, {} done", succeeded + eaten)
 }
 
@@ -396,7 +435,7 @@ fn refusal_word(refusal: Refusal) -> String {
 fn layer_columns() -> [Column<LayerStory>; 8] {
     [
         Column::text("LAYER", |row| row.layer.clone()),
-        Column::number("WAITING", |row| row.frames.waiting.to_string()),
+        Column::number("WAITING", |row| row.waiting_seen.unwrap_or(row.frames.waiting).to_string()),
         Column::number("RUNNING", |row| row.frames.running.to_string()),
         Column::number("DEPEND", |row| row.frames.depend.to_string()),
         Column::number("DEAD", |row| row.frames.dead.to_string()),
@@ -468,13 +507,14 @@ fn show_columns() -> [Column<ShowTier>; 4] {
     ]
 }
 
-fn running_columns() -> [Column<RunningOn>; 5] {
+fn running_columns() -> [Column<RunningOn>; 6] {
     [
         Column::text("RUNNING", |row: &RunningOn| format!("{}/{}", row.job, row.layer)),
         Column::number("FRAMES", |row| row.frames.to_string()),
         Column::number("CORES", |row| row.reserved.cores.to_string()),
         Column::number("MEMORY", |row| row.reserved.memory.to_string()),
         Column::number("GPUS", |row| row.reserved.gpus.to_string()),
+        Column::number("LAST SIGN", |row| short_age(row.last_sign_seconds)),
     ]
 }
 

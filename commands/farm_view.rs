@@ -5,6 +5,7 @@ use cue_scheduler::model::{Cluster, LeftOutRow};
 use cue_scheduler::pass::{self, Look, Settings};
 use cue_scheduler::store::{ConnectSettings, Store};
 
+use crate::listing::short_age;
 use crate::output::Printer;
 use crate::selection;
 use crate::settings::RunSettings;
@@ -41,10 +42,17 @@ impl FarmView {
     }
 
     /// Says so where `run` would book nothing at all.
-    pub(crate) async fn warn_of_other_planners(&self, printer: Printer) -> anyhow::Result<()> {
+    pub(crate) async fn warn_of_pauses(&self, printer: Printer) -> anyhow::Result<()> {
         let is_refusing = !self.settings.book_beside_foreign_planner;
         if is_refusing && self.store.foreign_planner_active().await? {
             printer.warning("Cuebot's own planner is active: `run` books nothing beside it (scheduler.beside_maestro)");
+        }
+        if let Some(silence) = self.settings.silence(&self.store.newest_report(&self.clusters).await?) {
+            let age = short_age(silence.as_secs().cast_signed());
+            printer.warning(format_args!(
+                "no host report for {age}: Cuebot does not answer, and `run` books nothing until one arrives \
+                 (queue.cuebot_silence)"
+            ));
         }
         Ok(())
     }

@@ -47,6 +47,16 @@ impl<R> Column<R> {
     }
 }
 
+/// `12s`, `5m`, `3h`, `4d`.
+pub(crate) fn short_age(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3_600 => format!("{}m", seconds / 60),
+        seconds @ 3_600..86_400 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// Prints rows. `json` is what JSON and YAML print instead of the bare rows, for a list that is part of
 /// a larger document; give the rows themselves where it is not.
 pub(crate) fn print_list<R, D: Serialize + ?Sized>(

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cue_scheduler::pass::{ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, ReasonRow, WaitingRow};
+use cue_scheduler::pass::{
+    ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, ReasonRow, WaitingRow, WrongCountRow,
+};
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{OutputFormat, PlanArgs};
@@ -27,7 +29,7 @@ pub(crate) async fn run(
     // A file that is no plan needs no database to say so.
     let kept = args.from.as_deref().map(read).transpose()?;
     let farm = FarmView::open(&settings, printer).await?;
-    farm.warn_of_other_planners(printer).await?;
+    farm.warn_of_pauses(printer).await?;
     let document = match kept {
         Some(mut kept) => {
             kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;
@@ -88,7 +90,8 @@ fn print(
     format: OutputFormat,
     printer: Printer,
 ) -> Result<(), OutputError> {
-    let PlanDocument { format: name, version, taken_at, totals, clusters, placements, waiting, reasons } = document;
+    let PlanDocument { format: name, version, taken_at, totals, clusters, placements, waiting, reasons, wrong_counts } =
+        document;
     match format {
         OutputFormat::Json | OutputFormat::Yaml if is_summary => {
             let summary = Summary { format: name, version: *version, taken_at, totals, clusters, reasons };
@@ -114,8 +117,14 @@ fn print(
                 section(&waiting_columns(), waiting, is_wide, printer)?;
             }
             section(&reason_columns(), reasons, is_wide, printer)?;
+            section(&wrong_count_columns(), wrong_counts, is_wide, printer)?;
             printer.data(placed_line(totals))?;
             printer.data(waiting_line(totals))?;
+            if !wrong_counts.is_empty() {
+                printer.data(
+                    "Counters of waiting frames are wrong, and hosts are planned for nothing; `check-db` prints what to do.",
+                )?;
+            }
             if is_compared { printer.data(compared_line(document)) } else { Ok(()) }
         }
     }
@@ -186,6 +195,15 @@ pub(crate) fn reason_columns() -> [Column<ReasonRow>; 4] {
         Column::number("LAYERS", |row| row.layers.to_string()),
         Column::number("FRAMES", |row| row.frames.to_string()),
         Column::text("MEANING", |row| row.reason.sentence().to_owned()),
+    ]
+}
+
+fn wrong_count_columns() -> [Column<WrongCountRow>; 4] {
+    [
+        Column::text("WRONG COUNTER", WrongCountRow::name),
+        Column::number("SAYS", |row| row.count.to_string()),
+        Column::number("WAITING", |row| row.frames.to_string()),
+        Column::text("LAYER ID", |row: &WrongCountRow| row.layer_id.to_string()).wide(),
     ]
 }
 

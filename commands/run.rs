@@ -95,9 +95,10 @@ fn say_level(log: &LogControl) {
 
 /// Which file holds, and what in it has no effect.
 fn say_settings(settings: &RunSettings) {
-    match &settings.loaded.file {
-        Some(file) => tracing::info!(target: "scheduler", file = %file.display(), "Config::load: using config file"),
-        None => tracing::info!(target: "scheduler", "Config::load: no config file, using the defaults"),
+    if let Some(file) = &settings.loaded.file {
+        tracing::info!(target: "scheduler", file = %file.display(), "Config::load: using config file");
+    } else {
+        tracing::info!(target: "scheduler", "Config::load: no config file, using the defaults");
     }
     for warning in &settings.loaded.warnings {
         tracing::warn!(target: "scheduler", place = %warning.place, key = warning.key, "{}", warning.what);

@@ -54,6 +54,7 @@ pub(crate) struct CheckDbSettings {
 
 /// What `config init` starts from.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line, each of its own")]
 pub(crate) struct InitSettings {
     pub(crate) target: PathBuf,
     /// Flags over environment over defaults; no file.

@@ -73,6 +73,15 @@ impl Drop for Entry {
     }
 }
 
+/// Waits. False when told to stop meanwhile.
+pub(crate) async fn sleep_or_stop(time: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(time) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

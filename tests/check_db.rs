@@ -62,8 +62,18 @@ fn not_checked(checks: &[CheckResult]) -> Vec<(&str, &str)> {
 }
 
 /// All that needs the rows that the settings select.
-const OF_THE_SELECTION: [&str; 7] =
-    ["subscriptions", "folders", "hosts", "stale-hosts", "counters", "frameless-procs", "owners"];
+const OF_THE_SELECTION: [&str; 10] = [
+    "subscriptions",
+    "folders",
+    "hosts",
+    "stale-hosts",
+    "counters",
+    "waiting-counts",
+    "limits",
+    "silent-procs",
+    "frameless-procs",
+    "owners",
+];
 
 fn after<'c>(cause: &'c str, names: &[&'c str]) -> Vec<(&'c str, &'c str)> {
     names.iter().map(|name| (*name, cause)).collect()
@@ -98,6 +108,9 @@ async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
                 "hosts",
                 "stale-hosts",
                 "counters",
+                "waiting-counts",
+                "limits",
+                "silent-procs",
                 "frameless-procs",
                 "owners",
                 "foreign-planner",
@@ -172,6 +185,31 @@ const WRONGS: &[(&str, &str)] = &[
          ALTER TABLE proc ENABLE TRIGGER USER; ALTER TABLE host ENABLE TRIGGER USER",
         "frameless-procs warning: 1 proc without a frame, 1.5 cores held by nothing: proc-2 on 127.1.0.3 for 8 min",
     ),
+    (
+        "UPDATE layer_stat SET int_waiting_count = 4",
+        "waiting-counts warning: too high, hosts are planned for nothing: show-sh010-artist_shade/render says 4, 3 wait",
+    ),
+    (
+        "UPDATE layer_stat SET int_waiting_count = 0; UPDATE job_stat SET int_waiting_count = -1",
+        "waiting-counts warning: too low, nothing is booked of what they hide: show-sh010-artist_shade/render says 0, \
+         3 wait; of whole jobs: show-sh010-artist_shade says -1, 3 wait",
+    ),
+    (
+        "INSERT INTO layer_limit (pk_layer_limit, pk_layer, pk_limit_record) SELECT 'bound', pk_layer, 'gone' FROM layer",
+        "limits warning: bound to a deleted limit, which holds nothing back: show-sh010-artist_shade/render (gone)",
+    ),
+    (
+        "ALTER TABLE proc DISABLE TRIGGER USER; ALTER TABLE host DISABLE TRIGGER USER;
+         UPDATE host_stat SET ts_ping = current_timestamp + interval '1 hour';
+         INSERT INTO proc (pk_proc, pk_host, pk_frame, int_cores_reserved, int_mem_reserved, ts_ping, ts_dispatched)
+             SELECT 'proc-' || int_number, pk_host, pk_frame, 150, 0, current_timestamp - interval '500 seconds',
+                    current_timestamp + (int_number - 2) * interval '1 hour'
+               FROM host, frame WHERE host.str_name = '127.1.0.3' AND int_number <> 2;
+         UPDATE host SET int_cores_idle = int_cores_idle - 300 WHERE str_name = '127.1.0.3';
+         ALTER TABLE proc ENABLE TRIGGER USER; ALTER TABLE host ENABLE TRIGGER USER",
+        "silent-procs warning: no report names 1 proc any more, 1.5 cores held by nothing: 1 on 127.1.0.3 \
+         for 8 min",
+    ),
     ("UPDATE show SET b_scheduler_managed = false", "selection failed: no cluster: nothing would be booked"),
 ];
 
@@ -186,6 +224,37 @@ async fn each_wrong_is_found_and_nothing_else() {
         assert!(checks.iter().all(|check| is_wrong(check) == check.remedy.is_some()), "{checks:?}");
         let of_none = if line.starts_with("selection failed: ") { &OF_THE_SELECTION[..] } else { &[] };
         assert_eq!(not_checked(&checks), after("selection", of_none), "{plant}");
+    }
+}
+
+/// What the remedy says is enough, and what is only in flight is nothing wrong.
+#[tokio::test]
+async fn counters_of_waiting_frames_are_compared_at_one_moment_and_set_right_by_the_remedy() {
+    for generation in [Generation::G0, Generation::G5] {
+        let (database, _) = seeded(generation).await;
+        let pool = database.pool();
+        let mut stopped = pool.begin().await.unwrap();
+        let stop = "UPDATE frame SET str_state = 'EATEN' WHERE int_number = 1";
+        sqlx::raw_sql(stop).execute(&mut *stopped).await.unwrap();
+        assert_eq!(wrong(&checks(&database, &wanted()).await), [""; 0], "{generation}: in flight");
+        stopped.commit().await.unwrap();
+        assert_eq!(wrong(&checks(&database, &wanted()).await), [""; 0], "{generation}: done");
+
+        let plant = "UPDATE layer_stat SET int_waiting_count = 9; UPDATE job_stat SET int_waiting_count = 0;
+            INSERT INTO layer_limit (pk_layer_limit, pk_layer, pk_limit_record) SELECT 'bound', pk_layer, 'it''s' FROM layer";
+        sqlx::raw_sql(plant).execute(&pool).await.unwrap();
+        let found = checks(&database, &wanted()).await;
+        assert_eq!(wrong(&found).len(), 2, "{found:?}");
+        for name in ["waiting-counts", "limits"] {
+            let check = found.iter().find(|check| check.name == name).unwrap();
+            let statements = check.remedy.as_ref().unwrap().split_once("as the owner of the tables: ").unwrap().1;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())).execute(&pool).await.unwrap();
+        }
+        assert_eq!(wrong(&checks(&database, &wanted()).await), [""; 0], "{generation}");
+        // Nobody cares for jobs that are over.
+        let over = "UPDATE layer_stat SET int_waiting_count = 9; UPDATE job SET str_state = 'FINISHED'";
+        sqlx::raw_sql(over).execute(&pool).await.unwrap();
+        assert_eq!(wrong(&checks(&database, &wanted()).await), [""; 0], "{generation}");
     }
 }
 
@@ -264,7 +333,7 @@ async fn a_farm_that_may_not_be_read_is_not_judged() {
         format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}; REVOKE SELECT ON host_stat FROM {role}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&pool).await.unwrap();
     let checks = check(&settings, &wanted()).await.unwrap();
-    assert_eq!(not_checked(&checks), after("read-privileges", &["hosts", "stale-hosts"]));
+    assert_eq!(not_checked(&checks), after("read-privileges", &["hosts", "stale-hosts", "silent-procs"]));
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use cue_scheduler::booking::LostReason;
 use cue_scheduler::cluster;
-use cue_scheduler::config::{FlagValue, Inputs, load};
+use cue_scheduler::config::{CuebotSilence, FlagValue, Inputs, load};
 use cue_scheduler::farm::schema::Generation;
-use cue_scheduler::farm::seed::{FarmSpec, seed};
-use cue_scheduler::model::{BookingRequest, Policy, Selection, TagChunkSizes};
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, seed};
+use cue_scheduler::model::{BookingRequest, Policy, Selection, TagChunkSizes, WaitReason};
 use cue_scheduler::pass::{DryRun, DryRunEnd, DryRunLimits, LaunchTargets, LostRow, Parts, Service, Settings, Totals};
 use cue_scheduler::store::ConnectSettings;
 use cue_scheduler::telemetry::{Health, Metrics};
@@ -55,7 +55,8 @@ async fn serve(database: &TestDatabase, settings: Settings, passes: u64) {
     let parts = Parts {
         store: database.store().await,
         targets: LaunchTargets::Nowhere,
-        settings,
+        // These farms' hosts have reported once, however long a pass takes.
+        settings: Settings { cuebot_silence: CuebotSilence::Off, ..settings },
         metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
         health: Health::new(),
         totals: totals.clone(),
@@ -100,6 +101,26 @@ fn settings_with_mode(is_dry: bool) -> Settings {
         FlagValue::one("--scan", "queue.active_scan_interval", "10ms"),
     ];
     Settings::of(&load(&Inputs { flags, ..Inputs::default() }).unwrap().config)
+}
+
+/// A layer of which only a counter knows frames, first in order, and one that fills the host alone.
+#[tokio::test]
+async fn frames_that_are_only_counted_do_not_end_it_and_do_not_wait() {
+    let folder = FolderSpec::new("comp")
+        .job(JobSpec::new("phantom").priority(100).layer(LayerSpec::new("a").frames(8)))
+        .job(JobSpec::new("real").layer(LayerSpec::new("a").frames(9)));
+    let mut spec = FarmSpec::simple(0);
+    spec.shows[0].folders = vec![folder];
+    let database = database(Generation::G5).await;
+    seed(&database.pool(), &spec).await.unwrap();
+    let plant = "ALTER TABLE frame DISABLE TRIGGER USER;
+        UPDATE frame SET str_state = 'EATEN' FROM job WHERE job.pk_job = frame.pk_job AND job.str_name LIKE '%phantom';
+        ALTER TABLE frame ENABLE TRIGGER USER";
+    sqlx::raw_sql(plant).execute(&database.pool()).await.unwrap();
+    let mut dry_run = dry_run(&database, Settings::default(), false).await;
+    assert_eq!(run(&mut dry_run).await.iter().sum::<usize>(), 8);
+    let waiting: Vec<_> = dry_run.summary().waiting.iter().map(|row| (row.reason, row.frames)).collect();
+    assert_eq!(waiting, [(WaitReason::Capacity, 1)]);
 }
 
 #[tokio::test]

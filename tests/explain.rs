@@ -1,12 +1,16 @@
 //! `explain`: the cause of waiting is found, with true counts, and nothing is written.
 
+use std::collections::BTreeSet;
+
 use cue_scheduler::cluster;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{
     AllocSpec, FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, Seeded, ShowSpec, seed,
 };
-use cue_scheduler::model::{Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason};
-use cue_scheduler::pass::{LayerStory, Stories};
+use cue_scheduler::model::{
+    Booked, FacilityId, Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason,
+};
+use cue_scheduler::pass::{LayerStory, Stories, WorkBooks};
 use cue_scheduler::placement::{Verdict, plan};
 use cue_scheduler::store::{ConnectSettings, Match, SnapshotOptions, Store};
 use cue_scheduler::units::{Cores, Gpus, Kib};
@@ -111,6 +115,11 @@ async fn snapshot(store: &Store, seeded: &Seeded) -> Snapshot {
     snapshot
 }
 
+fn facilities(snapshot: &Snapshot) -> Vec<FacilityId> {
+    let facilities: BTreeSet<FacilityId> = snapshot.hosts.iter().map(|host| host.facility.clone()).collect();
+    facilities.into_iter().collect()
+}
+
 /// Hosts that a gate was asked about, and that passed it.
 fn hosts_at(story: &LayerStory, reason: WaitReason) -> (usize, usize) {
     let told = story.explanation.as_ref().unwrap();
@@ -127,7 +136,8 @@ async fn each_cause_is_found_first_with_true_counts() {
     let snapshot = snapshot(&store, &seeded).await;
     // Three frames of the one layer that nothing holds back.
     let policy = Policy { frames_per_pass_max: 3, ..Policy::default() };
-    let stories = Stories::new(&snapshot, &policy);
+    let books = WorkBooks { held: store.load_held(&facilities(&snapshot)).await.unwrap(), ..WorkBooks::default() };
+    let stories = Stories::new(&snapshot, &policy, &books);
     let planned = plan(&snapshot, &policy);
     let mut found = Vec::new();
     for reason in WaitReason::ALL.into_iter().filter(|reason| *reason != WaitReason::LostRace) {
@@ -280,7 +290,7 @@ async fn a_host_tells_what_nobody_holds_and_what_is_held_by_nothing() {
     assert_eq!(
         books(),
         [format!(
-            "proc {frameless} holds 1 core, 1 GiB and runs nothing, last heard of 7 min ago; Cuebot's maintenance gives it up"
+            "nobody's work holds 1 core, 1 GiB: proc {frameless} runs nothing, last heard of 7 min ago; Cuebot's maintenance or a running scheduler gives it up"
         )]
     );
     let frames: i64 = json("running").as_array().unwrap().iter().map(|row| row["frames"].as_i64().unwrap()).sum();
@@ -295,6 +305,399 @@ async fn a_host_tells_what_nobody_holds_and_what_is_held_by_nothing() {
         ["it is overbooked: procs hold 16 cores more than it has; nothing of that is booked until enough of them end"]
     );
     assert_eq!(json("overbooked")["cores"], 16.0);
+}
+
+/// Booked frames of one layer, in the order of their numbers, on hosts in turn; all of them were heard of, and
+/// their hosts too. Moments lie far off, so that no load of the machine makes them another.
+async fn booked_farm(spec: FarmSpec, frames: u32) -> BookedFarm {
+    let database = database(Generation::G5).await;
+    let pool = database.pool();
+    let seeded = seed(&pool, &spec).await.unwrap();
+    let store = database.store().await;
+    let booked = book_all(&store, &requests(&store, &seeded, frames).await).await.booked;
+    let farm = BookedFarm { settings: database.connect_settings().await, database, seeded, booked };
+    farm.plant(
+        "UPDATE proc SET ts_dispatched = now() - interval '9 hours', ts_ping = now() + interval '1 hour';
+         UPDATE host_stat SET ts_ping = now() + interval '1 hour'",
+    )
+    .await;
+    farm
+}
+
+struct BookedFarm {
+    database: TestDatabase,
+    settings: ConnectSettings,
+    seeded: Seeded,
+    booked: Vec<Booked>,
+}
+
+impl BookedFarm {
+    async fn plant(&self, sql: &str) {
+        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.database.pool()).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Nothing was heard of some bookings since long ago.
+    async fn silence(&self, booked: &[Booked]) {
+        for booked in booked {
+            let silent = "UPDATE proc SET ts_ping = now() - interval '7 hours' WHERE pk_proc =";
+            self.plant(&format!("{silent} '{}'", booked.proc)).await;
+        }
+    }
+
+    fn text(&self, args: &[&str]) -> String {
+        let Ran { code, stdout, stderr } = run_program(&self.settings, &[&["explain"][..], args].concat());
+        // That is told as well where no host reports.
+        let is_expected = stderr.is_empty() || stderr.starts_with("warning: no host report for 8h: Cuebot");
+        assert!(code == 0 && is_expected && stderr.lines().count() <= 1, "{args:?}: {stderr}");
+        stdout.replace("\n          ", " ")
+    }
+
+    /// What stands beside a label, as often as it comes.
+    fn lines(&self, args: &[&str], label: &str) -> Vec<String> {
+        let label = format!("  {label:<8}");
+        self.text(args).lines().filter_map(|line| line.strip_prefix(&label).map(str::to_owned)).collect()
+    }
+
+    fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&shown(&self.settings, &[args, &["-o", "json"]].concat())).unwrap()
+    }
+}
+
+const GIVES_BACK: &str = "a running scheduler asks the host and gives it back, soon after an outage that it saw, \
+                          else behind Cuebot's own sweep (after 5 min or more)";
+
+#[tokio::test]
+async fn a_running_frame_tells_its_last_sign_of_life_and_a_silent_one_is_not_said_to_run() {
+    let farm = booked_farm(FarmSpec::simple(7), 6).await;
+    let host = &farm.seeded.hosts[0].name;
+    let of = |number: i32| farm.booked.iter().find(|booked| booked.frame_number == number).unwrap().clone();
+    let state = |number: i32| farm.lines(&["frame", of(number).frame.as_str()], "state").remove(0);
+    assert_eq!(state(1), format!("RUNNING: it runs on {host} with 1 core, 1 GiB, last heard of 0 s ago"));
+
+    farm.silence(&[of(2), of(3)]).await;
+    let silent = format!(
+        "RUNNING: its rows say RUNNING on {host}, but nothing was heard of it for 7 h although the host reported 0 s \
+         ago: nobody's work holds 1 core, 1 GiB; {GIVES_BACK}"
+    );
+    assert_eq!(state(2), silent);
+    let told = farm.json(&["frame", of(2).frame.as_str()]);
+    assert_eq!((&told["is_silent"], &told["proc"]), (&true.into(), &of(2).proc.as_str().into()));
+    assert!(told["last_sign_seconds"].as_i64().unwrap() >= 7 * 3_600, "{told}");
+    // Cuebot has moved the proc to this frame just now: what was heard before tells nothing.
+    farm.plant(&format!("UPDATE proc SET ts_dispatched = now() + interval '1 hour' WHERE pk_proc = '{}'", of(3).proc))
+        .await;
+    assert_eq!(
+        state(3),
+        format!("RUNNING: it was booked on {host} with 1 core, 1 GiB 0 s ago, and no report has named it yet")
+    );
+
+    // Cuebot's unguarded clear, and its stop that lost the frame's proc.
+    farm.plant(&format!("UPDATE frame SET str_state = 'WAITING' WHERE pk_frame = '{}'", of(4).frame)).await;
+    let left_out = "nobody books it until Cuebot has released the proc, or somebody unbooks it";
+    let holds = format!("and proc {} on {host} holds 1 core, 1 GiB for it and may run it still", of(4).proc);
+    assert_eq!(state(4), format!("WAITING: it waits for a host, {holds}: {left_out}"));
+    assert_eq!(
+        farm.lines(&["frame", of(4).frame.as_str()], "books")[0],
+        format!("1 of its waiting frames is held by procs and may run still: {left_out}")
+    );
+    assert!(farm.text(&["frame", of(4).frame.as_str()]).contains("  why     the next pass places 1 frame\n"));
+    farm.plant(&format!("DELETE FROM proc WHERE pk_proc = '{}'", of(5).proc)).await;
+    assert_eq!(
+        state(5),
+        format!(
+            "RUNNING: its row says RUNNING on {host}, but it has no proc: nothing is booked for it; Cuebot's \
+             maintenance puts it back to WAITING, after 5 min or more"
+        )
+    );
+
+    farm.plant("UPDATE host_stat SET ts_ping = now() - interval '8 hours'").await;
+    let unheard = format!(
+        "RUNNING: its rows say RUNNING on {host} with 1 core, 1 GiB, but the host itself has not reported for 8 h"
+    );
+    assert_eq!(state(2), format!("{unheard}: nobody knows whether it runs"));
+
+    // Of a job that is over the cores are still held.
+    farm.plant("UPDATE host_stat SET ts_ping = now() + interval '1 hour'; UPDATE job SET str_state = 'FINISHED'").await;
+    assert_eq!(state(2), silent.replace("RUNNING: its", "RUNNING: the job is FINISHED; its"));
+    assert_eq!(state(4), format!("WAITING: the job is FINISHED, {holds}"));
+    assert_eq!(state(5), "RUNNING: the job is FINISHED");
+    farm.plant("UPDATE job SET str_state = 'PENDING'").await;
+
+    // Cuebot alone looks after shows that are not served here.
+    farm.plant("UPDATE host_stat SET ts_ping = now() + interval '1 hour'; UPDATE show SET b_scheduler_managed = false")
+        .await;
+    farm.plant(
+        "INSERT INTO show (pk_show, str_name, b_scheduler_managed) VALUES ('ours', 'ours', true);
+                INSERT INTO subscription (pk_subscription, pk_alloc, pk_show, int_size, int_burst)
+                    SELECT 'ours', pk_alloc, 'ours', 100, 100 FROM alloc",
+    )
+    .await;
+    assert_eq!(state(2), silent.replace(GIVES_BACK, "Cuebot's own sweep gives it back, after 5 min or more"));
+}
+
+#[tokio::test]
+async fn a_host_lists_only_what_is_alive_with_its_last_sign_and_names_the_rest() {
+    let farm = booked_farm(FarmSpec::simple(6), 6).await;
+    let host = farm.seeded.hosts[0].name.clone();
+    let told = ["host", host.as_str()];
+    let running = || {
+        let text = farm.text(&told);
+        let row = text.lines().skip_while(|line| !line.starts_with("RUNNING")).nth(1).unwrap_or_default().to_owned();
+        row.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(running(), "6 6 6 GiB 0 0s");
+    assert_eq!(farm.lines(&told, "books"), [""; 0]);
+
+    let mut booked = farm.booked.clone();
+    booked.sort_by_key(|booked| booked.frame_number);
+    farm.silence(&booked[..2]).await;
+    farm.plant(&format!("UPDATE frame SET str_state = 'WAITING' WHERE pk_frame = '{}'", booked[2].frame)).await;
+    farm.plant(&format!(
+        "UPDATE proc SET pk_frame = NULL, ts_ping = now() - interval '7 hours' WHERE pk_proc = '{}'",
+        booked[3].proc
+    ))
+    .await;
+    assert_eq!(running(), "2 2 2 GiB 0 0s");
+    let job = &farm.seeded.jobs[0].name;
+    assert_eq!(
+        farm.lines(&told, "books"),
+        [
+            format!(
+                "nobody's work holds 1 core, 1 GiB: proc {} runs nothing, last heard of 7 h ago; Cuebot's maintenance \
+                 or a running scheduler gives it up",
+                booked[3].proc
+            ),
+            format!(
+                "nobody's work holds 2 cores, 2 GiB: nothing was heard of {job}/0001-render, {job}/0002-render for 7 h \
+                 although the host reported 0 s ago; {GIVES_BACK}"
+            ),
+            format!(
+                "proc {} holds 1 core, 1 GiB for {job}/0003-render, which is WAITING and may run still: nobody books it \
+                 until Cuebot has released the proc, or somebody unbooks it",
+                booked[2].proc
+            ),
+        ]
+    );
+    let json = farm.json(&told);
+    assert_eq!(json["running"][0]["frames"], 2);
+    assert_eq!(json["running"][0]["last_sign_seconds"].as_i64().unwrap().max(0), 0);
+    let others: Vec<&str> =
+        json["other_procs"].as_array().unwrap().iter().map(|proc| proc["frame"].as_str().unwrap()).collect();
+    assert_eq!(others, ["0001-render", "0002-render", "0003-render"]);
+
+    farm.plant("UPDATE host_stat SET ts_ping = now() - interval '8 hours'").await;
+    let unheard = "the host has not reported for 8 h: nobody knows whether what runs here still runs";
+    assert_eq!(farm.lines(&told, "books").last().unwrap(), unheard);
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_wait_for_the_end_of_work_where_none_runs() {
+    // Two hosts of eight cores, full, and four frames that wait.
+    let farm = booked_farm(FarmSpec::simple(20).hosts(2), 16).await;
+    let layer = format!("{}/render", farm.seeded.jobs[0].name);
+    let to_run = || {
+        let mut told = farm.lines(&["layer", &layer], "to run");
+        assert_eq!(told.pop().unwrap(), "ask for less, or let it go before others by its job's priority");
+        let of_job = farm.lines(&["job", &farm.seeded.jobs[0].name], "to run");
+        assert_eq!(of_job[..told.len()], told.iter().map(|remedy| format!("render: {remedy}")).collect::<Vec<_>>());
+        told
+    };
+    let running = "wait until running work ends";
+    let given_back = "wait until a running scheduler has given back what nobody's work holds";
+    assert_eq!(to_run(), [running]);
+
+    // Some runs, some does not.
+    farm.silence(&farm.booked[..3]).await;
+    let silent = "not heard of for 7 h although their hosts report";
+    assert_eq!(to_run(), [running, &format!("{given_back}: 3 cores, 3 GiB on 2 hosts (3 procs {silent})")]);
+    assert_eq!(
+        farm.lines(&["layer", &layer], "books"),
+        [format!(
+            "nothing was heard of 3 running frames for 7 h although their hosts report: nobody's work holds 3 cores, 3 \
+             GiB; {GIVES_BACK}"
+        )]
+    );
+    let json = farm.json(&["layer", &layer]);
+    assert_eq!((&json["held_by_nobody"]["cores"], &json["held_by_nobody"]["silent_procs"]), (&3.0.into(), &3.into()));
+
+    // Nothing runs: procs without a sign of life, one without a frame, and cores that only the rows call taken.
+    farm.silence(&farm.booked).await;
+    let lost = &farm.booked[0].proc;
+    farm.plant(&format!("UPDATE proc SET pk_frame = NULL WHERE pk_proc = '{lost}'")).await;
+    farm.plant(&format!("DELETE FROM proc WHERE pk_proc = '{}'", farm.booked[1].proc)).await;
+    assert_eq!(
+        to_run(),
+        [format!(
+            "{given_back}: 16 cores, 16 GiB on 2 hosts (14 procs {silent}, 1 proc without a frame, 1 core, 1 GiB by no \
+             proc at all)"
+        )]
+    );
+    farm.plant("DELETE FROM proc").await;
+    assert_eq!(to_run(), [format!("{given_back}: 16 cores, 16 GiB on 2 hosts (by no proc at all)")]);
+
+    // Nothing is booked, and the machines are full of what is not ours.
+    farm.plant(
+        "UPDATE host SET int_cores_idle = int_cores, int_mem_idle = int_mem;
+         UPDATE host_stat SET int_mem_free = 600000",
+    )
+    .await;
+    assert_eq!(to_run(), ["free memory on these hosts: nothing is booked there, and they report too little"]);
+}
+
+#[tokio::test]
+async fn a_cap_that_nobodys_work_fills_is_not_waited_for() {
+    let mut spec = FarmSpec::simple(9).hosts(2).each_job(|job| job.cores_max = Cores::whole(4));
+    spec.shows[0].subscriptions[0].burst = Cores::whole(100);
+    let farm = booked_farm(spec, 4).await;
+    let layer = format!("{}/render", farm.seeded.jobs[0].name);
+    let to_run = || farm.lines(&["layer", &layer], "to run");
+    let raise = "raise the job's core cap from 4 to 5 or more";
+    assert_eq!(to_run(), [format!("{raise}, or wait until 1 of it is free")]);
+    farm.silence(&farm.booked[..1]).await;
+    let given_back = |cores: i64| {
+        format!(
+            "wait until a running scheduler has given back the {cores} of the job's core cap that nobody's work holds"
+        )
+    };
+    assert_eq!(to_run(), [format!("{raise}, or wait until 1 of it is free"), given_back(1)]);
+    farm.silence(&farm.booked).await;
+    assert_eq!(to_run(), [raise.to_owned(), given_back(4)]);
+
+    let burst = "UPDATE job_resource SET int_max_cores = 10000; UPDATE subscription SET int_burst = 400";
+    farm.plant(burst).await;
+    let name = "the burst of the show's subscription to local.general";
+    assert_eq!(
+        to_run(),
+        [
+            format!("raise {name} from 4 to 5 or more"),
+            format!("wait until a running scheduler has given back the 4 of {name} that nobody's work holds"),
+        ]
+    );
+}
+
+/// The job of a layer that has no waiting frame, before another one on an idle farm.
+fn phantom_farm() -> FarmSpec {
+    let folder = FolderSpec::new("comp")
+        .job(
+            JobSpec::new("phantom")
+                .priority(100)
+                .layer(LayerSpec::new("a").frames(8))
+                .layer(LayerSpec::new("b").frames(2)),
+        )
+        .job(JobSpec::new("real").layer(LayerSpec::new("a").frames(8)));
+    let mut spec = FarmSpec::simple(0);
+    spec.shows[0].folders = vec![folder];
+    spec
+}
+
+#[tokio::test]
+async fn a_count_that_is_wrong_is_told_and_promises_nothing() {
+    let database = database(Generation::G5).await;
+    let seeded = seed(&database.pool(), &phantom_farm()).await.unwrap();
+    let farm = BookedFarm { settings: database.connect_settings().await, database, seeded, booked: Vec::new() };
+    let [phantom, real] = ["phantom", "real"]
+        .map(|name| farm.seeded.jobs.iter().find(|job| job.name.ends_with(name)).unwrap().name.clone());
+    let layer = format!("{phantom}/a");
+    let places = |args: &[&str], frames: u32| {
+        let why = farm.lines(args, "why").remove(0);
+        assert!(why.starts_with(&format!("the next pass places {frames} frame")), "{why}");
+    };
+    places(&["layer", &layer], 8);
+    assert_eq!(farm.lines(&["layer", &layer], "books"), [""; 0]);
+
+    // The frames went and their counters did not follow.
+    let without = |sql: &str| {
+        format!(
+            "ALTER TABLE frame DISABLE TRIGGER USER;
+             UPDATE frame SET {sql} FROM layer, job WHERE layer.pk_layer = frame.pk_layer AND job.pk_job = layer.pk_job
+                 AND job.str_name LIKE '%phantom' AND layer.str_name = 'a';
+             ALTER TABLE frame ENABLE TRIGGER USER"
+        )
+    };
+    farm.plant(&without("str_state = 'EATEN'")).await;
+    let remedy = "set its count right: `cue-scheduler check-db` prints how (waiting-counts)";
+    let wrong = "its count says 8 waiting frames, there is none: hosts are planned for nothing";
+    let text = farm.text(&["layer", &layer]);
+    assert!(text.contains("  frames  0 waiting") && !text.contains("PLACED"), "{text}");
+    assert_eq!(farm.lines(&["layer", &layer], "why"), ["no frame waits for a host: none"]);
+    assert_eq!(farm.lines(&["layer", &layer], "books"), [wrong]);
+    assert_eq!(farm.lines(&["layer", &layer], "to run"), [remedy]);
+    assert_eq!(
+        farm.lines(&["job", &phantom], "books"),
+        ["its own count says 10 waiting frames, there are 2: hosts are planned for nothing", &format!("a: {wrong}")]
+    );
+    assert_eq!(farm.lines(&["job", &phantom], "to run"), [format!("a: {remedy}")]);
+    places(&["job", &phantom], 2);
+    assert_eq!(farm.json(&["layer", &layer])["waiting_seen"], 0);
+    // What is not there takes no room from the others either.
+    places(&["job", &real], 6);
+    let on_host = farm.json(&["host", &farm.seeded.hosts[0].name]);
+    let placed: i64 =
+        on_host["candidates"].as_array().unwrap().iter().map(|layer| layer["placed_frames"].as_i64().unwrap()).sum();
+    assert_eq!(placed, 2 + 6);
+
+    // Fewer than the count says.
+    farm.plant(&without("str_state = CASE WHEN int_number <= 3 THEN 'WAITING' ELSE 'EATEN' END")).await;
+    places(&["layer", &layer], 3);
+    assert_eq!(
+        farm.lines(&["layer", &layer], "books"),
+        ["its count says 8 waiting frames, there are 3: hosts are planned for nothing"]
+    );
+    let frame = layer.replace("/a", "/0001-a");
+    assert_eq!(farm.lines(&["frame", &frame], "books").len(), 1);
+
+    // A count of 0 that hides them.
+    farm.plant(
+        "UPDATE layer_stat SET int_waiting_count = 0 WHERE int_waiting_count = 8 AND pk_job IN
+                    (SELECT pk_job FROM job WHERE str_name LIKE '%phantom')",
+    )
+    .await;
+    assert_eq!(farm.lines(&["layer", &layer], "why"), ["3 frames wait and no count shows it: nothing is booked"]);
+    assert_eq!(
+        farm.lines(&["layer", &layer], "books"),
+        ["its count says 0 waiting frames, there are 3: nothing is booked of them"]
+    );
+    assert_eq!(farm.lines(&["layer", &layer], "to run"), [remedy]);
+    assert_eq!(farm.lines(&["frame", &frame], "why"), ["3 frames wait and no count shows it: nothing is booked"]);
+    // A count that hides some.
+    farm.plant("UPDATE layer_stat SET int_waiting_count = 1 WHERE int_waiting_count = 0").await;
+    places(&["layer", &layer], 1);
+    assert_eq!(
+        farm.lines(&["layer", &layer], "books"),
+        ["its count says 1 waiting frame, there are 3: the rest is not booked"]
+    );
+}
+
+#[tokio::test]
+async fn a_layer_that_is_bound_to_a_deleted_limit_is_told() {
+    for generation in [Generation::G0, Generation::G5] {
+        let database = database(generation).await;
+        let spec =
+            FarmSpec::simple(3).limit("licence", 1).each_layer(|layer| layer.limits = vec!["licence".to_owned()]);
+        let seeded = seed(&database.pool(), &spec).await.unwrap();
+        let farm = BookedFarm { settings: database.connect_settings().await, database, seeded, booked: Vec::new() };
+        let layer = format!("{}/render", farm.seeded.jobs[0].name);
+        let limit: String = sqlx::query_scalar("SELECT pk_limit_record FROM limit_record")
+            .fetch_one(&farm.database.pool())
+            .await
+            .unwrap();
+        farm.plant("DELETE FROM limit_record").await;
+        let lines = |args: &[&str], label: &str| {
+            let ran = run_program(&farm.settings, &[&["explain"][..], args].concat());
+            assert_eq!(ran.code, 0, "{ran:?}");
+            let text = ran.stdout.replace("\n          ", " ");
+            let label = format!("  {label:<8}");
+            text.lines().filter_map(|line| line.strip_prefix(&label).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let bound = format!("it is bound to the limit {limit}, which was deleted: that limit holds nothing back");
+        let remedy = "unbind it from the deleted limit: `cue-scheduler check-db` prints how (limits)";
+        assert_eq!(lines(&["layer", &layer], "books"), [&*bound]);
+        assert_eq!(lines(&["layer", &layer], "why"), ["the next pass places 3 frames"], "{generation}");
+        assert_eq!(lines(&["layer", &layer], "to run"), [remedy]);
+        assert_eq!(lines(&["job", &farm.seeded.jobs[0].name], "books"), [format!("render: {bound}")]);
+        assert_eq!(lines(&["frame", &layer.replace("/render", "/0001-render")], "books"), [&*bound]);
+    }
 }
 
 #[tokio::test]
@@ -379,11 +782,15 @@ async fn no_search_reads_every_frame() {
     let seeded = seed(&pool, &FarmSpec::demo(50, 60, 30_000, 5)).await.unwrap();
     sqlx::raw_sql("ANALYZE").execute(&pool).await.unwrap();
     let job = &seeded.jobs[7].name;
-    let pattern = format!("{job}%");
-    let searches: [(&str, Vec<&str>); 4] = [
+    let (pattern, host) = (format!("{job}%"), seeded.hosts[0].id.as_str());
+    let jobs = format!("{{{}}}", seeded.jobs[7].id);
+    let searches: [(&str, Vec<&str>); 7] = [
         (include_str!("../src/store/sql/find_jobs.sql"), vec![job, &pattern, "21"]),
         (include_str!("../src/store/sql/find_layers.sql"), vec!["id", &pattern, "r%", job, "r", "21"]),
-        (include_str!("../src/store/sql/find_frames.sql"), vec!["id", &pattern, "0001%", job, "0001", "21"]),
+        (include_str!("../src/store/sql/find_frames.sql"), vec!["id", &pattern, "0001%", job, "0001", "21", "60"]),
+        (include_str!("../src/store/sql/procs_on_host.sql"), vec![host, "60"]),
+        (include_str!("../src/store/sql/waiting_counts.sql"), vec![&jobs, "{}", "false"]),
+        (include_str!("../src/store/sql/deleted_limits.sql"), vec![&jobs, "{}"]),
         (include_str!("../src/store/sql/frame_states.sql"), vec!["{a,b,c}"]),
     ];
     for (statement, values) in searches {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use cue_scheduler::booking::{Blame, BookOptions, BookingError, ChunkOutcome, LostReason, UnbookCause, book, unbook};
 use cue_scheduler::farm::audit::audit_rows;
-use cue_scheduler::farm::schema::Generation;
+use cue_scheduler::farm::postgres::{Durability, PostgresOptions, PostgresServer};
+use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::BookingRequest;
 use cue_scheduler::store::Store;
 use cue_scheduler::units::Cores;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::support::farm::{Scheduler, farm, quick_farm, quick_settings, until};
 use crate::support::{TestDatabase, book_all, database, requests};
@@ -433,4 +434,41 @@ async fn a_pass_that_came_to_nothing_is_followed_by_one_without_what_came_to_not
     until(&sandbox, Duration::from_secs(20), |progress| progress.done == 4).await;
     scheduler.stop().await;
     sandbox.stop().await;
+}
+
+/// To be cancelled there would report as done what no standby has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_waits_for_its_standby_longer_than_for_any_row() {
+    let options = PostgresOptions { durability: Durability::Real, ..PostgresOptions::default() };
+    let server = PostgresServer::start(&options).await.unwrap();
+    server.create_database("farm", None).await.unwrap();
+    let mut connection = sqlx::PgConnection::connect_with(&server.connect_options("farm")).await.unwrap();
+    schema::create(&mut connection, Generation::G5).await.unwrap();
+    connection.close().await.unwrap();
+    let pool = PgPool::connect_with(server.connect_options("farm")).await.unwrap();
+    // Waits for nobody, whatever the server's setting is.
+    let mut watcher = pool.acquire().await.unwrap();
+    sqlx::raw_sql("SET synchronous_commit = local").execute(&mut *watcher).await.unwrap();
+    let seeded = seed(&pool, &crossing(2)).await.unwrap();
+    let store = Store::connect(&server.connect_settings("farm")).await.unwrap();
+    let wanted = requests(&store, &seeded, 2).await;
+
+    let standby = async |watcher: &mut PgConnection, change: &str| {
+        let alter = format!("ALTER SYSTEM {change}");
+        sqlx::query(AssertSqlSafe(alter)).execute(&mut *watcher).await.unwrap();
+        sqlx::query("SELECT pg_reload_conf()").execute(&mut *watcher).await.unwrap();
+    };
+    standby(&mut watcher, "SET synchronous_standby_names = 'nobody'").await;
+    let booking = tokio::spawn(async move { book_all(&store, &wanted).await });
+    let has_waited = "SELECT count(*) FROM pg_stat_activity
+                      WHERE wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '1 s'";
+    let waited = async {
+        while sqlx::query_scalar::<_, i64>(has_waited).fetch_one(&mut *watcher).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waited).await.expect("a commit waits for a second");
+    standby(&mut watcher, "RESET synchronous_standby_names").await;
+    assert_eq!(booking.await.unwrap().booked.len(), 8);
+    server.stop().await;
 }

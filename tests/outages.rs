@@ -151,7 +151,7 @@ impl Farm {
 
 /// So many hosts, and a paused job for each outage and one more.
 fn spec(hosts: usize, outages: usize, seed: u64) -> FarmSpec {
-    let frames = u32::try_from(hosts as i64 * CORES_PER_HOST * WAVES).unwrap();
+    let frames = u32::try_from(i64::try_from(hosts).unwrap() * CORES_PER_HOST * WAVES).unwrap();
     let job = |number: usize| JobSpec {
         is_paused: true,
         ..JobSpec::new(&format!("job{number}"))
@@ -216,10 +216,10 @@ async fn real_outages(hosts: usize, outages: usize) {
         );
         assert_eq!((figures.late_launches, figures.cores_held_by_nothing), (0, 0));
     }
-    let pauses = farm.scheduler.metric("scheduler_cuebot_silences_total", "");
+    let pauses = usize::try_from(farm.scheduler.metric("scheduler_cuebot_silences_total", "")).unwrap();
     let doubles = farm.sandbox.audit().await.unwrap().double_launches;
-    println!("{hosts} hosts: doubles {doubles}, pauses without an outage {}", pauses - outages as i64);
-    assert_eq!(pauses, outages as i64);
+    println!("{hosts} hosts: doubles {doubles}, pauses without an outage {}", pauses - outages);
+    assert_eq!(pauses, outages);
     farm.stop().await;
 }
 

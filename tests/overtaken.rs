@@ -103,9 +103,10 @@ async fn a_job_that_is_paused_or_killed_while_launches_wait_gets_them_back_unsen
         let scheduler = Scheduler::start(&sandbox, patient_settings()).await;
         let sent = launched(&sandbox, 4).await;
         execute(sandbox.pool(), &format!("UPDATE job SET {change}")).await;
-        let waiting = 20 - sent.len() as u64;
-        until(&sandbox, Duration::from_secs(20), |_| scheduler.totals.reading().unbooked == waiting).await;
-        assert_eq!(count(sandbox.pool(), "frame WHERE str_state = 'WAITING'").await, 20 - sent.len() as i64);
+        let waiting = 20 - i64::try_from(sent.len()).unwrap();
+        until(&sandbox, Duration::from_secs(20), |_| scheduler.totals.reading().unbooked == waiting.cast_unsigned())
+            .await;
+        assert_eq!(count(sandbox.pool(), "frame WHERE str_state = 'WAITING'").await, waiting);
         scheduler.stop().await;
         assert_eq!(sandbox.launches().len(), sent.len(), "{change}");
         assert_eq!(audit_rows(sandbox.pool()).await.unwrap().violations, [], "{change}");

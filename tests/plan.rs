@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cue_scheduler::cluster;
+use cue_scheduler::config::CuebotSilence;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
 use cue_scheduler::pass::{LaunchTargets, Parts, PlanDocument, Service, Settings, Totals, look};
@@ -12,7 +13,7 @@ use cue_scheduler::telemetry::{Health, Metrics};
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Ran, TestDatabase, database, fingerprint, read_only_settings, run_program};
+use crate::support::{Ran, TestDatabase, database, fingerprint, program, read_only_settings, run_program};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -73,7 +74,9 @@ async fn booked(database: &TestDatabase, settings: Settings) -> Placed {
 #[tokio::test(flavor = "multi_thread")]
 async fn run_books_exactly_what_plan_placed() {
     let settings = Settings { probe_interval: Duration::from_millis(20), ..Settings::default() };
-    let settings = Settings { monitor_interval: Duration::from_millis(50), ..settings };
+    // These hosts have reported once, however long it takes to plan for them.
+    let settings =
+        Settings { monitor_interval: Duration::from_millis(50), cuebot_silence: CuebotSilence::Off, ..settings };
     for (number, generation) in [(1, Generation::G0), (2, Generation::G5), (3, Generation::G5), (4, Generation::G2)] {
         let database = database(generation).await;
         seed(&database.pool(), &FarmSpec::demo(250, 40, 4_000, number)).await.unwrap();
@@ -156,6 +159,44 @@ async fn the_exit_code_tells_what_would_happen() {
     assert!(ran.stderr.contains("Failed to connect to database"), "{}", ran.stderr);
 }
 
+/// No agent reports so seldom: the service would book nothing, and no host of its own.
+#[tokio::test]
+async fn while_cuebot_is_silent_no_command_promises_anything_and_all_say_why() {
+    let (database, settings) = small().await;
+    let silence = "UPDATE host_stat SET ts_ping = now() - interval '10 minutes'";
+    sqlx::raw_sql(silence).execute(&database.pool()).await.unwrap();
+    let told = |rule: &str, args: &[&str]| {
+        let mut command = program(&settings);
+        command.env("OPENSCHEDULER_QUEUE__CUEBOT_SILENCE", rule).args(args);
+        // That a host is overdue does not hang on this.
+        command.env("OPENSCHEDULER_HOST_CACHE__HOST_STALENESS_THRESHOLD", "1h");
+        let Ran { code, stdout, stderr } = command.output().unwrap().into();
+        assert_eq!(code, 0, "{args:?}: {stderr}");
+        (stdout, stderr)
+    };
+    let layer = "show-sh010-artist_shade/render";
+    for rule in ["auto", "5m"] {
+        for args in [&["plan"][..], &["explain", "layer", layer], &["dry-run", "--cycles", "1"]] {
+            let (stdout, stderr) = told(rule, args);
+            let warned = stderr.lines().any(|line| {
+                line.starts_with("warning: no host report for 1")
+                    && line.ends_with(
+                        "m: Cuebot does not answer, and `run` books nothing until one arrives (queue.cuebot_silence)",
+                    )
+            });
+            assert!(warned, "{args:?}: {stderr}");
+            assert!(stdout.contains("no_host_open"), "{args:?}: {stdout}");
+        }
+        assert!(told(rule, &["plan"]).0.contains("Would place nothing."));
+        assert!(told(rule, &["clusters", "show", "local/show/general"]).0.contains("of which 0 would be placed now"));
+    }
+    // Silent for long, by what the settings say not for long enough: the host is overdue all the same.
+    let (stdout, stderr) = told("1h", &["plan"]);
+    assert_eq!((stdout.contains("Would place nothing."), stderr.as_str()), (true, ""));
+    let (stdout, stderr) = told("off", &["plan"]);
+    assert_eq!((stdout.contains("Would place nothing."), stderr.as_str()), (false, ""));
+}
+
 #[tokio::test]
 async fn an_empty_farm_has_an_empty_plan() {
     let database = database(Generation::G5).await;
@@ -206,6 +247,48 @@ async fn a_kept_plan_is_shown_again_with_what_has_overtaken_it() {
     let ran = run_program(&settings, &["plan", "--from", file]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("its format has version 99"), "{}", ran.stderr);
+}
+
+/// A layer whose counter promises eight frames and that has three, before one that would fill the host alone.
+#[tokio::test]
+async fn frames_that_are_only_counted_take_no_host_and_are_named() {
+    let folder = FolderSpec::new("comp")
+        .job(JobSpec::new("phantom").priority(100).layer(LayerSpec::new("a").frames(8)))
+        .job(JobSpec::new("real").layer(LayerSpec::new("a").frames(8)));
+    let mut spec = FarmSpec::simple(0);
+    spec.shows[0].folders = vec![folder];
+    let database = database(Generation::G0).await;
+    seed(&database.pool(), &spec).await.unwrap();
+    let plant = "ALTER TABLE frame DISABLE TRIGGER USER;
+        UPDATE frame SET str_state = 'EATEN' FROM job
+            WHERE job.pk_job = frame.pk_job AND job.str_name LIKE '%phantom' AND frame.int_number > 3;
+        ALTER TABLE frame ENABLE TRIGGER USER";
+    sqlx::raw_sql(plant).execute(&database.pool()).await.unwrap();
+    let settings = database.connect_settings().await;
+    let ran = run_program(&settings, &["plan", "-o", "json"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let document = PlanDocument::parse(&ran.stdout).unwrap();
+    let mut placed: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in &document.placements {
+        *placed.entry(row.job.rsplit('_').next().unwrap()).or_default() += row.frames.len();
+    }
+    assert_eq!(placed, [("phantom", 3), ("real", 5)].into(), "{document:#?}");
+    let waiting: Vec<_> = document.waiting.iter().map(|row| (row.name(), row.frames, row.reason)).collect();
+    let capacity = cue_scheduler::model::WaitReason::Capacity;
+    assert_eq!(waiting, [("show-sh010-artist_real/a".to_owned(), 3, capacity)]);
+    let wrong: Vec<_> = document.wrong_counts.iter().map(|row| (row.name(), row.count, row.frames)).collect();
+    assert_eq!(wrong, [("show-sh010-artist_phantom/a".to_owned(), 8, 3)]);
+
+    let cluster = run_program(&settings, &["clusters", "show", "local/show/general"]).stdout;
+    let waiting = "11 frames of 2 layers, of which 8 would be placed now";
+    assert!(cluster.replace("\n            ", " ").contains(waiting), "{cluster}");
+
+    let table = |args: &[&str]| run_program(&settings, &[&["plan"][..], args].concat()).stdout;
+    let told = table(&[]);
+    let row = ["show-sh010-artist_phantom/a", "8", "3"];
+    assert!(told.lines().any(|line| line.split_whitespace().eq(row)), "{told}");
+    let sentence = "Counters of waiting frames are wrong";
+    assert!(told.contains(sentence) && !table(&["--job", "show-sh010-artist_real"]).contains(sentence), "{told}");
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ async fn what_ended_unheard_is_given_back_and_what_still_runs_is_left_alone() {
     until(&sandbox, LIMIT, |_| fleet.counts().running == 7).await;
     sandbox.cuebot().fall_silent();
     until(&sandbox, LIMIT, |_| is_silence_told(&scheduler) && fleet.counts().running == 1).await;
-    let lost = i64::try_from(fleet.counts().completions_lost).unwrap();
+    let lost = fleet.counts().completions_lost;
     assert!(lost > 0, "all ended before the silence");
 
     // Paused, so that they can be looked at before they run again.
@@ -96,7 +96,7 @@ async fn what_ended_unheard_is_given_back_and_what_still_runs_is_left_alone() {
     sandbox.cuebot().answer_again();
     let given_back = "frame WHERE str_state = 'WAITING' AND int_exit_status = 301 AND int_retries = 0
         AND str_checkpoint_state = 'DISABLED'";
-    until_counted(&sandbox, given_back, lost).await;
+    until_counted(&sandbox, given_back, i64::try_from(lost).unwrap()).await;
     assert_eq!(count(pool, "proc").await, 1);
     assert_eq!(fleet.counts().killed, 0);
     assert_eq!(sandbox.audit().await.unwrap().violations, []);
@@ -108,8 +108,8 @@ async fn what_ended_unheard_is_given_back_and_what_still_runs_is_left_alone() {
         *launches.entry(launch.frame).or_default() += 1;
     }
     // Those that ended unheard twice, the others and the long one once.
-    assert_eq!(launches.values().filter(|launches| **launches == 2).count() as i64, lost);
-    assert_eq!(launches.values().sum::<usize>() as i64, 7 + lost);
+    assert_eq!(launches.values().filter(|launches| **launches == 2).count(), lost);
+    assert_eq!(launches.values().sum::<usize>(), 7 + lost);
     assert_eq!((fleet.counts().killed, sandbox.cuebot().counts().superseded), (0, 0));
     assert_eq!(sandbox.audit().await.unwrap().double_launches, 0);
     scheduler.stop().await;
@@ -160,9 +160,10 @@ async fn once_silence_is_seen_nothing_is_launched_and_the_first_report_of_any_ho
     let launched = sandbox.launches().len();
     assert!(launched < 100, "all was launched before silence was seen");
     let taken_back = scheduler.metric("scheduler_unbooked_total", "cuebot_silent");
+    let sent = i64::try_from(launched).unwrap();
     assert!(taken_back > 0, "nothing was booked and unsent");
-    assert_eq!(scheduler.totals.reading().booked as i64, launched as i64 + taken_back);
-    assert_eq!(count(sandbox.pool(), "frame WHERE str_state = 'WAITING'").await, 100 - launched as i64);
+    assert_eq!(scheduler.totals.reading().booked, u64::try_from(sent + taken_back).unwrap());
+    assert_eq!(count(sandbox.pool(), "frame WHERE str_state = 'WAITING'").await, 100 - sent);
     assert_eq!(count(sandbox.pool(), "frame WHERE int_exit_status NOT IN (-1, 299)").await, 0);
     let passes = scheduler.totals.reading().passes;
 

@@ -159,6 +159,8 @@ fn frame_statements(
         ),
         (include_str!("../src/store/sql/book_unclaimed.sql"), "text[], int4[]", format!("{frames}, {versions}")),
         (include_str!("../src/store/sql/repair_given_up.sql"), "text[]", frames.clone()),
+        (include_str!("../src/store/sql/waiting_counts.sql"), "text[], text[], bool", format!("'{{}}', {shows}, true")),
+        (include_str!("../src/store/sql/procs_on_host.sql"), "text, float8", format!("'{}', 60", seeded.hosts[0].id)),
     ]
 }
 

@@ -89,7 +89,7 @@ async fn run(
     let (kept, lost) = writable(requests);
     work.outcome.lost.extend(lost);
     if !kept.is_empty() {
-        let free = work.without_locked(&kept, Locked::hosts(store, &kept).await.map_err(|error| error.after(1))?);
+        let free = work.without_locked(&kept, &Locked::hosts(store, &kept).await.map_err(|error| error.after(1))?);
         work.book(free).await?;
     }
     let mut outcome = work.outcome;
@@ -174,7 +174,7 @@ impl<'r> Work<'_> {
     /// The budget ran out: what needs a held row is lost, or where none is held the part is halved.
     async fn after_waiting_in_vain(&mut self, part: Part<'r>) -> Result<Vec<Part<'r>>, BookingError> {
         let locked = Locked::rows_of(self.store, &part.requests).await.map_err(|error| error.after(1))?;
-        let free = self.without_locked(&part.requests, locked);
+        let free = self.without_locked(&part.requests, &locked);
         if free.len() < part.requests.len() {
             return Ok(vec![Part { requests: free, ..part }]);
         }
@@ -203,7 +203,7 @@ impl<'r> Work<'_> {
         Vec::new()
     }
 
-    fn without_locked(&mut self, requests: &[&'r BookingRequest], locked: Locked) -> Vec<&'r BookingRequest> {
+    fn without_locked(&mut self, requests: &[&'r BookingRequest], locked: &Locked) -> Vec<&'r BookingRequest> {
         let (free, lost) = split(requests, |request| locked.admits(request));
         self.outcome.lost.extend(lost);
         free

@@ -179,7 +179,7 @@ impl Tx {
 }
 
 pub(super) const fn millis(time: Duration) -> i64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "limits of seconds")]
+    #[expect(clippy::cast_possible_truncation, reason = "limits of seconds")]
     let millis = time.as_millis() as i64;
     millis
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use sqlx::{Row as _, query};
 
 use super::session::Session;
-use super::{CheckError, Farm, Finding, Selected, Status, Wanted, counted, list};
+use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, counted, list};
 use crate::model::{ClusterKind, FacilityId, ShowId};
-use crate::store::FRAMELESS_AFTER;
+use crate::store::{FRAMELESS_AFTER, SILENT_AFTER};
 use crate::units::Cores;
 
 pub(super) fn selection(farm: &Result<Farm, CheckError>, wanted: &Wanted) -> Result<Finding, CheckError> {
@@ -200,6 +200,127 @@ pub(super) async fn counters(
     Ok(Finding::warning(format!("do not say what the procs hold: {}", wrong.join("; ")), remedy))
 }
 
+/// Counters of waiting frames, which nothing but a trigger writes.
+pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+    let statement =
+        query(include_str!("../store/sql/waiting_counts.sql")).bind(Vec::<&str>::new()).bind(ids(shows)?).bind(true);
+    let (mut too_low, mut too_high, mut jobs) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let mut layers: Vec<String> = Vec::new();
+    for row in session.rows(statement).await? {
+        let (job, layer): (String, String) = (row.try_get("job_name")?, row.try_get("layer_name")?);
+        let (count, frames): (i64, i64) = (row.try_get("layer_count")?, row.try_get("layer_frames")?);
+        let (job_count, job_frames): (i64, i64) = (row.try_get("job_count")?, row.try_get("job_frames")?);
+        if count != frames {
+            let wrong = if count < frames { &mut too_low } else { &mut too_high };
+            wrong.push(format!("{job}/{layer} says {count}, {frames} wait"));
+            layers.push(row.try_get("pk_layer")?);
+        }
+        if job_count != job_frames {
+            jobs.insert(row.try_get::<String, _>("pk_job")?, format!("{job} says {job_count}, {job_frames} wait"));
+        }
+    }
+    let mut found = Vec::new();
+    if !too_low.is_empty() {
+        found.push(format!("too low, nothing is booked of what they hide: {}", list(too_low)));
+    }
+    if !too_high.is_empty() {
+        found.push(format!("too high, hosts are planned for nothing: {}", list(too_high)));
+    }
+    if !jobs.is_empty() {
+        found.push(format!("of whole jobs: {}", list(jobs.values())));
+    }
+    if found.is_empty() {
+        return Ok(Finding::ok("all say how many frames wait"));
+    }
+    Ok(Finding::warning(found.join("; "), recount(&layers, &jobs.into_keys().collect::<Vec<_>>())))
+}
+
+/// Sets counters anew: once their rows are held, every change of a frame is in them or comes after.
+fn recount(layers: &[String], jobs: &[String]) -> String {
+    let of_table = |(table, key, ids): (&str, &str, &[String])| {
+        let ids = texts(ids);
+        format!(
+            "BEGIN; SELECT FROM {table} WHERE {key} IN ({ids}) ORDER BY {key} FOR UPDATE; \
+             UPDATE {table} SET int_waiting_count = (SELECT count(*) FROM frame WHERE frame.{key} = {table}.{key} AND \
+             frame.str_state = 'WAITING') WHERE {key} IN ({ids}); COMMIT"
+        )
+    };
+    let tables = [("layer_stat", "pk_layer", layers), ("job_stat", "pk_job", jobs)];
+    let statements: Vec<String> = tables.into_iter().filter(|(.., ids)| !ids.is_empty()).map(of_table).collect();
+    format!(
+        "a trigger only adds and subtracts, so neither retries nor restarts put them right; as the owner of the \
+         tables{}: {}",
+        first(layers.len().max(jobs.len())),
+        statements.join("; ")
+    )
+}
+
+pub(super) async fn limits(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+    let statement = query(include_str!("../store/sql/deleted_limits.sql")).bind(Vec::<&str>::new()).bind(ids(shows)?);
+    let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in session.rows(statement).await? {
+        let (job, layer): (String, String) = (row.try_get("job_name")?, row.try_get("layer_name")?);
+        limits.entry(row.try_get("pk_limit_record")?).or_default().push(format!("{job}/{layer}"));
+    }
+    if limits.is_empty() {
+        return Ok(Finding::ok("every limit that a layer is bound to exists"));
+    }
+    let each = limits.iter().map(|(limit, layers)| format!("{} ({limit})", list(layers)));
+    let found = format!("bound to a deleted limit, which holds nothing back: {}", list(each));
+    let limits: Vec<String> = limits.into_keys().collect();
+    let remedy = format!(
+        "bind the layers to another limit, or to none; as the owner of the tables{}: DELETE FROM layer_limit WHERE \
+         pk_limit_record IN ({})",
+        first(limits.len()),
+        texts(&limits)
+    );
+    Ok(Finding::warning(found, remedy))
+}
+
+fn first(all: usize) -> String {
+    if all > LISTED_MAX { format!(", for the first {LISTED_MAX}") } else { String::new() }
+}
+
+/// As they must be written in a statement; the rest is found by the next look.
+fn texts(ids: &[String]) -> String {
+    ids.iter().take(LISTED_MAX).map(|id| format!("'{}'", id.replace('\'', "''"))).collect::<Vec<_>>().join(", ")
+}
+
+/// Procs that their hosts' reports should have named long since.
+pub(super) async fn silent_procs(
+    session: &mut Session,
+    facilities: &Selected<FacilityId>,
+) -> Result<Finding, CheckError> {
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
+    let statement = query(include_str!("../store/sql/held.sql"))
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(SILENT_AFTER.as_secs_f64())
+        .bind(FRAMELESS_AFTER.as_secs_f64());
+    let mut hosts: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    let mut cores = Cores::ZERO;
+    for row in session.rows(statement).await? {
+        if row.try_get::<&str, _>("kind")? != "silent" {
+            continue;
+        }
+        let (procs, longest) = hosts.entry(row.try_get("host_name")?).or_default();
+        *procs += row.try_get::<i64, _>("procs")?;
+        *longest = (*longest).max(row.try_get("silent_seconds")?);
+        cores += Cores(row.try_get("int_cores")?);
+    }
+    if hosts.is_empty() {
+        return Ok(Finding::ok("every host that reports names what its procs run"));
+    }
+    let procs = usize::try_from(hosts.values().map(|(procs, _)| procs).sum::<i64>()).unwrap_or_default();
+    let hosts = hosts.iter().map(|(host, (procs, longest))| format!("{procs} on {host} for {} min", longest / 60));
+    let found =
+        format!("no report names {} any more, {cores} cores held by nothing: {}", counted(procs, "proc"), list(hosts));
+    Ok(Finding::warning(
+        found,
+        "a running scheduler asks these hosts and gives back what they do not run: soon after an outage that it saw, \
+         else behind Cuebot's own sweep (after 5 min or more)",
+    ))
+}
+
 pub(super) async fn frameless_procs(
     session: &mut Session,
     facilities: &Selected<FacilityId>,
@@ -224,7 +345,8 @@ pub(super) async fn frameless_procs(
         format!("{} without a frame, {cores} cores held by nothing: {}", counted(procs.len(), "proc"), list(procs));
     Ok(Finding::warning(
         found,
-        "see whether Cuebot's maintenance runs: it gives up procs that no host reports any more",
+        "a running scheduler gives up those of its shows that their hosts do not run; see whether Cuebot's \
+         maintenance runs, which does so for all shows",
     ))
 }
 

@@ -113,7 +113,7 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("pooling-proxy", server::pooling_proxy(&mut session, connect).await);
 
     let farm = match &store {
-        Ok(store) => bounded(Farm::load(store, wanted)).await.and_then(|farm| farm),
+        Ok(store) => bounded(Box::pin(Farm::load(store, wanted))).await.and_then(|farm| farm),
         Err(_) => Err(CheckError::After("schema")),
     };
     report.add("selection", farm::selection(&farm, wanted));
@@ -130,6 +130,9 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     };
     report.add("stale-hosts", stale);
     report.add("counters", farm::counters(&mut session, &shows, &facilities).await);
+    report.add("waiting-counts", farm::waiting_counts(&mut session, &shows).await);
+    report.add("limits", farm::limits(&mut session, &shows).await);
+    report.add("silent-procs", farm::silent_procs(&mut session, &facilities).await);
     report.add("frameless-procs", farm::frameless_procs(&mut session, &facilities).await);
     report.add("owners", farm.as_ref().map_err(Clone::clone).map(farm::owners));
     let is_foreign_active = match &store {

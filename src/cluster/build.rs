@@ -201,7 +201,8 @@ impl<'r> Facility<'r> {
         ignored: &HashSet<&str>,
         chunk_sizes: TagChunkSizes,
     ) -> Vec<Cluster> {
-        let kinds: [(TagKind, fn(&AllocTags) -> &BTreeSet<Tag>, usize); 3] = [
+        type TagsOf = fn(&AllocTags) -> &BTreeSet<Tag>;
+        let kinds: [(TagKind, TagsOf, usize); 3] = [
             (TagKind::Manual, |row| &row.manual_tags, chunk_sizes.manual),
             (TagKind::Hostname, |row| &row.hostname_tags, chunk_sizes.hostname),
             (TagKind::Hardware, |row| &row.hardware_tags, chunk_sizes.manual),

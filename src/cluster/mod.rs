@@ -24,6 +24,7 @@ pub use named::{NameError, named};
 pub use overview::{AllocationOverview, ClusterOverview, SubscriptionOverview, WaitingByReason, overview};
 
 use std::collections::HashSet;
+use std::hash::BuildHasher;
 
 use crate::model::{Cluster, LeftOutRow, Selection, ShowId, TagChunkSizes};
 use crate::store::Store;
@@ -51,7 +52,7 @@ pub async fn load_keeping(
     store: &Store,
     selection: &Selection,
     chunk_sizes: TagChunkSizes,
-    kept: &HashSet<ShowId>,
+    kept: &HashSet<ShowId, impl BuildHasher>,
 ) -> Result<Loaded, SelectionError> {
     let mut rows = store.load_cluster_rows().await?;
     for show in rows.shows.iter_mut().filter(|show| kept.contains(&show.id)) {

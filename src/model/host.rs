@@ -104,7 +104,7 @@ pub enum HostState {
     Locked,
     /// NIMBY_LOCKED: a person is at the desk.
     NimbyLocked,
-    /// The last report is older than `host_cache.host_staleness_threshold`.
+    /// The last report is older than `host_cache.host_staleness_threshold`, or the next one overdue.
     Stale { seconds: i64 },
     /// `host_local` rows exist: its owner renders locally.
     LocalWork,

@@ -12,6 +12,7 @@ use super::preview::ReasonRow;
 use super::redirects::RedirectWatch;
 use super::remembered::Remembered;
 use super::report::PassReport;
+use super::service::FRUITLESS_PASSES_MAX;
 use super::settings::Settings;
 use super::silence::Silence;
 use super::turn::{Sink, Turn};
@@ -155,6 +156,7 @@ impl DryRun {
     ) -> Result<DryRunEnd, PassError> {
         let until = limits.time_max.map(|time| Instant::now() + time);
         let cycles_before = self.cycles;
+        let mut fruitless = 0;
         loop {
             // Taken before the snapshot, so that what changes during the cycle shows as a change.
             let before = self.turn.store.probe_change(&self.clusters).await?;
@@ -170,7 +172,11 @@ impl DryRun {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(DryRunEnd::TimeUp);
             }
-            if self.last.did_something() {
+            // Frames that were not found are held back by now, and others have their turn; what was found and
+            // lost stays lost.
+            let found_none = self.last.came_to_nothing() && self.last.lost.is_empty();
+            fruitless = if found_none { fruitless + 1 } else { 0 };
+            if self.last.did_something() || (1..FRUITLESS_PASSES_MAX).contains(&fruitless) {
                 continue;
             }
             if limits.cycles_max.is_none() && limits.time_max.is_none() {

@@ -43,8 +43,7 @@ struct HeldBack {
 #[derive(Debug)]
 struct Strikes {
     version: i32,
-    /// Times in a row.
-    strikes: u32,
+    in_a_row: u32,
     /// They are remembered until then.
     until: Instant,
     /// Another session held the row a moment ago.
@@ -53,7 +52,7 @@ struct Strikes {
 
 impl Strikes {
     fn passes_over(&self, frame: &WaitingFrame, now: Instant) -> bool {
-        self.version == frame.version && (self.strikes >= STRIKES_MAX || self.locked_until > now)
+        self.version == frame.version && (self.in_a_row >= STRIKES_MAX || self.locked_until > now)
     }
 }
 
@@ -134,7 +133,7 @@ impl Fruitless {
     /// Another session holds the frame's row: those behind it go first for a moment.
     pub(super) fn locked(&mut self, frame: &FrameId, version: i32, now: Instant) {
         if let Some(known) = self.remember(frame, version, now) {
-            known.strikes = 0;
+            known.in_a_row = 0;
             known.locked_until = now + LOCKED_FRAME_REST;
         }
     }
@@ -146,7 +145,7 @@ impl Fruitless {
 
     fn strike(&mut self, frame: &FrameId, version: i32, strikes: u32, now: Instant) {
         if let Some(known) = self.remember(frame, version, now) {
-            known.strikes = known.strikes.saturating_add(strikes);
+            known.in_a_row = known.in_a_row.saturating_add(strikes);
         }
     }
 
@@ -156,7 +155,7 @@ impl Fruitless {
             return None;
         }
         let until = now + self.back_off;
-        let fresh = || Strikes { version, strikes: 0, until, locked_until: now };
+        let fresh = || Strikes { version, in_a_row: 0, until, locked_until: now };
         let known = self.frames.entry(frame.clone()).or_insert_with(fresh);
         if known.version != version {
             *known = fresh();

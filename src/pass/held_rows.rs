@@ -102,7 +102,9 @@ mod tests {
         }
         assert_eq!(rests, [1, 2, 4, 5, 5]);
         assert_eq!(
-            rows.resting(now - MILLI).map(|(host, held)| (*host, held.as_secs())).collect::<Vec<_>>(),
+            rows.resting(now.checked_sub(MILLI).unwrap())
+                .map(|(host, held)| (*host, held.as_secs()))
+                .collect::<Vec<_>>(),
             [("host", 17)]
         );
     }

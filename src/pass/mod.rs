@@ -15,9 +15,10 @@
 //! - every loop survives its own errors and ends when told to stop.
 //!
 //! Loops: `passes` (the turns), `clusters` (rebuild), `unbook` (batches of bookings to take back),
-//! `settle` (unknown launches), `recover` (bookings of dead instances), `repair` (counters and idle amounts
-//! that drifted, releases that Cuebot leaves to us). In a dry run neither `recover` nor `repair`, as they
-//! write, but `dry run` (says so once a minute).
+//! `settle` (unknown launches), `silence` (whether Cuebot answers), `recover` (bookings of dead instances
+//! and lost completions), `redirects` (orders to move a proc), `repair` (counters and idle amounts
+//! that drifted, releases that Cuebot leaves to us). In a dry run `passes`, `clusters`, and `dry run`, which
+//! says so once a minute.
 //!
 //! A pass differs only in its sink: bookings go into the database and on to the hosts, or into a preview
 //! that the next pass sees as if they had been made ([`DryRun`]).
@@ -31,6 +32,7 @@ mod hints;
 mod launch;
 mod look;
 mod named_once;
+mod outage;
 mod preview;
 mod redirects;
 mod remembered;
@@ -48,13 +50,13 @@ pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 pub use error::PassError;
 pub use hints::Hints;
 pub use launch::{LaunchTargets, Launcher};
-pub use look::{Look, PlacedFrame, look};
+pub use look::{Look, PlacedFrame, Seen, correct_counts, look, see};
 pub use preview::{
     ClusterShare, FrameRow, Narrowing, Overtaken, OvertakenCause, PlacementRow, PlanDocument, PlanFormatError,
-    PlanTotals, ReasonRow, WaitingRow,
+    PlanTotals, ReasonRow, WaitingRow, WrongCountRow,
 };
 pub use report::{PassReport, WaitingCount};
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
-pub use story::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories};
+pub use story::{FrameStory, HeldByNobody, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks};
 pub use totals::{Totals, TotalsReading};

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{HostId, Placement, Policy, ProcId, Snapshot, WaitReason};
 use crate::placement::plan;
 use crate::store::{Destination, FollowedProc, Redirect, Redirects, Store, StoreError};
+use crate::tasks::sleep_or_stop;
 use crate::telemetry::labels::RedirectEnd;
 use crate::telemetry::{Metrics, error_chain};
 use crate::units::Amounts;
@@ -87,9 +88,8 @@ impl RedirectWatch {
                 true => LOOK_PAUSE,
                 false => IDLE_PAUSE,
             };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+            if !sleep_or_stop(pause, &stop).await {
+                return;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The loops of the service, wired and run until told to stop.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -9,24 +9,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::PassError;
 use super::hints::Hints;
-use super::launch::{FOUND_AGE_MIN, Inbox, LaunchTargets, Launcher, OWN_LACK_PAUSE, Recovery};
+use super::launch::{Inbox, LaunchTargets, Launcher, OWN_LACK_PAUSE};
 use super::named_once::NamedOnce;
+use super::outage::{run_recover, run_silence};
 use super::redirects::RedirectWatch;
 use super::remembered::Remembered;
 use super::repair::run_repair;
 use super::report::PassReport;
 use super::settings::Settings;
-use super::silence::{Change, Silence};
+use super::silence::Silence;
 use super::totals::Totals;
 use super::turn::{Sink, Turn};
-use crate::booking::SilenceEnds;
 use crate::cluster;
 use crate::config::FlagOff;
-use crate::model::{Cluster, ShowId, Timestamp};
-use crate::store::{
-    ChangeProbe, ConnectSettings, EndedFrames, ForeignBookings, MeterReading, NewestReport, Store, StoreError,
-};
-use crate::tasks::Tasks;
+use crate::model::Cluster;
+use crate::store::{ChangeProbe, ConnectSettings, MeterReading, Store, StoreError};
+use crate::tasks::{Tasks, sleep_or_stop};
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{
     Condition, DESCRIPTORS_REMEDY, Health, Metrics, PassFigures, error_chain, is_out_of_descriptors,
@@ -38,11 +36,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(1);
 /// Passes that may follow each other at once although nothing came of any. Each holds back what it could
 /// not book.
-const FRUITLESS_PASSES_MAX: u32 = 10;
-/// Between two warnings that somebody else books a show.
-const FOREIGN_QUIET: Duration = Duration::from_mins(10);
-/// Between two looks at the newest host report.
-const SILENCE_TICK: Duration = Duration::from_secs(1);
+pub(super) const FRUITLESS_PASSES_MAX: u32 = 10;
 /// Between two warnings that a dry run is one.
 const REMINDER_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -177,7 +171,7 @@ impl Service {
             named: NamedOnce::default(),
             database: MeterReading::default(),
             last_look: None,
-            fruitless_passes: 0,
+            fruitless_in_a_row: 0,
             turn,
         };
         let had_nothing_to_do = passes.run(stop).await;
@@ -206,8 +200,7 @@ struct Passes {
     /// What the metrics were told already.
     database: MeterReading,
     last_look: Option<Instant>,
-    /// In a row.
-    fruitless_passes: u32,
+    fruitless_in_a_row: u32,
 }
 
 /// What a turn calls for.
@@ -343,8 +336,8 @@ impl Passes {
                     let shows = report.shows_off.join(", ");
                     self.health.raise(Condition::FlagOff, format!("switched off, so that Cuebot books too: {shows}"));
                 }
-                self.fruitless_passes = if report.came_to_nothing() { self.fruitless_passes + 1 } else { 0 };
-                let next = if report.is_cut_short() || (1..FRUITLESS_PASSES_MAX).contains(&self.fruitless_passes) {
+                self.fruitless_in_a_row = if report.came_to_nothing() { self.fruitless_in_a_row + 1 } else { 0 };
+                let next = if report.is_cut_short() || (1..FRUITLESS_PASSES_MAX).contains(&self.fruitless_in_a_row) {
                     Next::Now
                 } else if report.did_something() {
                     let look = (report.snapshot_took + report.plan_took).min(REST_MAX);
@@ -507,188 +500,8 @@ async fn run_reminder(preview: Remembered, stop: CancellationToken) {
     }
 }
 
-/// Watches whether host reports arrive at all. While none does, nothing is booked or launched.
-async fn run_silence(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, health: Health, stop: CancellationToken) {
-    let (mut is_database_away, mut server) = (false, None);
-    while sleep_or_stop(SILENCE_TICK, &stop).await {
-        let clusters = Arc::clone(&clusters.borrow());
-        let NewestReport { looked_at, newest, server_started } = match turn.store.newest_report(&clusters).await {
-            Ok(found) => found,
-            Err(error) => {
-                is_database_away |= error.is_connection_lost();
-                continue;
-            }
-        };
-        is_database_away |= server.replace(server_started).is_some_and(|before| before != server_started);
-        let (change, is_silent) = {
-            let mut silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
-            if std::mem::take(&mut is_database_away) {
-                silence.database_is_back(looked_at);
-            }
-            (silence.newest(looked_at, newest), silence.is_silent())
-        };
-        let age = newest.and_then(|newest| Duration::try_from(looked_at - newest).ok()).unwrap_or_default();
-        turn.metrics.set_cuebot_silent(is_silent, age);
-        turn.hints.set_silence(is_silent);
-        if is_silent {
-            let reason = format!("no host report for {} s: Cuebot does not answer", age.as_secs());
-            health.raise(Condition::CuebotSilent, reason.clone());
-            if change == Change::Began {
-                turn.metrics.cuebot_fell_silent();
-                tracing::error!(target: "scheduler", "{reason}; nothing is booked or launched until one arrives");
-            }
-        } else if health.clear(Condition::CuebotSilent) {
-            tracing::info!(target: "scheduler", "host reports arrive again; going on");
-        }
-    }
-}
-
-/// Whether completions are being applied again after a silence: until then a booking without a sign of
-/// life may be about to get its own.
-#[derive(Debug, Default)]
-struct Completions {
-    /// The end of the silence, and how many frames had ended then.
-    since: Option<(Timestamp, i64)>,
-    are_applied: bool,
-}
-
-impl Completions {
-    async fn are_applied(&mut self, turn: &Turn, shows: &[ShowId], ended: Timestamp, now: Timestamp) -> bool {
-        // What runs may run for hours.
-        if now - ended > turn.settings.lost_after * 4 / 3 {
-            return true;
-        }
-        let Ok(EndedFrames { frames, has_survivors }) = turn.store.ended_frames(shows, ended).await else {
-            return false;
-        };
-        // Where everything was lost there is nothing left to be applied.
-        if !has_survivors {
-            return true;
-        }
-        match self.since {
-            Some((since, before)) if since == ended => self.are_applied |= frames != before,
-            _ => *self = Self { since: Some((ended, frames)), are_applied: false },
-        }
-        self.are_applied
-    }
-}
-
-/// Looks for bookings that a dead instance left without a launch, and for those whose completion was lost.
-async fn run_recover(
-    turn: Turn,
-    launcher: Launcher,
-    clusters: watch::Receiver<Arc<[Cluster]>>,
-    stop: CancellationToken,
-) {
-    let mut completions = Completions::default();
-    let mut foreign = Foreign::default();
-    // What a dead process left a moment ago is old enough at the second look.
-    let mut pause = turn.settings.recover_interval.min(FOUND_AGE_MIN);
-    loop {
-        recover_once(&turn, &launcher, &clusters, &mut completions, &mut foreign).await;
-        if !sleep_or_stop(pause, &stop).await {
-            return;
-        }
-        pause = turn.settings.recover_interval;
-    }
-}
-
-async fn recover_once(
-    turn: &Turn,
-    launcher: &Launcher,
-    clusters: &watch::Receiver<Arc<[Cluster]>>,
-    completions: &mut Completions,
-    foreign: &mut Foreign,
-) {
-    // While Cuebot's planner is active: its bookings are not ours to judge, it may launch them later than
-    // we would.
-    if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
-        return;
-    }
-    let clusters = Arc::clone(&clusters.borrow());
-    let Ok(NewestReport { looked_at, .. }) = turn.store.newest_report(&clusters).await else { return };
-    let shows = shows_of(&clusters);
-    let silences = silence_ends(turn, &shows, looked_at, completions).await;
-    match launcher.recover(&shows, &silences).await {
-        Ok(found) if found == Recovery::default() => {}
-        Ok(Recovery { never_reported, silent }) => {
-            tracing::info!(never_reported, silent, "asking hosts about bookings that nobody vouches for");
-        }
-        Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),
-    }
-    foreign.look(turn, &shows, looked_at).await;
-}
-
-/// Counts what others book of our shows, and warns of it now and then.
-#[derive(Debug, Default)]
-struct Foreign {
-    looked_at: Option<Timestamp>,
-    warned_at: HashMap<String, Instant>,
-}
-
-impl Foreign {
-    async fn look(&mut self, turn: &Turn, shows: &[ShowId], looked_at: Timestamp) {
-        let now = Instant::now();
-        // What was booked before we ran is nobody's fault.
-        let Some(last) = self.looked_at.replace(looked_at) else { return };
-        let Ok(found) = turn.store.foreign_bookings(shows, last, looked_at).await else { return };
-        for ForeignBookings { show_name, bookings } in found {
-            turn.metrics.foreign_booked(&show_name, bookings);
-            let is_quiet = self.warned_at.get(&show_name).is_some_and(|at| now - *at < FOREIGN_QUIET);
-            if !is_quiet {
-                tracing::warn!(
-                    target: "scheduler",
-                    show = show_name,
-                    bookings,
-                    "somebody else books a show that is served here, Cuebot perhaps; see what `exclusion-list \
-                     --check` says of its settings"
-                );
-                self.warned_at.insert(show_name, now);
-            }
-        }
-    }
-}
-
-/// The silences that explain a missing sign of life by now.
-async fn silence_ends(
-    turn: &Turn,
-    shows: &[ShowId],
-    looked_at: Timestamp,
-    completions: &mut Completions,
-) -> SilenceEnds {
-    let (all, old_enough) = {
-        let silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        (silence.ends(looked_at, Duration::ZERO), silence.ends(looked_at, turn.settings.lost_after))
-    };
-    if turn.hints.is_silence() {
-        return SilenceEnds::default();
-    }
-    // Counted from the first look after the silence on, so that what is applied since is seen. A silence of
-    // the farm is one of its hosts too.
-    match all.farm {
-        Some(ended) if !completions.are_applied(turn, shows, ended, looked_at).await => SilenceEnds::default(),
-        _ => old_enough,
-    }
-}
-
-fn shows_of(clusters: &[Cluster]) -> Vec<ShowId> {
-    let mut shows: Vec<ShowId> = clusters.iter().map(|cluster| cluster.show.clone()).collect();
-    shows.sort();
-    shows.dedup();
-    shows
-}
-
 /// Ends so long after the stop.
 async fn cancelled_for(stop: &CancellationToken, time: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(time).await;
-}
-
-/// False when told to stop.
-async fn sleep_or_stop(time: Duration, stop: &CancellationToken) -> bool {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => false,
-        () = tokio::time::sleep(time) => true,
-    }
 }

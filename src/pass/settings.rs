@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::silence::OVERDUE_AFTER;
 use crate::config::{BesideMaestro, Config, CuebotSilence, FlagOff, FractionalCores};
 use crate::model::{Policy, Selection, TagChunkSizes};
 use crate::rqd::{AgentSettings, BreakerSettings, ConfirmSettings, MemoryLimitFactors};
-use crate::store::SnapshotOptions;
+use crate::store::{NewestReport, SnapshotOptions};
 
 /// A layer whose launches failed on this many different hosts in a row, without one success, is held
 /// back.
@@ -156,14 +157,28 @@ impl Settings {
         }
     }
 
-    /// How the farm is read by somebody who remembers nothing: no host and no layer is held back.
+    /// How the farm is read by somebody who remembers nothing: no host and no layer is held back, but for
+    /// hosts that are overdue whatever a running scheduler has learned of them.
     #[must_use]
     pub fn snapshot_options(&self) -> SnapshotOptions {
+        let overdue = (self.cuebot_silence != CuebotSilence::Off).then_some(OVERDUE_AFTER);
         SnapshotOptions {
-            staleness: self.host_staleness,
+            staleness: overdue.map_or(self.host_staleness, |overdue| self.host_staleness.min(overdue)),
             limit_settle_window: self.limit_settle_window,
             ..SnapshotOptions::default()
         }
+    }
+
+    /// For how long no host has reported, where that is a silence of Cuebot whatever a running scheduler has
+    /// learned of the farm.
+    #[must_use]
+    pub fn silence(&self, reports: &NewestReport) -> Option<Duration> {
+        let limit = match self.cuebot_silence {
+            CuebotSilence::Off => return None,
+            CuebotSilence::After(limit) => limit,
+            CuebotSilence::Auto => OVERDUE_AFTER,
+        };
+        Duration::try_from(reports.looked_at - reports.newest?).ok().filter(|age| *age > limit)
     }
 
     /// How agents are called.

@@ -31,6 +31,8 @@ const MEAN_GAPS: u32 = 10;
 const GAP_WINDOW: Duration = Duration::from_mins(5);
 /// Fewer reports than this have no mean gap.
 const REPORTS_MIN: u32 = 5;
+/// A host that has not reported for so long is overdue, however seldom its agent reports.
+pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(65);
 /// After we have not looked for so long, what lies between two reports may be several intervals.
 const BLIND_AFTER: Duration = Duration::from_secs(15);
 
@@ -303,6 +305,8 @@ mod tests {
         }
     }
 
+    type Interval = fn(&mut StdRng) -> f64;
+
     fn python(random: &mut StdRng) -> f64 {
         random.random_range(5.0..30.0)
     }
@@ -319,7 +323,7 @@ mod tests {
     #[test]
     fn a_day_of_ordinary_reports_is_no_silence_on_any_farm() {
         for (hosts, day) in [(1, 86_400.0), (2, 86_400.0), (5, 86_400.0), (60, 7_200.0), (300, 3_600.0)] {
-            let intervals: [(_, fn(&mut StdRng) -> f64); 3] =
+            let intervals: [(_, Interval); 3] =
                 [("5 to 30 s", python), ("60 s", steady), ("5 to 30 s or 60 s", either)];
             for (every, interval) in intervals {
                 let mut farm = Farm::new(hosts, interval);
@@ -406,13 +410,12 @@ mod tests {
 
     #[test]
     fn the_rule_may_say_a_time_or_never() {
-        for (rule, began) in [(CuebotSilence::After(Duration::from_secs(3)), 12.0), (CuebotSilence::Off, f64::INFINITY)]
-        {
+        for (rule, began) in [(CuebotSilence::After(Duration::from_secs(3)), Some(12)), (CuebotSilence::Off, None)] {
             let mut silence = Silence::new(rule);
             let host = HostId::new("host");
             silence.look(at(8.0), [(&host, at(8.0))].into_iter());
             let seconds = (9..60).find(|second| silence.newest(at(f64::from(*second)), Some(at(8.0))) == Change::Began);
-            assert_eq!(seconds.map_or(f64::INFINITY, f64::from), began, "{rule:?}");
+            assert_eq!(seconds, began, "{rule:?}");
             assert_eq!(silence.is_overdue(&host, at(8.0), at(100.0)), rule != CuebotSilence::Off);
         }
     }

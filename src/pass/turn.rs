@@ -11,6 +11,7 @@ use super::error::PassError;
 use super::fruitless::Fate;
 use super::hints::Hints;
 use super::launch::{Launcher, Launches};
+use super::look::correct_counts;
 use super::redirects::{self, RedirectWatch};
 use super::remembered::Remembered;
 use super::report::{self, PassReport};
@@ -136,6 +137,12 @@ impl Turn {
         };
         preview.forget_overtaken(&self.store).await?;
         let mut snapshot = self.store.load_snapshot(clusters, &options).await?;
+        // Nothing came of them: perhaps only a counter knows of their frames.
+        let doubted = snapshot.candidates.iter().filter(|candidate| candidate.is_backing_off);
+        let doubted: Vec<JobId> = doubted.map(|candidate| snapshot.jobs[candidate.job].id.clone()).collect();
+        if !doubted.is_empty() {
+            correct_counts(&mut snapshot, &self.store.load_waiting_counts(&doubted).await?);
+        }
         preview.lay_over(&mut snapshot);
         Ok(snapshot)
     }
@@ -221,11 +228,16 @@ impl Turn {
 
     fn snapshot_options(&self) -> SnapshotOptions {
         let now = Instant::now();
-        SnapshotOptions {
+        let mut options = SnapshotOptions {
             backing_off: self.hints.backing_off(now),
             put_aside: self.hints.put_aside(now),
             ..self.settings.snapshot_options()
+        };
+        if let Sink::Booking(_) = self.sink {
+            // What is overdue is known better here, host by host.
+            options.staleness = self.settings.host_staleness;
         }
+        options
     }
 
     async fn book(&self, snapshot: &Snapshot, plan: &Plan, stop: &CancellationToken) -> Result<Outcome, PassError> {

@@ -13,7 +13,8 @@ use super::gates::reach_gate;
 use super::order::precedence;
 use super::plan::Planner;
 use super::report::{
-    Ahead, CapReport, Explanation, HostExplanation, OnHost, OrderReport, PlacedOn, Quantity, ShowTier, Verdict,
+    Ahead, CapReport, Explanation, FullHost, HostExplanation, OnHost, OrderReport, PlacedOn, Quantity, ShowTier,
+    Verdict,
 };
 use crate::model::{Cap, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
 
@@ -65,6 +66,17 @@ impl<'s> PlannedFarm<'s> {
             nearest: funnel.nearest(),
             order: self.order(candidate),
         }
+    }
+
+    /// Hosts that lack nothing but room for one more frame of a candidate.
+    #[must_use]
+    pub fn full_hosts(&self, candidate: usize) -> Vec<FullHost> {
+        let hosts = Funnel::of(&self.planner, candidate).full_hosts();
+        let full = |host: usize| FullHost {
+            host,
+            is_given_work: self.planner.index.room(host).idle != self.planner.snapshot.hosts[host].idle,
+        };
+        hosts.into_iter().map(full).collect()
     }
 
     /// What one host could take, by its position in the snapshot.

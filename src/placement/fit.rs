@@ -175,11 +175,10 @@ pub(super) fn reserve_unprotected(ask: &Ask, room: &Room, policy: &Policy) -> Re
     let cores = cores_reserved(ask, room, Cores::ZERO, policy)?;
     match ask.cores {
         CoreRequest::AtLeast(least) if idle.cores < least => return Err(Refusal::CoresShort),
-        CoreRequest::AtLeast(_) => {}
         CoreRequest::WholeHost | CoreRequest::AllBut(_) if idle.cores != room.cores => {
             return Err(Refusal::HostNotFullyIdle);
         }
-        CoreRequest::WholeHost | CoreRequest::AllBut(_) => {}
+        CoreRequest::AtLeast(_) | CoreRequest::WholeHost | CoreRequest::AllBut(_) => {}
     }
     if cores <= Cores::ZERO {
         return Err(Refusal::ReservesNothing);

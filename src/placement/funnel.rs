@@ -1,5 +1,7 @@
 //! How many hosts each gate leaves a candidate, counted one by one on the farm as the plan leaves it.
 
+use std::collections::HashSet;
+
 use super::fit::{Room, needed, reserve};
 use super::gates::{Capped, Gate, Nature, Subscribed, reach_gate, room_gate, shape_gate};
 use super::hosts::{Search, Spot};
@@ -99,6 +101,12 @@ impl<'p, 's> Funnel<'p, 's> {
 
     fn passed(&self, reason: WaitReason) -> &[usize] {
         self.stages.iter().find(|stage| stage.reason == reason).map_or(&[], |stage| &stage.passed)
+    }
+
+    /// Hosts that pass all gates of hosts but the one for room.
+    pub(super) fn full_hosts(&self) -> Vec<usize> {
+        let with_room: HashSet<&usize> = self.passed(WaitReason::Capacity).iter().collect();
+        self.passed(WaitReason::GpuReserved).iter().copied().filter(|host| !with_room.contains(host)).collect()
     }
 
     /// In the order of the reasons.

@@ -37,6 +37,6 @@ pub use fit::{Ask, Refusal, Room, reserve};
 pub use order::Precedence;
 pub use plan::plan;
 pub use report::{
-    Ahead, CapReport, Explanation, GateReport, HostCount, HostExplanation, Miss, NearMiss, OnHost, OrderReport,
-    PlacedOn, Quantity, ShowTier, Verdict,
+    Ahead, CapReport, Explanation, FullHost, GateReport, HostCount, HostExplanation, Miss, NearMiss, OnHost,
+    OrderReport, PlacedOn, Quantity, ShowTier, Verdict,
 };

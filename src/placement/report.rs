@@ -158,6 +158,15 @@ pub struct ShowTier {
     pub after: f64,
 }
 
+/// A host that lacks nothing but room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FullHost {
+    /// Position in the snapshot's hosts.
+    pub host: usize,
+    /// The plan itself takes some of its room.
+    pub is_given_work: bool,
+}
+
 /// What a host has, got and could take.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct HostExplanation {

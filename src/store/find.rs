@@ -1,9 +1,10 @@
 //! Looking things up by the name that a person types.
 
+use super::ledger::SILENT_AFTER;
 use super::row::{Columns, Problem};
 use super::{Store, StoreError};
-use crate::model::{FrameId, HostId, JobId, LayerId};
-use crate::units::{Amounts, Cores, Gpus, Kib};
+use crate::model::{FrameId, HostId, JobId, LayerId, ProcId, ShowId};
+use crate::units::Amounts;
 
 /// Most matches that a search returns.
 const MATCHES_MAX: i64 = 21;
@@ -65,12 +66,27 @@ pub struct FoundFrame {
     pub show: String,
     /// Where it runs, or ran last.
     pub host: Option<String>,
-    /// What it has reserved while it runs.
-    pub reserved: Option<Amounts>,
+    /// What holds something for it; as a rule only while it runs.
+    pub proc: Option<FoundProc>,
     /// Dependencies that are not met.
     pub depend_count: i64,
     pub exit_status: i64,
     pub retries: i64,
+}
+
+/// The booking of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundProc {
+    pub id: ProcId,
+    pub reserved: Amounts,
+    /// Since its last sign of life: a report that named it, or else its booking.
+    pub sign_seconds: i64,
+    /// A report has named it.
+    pub is_reported: bool,
+    /// Its host's report should have named it long since.
+    pub is_silent: bool,
+    /// Since its host's last report.
+    pub report_seconds: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +95,16 @@ pub struct FoundHost {
     pub name: String,
 }
 
-/// Frames of one layer on one host.
+/// What procs on one host have a frame for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostProcs {
+    /// What runs, by layer.
+    pub running: Vec<RunningOn>,
+    /// What runs no more, or should not.
+    pub others: Vec<HeldProc>,
+}
+
+/// Frames of one layer that run on one host.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct RunningOn {
     pub job: String,
@@ -88,6 +113,23 @@ pub struct RunningOn {
     /// By all of them.
     #[serde(flatten)]
     pub reserved: Amounts,
+    /// Since the oldest last sign of life among them.
+    pub last_sign_seconds: i64,
+}
+
+/// A proc that is silent, or whose frame is not RUNNING.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HeldProc {
+    pub proc: ProcId,
+    pub show_id: Option<ShowId>,
+    pub job: String,
+    pub frame: String,
+    /// `frame.str_state`, as Cuebot names it.
+    pub frame_state: String,
+    #[serde(flatten)]
+    pub reserved: Amounts,
+    /// Since its last sign of life.
+    pub silent_seconds: i64,
 }
 
 impl Store {
@@ -124,7 +166,8 @@ impl Store {
             .bind(beginning(frame))
             .bind(job)
             .bind(frame)
-            .bind(MATCHES_MAX);
+            .bind(MATCHES_MAX)
+            .bind(SILENT_AFTER.as_secs_f64());
         self.matching("looking for a frame", statement, decode_frame).await
     }
 
@@ -143,11 +186,35 @@ impl Store {
         Ok(rows.iter().filter_map(|row| decode_layer(&Columns(row)).ok()).collect())
     }
 
-    /// What runs on a host now.
-    pub async fn load_running_on(&self, host: &HostId) -> Result<Vec<RunningOn>, StoreError> {
-        let statement = sqlx::query(include_str!("sql/running_on_host.sql")).bind(host.as_str());
+    /// What procs on a host have a frame for.
+    pub async fn load_procs_on(&self, host: &HostId) -> Result<HostProcs, StoreError> {
+        let statement =
+            sqlx::query(include_str!("sql/procs_on_host.sql")).bind(host.as_str()).bind(SILENT_AFTER.as_secs_f64());
         let rows = self.rows("reading what runs on a host", statement).await?;
-        Ok(rows.iter().filter_map(|row| decode_running(&Columns(row)).ok()).collect())
+        let mut procs = HostProcs::default();
+        for row in &rows {
+            let row = Columns(row);
+            let Ok((proc, layer, is_silent)) = decode_proc(&row) else { continue };
+            if is_silent || proc.frame_state != "RUNNING" {
+                procs.others.push(proc);
+                continue;
+            }
+            match procs.running.last_mut().filter(|last| last.job == proc.job && last.layer == layer) {
+                Some(last) => {
+                    last.frames += 1;
+                    last.reserved += proc.reserved;
+                    last.last_sign_seconds = last.last_sign_seconds.max(proc.silent_seconds);
+                }
+                None => procs.running.push(RunningOn {
+                    job: proc.job,
+                    layer,
+                    frames: 1,
+                    reserved: proc.reserved,
+                    last_sign_seconds: proc.silent_seconds,
+                }),
+            }
+        }
+        Ok(procs)
     }
 
     /// A row that cannot be read is no match.
@@ -226,13 +293,15 @@ fn decode_layer(row: &Columns<'_>) -> Result<FoundLayer, Problem> {
 
 fn decode_frame(row: &Columns<'_>) -> Result<FoundFrame, Problem> {
     let proc_host = row.text_or_null("proc_host")?;
-    let reserved = match row.number_or_null("int_cores_reserved")? {
+    let proc = match row.text_or_null("pk_proc")? {
         None => None,
-        Some(cores) => Some(Amounts {
-            cores: Cores(cores),
-            memory: Kib(row.number("int_mem_reserved")?),
-            gpus: Gpus(row.number("int_gpus_reserved")?),
-            gpu_memory: Kib(row.number("int_gpu_mem_reserved")?),
+        Some(id) => Some(FoundProc {
+            id: id.into(),
+            reserved: row.amounts()?,
+            sign_seconds: row.number("sign_seconds")?,
+            is_reported: row.flag("is_reported")?,
+            is_silent: row.flag("is_silent")?,
+            report_seconds: row.number_or_null("report_seconds")?,
         }),
     };
     Ok(FoundFrame {
@@ -248,25 +317,25 @@ fn decode_frame(row: &Columns<'_>) -> Result<FoundFrame, Problem> {
         show: row.text("show_name")?,
         // Cuebot writes the host with its cores and GPUs behind slashes.
         host: proc_host.or(row.text_or_null("str_host")?.and_then(|host| host.split('/').next().map(str::to_owned))),
-        reserved,
+        proc,
         depend_count: row.counter("int_depend_count")?,
         exit_status: row.number("int_exit_status")?,
         retries: row.number("int_retries")?,
     })
 }
 
-fn decode_running(row: &Columns<'_>) -> Result<RunningOn, Problem> {
-    Ok(RunningOn {
+/// A proc, its layer, and whether it is silent.
+fn decode_proc(row: &Columns<'_>) -> Result<(HeldProc, String, bool), Problem> {
+    let proc = HeldProc {
+        proc: row.text("pk_proc")?.into(),
+        show_id: row.text_or_null("pk_show")?.map(ShowId::from),
         job: row.text("job_name")?,
-        layer: row.text("layer_name")?,
-        frames: row.number("frames")?,
-        reserved: Amounts {
-            cores: Cores(row.number("int_cores")?),
-            memory: Kib(row.number("int_mem")?),
-            gpus: Gpus(row.number("int_gpus")?),
-            gpu_memory: Kib(row.number("int_gpu_mem")?),
-        },
-    })
+        frame: row.text("frame_name")?,
+        frame_state: row.text("frame_state")?,
+        reserved: row.amounts()?,
+        silent_seconds: row.number("sign_seconds")?.max(0),
+    };
+    Ok((proc, row.text("layer_name")?, row.flag("is_silent")?))
 }
 
 #[cfg(test)]

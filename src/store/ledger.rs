@@ -10,6 +10,10 @@ use crate::units::{Amounts, Cores, Gpus, Kib};
 /// A proc without a frame that was not heard of for so long is not just being released.
 pub const FRAMELESS_AFTER: Duration = Duration::from_mins(5);
 
+/// A proc whose last sign of life is so much older than its host's report is not run there: every report
+/// names what runs, and no agent reports more seldom than once a minute.
+pub const SILENT_AFTER: Duration = Duration::from_mins(1);
+
 /// The books of one host. Amounts may make no sense, below zero too: that is what is to be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostLedger {

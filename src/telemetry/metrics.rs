@@ -179,7 +179,7 @@ impl Metrics {
 
             waiting_frames: declare.gauges(
                 "scheduler_waiting_frames",
-                "Frames that the last pass left waiting, by the one reason that holds.",
+                "Frames that the last pass left waiting, as counters have them, by the one reason that holds.",
                 "reason",
             )?,
             waiting_layers: declare.gauges(

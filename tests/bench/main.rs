@@ -4,7 +4,14 @@
 //! to set as many frames RUNNING and to insert their procs in two bare statements, triggers on. Nobody
 //! who books those rows can be faster with one backend; what a scheduler adds are the guards, the caps,
 //! the counters, and the planning.
+//!
+//! With `--beside PROGRAM` instead: this build beside another, as an older one; `make bench
+//! ARGS="--beside PROGRAM"`.
 
+mod beside;
+
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,13 +36,28 @@ const ROUNDS: usize = 3;
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() {
+    let other = program_to_compare_with();
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     runtime.block_on(async {
+        if let Some(other) = other {
+            return beside::compare(&other).await;
+        }
         planning().await;
         for durability in [Durability::Fast, Durability::Real] {
             booking(durability).await;
         }
     });
+}
+
+fn program_to_compare_with() -> Option<OsString> {
+    // Cargo adds its own.
+    let mut arguments = std::env::args_os().skip(1).filter(|argument| argument != "--bench");
+    let other = arguments.next().map(|argument| {
+        assert!(argument == "--beside", "unknown argument {}; there is --beside PROGRAM", argument.display());
+        arguments.next().expect("--beside needs the program to compare with")
+    });
+    assert!(arguments.next().is_none(), "more than --beside PROGRAM");
+    other
 }
 
 /// How long an operator waits for the preview of a big farm, and what it takes.
@@ -52,8 +74,9 @@ async fn planning() {
         seeded.layers.len(),
         seeded.frames
     );
+    let program = Path::new(env!("CARGO_BIN_EXE_cue-scheduler"));
     for arguments in [&["plan", "--summary"][..], &["plan"], &["plan", "--output", "json"]] {
-        let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| preview(&database, arguments)).collect();
+        let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| preview(program, &database, arguments)).collect();
         let seconds = median(runs.iter().map(|run| run.0).collect());
         let mebibytes = median(runs.iter().map(|run| run.1).collect());
         println!("  {:<34} {seconds:>8.2} s   {mebibytes:>4.0} MiB", arguments.join(" "));
@@ -62,15 +85,11 @@ async fn planning() {
 }
 
 /// Seconds and most memory of one run of the program.
-fn preview(database: &ConnectSettings, arguments: &[&str]) -> (f64, f64) {
+fn preview(program: &Path, database: &ConnectSettings, arguments: &[&str]) -> (f64, f64) {
     let began = Instant::now();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_cue-scheduler"))
+    let mut program = Command::new(program)
         .args(arguments)
-        .env("OPENSCHEDULER_DATABASE__DB_HOST", &database.host)
-        .env("OPENSCHEDULER_DATABASE__DB_PORT", database.port.to_string())
-        .env("OPENSCHEDULER_DATABASE__DB_NAME", &database.name)
-        .env("OPENSCHEDULER_DATABASE__DB_USER", &database.user)
-        .env("OPENSCHEDULER_DATABASE__DB_PASS", database.password.as_deref().unwrap_or_default())
+        .envs(database_variables(database))
         .stdout(Stdio::null())
         .spawn()
         .expect("the program starts");
@@ -87,6 +106,16 @@ fn preview(database: &ConnectSettings, arguments: &[&str]) -> (f64, f64) {
     let seconds = began.elapsed().as_secs_f64();
     assert!(program.wait().expect("it has ended").success(), "{arguments:?} failed");
     (seconds, most)
+}
+
+fn database_variables(database: &ConnectSettings) -> [(&'static str, String); 5] {
+    [
+        ("OPENSCHEDULER_DATABASE__DB_HOST", database.host.clone()),
+        ("OPENSCHEDULER_DATABASE__DB_PORT", database.port.to_string()),
+        ("OPENSCHEDULER_DATABASE__DB_NAME", database.name.clone()),
+        ("OPENSCHEDULER_DATABASE__DB_USER", database.user.clone()),
+        ("OPENSCHEDULER_DATABASE__DB_PASS", database.password.clone().unwrap_or_default()),
+    ]
 }
 
 async fn booking(durability: Durability) {
@@ -119,13 +148,22 @@ async fn booking(durability: Durability) {
 
 /// Room for all frames at once and no cap in the way: what is measured is booking alone.
 fn spec() -> FarmSpec {
+    farm_of(HOSTS, FRAMES)
+}
+
+/// More frames than hosts can take within minutes.
+fn turning_over() -> FarmSpec {
+    farm_of(HOSTS / 20, FRAMES * 5)
+}
+
+fn farm_of(hosts: usize, frames: u32) -> FarmSpec {
     let mut spec = FarmSpec::empty()
         .alloc("general", "general")
-        .host_class(HostClass::new("render", HOSTS).cores(Cores::whole(8)).memory(Kib::gib(32)));
+        .host_class(HostClass::new("render", hosts).cores(Cores::whole(8)).memory(Kib::gib(32)));
     for show in 0..4 {
         let mut folder = FolderSpec::new("shots");
         for job in 0..JOBS / 4 {
-            let mut layer = LayerSpec::new("render").frames(FRAMES / JOBS);
+            let mut layer = LayerSpec::new("render").frames(frames / JOBS);
             layer.memory = Kib::gib(1);
             folder = folder.job(JobSpec::new(&format!("job{job}")).layer(layer));
         }

@@ -15,6 +15,7 @@ pub use overtaken::{Overtaken, OvertakenCause};
 
 use super::look::{Look, PlacedFrame};
 use crate::model::{Cluster, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
+use crate::store::WaitingCount;
 use crate::units::Amounts;
 
 /// Which frames would go where, what waits, and why.
@@ -34,6 +35,9 @@ pub struct PlanDocument {
     pub waiting: Vec<WaitingRow>,
     /// What waits, by reason.
     pub reasons: Vec<ReasonRow>,
+    /// Layers whose counters promised frames that are not there; they were planned without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrong_counts: Vec<WrongCountRow>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -102,6 +106,18 @@ pub struct WaitingRow {
     pub reason: WaitReason,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WrongCountRow {
+    pub show: String,
+    pub job: String,
+    pub job_id: JobId,
+    pub layer: String,
+    pub layer_id: LayerId,
+    /// Frames that wait, as the counter says, and as they are.
+    pub count: i64,
+    pub frames: i64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ReasonRow {
     pub reason: WaitReason,
@@ -127,7 +143,7 @@ impl PlanDocument {
     /// What a look has found.
     #[must_use]
     pub fn of(look: &Look) -> Self {
-        let Look { snapshot, plan, frames, .. } = look;
+        let Look { snapshot, plan, frames, wrong_counts, .. } = look;
         let waiting = plan.waiting.iter().map(|waiting| {
             let names = Names::of(snapshot, waiting.candidate);
             let candidate = &snapshot.candidates[waiting.candidate];
@@ -143,11 +159,17 @@ impl PlanDocument {
             }
         });
         let taken_at = snapshot.taken_at.format(&Rfc3339).unwrap_or_default();
-        Self::with(taken_at, placements(snapshot, look, frames), waiting.collect())
+        let wrong_counts = wrong_counts.iter().filter_map(|count| WrongCountRow::of(snapshot, count)).collect();
+        Self::with(taken_at, placements(snapshot, look, frames), waiting.collect(), wrong_counts)
     }
 
     /// Counts anew what the rows come to.
-    fn with(taken_at: String, placements: Vec<PlacementRow>, waiting: Vec<WaitingRow>) -> Self {
+    fn with(
+        taken_at: String,
+        placements: Vec<PlacementRow>,
+        waiting: Vec<WaitingRow>,
+        wrong_counts: Vec<WrongCountRow>,
+    ) -> Self {
         Self {
             format: Self::FORMAT.to_owned(),
             version: Self::VERSION,
@@ -157,6 +179,7 @@ impl PlanDocument {
             reasons: reasons(&waiting),
             placements,
             waiting,
+            wrong_counts,
         }
     }
 
@@ -190,6 +213,21 @@ impl PlacementRow {
 }
 
 impl WaitingRow {
+    /// The layer, by the name that tells it from others.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.job, self.layer)
+    }
+}
+
+impl WrongCountRow {
+    /// `None` for a layer that is no candidate.
+    fn of(snapshot: &Snapshot, wrong: &WaitingCount) -> Option<Self> {
+        let candidate = snapshot.candidates.iter().position(|candidate| candidate.layer == wrong.layer)?;
+        let Names { show, job, job_id, layer, layer_id } = Names::of(snapshot, candidate);
+        Some(Self { show, job, job_id, layer, layer_id, count: wrong.count, frames: wrong.frames })
+    }
+
     /// The layer, by the name that tells it from others.
     #[must_use]
     pub fn name(&self) -> String {

@@ -1,6 +1,6 @@
 //! Showing a part of a plan.
 
-use super::{PlacementRow, PlanDocument, WaitingRow};
+use super::{PlacementRow, PlanDocument, WaitingRow, WrongCountRow};
 
 /// What to show; an empty list shows all. Whatever is named is an exact name, an id, or the beginning
 /// of a name; a row has to match one entry of each list.
@@ -33,6 +33,13 @@ impl Narrowing {
             && is_one(&self.shows, &[&row.show])
             && is_one(&self.jobs, &[&row.job, row.job_id.as_str()])
     }
+
+    fn shows_wrong_count(&self, row: &WrongCountRow) -> bool {
+        self.clusters.is_empty()
+            && self.hosts.is_empty()
+            && is_one(&self.shows, &[&row.show])
+            && is_one(&self.jobs, &[&row.job, row.job_id.as_str()])
+    }
 }
 
 fn is_one(wanted: &[String], names: &[&str]) -> bool {
@@ -46,9 +53,10 @@ impl PlanDocument {
         if to.is_empty() {
             return self;
         }
-        let Self { taken_at, mut placements, mut waiting, .. } = self;
+        let Self { taken_at, mut placements, mut waiting, mut wrong_counts, .. } = self;
         placements.retain(|row| to.shows_placement(row));
         waiting.retain(|row| to.shows_waiting(row));
-        Self::with(taken_at, placements, waiting)
+        wrong_counts.retain(|row| to.shows_wrong_count(row));
+        Self::with(taken_at, placements, waiting, wrong_counts)
     }
 }

@@ -4,21 +4,40 @@
 //! This room adds what the planner does not know (work that does not wait, other states of frames) and
 //! the words.
 
+mod nobody;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use crate::model::{Candidate, FrameId, Host, HostId, JobId, LayerId, LeftOutRow, Policy, Snapshot, WaitReason};
+use crate::model::{
+    Candidate, FrameId, Host, HostId, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot, WaitReason,
+};
 use crate::placement::{Explanation, HostExplanation, PlannedFarm, Refusal};
 use crate::store::{
-    FoundFrame, FoundJob, FoundLayer, FrameCounts, FramelessProc, HostLedger, OrderedRedirect, RunningOn,
+    DeletedLimit, FoundFrame, FoundJob, FoundLayer, FrameCounts, FramelessProc, Held, HeldProc, HostLedger, HostProcs,
+    OrderedRedirect, RunningOn, WaitingCount,
 };
 use crate::units::Amounts;
+pub use nobody::HeldByNobody;
+use nobody::Holdings;
+use words::FullHosts;
 
 /// Tells the stories of one snapshot.
 pub struct Stories<'s> {
     snapshot: &'s Snapshot,
     farm: PlannedFarm<'s>,
+    books: &'s WorkBooks,
+    holdings: Holdings<'s>,
+}
+
+/// What the database says of the farm and of the work in question beside the snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkBooks {
+    /// Of the job in question.
+    pub counts: Vec<WaitingCount>,
+    /// Of the job in question.
+    pub deleted_limits: Vec<DeletedLimit>,
+    pub held: Vec<Held>,
 }
 
 /// One layer.
@@ -30,6 +49,8 @@ pub struct LayerStory {
     pub job_id: JobId,
     pub show: String,
     pub frames: FrameCounts,
+    /// Frames that were seen WAITING, whatever the counter says; `None` when nobody looked.
+    pub waiting_seen: Option<i64>,
     /// Why frames are left waiting; `None` when none is.
     pub reason: Option<WaitReason>,
     /// One sentence.
@@ -40,6 +61,10 @@ pub struct LayerStory {
     pub nearest: Option<String>,
     /// Hosts with its tags that take nothing now, by state.
     pub closed_hosts: BTreeMap<&'static str, usize>,
+    /// What is wrong with its rows, a sentence each; empty as a rule.
+    pub books: Vec<String>,
+    /// On hosts that lack nothing but room for it.
+    pub held_by_nobody: Option<HeldByNobody>,
     /// What would make it run, the easiest first.
     pub remedies: Vec<String>,
     /// The planner's own account; absent when nothing waits.
@@ -55,6 +80,8 @@ pub struct JobStory {
     pub state: String,
     pub frames: FrameCounts,
     pub summary: String,
+    /// What is wrong with its own rows, a sentence each; empty as a rule.
+    pub books: Vec<String>,
     pub layers: Vec<LayerStory>,
 }
 
@@ -72,8 +99,14 @@ pub struct FrameStory {
     pub show: String,
     /// Where it runs, or ran last.
     pub host: Option<String>,
-    /// While it runs.
+    /// What holds something for it; as a rule only while it runs.
+    pub proc: Option<ProcId>,
     pub reserved: Option<Amounts>,
+    /// Since the proc's last sign of life, and since its host's last report.
+    pub last_sign_seconds: Option<i64>,
+    pub host_report_seconds: Option<i64>,
+    /// Its host's report should have named it long since: nobody's work holds what is reserved.
+    pub is_silent: bool,
     pub summary: String,
     /// Of a waiting frame.
     pub layer_story: Option<LayerStory>,
@@ -93,8 +126,12 @@ pub struct HostStory {
     pub held_by_nobody: Amounts,
     /// What procs hold beyond what there is.
     pub overbooked: Amounts,
+    /// Procs whose frames run no more, or should not.
+    pub other_procs: Vec<HeldProc>,
     /// Procs that hold something and have run nothing for minutes.
     pub frameless: Vec<FramelessProc>,
+    /// Since its last report.
+    pub report_seconds: i64,
     /// What of it operators have ordered elsewhere, a sentence each.
     pub redirects: Vec<String>,
     /// One sentence.
@@ -108,7 +145,7 @@ pub struct HostStory {
 /// What the database says of one host beside the snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostBooks {
-    pub running: Vec<RunningOn>,
+    pub procs: HostProcs,
     pub ledger: HostLedger,
     pub frameless: Vec<FramelessProc>,
     pub redirects: Vec<OrderedRedirect>,
@@ -126,17 +163,33 @@ pub struct RefusedBy {
 impl<'s> Stories<'s> {
     /// Makes the plan that the stories are about.
     #[must_use]
-    pub fn new(snapshot: &'s Snapshot, policy: &'s Policy) -> Self {
-        Self { snapshot, farm: PlannedFarm::new(snapshot, policy) }
+    pub fn new(snapshot: &'s Snapshot, policy: &'s Policy, books: &'s WorkBooks) -> Self {
+        let (farm, holdings) = (PlannedFarm::new(snapshot, policy), Holdings::new(snapshot, &books.held));
+        Self { snapshot, farm, books, holdings }
     }
 
     #[must_use]
     pub fn layer(&self, found: &FoundLayer) -> LayerStory {
-        let position = self.snapshot.candidates.iter().position(|candidate| candidate.layer == found.id);
-        match position {
+        let waits = |candidate: &Candidate| candidate.layer == found.id && candidate.waiting_frames > 0;
+        let position = self.snapshot.candidates.iter().position(waits);
+        let mut story = match position {
             Some(candidate) => self.waiting_layer(found, candidate),
             None => self.other_layer(found),
+        };
+        if found.job_state == "PENDING" {
+            let of_layer = self.books.deleted_limits.iter().filter(|bound| bound.layer == found.id);
+            let deleted: Vec<&str> = of_layer.map(|bound| bound.limit.as_str()).collect();
+            let silent = self.holdings.silent(|held| held.layer.as_ref() == Some(&found.id));
+            let count = self.count(&found.id);
+            story.waiting_seen = count.map(|count| count.frames);
+            story.books = words::layer_books(count, &deleted, silent.as_ref());
+            story.remedies.extend(words::books_remedies(count, &deleted));
         }
+        story
+    }
+
+    fn count(&self, layer: &LayerId) -> Option<&WaitingCount> {
+        self.books.counts.iter().find(|count| count.layer == *layer)
     }
 
     /// `layers` are all layers of the job.
@@ -150,8 +203,17 @@ impl<'s> Stories<'s> {
             state: found.state.clone(),
             frames: found.frames,
             summary: words::job_summary(found, &layers),
+            books: self.job_books(found),
             layers,
         }
+    }
+
+    fn job_books(&self, found: &FoundJob) -> Vec<String> {
+        let count = self.books.counts.iter().find(|count| count.job == found.id);
+        let said = count.filter(|_| found.state == "PENDING");
+        said.and_then(|count| words::wrong_count("its own count", count.job_count, count.job_frames))
+            .into_iter()
+            .collect()
     }
 
     /// `layer` is the frame's.
@@ -169,8 +231,12 @@ impl<'s> Stories<'s> {
             job_id: found.job.clone(),
             show: found.show.clone(),
             host: found.host.clone(),
-            reserved: found.reserved,
-            summary: words::frame_summary(found),
+            proc: found.proc.as_ref().map(|proc| proc.id.clone()),
+            reserved: found.proc.as_ref().map(|proc| proc.reserved),
+            last_sign_seconds: found.proc.as_ref().map(|proc| proc.sign_seconds),
+            host_report_seconds: found.proc.as_ref().and_then(|proc| proc.report_seconds),
+            is_silent: found.proc.as_ref().is_some_and(|proc| proc.is_silent),
+            summary: words::frame_summary(found, self.serves(&found.show)),
             layer_story: is_waiting.then(|| self.layer(layer)),
         }
     }
@@ -181,16 +247,24 @@ impl<'s> Stories<'s> {
         let position = self.snapshot.hosts.iter().position(|host| host.id == *id)?;
         let host = &self.snapshot.hosts[position];
         let explanation = self.farm.explain_host(position);
+        let report_seconds = (self.snapshot.taken_at - host.reported_at).whole_seconds().max(0);
+        let mut wrong = words::books(&books.ledger, &books.frameless);
+        wrong.extend(words::other_procs(&books.procs.others, report_seconds, &self.holdings));
+        if !books.procs.running.is_empty() {
+            wrong.extend(words::unheard(report_seconds));
+        }
         Some(HostStory {
             host_id: host.id.clone(),
             tags: host.tags.iter().map(ToString::to_string).collect(),
             os: host.os.clone(),
             thread_mode: words::thread_mode(host.thread_mode),
-            books: words::books(&books.ledger, &books.frameless),
+            books: wrong,
             held_by_nobody: books.ledger.held_by_nobody(),
             overbooked: books.ledger.overbooked(),
-            running: books.running,
+            running: books.procs.running,
+            other_procs: books.procs.others,
             frameless: books.frameless,
+            report_seconds,
             redirects: books.redirects.iter().map(words::redirect).collect(),
             summary: words::host_summary(&explanation),
             refused: refused(&explanation),
@@ -201,11 +275,17 @@ impl<'s> Stories<'s> {
     fn waiting_layer(&self, found: &FoundLayer, position: usize) -> LayerStory {
         let candidate = &self.snapshot.candidates[position];
         let explanation = self.farm.explain(position);
+        let full = match explanation.reason {
+            Some(WaitReason::Capacity) => self.full_hosts(position),
+            _ => FullHosts::default(),
+        };
         let case = words::Case {
             snapshot: self.snapshot,
             candidate,
             told: &explanation,
             closed: closed_hosts(self.snapshot, candidate),
+            holdings: &self.holdings,
+            full: &full,
         };
         LayerStory {
             reason: explanation.reason,
@@ -214,9 +294,21 @@ impl<'s> Stories<'s> {
             nearest: case.nearest(),
             remedies: case.remedies(),
             closed_hosts: case.closed.clone(),
+            held_by_nobody: full.held_by_nobody,
             explanation: Some(explanation),
             ..layer_row(found)
         }
+    }
+
+    fn full_hosts(&self, candidate: usize) -> FullHosts {
+        let full = self.farm.full_hosts(candidate);
+        let hosts: HashSet<&HostId> = full.iter().map(|full| &self.snapshot.hosts[full.host].id).collect();
+        let (held_by_nobody, is_anything_running) = self.holdings.on(&hosts);
+        FullHosts { have_work: is_anything_running || full.iter().any(|full| full.is_given_work), held_by_nobody }
+    }
+
+    fn serves(&self, show: &str) -> bool {
+        self.snapshot.clusters.iter().any(|cluster| cluster.show_name == show)
     }
 
     /// A layer that is no candidate: nothing of it waits, or it is not ours, or its row is unusable.
@@ -225,8 +317,12 @@ impl<'s> Stories<'s> {
         if found.job_state != "PENDING" {
             return LayerStory { summary: format!("the job is {}", found.job_state), ..row };
         }
-        if found.frames.waiting == 0 {
+        let count = self.count(&found.id);
+        if count.map_or(found.frames.waiting, WaitingCount::bookable) <= 0 {
             return LayerStory { summary: words::nothing_waits(&found.frames), ..row };
+        }
+        if let Some(hidden) = count.filter(|count| count.count <= 0) {
+            return LayerStory { summary: words::hidden_frames(hidden.bookable()), ..row };
         }
         let names_it = |row: &&LeftOutRow| row.id == found.id.as_str() || row.id == found.job.as_str();
         if let Some(LeftOutRow { table, problem, .. }) = self.snapshot.left_out.iter().find(names_it) {
@@ -247,6 +343,13 @@ impl<'s> Stories<'s> {
     }
 }
 
+impl LayerStory {
+    /// Frames that wait although its counter says that none does.
+    fn hidden(&self) -> Option<i64> {
+        self.waiting_seen.filter(|_| self.frames.waiting == 0)
+    }
+}
+
 fn layer_row(found: &FoundLayer) -> LayerStory {
     LayerStory {
         layer: found.name.clone(),
@@ -255,11 +358,14 @@ fn layer_row(found: &FoundLayer) -> LayerStory {
         job_id: found.job.clone(),
         show: found.show.clone(),
         frames: found.frames,
+        waiting_seen: None,
         reason: None,
         summary: String::new(),
         hosts: None,
         nearest: None,
         closed_hosts: BTreeMap::new(),
+        books: Vec::new(),
+        held_by_nobody: None,
         remedies: Vec::new(),
         explanation: None,
     }

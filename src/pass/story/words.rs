@@ -5,10 +5,14 @@ use std::fmt::Display;
 
 use time::format_description::well_known::Rfc3339;
 
+use super::super::silence::OVERDUE_AFTER;
+use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
 use super::{LayerStory, reached};
 use crate::model::{Candidate, Cluster, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
 use crate::placement::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Refusal};
-use crate::store::{FoundFrame, FoundJob, FrameCounts, FramelessProc, HostLedger, OrderedRedirect};
+use crate::store::{
+    FoundFrame, FoundJob, FoundProc, FrameCounts, FramelessProc, HeldProc, HostLedger, OrderedRedirect, WaitingCount,
+};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// A waiting layer with what was found about it.
@@ -17,7 +21,20 @@ pub(super) struct Case<'c> {
     pub(super) candidate: &'c Candidate,
     pub(super) told: &'c Explanation,
     pub(super) closed: BTreeMap<&'static str, usize>,
+    pub(super) holdings: &'c Holdings<'c>,
+    pub(super) full: &'c FullHosts,
 }
+
+/// Hosts on which it lacks nothing but room.
+#[derive(Debug, Default)]
+pub(super) struct FullHosts {
+    /// Something runs there, or goes there by this plan, and will end.
+    pub(super) have_work: bool,
+    pub(super) held_by_nobody: Option<HeldByNobody>,
+}
+
+/// Frames that a sentence names.
+const NAMED_MAX: usize = 8;
 
 impl Case<'_> {
     fn job(&self) -> &JobRow {
@@ -204,13 +221,25 @@ impl Case<'_> {
             WaitReason::GpuReserved => {
                 vec!["wait until GPU work has taken the GPUs, or ask for GPU memory".to_owned()]
             }
-            WaitReason::Capacity => vec![
-                "wait until running work ends".to_owned(),
-                "ask for less, or let it go before others by its job's priority".to_owned(),
-            ],
+            WaitReason::Capacity => self.room_to_come(),
             WaitReason::LostRace | WaitReason::PassFull => vec!["nothing: the next pass goes on with it".to_owned()],
             WaitReason::BackOff => vec!["nothing: it is tried again soon; see the log for its failures".to_owned()],
         }
+    }
+
+    /// Who will give room on the hosts that are full, and what else helps.
+    fn room_to_come(&self) -> Vec<String> {
+        let FullHosts { have_work, held_by_nobody } = self.full;
+        let mut remedies = Vec::new();
+        if *have_work {
+            remedies.push("wait until running work ends".to_owned());
+        }
+        remedies.extend(held_by_nobody.as_ref().map(HeldByNobody::remedy));
+        if remedies.is_empty() {
+            remedies.push("free memory on these hosts: nothing is booked there, and they report too little".to_owned());
+        }
+        remedies.push("ask for less, or let it go before others by its job's priority".to_owned());
+        remedies
     }
 
     /// Caps of a kind that have no room for one more frame, or all of the kind.
@@ -222,18 +251,26 @@ impl Case<'_> {
             Some(NearMiss { miss: Miss::TooWide(amounts), .. }) => Some(*amounts),
             _ => None,
         };
-        let remedy = |cap: &CapReport| {
-            let needed =
-                number(cap.after) + wider.map_or(number(cap.wanted), |amounts| number_like(cap.wanted, &amounts));
+        let remedies = |cap: &CapReport| {
+            let wanted = wider.map_or(number(cap.wanted), |amounts| number_like(cap.wanted, &amounts));
             let max = cap.max.map_or_else(|| "no maximum".to_owned(), |max| max.to_string());
-            let needed = like(cap.after, needed);
-            format!(
-                "raise {} from {max} to {needed} or more, or wait until {} of it are free",
-                cap_name(cap),
-                like(cap.after, wider.map_or(number(cap.wanted), |amounts| number_like(cap.wanted, &amounts)))
-            )
+            let needed = like(cap.after, number(cap.after) + wanted);
+            let name = cap_name(cap);
+            let nobody = self.holdings.under(cap, self.snapshot, self.candidate);
+            let by_work = number(cap.after) - nobody.map_or(0, |(held, _)| number(held));
+            // Nobody waits for what does not run.
+            let or_wait = if by_work > 0 {
+                let needed = like(cap.after, wanted).to_string();
+                format!(", or wait until {needed} of it {} free", if needed == "1" { "is" } else { "are" })
+            } else {
+                String::new()
+            };
+            let given_back = nobody.map(|(held, has)| {
+                format!("wait until {has} given back the {held} of {name} that nobody's work holds")
+            });
+            std::iter::once(format!("raise {name} from {max} to {needed} or more{or_wait}")).chain(given_back)
         };
-        caps.into_iter().map(remedy).collect()
+        caps.into_iter().flat_map(remedies).collect()
     }
 
     fn served_tags(&self) -> Vec<String> {
@@ -345,7 +382,9 @@ pub(super) fn job_summary(found: &FoundJob, layers: &[LayerStory]) -> String {
         .map(|on| on.frames)
         .sum();
     let words: Vec<&str> = reasons.into_iter().map(WaitReason::sentence).collect();
+    let hidden: i64 = layers.iter().filter_map(LayerStory::hidden).sum();
     match (placed, words.is_empty()) {
+        (0, true) if hidden > 0 => hidden_frames(hidden),
         (0, true) => nothing_waits(&found.frames),
         (0, false) => words.join("; "),
         (placed, true) => format!("the next pass places {}", count(placed, "frame")),
@@ -353,6 +392,12 @@ pub(super) fn job_summary(found: &FoundJob, layers: &[LayerStory]) -> String {
             format!("the next pass places {}; what is left waits: {}", count(placed, "frame"), words.join("; "))
         }
     }
+}
+
+/// Frames that wait in layers whose counters say that none does.
+pub(super) fn hidden_frames(frames: i64) -> String {
+    let waits = if frames == 1 { "waits" } else { "wait" };
+    format!("{} {waits} and no count shows it: nothing is booked", count(frames, "frame"))
 }
 
 pub(super) fn nothing_waits(frames: &FrameCounts) -> String {
@@ -371,19 +416,23 @@ pub(super) fn nothing_waits(frames: &FrameCounts) -> String {
     format!("no frame waits for a host: {}", or_none(&states))
 }
 
-pub(super) fn frame_summary(found: &FoundFrame) -> String {
-    if found.job_state != "PENDING" {
-        return format!("the job is {}", found.job_state);
-    }
+/// `is_served`: by a scheduler with these settings.
+pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
     let host = found.host.as_deref().unwrap_or("an unknown host");
-    match found.state.as_str() {
+    let over = (found.job_state != "PENDING").then(|| format!("the job is {}", found.job_state));
+    let runs = found.proc.as_ref().filter(|_| found.state == "RUNNING");
+    if let Some(running) = runs.map(|proc| running(host, proc, is_served)) {
+        // Its end may be lost although its job is over.
+        return over.into_iter().chain([running]).collect::<Vec<_>>().join("; ");
+    }
+    let is_over = over.is_some();
+    let summary = match found.state.as_str() {
+        _ if is_over => over.unwrap_or_default(),
+        "RUNNING" => format!(
+            "its row says RUNNING on {host}, but it has no proc: nothing is booked for it; Cuebot's maintenance puts \
+             it back to WAITING, after 5 min or more"
+        ),
         "WAITING" => "it waits for a host".to_owned(),
-        "RUNNING" => match found.reserved {
-            Some(Amounts { cores, memory, gpus, .. }) => {
-                format!("it runs on {host} with {cores} cores, {memory} and {gpus} GPUs")
-            }
-            None => format!("it is marked as running on {host}, but nothing is booked for it; Cuebot clears that"),
-        },
         "DEPEND" => format!("it waits for {} that it depends on", count(found.depend_count, "thing")),
         "DEAD" => format!(
             "it died on {host} with exit status {} after {}; retry or eat it",
@@ -395,7 +444,90 @@ pub(super) fn frame_summary(found: &FoundFrame) -> String {
         "CHECKPOINT" => format!("it has stopped at a checkpoint on {host}"),
         "SETUP" => "Cuebot is still submitting its job".to_owned(),
         other => format!("it is {other}"),
+    };
+    let Some(FoundProc { id, reserved, .. }) = &found.proc else { return summary };
+    let then = if found.state == "WAITING" && !is_over { format!(": {LEFT_OUT}") } else { String::new() };
+    format!("{summary}, and proc {id} on {host} holds {} for it and may run it still{then}", some_of(reserved))
+}
+
+/// A waiting frame that a proc holds.
+const LEFT_OUT: &str = "nobody books it until Cuebot has released the proc, or somebody unbooks it";
+
+fn running(host: &str, proc: &FoundProc, is_served: bool) -> String {
+    let FoundProc { reserved, sign_seconds, is_reported, is_silent, report_seconds, .. } = proc;
+    let (holds, sign) = (some_of(reserved), age(*sign_seconds));
+    match report_seconds {
+        Some(report) if *is_silent => format!(
+            "its rows say RUNNING on {host}, but nothing was heard of it for {sign} although the host reported {} ago: \
+             nobody's work holds {holds}; {}",
+            age(*report),
+            GivenBackBy::show(is_served).gives_back()
+        ),
+        Some(report) if !is_overdue(*report) => {
+            if *is_reported {
+                format!("it runs on {host} with {holds}, last heard of {sign} ago")
+            } else {
+                format!("it was booked on {host} with {holds} {sign} ago, and no report has named it yet")
+            }
+        }
+        report => {
+            let report = report.map_or_else(
+                || "has never reported".to_owned(),
+                |report| format!("itself has not reported for {}", age(report)),
+            );
+            format!("its rows say RUNNING on {host} with {holds}, but the host {report}: nobody knows whether it runs")
+        }
     }
+}
+
+/// What is wrong with the rows of a layer.
+pub(super) fn layer_books(
+    count: Option<&WaitingCount>,
+    deleted_limits: &[&str],
+    silent: Option<&HeldByNobody>,
+) -> Vec<String> {
+    let mut books = Vec::new();
+    if let Some(WaitingCount { count: said, frames, held, .. }) = count {
+        books.extend(wrong_count("its count", *said, *frames));
+        if *held > 0 {
+            let (number, are) = if *held == 1 { ("1".to_owned(), "is") } else { (held.to_string(), "are") };
+            books.push(format!("{number} of its waiting frames {are} held by procs and may run still: {LEFT_OUT}"));
+        }
+    }
+    for limit in deleted_limits {
+        books.push(format!("it is bound to the limit {limit}, which was deleted: that limit holds nothing back"));
+    }
+    books.extend(silent.map(HeldByNobody::of_frames));
+    books
+}
+
+/// A counter of waiting frames that is wrong, and what comes of it.
+pub(super) fn wrong_count(whose: &str, said: i64, frames: i64) -> Option<String> {
+    let there = match frames {
+        0 => "there is none".to_owned(),
+        1 => "there is 1".to_owned(),
+        frames => format!("there are {frames}"),
+    };
+    let then = match said {
+        said if said == frames => return None,
+        said if said > frames => "hosts are planned for nothing",
+        ..=0 if frames > 0 => "nothing is booked of them",
+        ..=0 => "it hides the next ones",
+        _ => "the rest is not booked",
+    };
+    Some(format!("{whose} says {}, {there}: {then}", count(said, "waiting frame")))
+}
+
+/// What makes counters and links right again.
+pub(super) fn books_remedies(count: Option<&WaitingCount>, deleted_limits: &[&str]) -> Vec<String> {
+    let mut remedies = Vec::new();
+    if count.is_some_and(|count| !count.is_right()) {
+        remedies.push("set its count right: `cue-scheduler check-db` prints how (waiting-counts)".to_owned());
+    }
+    if !deleted_limits.is_empty() {
+        remedies.push("unbind it from the deleted limit: `cue-scheduler check-db` prints how (limits)".to_owned());
+    }
+    remedies
 }
 
 pub(super) fn host_summary(told: &HostExplanation) -> String {
@@ -442,13 +574,63 @@ pub(super) fn books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Vec<Str
     }
     for proc in frameless {
         books.push(format!(
-            "proc {} holds {} and runs nothing, last heard of {} min ago; Cuebot's maintenance gives it up",
-            proc.proc,
+            "nobody's work holds {}: proc {} runs nothing, last heard of {} ago; Cuebot's maintenance or a running \
+             scheduler gives it up",
             some_of(&proc.reserved),
-            proc.silent_seconds / 60
+            proc.proc,
+            age(proc.silent_seconds)
         ));
     }
     books
+}
+
+/// Procs of a host that run their frames no more, or should not; `report`: seconds since its last report.
+pub(super) fn other_procs(procs: &[HeldProc], report: i64, holdings: &Holdings<'_>) -> Vec<String> {
+    let mut books = Vec::new();
+    let (silent, strays): (Vec<&HeldProc>, Vec<&HeldProc>) =
+        procs.iter().partition(|proc| proc.frame_state == "RUNNING");
+    for is_served in [true, false] {
+        let served = |proc: &&&HeldProc| proc.show_id.as_ref().is_some_and(|show| holdings.serves(show)) == is_served;
+        let silent: Vec<&&HeldProc> = silent.iter().filter(served).collect();
+        let Some(longest) = silent.iter().map(|proc| proc.silent_seconds).max() else { continue };
+        let amounts: Amounts = silent.iter().map(|proc| proc.reserved).sum();
+        let mut names: Vec<String> =
+            silent.iter().take(NAMED_MAX).map(|proc| format!("{}/{}", proc.job, proc.frame)).collect();
+        if silent.len() > NAMED_MAX {
+            names.push(format!("{} more", silent.len() - NAMED_MAX));
+        }
+        books.push(format!(
+            "nobody's work holds {}: nothing was heard of {} for {} although the host reported {} ago; {}",
+            some_of(&amounts),
+            names.join(", "),
+            age(longest),
+            age(report),
+            GivenBackBy::show(is_served).gives_back()
+        ));
+    }
+    for proc in strays {
+        books.push(format!(
+            "proc {} holds {} for {}/{}, which is {} and may run still: {LEFT_OUT}",
+            proc.proc,
+            some_of(&proc.reserved),
+            proc.job,
+            proc.frame,
+            proc.frame_state
+        ));
+    }
+    books
+}
+
+/// Whether a host that reported so many seconds ago should have done so again since.
+fn is_overdue(report: i64) -> bool {
+    report > OVERDUE_AFTER.as_secs().cast_signed()
+}
+
+/// Said of what runs on a host that does not report, `report` being seconds since it last did.
+pub(super) fn unheard(report: i64) -> Option<String> {
+    is_overdue(report).then(|| {
+        format!("the host has not reported for {}: nobody knows whether what runs here still runs", age(report))
+    })
 }
 
 /// What an operator has ordered a proc to do.
@@ -468,7 +650,7 @@ pub(super) fn redirect(order: &OrderedRedirect) -> String {
 }
 
 /// `40 s`, `7 min`, `3 h`: as exactly as anybody asks.
-fn age(seconds: i64) -> String {
+pub(super) fn age(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ ..120 => format!("{seconds} s"),
         seconds @ ..7_200 => format!("{} min", seconds / 60),
@@ -477,7 +659,7 @@ fn age(seconds: i64) -> String {
 }
 
 /// `2 cores, 4 GiB`: the kinds of which there is something.
-fn some_of(amounts: &Amounts) -> String {
+pub(super) fn some_of(amounts: &Amounts) -> String {
     let Amounts { cores, memory, gpus, gpu_memory } = amounts;
     let mut parts = Vec::new();
     if *cores > Cores::ZERO {
@@ -502,7 +684,7 @@ fn or_none<T: AsRef<str>>(parts: &[T]) -> String {
     parts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
 }
 
-fn count(number: impl Display, thing: &str) -> String {
+pub(super) fn count(number: impl Display, thing: &str) -> String {
     let number = grouped(&number.to_string());
     let plural = if number == "1" { "" } else { "s" };
     format!("{number} {thing}{plural}")

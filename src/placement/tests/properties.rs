@@ -352,6 +352,15 @@ impl<'s> Recount<'s> {
 
 /// The farm with every list in another order, and where each entry went.
 fn shuffled(snapshot: &Snapshot, seed: u64) -> (Snapshot, [Vec<usize>; 3]) {
+    fn permuted<T: Clone>(rows: &[T], order: &[usize]) -> Vec<T> {
+        order.iter().map(|&from| rows[from].clone()).collect()
+    }
+    fn positions(order: &[usize]) -> Vec<usize> {
+        let mut positions = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(to, &from)| positions[from] = to);
+        positions
+    }
+
     let mut state = seed | 1;
     let mut shuffle = |length: usize| {
         let mut order: Vec<usize> = (0..length).collect();
@@ -361,14 +370,6 @@ fn shuffled(snapshot: &Snapshot, seed: u64) -> (Snapshot, [Vec<usize>; 3]) {
         }
         order
     };
-    fn permuted<T: Clone>(rows: &[T], order: &[usize]) -> Vec<T> {
-        order.iter().map(|&from| rows[from].clone()).collect()
-    }
-    fn positions(order: &[usize]) -> Vec<usize> {
-        let mut positions = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(to, &from)| positions[from] = to);
-        positions
-    }
     let hosts = shuffle(snapshot.hosts.len());
     let candidates = shuffle(snapshot.candidates.len());
     let clusters = shuffle(snapshot.clusters.len());

@@ -36,9 +36,9 @@ fn large_farm(hosts: usize, layers: usize) -> Farm {
         };
         row.tags = tags(&[common, &name]);
         row.alloc = if common == "cloud" { "cloud".into() } else { row.alloc.clone() };
-        row.idle.memory = row.idle.memory - Kib(i64::try_from(host * 37 % 100_000).unwrap_or_default());
+        row.idle.memory -= Kib(i64::try_from(host * 37 % 100_000).unwrap_or_default());
         let busy = i64::try_from(host % 5).unwrap_or_default();
-        row.idle.cores = row.idle.cores - Cores::whole(busy * 3);
+        row.idle.cores -= Cores::whole(busy * 3);
     }
     for job in 0..500 {
         let position = farm.job(job % 20);

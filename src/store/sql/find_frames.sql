@@ -1,7 +1,9 @@
 -- Frames by id, or of pending jobs by the beginnings of the job's and the frame's name.
 -- Parameters: $1 the id, $2 LIKE pattern of the job's name or NULL for ids only, $3 LIKE pattern of the
--- frame's name, $4 the job's exact name or id, $5 the frame's exact name, $6 most rows.
+-- frame's name, $4 the job's exact name or id, $5 the frame's exact name, $6 most rows, $7 seconds by which
+-- a host's report must be younger than a proc's last sign of life for the proc to be silent.
 -- Rows: frames with what runs them, the best match first. Locks: none.
+-- A sign of life is a report, or Cuebot moving the proc to this frame.
 -- One by key; the others through the pending jobs and the index of their frames.
 SELECT frame.pk_frame::text AS pk_frame,
        frame.str_name::text AS str_name,
@@ -17,11 +19,18 @@ SELECT frame.pk_frame::text AS pk_frame,
        job.str_name::text AS job_name,
        job.str_state::text AS job_state,
        show.str_name::text AS show_name,
+       proc.pk_proc::text AS pk_proc,
        host.str_name::text AS proc_host,
-       proc.int_cores_reserved::int8 AS int_cores_reserved,
-       proc.int_mem_reserved::int8 AS int_mem_reserved,
-       proc.int_gpus_reserved::int8 AS int_gpus_reserved,
-       proc.int_gpu_mem_reserved::int8 AS int_gpu_mem_reserved,
+       proc.int_cores_reserved::int8 AS int_cores,
+       proc.int_mem_reserved::int8 AS int_mem,
+       proc.int_gpus_reserved::int8 AS int_gpus,
+       proc.int_gpu_mem_reserved::int8 AS int_gpu_mem,
+       extract(epoch FROM current_timestamp - GREATEST(proc.ts_ping, proc.ts_dispatched))::int8 AS sign_seconds,
+       COALESCE(proc.ts_ping > proc.ts_dispatched, false) AS is_reported,
+       COALESCE(NOT proc.b_local
+           AND host_stat.ts_ping > GREATEST(proc.ts_ping, proc.ts_dispatched) + make_interval(secs => $7::float8),
+           false) AS is_silent,
+       extract(epoch FROM current_timestamp - host_stat.ts_ping)::int8 AS report_seconds,
        (frame.pk_frame = $1 OR (frame.str_name = $5 AND job.str_name = $4)) AS is_exact
   FROM (SELECT by_key.pk_frame
           FROM frame AS by_key
@@ -38,5 +47,6 @@ SELECT frame.pk_frame::text AS pk_frame,
   JOIN show ON show.pk_show = job.pk_show
   LEFT JOIN proc ON proc.pk_frame = frame.pk_frame
   LEFT JOIN host ON host.pk_host = proc.pk_host
+  LEFT JOIN host_stat ON host_stat.pk_host = proc.pk_host
  ORDER BY is_exact DESC, job.str_name, frame.str_name, frame.pk_frame
  LIMIT $6
