@@ -69,7 +69,7 @@ async fn running(pool: &PgPool) -> i64 {
 }
 
 /// What is held, how, what it costs of eight requests for two layers each of two jobs on two hosts.
-const HELD: [(&str, LostReason, usize); 8] = [
+const HELD: [(&str, LostReason, usize); 9] = [
     ("SELECT FROM host WHERE pk_host = (SELECT min(pk_host) FROM host) FOR UPDATE", LostReason::HostLocked, 4),
     ("SELECT FROM host WHERE pk_host = (SELECT min(pk_host) FROM host) FOR NO KEY UPDATE", LostReason::HostLocked, 4),
     ("SELECT FROM layer_stat WHERE pk_layer = (SELECT min(pk_layer) FROM layer) FOR UPDATE", LostReason::RowLocked, 2),
@@ -80,6 +80,7 @@ const HELD: [(&str, LostReason, usize); 8] = [
         2,
     ),
     ("SELECT FROM job_resource WHERE pk_job = (SELECT max(pk_job) FROM job) FOR UPDATE", LostReason::RowLocked, 4),
+    ("SELECT FROM job WHERE pk_job = (SELECT max(pk_job) FROM job) FOR NO KEY UPDATE", LostReason::RowLocked, 4),
     (
         "SELECT FROM folder_resource WHERE pk_folder = (SELECT pk_folder FROM folder WHERE str_name = 'two') FOR UPDATE",
         LostReason::RowLocked,
@@ -137,6 +138,7 @@ async fn one_stuck_booking_does_not_keep_the_others_from_being_taken_back() {
         ("SELECT FROM host WHERE pk_host = (SELECT min(pk_host) FROM host) FOR UPDATE", 4),
         ("SELECT FROM layer_stat WHERE pk_layer = (SELECT min(pk_layer) FROM layer) FOR UPDATE", 2),
         ("SELECT FROM job_resource WHERE pk_job = (SELECT min(pk_job) FROM job) FOR UPDATE", 4),
+        ("SELECT FROM job WHERE pk_job = (SELECT min(pk_job) FROM job) FOR NO KEY UPDATE", 4),
         ("SELECT FROM frame WHERE pk_frame = (SELECT min(pk_frame) FROM frame) FOR UPDATE", 1),
         ("SELECT FROM proc WHERE pk_proc = (SELECT min(pk_proc) FROM proc) FOR UPDATE", 1),
     ] {
@@ -214,15 +216,21 @@ async fn a_host_that_is_deleted_in_flight_is_nobodys_fault() {
 async fn book_until_it_waits(farm: &Farm, wanted: Vec<BookingRequest>) -> tokio::task::JoinHandle<Booking> {
     let store = farm.store.clone();
     let booking = tokio::spawn(async move { book(&store, &wanted, &BookOptions::default()).await });
-    let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    until_waiting(&farm.pool, &booking, 1).await;
+    assert!(!booking.is_finished(), "the booking does not wait");
+    booking
+}
+
+/// Returns once so many sessions wait for a lock, or what was begun has ended.
+async fn until_waiting<T>(pool: &PgPool, begun: &tokio::task::JoinHandle<T>, sessions: i64) {
+    let waits = "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
                  WHERE NOT granted AND datname = current_database()";
     let waiting = async {
-        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&farm.pool).await.unwrap() == 0 {
+        while !begun.is_finished() && sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() < sessions {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the booking waits");
-    booking
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it waits or ends");
 }
 
 type Booking = Result<ChunkOutcome, BookingError>;
@@ -232,7 +240,7 @@ async fn a_job_that_is_paused_or_ends_while_a_booking_waits_gets_nothing() {
     for change in ["b_paused = true", "str_state = 'FINISHED', ts_stopped = current_timestamp"] {
         let farm = farm_of(&crossing(2)).await;
         let wanted = requests(&farm.store, &farm.seeded, 2).await;
-        let mut session = hold(&farm.pool, "SELECT FROM point FOR UPDATE").await;
+        let mut session = hold(&farm.pool, "SELECT FROM subscription FOR UPDATE").await;
         let booking = book_until_it_waits(&farm, wanted).await;
         let change = format!("UPDATE job SET {change} WHERE str_name LIKE '%one%'");
         sqlx::raw_sql(AssertSqlSafe(change.clone())).execute(&mut *session).await.unwrap();
@@ -240,6 +248,56 @@ async fn a_job_that_is_paused_or_ends_while_a_booking_waits_gets_nothing() {
         let outcome = booking.await.unwrap().unwrap();
         assert_eq!(lost(&outcome), BTreeMap::from([(LostReason::FrameTaken, 4)]), "{change}");
         assert_eq!((outcome.booked.len(), running(&farm.pool).await), (4, 4), "{change}");
+    }
+}
+
+/// As Cuebot moves a job: triggers take along what the job's counters say.
+const MOVE: &str = "UPDATE job SET pk_folder = (SELECT pk_folder FROM folder WHERE str_name = 'two'),
+    pk_dept = (SELECT pk_dept FROM dept WHERE str_name = 'fx') WHERE str_name LIKE '%one%'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_moves_meanwhile_is_counted_where_it_is() {
+    let mut spec = crossing(4);
+    spec.shows[0].folders[1].dept = "fx".to_owned();
+    for is_first in [true, false] {
+        for takes_back in [false, true] {
+            let farm = farm_of(&spec).await;
+            let store = farm.store.clone().with_lock_budget(Duration::from_secs(30));
+            let wanted = requests(&store, &farm.seeded, 2).await;
+            let booked = if takes_back { book_all(&store, &wanted).await.booked } else { Vec::new() };
+            let writing = {
+                let store = store.clone();
+                async move {
+                    if takes_back {
+                        unbook(&store, &booked, UnbookCause::LaunchRefused).await.unwrap().unbooked.len()
+                    } else {
+                        book_all(&store, &wanted).await.booked.len()
+                    }
+                }
+            };
+            let written = if is_first {
+                // The job is on its way before we come to it.
+                let moving = hold(&farm.pool, MOVE).await;
+                let writing = tokio::spawn(writing);
+                until_waiting(&farm.pool, &writing, 1).await;
+                moving.commit().await.unwrap();
+                writing.await.unwrap()
+            } else {
+                // We have written everything but the points when it comes.
+                let points = hold(&farm.pool, "SELECT FROM point FOR UPDATE").await;
+                let writing = tokio::spawn(writing);
+                until_waiting(&farm.pool, &writing, 1).await;
+                let pool = farm.pool.clone();
+                let moving = tokio::spawn(async move { execute(&pool, MOVE).await });
+                until_waiting(&farm.pool, &moving, 2).await;
+                points.rollback().await.unwrap();
+                moving.await.unwrap();
+                writing.await.unwrap()
+            };
+            assert_eq!(written, 8);
+            let told = format!("the move is first: {is_first}, taking back: {takes_back}");
+            assert_eq!(audit_rows(&farm.pool).await.unwrap().violations, [], "{told}");
+        }
     }
 }
 

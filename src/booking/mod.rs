@@ -10,8 +10,8 @@
 //! - no use after booking is above its cap, and no limit is overshot by any number of concurrent
 //!   bookings of ours;
 //! - rows are locked in one order, which is Cuebot's: limits (ours only), frame, all `layer_stat`,
-//!   all `job_stat`, proc, host, subscription, `layer_resource` (descending), `job_resource`,
-//!   `folder_resource`, point.
+//!   all `job_stat`, proc, host, subscription, `layer_resource` (descending), `job_resource`, job
+//!   (shared, so that nobody moves it), `folder_resource`, point.
 //!
 //! Taking back is fenced by the frame's version and by the proc: what completed meanwhile is left
 //! alone.

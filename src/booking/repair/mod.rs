@@ -8,7 +8,8 @@
 //! (`evidence`).
 //!
 //! Invariants:
-//! - no row is ever made to say less than its procs hold, and caps stay as they are;
+//! - no row is ever made to say less than its procs hold, no folder and no point less than its jobs'
+//!   counters do, which a move takes along, and caps stay as they are;
 //! - what is remembered between looks is a hint: dropped, it costs time and nothing else;
 //! - procs are read of rows that say too much, and of no others.
 

@@ -37,6 +37,8 @@ pub(super) async fn find(store: &Store, shows: &[ShowId], facilities: &[Facility
         let Some(counter) = counter_of(row)? else { continue };
         found.push(Found { row: counter, show: Some(id(row, "pk_show")?), too_much: cores_and_gpus(row)? });
     }
+    // Jobs before the folders and points that say no less than they do.
+    found.sort_by(|one, other| one.row.cmp(&other.row));
     if facilities.is_empty() {
         return Ok(found);
     }

@@ -2,7 +2,7 @@
 -- a transaction waited in vain.
 -- $1 hosts, $2 layers, $3 jobs. One row per thing that is held: `kind` says host, layer, job or
 -- subscription; `id` is its key, for a subscription the show's; `within` a subscription's allocation.
--- A row held of a job's folder or department is told as the job's.
+-- A row held of a job's folder or department is told as the job's, and so is the job's own.
 -- Locks: the rows that nobody holds, without waiting, given back at once as this is a transaction of
 -- its own.
 WITH touched AS MATERIALIZED (
@@ -23,6 +23,9 @@ job_stats AS MATERIALIZED (
 ),
 job_resources AS MATERIALIZED (
     SELECT jr.pk_job AS id FROM job_resource jr WHERE jr.pk_job = ANY ($3::text[]) FOR NO KEY UPDATE OF jr SKIP LOCKED
+),
+jobs AS MATERIALIZED (
+    SELECT j.pk_job AS id FROM job j WHERE j.pk_job = ANY ($3::text[]) FOR SHARE OF j SKIP LOCKED
 ),
 folders AS MATERIALIZED (
     SELECT fr.pk_folder_resource AS id FROM folder_resource fr
@@ -59,6 +62,10 @@ UNION
 SELECT 'job', jr.pk_job::text, NULL
 FROM job_resource jr
 WHERE jr.pk_job = ANY ($3::text[]) AND jr.pk_job <> ALL (ARRAY(SELECT job_resources.id FROM job_resources))
+UNION
+SELECT 'job', touched.pk_job::text, NULL
+FROM touched
+WHERE touched.pk_job <> ALL (ARRAY(SELECT jobs.id FROM jobs))
 UNION
 SELECT 'job', touched.pk_job::text, NULL
 FROM touched

@@ -4,7 +4,9 @@
 -- would lose a booking that commits in between.
 -- A counter that is too low becomes what the procs hold. One that is too high is lowered by no more
 -- than is allowed, nor than is left of the surplus without what procs held that are gone: whoever
--- deleted those may still be about to subtract them.
+-- deleted those may still be about to subtract them. Nor is it made to say less than its jobs' own
+-- counters together: a job that is moved takes along what its counter says, be it too much, and would
+-- leave too little behind. Jobs that finished over a day ago do not count here, as nobody compares them.
 -- $1 the row. $2 centicores and $3 GPUs to lower it by at most; NULL is no bound. $4 centicores and $5
 -- GPUs of procs that are known to be gone. $6 procs that were there when that was found, $7 their
 -- centicores, $8 their GPUs: those of them that are gone by now are added to it.
@@ -23,12 +25,22 @@ gone AS (
 ),
 held AS (
     SELECT coalesce(sum(cores), 0)::int8 AS cores, coalesce(sum(gpus), 0)::int8 AS gpus FROM counted
+),
+of_jobs AS (
+    SELECT coalesce(sum(jr.int_cores), 0)::int8 AS cores, coalesce(sum(jr.int_gpus), 0)::int8 AS gpus
+    FROM point own
+    JOIN job j ON j.pk_show = own.pk_show AND j.pk_dept = own.pk_dept
+    JOIN job_resource jr ON jr.pk_job = j.pk_job
+    WHERE own.pk_point = $1
+        AND (j.str_state <> 'FINISHED' OR j.ts_stopped > current_timestamp - interval '1 day')
 )
 UPDATE point pt
 SET int_cores = greatest(
-        held.cores, pt.int_cores - greatest(0, least($2::int8, pt.int_cores - held.cores - $4::int8 - gone.cores))),
+        held.cores, pt.int_cores - greatest(0, least(
+            $2::int8, pt.int_cores - greatest(held.cores + $4::int8 + gone.cores, of_jobs.cores)))),
     int_gpus = greatest(
-        held.gpus, pt.int_gpus - greatest(0, least($3::int8, pt.int_gpus - held.gpus - $5::int8 - gone.gpus)))
-FROM held, gone
+        held.gpus, pt.int_gpus - greatest(0, least(
+            $3::int8, pt.int_gpus - greatest(held.gpus + $5::int8 + gone.gpus, of_jobs.gpus))))
+FROM held, gone, of_jobs
 WHERE pt.pk_point = $1
 RETURNING pt.int_cores::int8 AS cores, pt.int_gpus::int8 AS gpus, held.cores AS held_cores, held.gpus AS held_gpus
