@@ -143,7 +143,8 @@ impl<'r> Work<'_> {
     /// Tries a part once. What is left of it comes back, the last to be tried first.
     async fn book_part(&mut self, part: Part<'r>) -> Result<Vec<Part<'r>>, BookingError> {
         let error = match attempt(self.store, &part.requests, self.options, self.end).await {
-            Ok(Attempt::Booked { booked, lost }) => {
+            Ok(Attempt::Booked { booked, lost, held }) => {
+                self.outcome.held += held;
                 self.outcome.booked.extend(booked);
                 self.outcome.lost.extend(lost);
                 return Ok(Vec::new());
@@ -255,6 +256,7 @@ enum Attempt<'r> {
     Booked {
         booked: Vec<Booked>,
         lost: Vec<Lost>,
+        held: Duration,
     },
     /// Rolled back.
     NoRoom(NoRoom<'r>),
@@ -283,10 +285,11 @@ async fn attempt<'r>(
     let Written { transaction, booked, lost } = written;
     if let End::RollBack = end {
         tx.rollback().await?;
-        return Ok(Attempt::Booked { booked, lost });
+        return Ok(Attempt::Booked { booked, lost, held: Duration::ZERO });
     }
+    let held_since = tx.held_since();
     match tx.commit().await {
-        Ok(()) => Ok(Attempt::Booked { booked, lost }),
+        Ok(()) => Ok(Attempt::Booked { booked, lost, held: held_since.elapsed() }),
         Err(CommitError::RolledBack(error)) => Err(error),
         Err(CommitError::Unknown(source)) => {
             Ok(Attempt::CommitUnknown(Box::new(UnknownCommit { transaction, bookings: booked, source })))

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::error::{BookingError, StepError};
+use std::time::Duration;
+
 use crate::model::{Booked, BookingRequest, FrameId, HostId, LayerId, ProcId};
 
 /// What one chunk came to: every request is in exactly one of the two lists, unless an error cut it
@@ -18,6 +20,8 @@ pub struct ChunkOutcome {
     pub rolled_back: u32,
     /// How often the budget ran out although nobody held a row: the chunk is too large for this server.
     pub halved: u32,
+    /// How long its transactions held rows, those that were committed.
+    pub held: Duration,
     /// What went wrong after some of it was booked; the rest was not.
     pub cut_short_by: Option<BookingError>,
 }

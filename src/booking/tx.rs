@@ -93,6 +93,11 @@ impl Tx {
         self.held_since.get_or_insert_with(Instant::now);
     }
 
+    /// Since when it holds rows; now where it holds none yet.
+    pub(super) fn held_since(&self) -> Instant {
+        self.held_since.unwrap_or_else(Instant::now)
+    }
+
     /// The budget, for a statement that sets it as the server's limit on its way.
     pub(super) const fn budget_millis(&self) -> i64 {
         millis(self.budget)

@@ -189,8 +189,10 @@ impl Hints {
         }
         let frames = outcome.booked.len();
         if outcome.halved > 0 || (outcome.rolled_back == 0 && frames >= TELLING_FRAMES_MIN) {
+            // What it waited for before it held anything is not the server's writing.
+            let time = if outcome.halved > 0 { took } else { outcome.held };
             #[expect(clippy::cast_precision_loss, reason = "a chunk's frames")]
-            let seen = frames as f64 / took.as_secs_f64().max(0.001);
+            let seen = frames as f64 / time.as_secs_f64().max(0.001);
             // Slower at once, faster by and by.
             let rate = state.frames_per_second.map_or(seen, |before| seen.min(before.midpoint(seen)));
             state.frames_per_second = Some(rate);
