@@ -77,7 +77,7 @@ async fn what_ended_unheard_is_given_back_and_what_still_runs_is_left_alone() {
     let database = database(Generation::G5).await;
     let job =
         |name: &str, frames, command| JobSpec::new(name).layer(LayerSpec::new(name).frames(frames).command(command));
-    let folder = FolderSpec::new("comp").job(job("short", 6, "sleep 2")).job(job("long", 1, "sleep 3600"));
+    let folder = FolderSpec::new("comp").job(job("short", 6, "sleep 4")).job(job("long", 1, "sleep 3600"));
     let show = ShowSpec::new("show").subscription("general", Cores::whole(100), Cores::whole(100));
     let spec = FarmSpec::empty().alloc("general", "general").host_class(HostClass::new("render", 2));
     let sandbox =
@@ -87,8 +87,12 @@ async fn what_ended_unheard_is_given_back_and_what_still_runs_is_left_alone() {
     let scheduler = Scheduler::start(&sandbox, attentive()).await;
     until(&sandbox, LIMIT, |_| fleet.counts().running == 7).await;
     sandbox.cuebot().fall_silent();
-    until(&sandbox, LIMIT, |_| is_silence_told(&scheduler) && fleet.counts().running == 1).await;
-    let lost = fleet.counts().completions_lost;
+    let lost = || fleet.counts().completions_lost;
+    until(&sandbox, LIMIT, |progress| {
+        is_silence_told(&scheduler) && fleet.counts().running == 1 && lost() as u64 + progress.done == 6
+    })
+    .await;
+    let lost = lost();
     assert!(lost > 0, "all ended before the silence");
 
     // Paused, so that they can be looked at before they run again.

@@ -105,6 +105,8 @@ const WRITTEN: &[(&str, &str, &[&str])] = &[
     ("point", "UPDATE", &["int_cores", "int_gpus"]),
     ("layer_stat", "UPDATE", &["int_waiting_count", "int_running_count", "ts_started", "ts_stopped"]),
     ("job_stat", "UPDATE", &["int_waiting_count", "int_running_count"]),
+    // Never written: to hold a row against a move, PostgreSQL wants one column that might be.
+    ("job", "UPDATE", &["ts_updated"]),
 ];
 
 /// Asked by the trigger that keeps history.
