@@ -104,10 +104,10 @@ async fn farm(database: &ConnectSettings, spec: FarmSpec, run_time: Duration) ->
 }
 
 /// `cue-scheduler run` on the farm's database and agents.
-struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
-    fn start(program: &Path, sandbox: &Sandbox) -> Self {
+    pub(crate) fn start(program: &Path, sandbox: &Sandbox) -> Self {
         let child = Command::new(program)
             .arg("run")
             .env_clear()

@@ -9,6 +9,7 @@
 //! ARGS="--beside PROGRAM"`. After it perhaps one of `start`, `full` and `plan`, for these figures alone.
 
 mod beside;
+mod trouble;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -36,11 +37,13 @@ const ROUNDS: usize = 3;
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() {
-    let (other, only) = program_to_compare_with();
+    let wanted = Wanted::of_arguments();
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     runtime.block_on(async {
-        if let Some(other) = other {
-            return beside::compare(&other, only.as_deref()).await;
+        match wanted {
+            Wanted::Beside { other, only } => return beside::compare(&other, only.as_deref()).await,
+            Wanted::Trouble => return trouble::measure().await,
+            Wanted::Speed => {}
         }
         planning().await;
         for durability in [Durability::Fast, Durability::Real] {
@@ -49,17 +52,35 @@ fn main() {
     });
 }
 
-/// And which of the figures.
-fn program_to_compare_with() -> (Option<OsString>, Option<String>) {
-    // Cargo adds its own.
-    let mut arguments = std::env::args_os().skip(1).filter(|argument| argument != "--bench");
-    let Some(beside) = arguments.next() else { return (None, None) };
-    assert!(beside == "--beside", "unknown argument {}; there is --beside PROGRAM", beside.display());
-    let other = arguments.next().expect("--beside needs the program to compare with");
-    let only = arguments.next().map(|only| only.into_string().expect("start, full or plan"));
-    assert!(only.as_ref().is_none_or(|only| ["start", "full", "plan"].contains(&only.as_str())), "start, full or plan");
-    assert!(arguments.next().is_none(), "more than --beside PROGRAM and which figures");
-    (Some(other), only)
+enum Wanted {
+    Speed,
+    Trouble,
+    /// A program to compare with, and which of the figures; all without.
+    Beside {
+        other: OsString,
+        only: Option<String>,
+    },
+}
+
+impl Wanted {
+    fn of_arguments() -> Self {
+        // Cargo adds its own.
+        let mut arguments = std::env::args_os().skip(1).filter(|argument| argument != "--bench");
+        let wanted = match arguments.next() {
+            None => Self::Speed,
+            Some(argument) if argument == "--trouble" => Self::Trouble,
+            Some(argument) if argument == "--beside" => {
+                let other = arguments.next().expect("--beside needs the program to compare with");
+                let only = arguments.next().map(|only| only.into_string().unwrap_or_default());
+                let is_known = only.as_ref().is_none_or(|only| ["start", "full", "plan"].contains(&only.as_str()));
+                assert!(is_known, "after --beside PROGRAM: start, full or plan");
+                Self::Beside { other, only }
+            }
+            Some(argument) => panic!("unknown argument {}: --trouble or --beside PROGRAM", argument.display()),
+        };
+        assert!(arguments.next().is_none(), "more arguments than --trouble or --beside PROGRAM and which figures");
+        wanted
+    }
 }
 
 /// How long an operator waits for the preview of a big farm, and what it takes.
