@@ -26,6 +26,15 @@ pub struct ChunkOutcome {
     pub cut_short_by: Option<BookingError>,
 }
 
+impl ChunkOutcome {
+    /// Of requests that were left for another time, which is nobody's fault.
+    #[must_use]
+    pub fn not_tried(requests: &[BookingRequest]) -> Self {
+        let lost = requests.iter().map(|request| Lost::new(request, LostReason::NotTried)).collect();
+        Self { lost, ..Self::default() }
+    }
+}
+
 /// A request that the database refuses to write whatever else is in its chunk, with the database's
 /// own words.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -66,9 +66,14 @@ impl Flags {
         seen
     }
 
-    /// All shows whose flag was ever on.
-    pub(super) fn seen_on(&self) -> HashSet<ShowId> {
-        self.shows.keys().cloned().collect()
+    /// Shows that stay ours although their flag may be off by now: those that it went off of less than
+    /// `left_after` ago, or with `None` all whose flag was ever on.
+    pub(super) fn kept(&self, left_after: Option<Duration>, now: Instant) -> HashSet<ShowId> {
+        let is_kept = |flag: &Flag| match (flag, left_after) {
+            (Flag::Off { since }, Some(left_after)) => now.duration_since(*since) < left_after,
+            (Flag::On, _) | (_, None) => true,
+        };
+        self.shows.iter().filter(|(_, flag)| is_kept(flag)).map(|(show, _)| show.clone()).collect()
     }
 }
 

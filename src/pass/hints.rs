@@ -99,8 +99,9 @@ impl Hints {
         self.state().flags.look(shows, left_after, now)
     }
 
-    pub(super) fn shows_seen_flagged(&self) -> HashSet<ShowId> {
-        self.state().flags.seen_on()
+    /// As [`Flags::kept`].
+    pub(super) fn shows_kept(&self, left_after: Option<Duration>, now: Instant) -> HashSet<ShowId> {
+        self.state().flags.kept(left_after, now)
     }
 
     /// Says of hosts which fractions of a core their agents have refused.

@@ -31,19 +31,26 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 /// An order that is gone so long before its proc was withdrawn.
 const WITHDRAWN_AFTER: Duration = Duration::from_secs(30);
 /// Between two looks while something waits.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Operators redirect many procs one after the other.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const BUSY_FOR: Duration = Duration::from_mins(1);
-/// Between two looks while nothing waits that could take the cores.
-const IDLE_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks while nothing waits that could take the cores, as far as the last pass knows.
+const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The orders that stand and those that are being carried out. Cloning shares them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct RedirectWatch {
     /// Held while the database is asked, so that an older answer never comes after a newer one.
     known: Arc<Mutex<Known>>,
     something_waits: Arc<AtomicBool>,
+}
+
+impl Default for RedirectWatch {
+    /// Until a pass has looked, something may wait.
+    fn default() -> Self {
+        Self { known: Arc::default(), something_waits: Arc::new(AtomicBool::new(true)) }
+    }
 }
 
 impl RedirectWatch {
@@ -134,7 +141,7 @@ impl Known {
     /// Takes a look at all orders.
     fn take(&mut self, found: Redirects, now: Instant) {
         let Redirects { orders, without_proc } = found;
-        if !orders.is_empty() {
+        if orders.iter().any(|order| !self.standing.contains_key(&order.proc)) {
             self.last_order = Some(now);
         }
         // Its proc went another way than Cuebot goes when it carries an order out.

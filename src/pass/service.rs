@@ -1,6 +1,5 @@
 //! The loops of the service, wired and run until told to stop.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -128,7 +127,8 @@ impl Service {
         metrics.set_dry_run(settings.is_dry_run);
         let sink =
             if settings.is_dry_run { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
-        let silence = Arc::new(Mutex::new(Silence::new(settings.cuebot_silence)));
+        let silence =
+            Arc::new(Mutex::new(Silence::new(settings.cuebot_silence).looking_every(settings.monitor_interval)));
         let redirects = RedirectWatch::default();
         let turn = Turn { store, sink, settings, hints, metrics, silence, redirects };
         Ok(Self { turn, launcher, health, totals, clusters, inbox })
@@ -461,10 +461,8 @@ async fn run_clusters(turn: Turn, clusters: watch::Sender<Arc<[Cluster]>>, healt
     while sleep_or_stop(turn.settings.cluster_reload_interval, &stop).await {
         let settings = &turn.settings;
         // Kept although their flag went off, also where being flagged is what makes a show ours.
-        let kept = match settings.flag_off {
-            FlagOff::Stop => HashSet::new(),
-            FlagOff::Keep => turn.hints.shows_seen_flagged(),
-        };
+        let left_after = (settings.flag_off == FlagOff::Stop).then_some(settings.flag_off_after);
+        let kept = turn.hints.shows_kept(left_after, Instant::now());
         match cluster::load_keeping(&turn.store, &settings.selection, settings.chunk_sizes, &kept).await {
             Ok(loaded) => {
                 named.name(&loaded.left_out);

@@ -35,11 +35,15 @@ const REPORTS_MIN: u32 = 5;
 pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(65);
 /// After we have not looked for so long, what lies between two reports may be several intervals.
 const BLIND_AFTER: Duration = Duration::from_secs(15);
+/// A host that has not reported for so long does not count among those that do.
+const HOST_GONE_AFTER: Duration = Duration::from_hours(1);
 
 /// What is known of the hosts' reports.
 #[derive(Clone, Debug)]
 pub(super) struct Silence {
     rule: CuebotSilence,
+    /// Longer than that between two looks, and what was reported in between was not seen.
+    blind_after: Duration,
     hosts: HashMap<HostId, Reports>,
     looked_at: Option<Timestamp>,
     watched_since: Option<Timestamp>,
@@ -88,6 +92,7 @@ impl Silence {
     pub(super) fn new(rule: CuebotSilence) -> Self {
         Self {
             rule,
+            blind_after: BLIND_AFTER,
             hosts: HashMap::new(),
             looked_at: None,
             watched_since: None,
@@ -99,9 +104,14 @@ impl Silence {
         }
     }
 
+    /// Looks may be so far apart on a farm on which nothing changes.
+    pub(super) fn looking_every(self, longest: Duration) -> Self {
+        Self { blind_after: self.blind_after.max(longest * 2), ..self }
+    }
+
     /// Takes the last report of every host.
     pub(super) fn look<'a>(&mut self, now: Timestamp, reports: impl Iterator<Item = (&'a HostId, Timestamp)>) {
-        let is_blind = self.looked_at.is_none_or(|looked_at| since(looked_at, now) > BLIND_AFTER);
+        let is_blind = self.looked_at.is_none_or(|looked_at| since(looked_at, now) > self.blind_after);
         self.looked_at = Some(now);
         self.watched_since.get_or_insert(now);
         let (mut arrived, mut newest) = (0, None);
@@ -194,7 +204,9 @@ impl Silence {
         // Of hosts that report all at once the gaps are as long as their intervals.
         let longest_gap = self.gaps.iter().map(|(_, gap)| *gap).max().unwrap_or_default();
         let by_gaps = self.mean_gap(now).map(|gap| (gap * MEAN_GAPS).max(longest_gap.mul_f32(1.5)));
-        let known = self.hosts.values().filter(|reports| reports.intervals > 0);
+        // A host that is gone for good says nothing of the others.
+        let is_there = |reports: &&Reports| reports.intervals > 0 && since(reports.last, now) < HOST_GONE_AFTER;
+        let known = self.hosts.values().filter(is_there);
         let by_intervals = known.map(Reports::interval_max).max().unwrap_or(INTERVAL_MAX) + GRACE;
         Some(by_gaps.map_or(by_intervals, |gaps| gaps.min(by_intervals)).max(SILENCE_MIN))
     }

@@ -397,6 +397,10 @@ impl Turn {
         if stop.is_cancelled() {
             return Ok(ChunkOutcome::default());
         }
+        if self.hints.is_silence() {
+            // Cuebot fell silent during the pass: what is booked now would be taken back unsent.
+            return Ok(ChunkOutcome::not_tried(&requests));
+        }
         let began = Instant::now();
         let mut held = Vec::new();
         let mut is_free = |request: &BookingRequest| {
@@ -406,6 +410,7 @@ impl Turn {
         };
         let requests: Vec<BookingRequest> = requests.into_iter().filter(&mut is_free).collect();
         let frames = requests.len();
+        let contended = ChunkOutcome::not_tried(&requests);
         let options = BookOptions { limit_settle_window: self.settings.limit_settle_window };
         let booked = match &self.sink {
             Sink::Booking(launcher) => self.book_and_launch(launcher, &requests, &options, launches, stop).await,
@@ -414,7 +419,7 @@ impl Turn {
         match booked {
             Err(error @ BookingError::Contended { .. }) => {
                 tracing::warn!(error = error_chain(&error), frames, "gave a chunk up for this pass");
-                Ok(ChunkOutcome::default())
+                Ok(contended)
             }
             Ok(mut outcome) => {
                 outcome.lost.extend(held);

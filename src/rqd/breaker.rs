@@ -85,6 +85,13 @@ struct Questions {
     rest_until: Option<Instant>,
 }
 
+impl Questions {
+    /// Whether anything of it still holds.
+    fn is_needed(&self, now: Instant) -> bool {
+        self.asked_at.is_some() || self.rest_until.is_some_and(|until| now < until)
+    }
+}
+
 /// A layer, and how often it was launched with success. The same layer speaks against a host a second
 /// time once it has run elsewhere.
 type Runs = (LayerId, u64);
@@ -107,7 +114,7 @@ impl Breakers {
     /// When to try again.
     pub fn begin_question(&mut self, host: &HostId, now: Instant) -> Result<(), Instant> {
         if self.questions.len() >= REMEMBERED_MAX && !self.questions.contains_key(host) {
-            self.questions.retain(|_, questions| questions.rest_until.is_none_or(|until| now < until));
+            self.questions.retain(|_, questions| questions.is_needed(now));
         }
         let questions = self.questions.entry(host.clone()).or_default();
         if questions.asked_at.is_some_and(|at| now < at + QUESTION_LOST) {
@@ -129,6 +136,9 @@ impl Breakers {
         let questions = self.questions.entry(host.clone()).or_default();
         questions.asked_at = None;
         if !error.is_unfit() {
+            if questions.rest_until.is_none() {
+                self.questions.remove(host);
+            }
             return false;
         }
         let rest = doubled(QUESTION_REST_FIRST, questions.unfit, QUESTION_REST_MAX);

@@ -1,9 +1,11 @@
 //! Signs of life: of the hosts, and of the Cuebot that writes what they report.
 
+use std::collections::HashSet;
+
 use super::reading::step;
 use super::row::Columns;
 use super::{Store, StoreError};
-use crate::model::{Cluster, FacilityId, ShowId, Timestamp};
+use crate::model::{Cluster, FacilityId, HostId, ShowId, Timestamp};
 
 /// When Cuebot last heard of any host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,16 @@ impl Store {
             })
         };
         decode(Columns(row)).map_err(|problem: super::row::Problem| step(doing)(sqlx::Error::Decode(problem.into())))
+    }
+
+    /// Those of some hosts that are there, and up as Cuebot has it.
+    pub async fn hosts_up(&self, hosts: &[HostId]) -> Result<HashSet<HostId>, StoreError> {
+        let doing = "looking whether hosts are up";
+        let statement = sqlx::query_scalar::<_, String>(include_str!("sql/hosts_up.sql"))
+            .bind(hosts.iter().map(HostId::as_str).collect::<Vec<_>>());
+        let up = super::answer(statement.fetch_all(self.pool())).await.map_err(step(doing))?;
+        self.meter().count_read(up.len());
+        Ok(up.into_iter().map(HostId::from).collect())
     }
 
     /// What tells of the shows whether completions are being applied since a silence ended.

@@ -15,6 +15,9 @@ use crate::units::Amounts;
 pub(super) type Procs = HashMap<ProcId, Counted>;
 
 /// What a proc counts, and what it runs.
+/// Looks that are remembered of a row, half a second apart at least: those of the last half minute.
+const LOOKS_MAX: usize = 64;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) held: Amounts,
@@ -69,6 +72,10 @@ impl Watch {
         let gone: Vec<Counted> = gone.map(|(_, counted)| counted).collect();
         let vanished = gone.iter().map(|counted| counted.held).sum();
         self.looks.push_back(Look { at, surplus: seen.surplus, vanished });
+        // Of a row that is right nobody asks what it allows.
+        if self.looks.len() > LOOKS_MAX {
+            self.looks.pop_front();
+        }
         gone
     }
 

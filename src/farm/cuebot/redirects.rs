@@ -39,7 +39,6 @@ pub(super) async fn take_orders(shared: &Shared, stopped: &mut Stopped) -> Vec<O
     });
     match taken {
         Ok(taken) => {
-            for _ in &taken {}
             let (procs, orders): (HashSet<String>, Vec<Order>) = taken.into_iter().unzip();
             stopped.may_go_on.retain(|proc| !procs.contains(proc));
             orders

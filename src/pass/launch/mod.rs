@@ -68,7 +68,7 @@ struct Shared {
     /// One permit per booking that is neither launched nor given up.
     waiting: Arc<Semaphore>,
     /// One permit per host that is asked about launches without a known outcome.
-    settling: Semaphore,
+    settling: Arc<Semaphore>,
     launches: TaskTracker,
     /// No launch is sent any more; what was not sent is taken back.
     closing: CancellationToken,
@@ -138,7 +138,7 @@ impl Launcher {
             metrics,
             totals,
             waiting,
-            settling: Semaphore::new(SETTLE_HOSTS_MAX),
+            settling: Arc::new(Semaphore::new(SETTLE_HOSTS_MAX)),
             launches: TaskTracker::new(),
             closing: CancellationToken::new(),
             looks,

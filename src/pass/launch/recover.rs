@@ -35,15 +35,19 @@ impl Launcher {
         let is_alone = self.is_alone().await;
         let age = self.shared.settings.recovery_age();
         let store = &self.shared.store;
-        let mut found = booking::find_unsettled(store, shows, age, true).await?;
-        if is_alone {
-            found.extend(booking::find_unsettled(store, shows, FOUND_AGE_MIN, false).await?);
-        }
         let now = Instant::now();
         let mut recovery = Recovery::default();
-        for booked in found {
-            let why = Why::Found { judged_from: now, only_while_alone: is_alone };
+        for booked in booking::find_unsettled(store, shows, age, true).await? {
+            let why = Why::Found { judged_from: now, only_while_alone: false };
             recovery.never_reported += usize::from(self.take_over(booked, why));
+        }
+        if is_alone {
+            // Those that are younger, the others being in hand.
+            let judged_from = now + age.saturating_sub(FOUND_AGE_MIN);
+            for booked in booking::find_unsettled(store, shows, FOUND_AGE_MIN, false).await? {
+                let why = Why::Found { judged_from, only_while_alone: true };
+                recovery.never_reported += usize::from(self.take_over(booked, why));
+            }
         }
         for SilentBooking { booked, last_sign, has_frame } in booking::find_silent(store, shows, silences).await? {
             recovery.silent += usize::from(self.take_over(booked, Why::Silent { last_sign, has_frame }));

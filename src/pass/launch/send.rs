@@ -16,14 +16,13 @@ use crate::telemetry::labels::LaunchResult;
 pub(in crate::pass) const OWN_LACK_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks at whether the host of a waiting launch was put aside meanwhile.
 const PUT_ASIDE_TICK: Duration = Duration::from_millis(500);
-/// What was seen of the rows so long ago, the commit included, is looked at again: before a launch is
-/// sent, and when its answer took that long.
+/// What was seen of the rows so long ago, the commit included, is looked at again before a launch is sent.
 const SIGHT_LASTS: Duration = Duration::from_secs(1);
 
 /// What came of one attempt to launch.
 enum Sent {
-    /// Answered, in time or not; and whether the rows are to be looked at once more.
-    Done { outcome: LaunchOutcome, is_sight_old: bool },
+    /// Answered, in time or not.
+    Done(LaunchOutcome),
     /// Nothing was sent, for this reason.
     Not(Unsent),
 }
@@ -61,15 +60,11 @@ impl Launcher {
             return;
         };
         match self.send(agents, &booked, frame, committed_at).await {
-            Sent::Done { outcome, is_sight_old } => {
+            Sent::Done(outcome) => {
                 if !self.learns(&booked, is_threadable, &outcome) {
                     self.shared.hints.launch_ended(&booked, &outcome, Instant::now());
                 }
-                if is_sight_old && matches!(outcome, LaunchOutcome::Launched) {
-                    self.look_back(booked).await;
-                } else {
-                    self.settle_launch(agents, booked, outcome).await;
-                }
+                self.settle_launch(agents, booked, outcome).await;
             }
             Sent::Not(unsent) => self.not_sent(booked, unsent),
         }
@@ -132,7 +127,7 @@ impl Launcher {
         match outcome {
             Ok(outcome) => {
                 self.shared.metrics.launch_answered(sent_at.elapsed());
-                Sent::Done { outcome, is_sight_old: seen_at.elapsed() >= SIGHT_LASTS }
+                Sent::Done(outcome)
             }
             Err(Some(standing)) => Sent::Not(Unsent::Overtaken(standing)),
             Err(None) => Sent::Not(unsent),
@@ -161,19 +156,14 @@ impl Launcher {
         }
     }
 
-    /// An accepted launch took so long that its rows may have vanished during the call. Then the frame
-    /// runs for nobody, and must not be booked again before its host says that it has ended.
-    async fn look_back(&self, booked: Booked) {
-        self.label(LaunchResult::Launched);
+    /// The rows of a launch that has arrived may have vanished on its way.
+    pub(super) async fn look_back(&self, booked: Booked) {
         let standing = tokio::select! {
             standing = self.shared.looks.at(&booked) => standing,
             () = self.shared.closing.cancelled() => Standing::Stands,
         };
         if standing == Standing::Gone {
-            tracing::warn!(frame = %booked.frame, host = %booked.host_name, proc = %booked.proc,
-                "a booking vanished while its launch was on the way; its host is asked until the frame has ended");
-            self.label(LaunchResult::Overtaken);
-            self.unsettle(booked, Why::Overtaken { accepted_at: Instant::now(), is_killed: false });
+            self.overtaken(booked);
         } else {
             self.succeeded(&booked);
         }
@@ -184,7 +174,7 @@ impl Launcher {
         match outcome {
             LaunchOutcome::Launched => {
                 self.label(LaunchResult::Launched);
-                self.succeeded(&booked);
+                self.look_back(booked).await;
             }
             LaunchOutcome::Refused { code, message } => {
                 tracing::info!(%frame, host, ?code, message, "a host refused a launch");

@@ -1,15 +1,17 @@
 //! Asking hosts about what is not certain, until it is.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::take_back::TakeBack;
 use super::{LaunchTargets, Launcher};
 use crate::booking::{self, Fence, UnbookCause};
 use crate::model::{Booked, HostId, ProcId, Timestamp};
-use crate::rqd::{AgentReport, Agents, ConfirmAnswer, Confirmation, LaunchOutcome, Verdict};
+use crate::rqd::{AgentReport, Agents, ConfirmAnswer, ConfirmSettings, Confirmation, LaunchOutcome, Verdict};
 use crate::telemetry::error_chain;
 use crate::telemetry::labels::LaunchResult;
 
@@ -30,6 +32,33 @@ pub(super) struct Unsettled {
     why: Why,
     confirmation: Confirmation,
     ask_at: Instant,
+    /// Its host has said so once.
+    was_running: bool,
+}
+
+impl Unsettled {
+    /// Takes an answer about a withheld frame. Returns whether it has ended for certain: where it ran, one
+    /// "not running" tells; a launch that was never seen to run may be starting late, and takes two, apart.
+    fn withheld_answered(
+        &mut self,
+        runs: Option<bool>,
+        (asked_at, arrived_at): (Instant, Instant),
+        settings: ConfirmSettings,
+    ) -> bool {
+        self.ask_at = Instant::now() + WITHHELD_PAUSE;
+        match runs {
+            Some(true) => {
+                self.was_running = true;
+                self.confirmation = Confirmation::new(settings);
+                false
+            }
+            Some(false) if self.was_running => true,
+            Some(false) => {
+                self.confirmation.take(ConfirmAnswer::NotRunning, asked_at, arrived_at) == Verdict::NotRunning
+            }
+            None => false,
+        }
+    }
 }
 
 /// Why a host is asked.
@@ -40,8 +69,9 @@ pub(super) enum Why {
     /// Found by its rows: nobody has reported it. From `judged_from` on nobody can launch it any more;
     /// `only_while_alone`: or before, as long as no other scheduler is connected.
     Found { judged_from: Instant, only_while_alone: bool },
-    /// An accepted launch whose rows vanished during the call: its frame stays in hand until it has ended.
-    Overtaken { accepted_at: Instant, is_killed: bool },
+    /// A launch that was sent, accepted or without an answer, and whose rows are gone: its frame stays in
+    /// hand until its host has said, twice, that it does not run. `since` the rows were seen gone.
+    Overtaken { since: Instant, is_killed: bool },
     /// No sign of life since then, although its host has reported.
     Silent { last_sign: Timestamp, has_frame: bool },
 }
@@ -58,7 +88,7 @@ impl Launcher {
             self.shared.hints.unsettled(&booked.host);
         }
         let confirmation = Confirmation::new(self.shared.settings.confirm);
-        let unsettled = Unsettled { booked, why, confirmation, ask_at: Instant::now() };
+        let unsettled = Unsettled { booked, why, confirmation, ask_at: Instant::now(), was_running: false };
         self.state().unsettled.insert(unsettled.booked.proc.clone(), unsettled);
     }
 
@@ -79,10 +109,18 @@ impl Launcher {
         let LaunchTargets::Agents(agents) = &self.shared.targets else { return };
         let now = Instant::now();
         let mut due: HashMap<HostId, Vec<Unsettled>> = HashMap::new();
+        let mut places: HashMap<HostId, OwnedSemaphorePermit> = HashMap::new();
         let mut may_ask: HashMap<HostId, Result<(), Instant>> = HashMap::new();
+        // Without a place it is this host's turn at the next tick.
+        let mut begin = |host: &HostId| {
+            let place = Arc::clone(&self.shared.settling).try_acquire_owned().map_err(|_| now)?;
+            self.shared.hints.begin_question(host, now)?;
+            places.insert(host.clone(), place);
+            Ok(())
+        };
         for unsettled in self.state().unsettled.values_mut().filter(|unsettled| unsettled.ask_at <= now) {
             let host = &unsettled.booked.host;
-            let may_ask = may_ask.entry(host.clone()).or_insert_with(|| self.shared.hints.begin_question(host, now));
+            let may_ask = may_ask.entry(host.clone()).or_insert_with(|| begin(host));
             if let Err(at) = may_ask {
                 unsettled.ask_at = *at;
                 continue;
@@ -95,17 +133,19 @@ impl Launcher {
         }
         self.drop_ended(&due).await;
         // Each host on its own, so that those that answer do not wait for those that do not.
-        for unsettled in due.into_values() {
-            let (launcher, agents) = (self.clone(), agents.clone());
+        for (host, unsettled) in due {
+            let (launcher, agents, place) = (self.clone(), agents.clone(), places.remove(&host));
             tokio::spawn(async move {
-                let _turn = launcher.shared.settling.acquire().await;
                 launcher.ask(&agents, unsettled).await;
+                drop(place);
             });
         }
     }
 
-    /// What completed, or was taken from us, needs no answer any more.
+    /// What completed, or was taken from us, needs no answer any more, unless we sent its launch and it
+    /// may be starting still.
     async fn drop_ended(&self, due: &HashMap<HostId, Vec<Unsettled>>) {
+        self.drop_with_their_hosts(due).await;
         let has_rows = |unsettled: &&Unsettled| {
             !matches!(unsettled.why, Why::Overtaken { .. } | Why::Silent { has_frame: false, .. })
         };
@@ -115,9 +155,39 @@ impl Launcher {
         let still: HashMap<&ProcId, i32> = found.iter().map(|booked| (&booked.proc, booked.version)).collect();
         for unsettled in due {
             if still.get(&unsettled.booked.proc) != Some(&unsettled.booked.version) {
-                self.end(&unsettled.booked);
+                if unsettled.why.is_sent() {
+                    self.overtaken(unsettled.booked.clone());
+                } else {
+                    self.end(&unsettled.booked);
+                }
             }
         }
+    }
+
+    /// What was withheld on hosts that are gone, or down as Cuebot has it, runs there no more.
+    async fn drop_with_their_hosts(&self, due: &HashMap<HostId, Vec<Unsettled>>) {
+        let is_withheld = |unsettled: &&Unsettled| matches!(unsettled.why, Why::Overtaken { .. });
+        let withheld: Vec<&Booked> =
+            due.values().flatten().filter(is_withheld).map(|unsettled| &unsettled.booked).collect();
+        let hosts: Vec<HostId> = withheld.iter().map(|booked| booked.host.clone()).collect();
+        if hosts.is_empty() {
+            return;
+        }
+        let Ok(up) = self.shared.store.hosts_up(&hosts).await else { return };
+        for booked in withheld.into_iter().filter(|booked| !up.contains(&booked.host)) {
+            tracing::info!(frame = %booked.frame, host = booked.host_name, "the host of a withheld frame is down");
+            self.end(booked);
+        }
+    }
+
+    /// The rows of a launch that was sent are gone: its frame runs for nobody, or is about to, and must not
+    /// be booked again before its host says that it has ended.
+    pub(super) fn overtaken(&self, booked: Booked) {
+        tracing::warn!(frame = %booked.frame, host = %booked.host_name, proc = %booked.proc,
+            "a booking vanished while its launch was on the way; its host is asked until the frame has ended");
+        self.label(LaunchResult::Overtaken);
+        self.unlist(&booked);
+        self.unsettle(booked, Why::Overtaken { since: Instant::now(), is_killed: false });
     }
 
     async fn ask(&self, agents: &Agents, unsettled: Vec<Unsettled>) {
@@ -128,10 +198,10 @@ impl Launcher {
         let answered_at = Instant::now();
         self.shared.hints.end_question(&first.booked.host, report.as_ref().err(), answered_at);
         for Unsettled { booked, why, .. } in unsettled {
-            if let Why::Overtaken { accepted_at, is_killed } = why {
+            if let Why::Overtaken { since, is_killed } = why {
                 let runs = report.as_ref().ok().map(|report| runs(report, &booked.proc));
-                let is_credible = asked_at >= accepted_at + KILL_AFTER;
-                self.withheld_answered(agents, booked, runs.filter(|_| is_credible), is_killed).await;
+                let runs = runs.filter(|_| asked_at >= since + KILL_AFTER);
+                self.withheld_answered(agents, booked, runs, is_killed, (asked_at, answered_at)).await;
                 continue;
             }
             let answer = match &report {
@@ -150,21 +220,20 @@ impl Launcher {
                 }
                 verdict
             };
-            self.settled(booked, why, verdict);
+            self.settled(booked, why, verdict).await;
         }
     }
 
-    fn settled(&self, booked: Booked, why: Why, verdict: Verdict) {
+    async fn settled(&self, booked: Booked, why: Why, verdict: Verdict) {
         match verdict {
             Verdict::AskAgain { .. } => {}
-            Verdict::Running => {
-                self.end(&booked);
-                if why.is_sent() {
-                    self.label(LaunchResult::ConfirmedRunning);
-                    self.shared.hints.launch_ended(&booked, &LaunchOutcome::Launched, Instant::now());
-                    self.shared.totals.launched();
-                }
+            Verdict::Running if why.is_sent() => {
+                self.unlist(&booked);
+                self.label(LaunchResult::ConfirmedRunning);
+                self.shared.hints.launch_ended(&booked, &LaunchOutcome::Launched, Instant::now());
+                self.look_back(booked).await;
             }
+            Verdict::Running => self.end(&booked),
             Verdict::NotRunning => {
                 self.unlist(&booked);
                 let (frame, host) = (&booked.frame, &booked.host_name);
@@ -197,40 +266,41 @@ impl Launcher {
         is_judged
     }
 
-    /// `runs`: whether the host runs it; `None` when it did not say so credibly.
-    async fn withheld_answered(&self, agents: &Agents, booked: Booked, runs: Option<bool>, is_killed: bool) {
+    /// `runs`: whether the host runs it; `None` when it did not say so credibly. `times`: when it was asked,
+    /// and when its answer arrived.
+    async fn withheld_answered(
+        &self,
+        agents: &Agents,
+        booked: Booked,
+        runs: Option<bool>,
+        is_killed: bool,
+        times: (Instant, Instant),
+    ) {
         let (frame, host) = (&booked.frame, &booked.host_name);
-        match runs {
-            Some(false) => {
-                tracing::info!(%frame, host, "a withheld frame has ended; it may be booked again");
-                self.end(&booked);
-            }
-            Some(true) => {
-                let mut was_killed_now = false;
-                if !is_killed {
-                    tracing::warn!(%frame, host, proc = %booked.proc, "ending a frame that runs for a booking that is gone");
-                    match agents.kill(host, frame, "its booking is gone").await {
-                        Ok(_) => {
-                            self.label(LaunchResult::OvertakenKilled);
-                            was_killed_now = true;
-                        }
-                        Err(error) => {
-                            tracing::warn!(%frame, host, error = error_chain(&error), "cannot end a frame yet");
-                        }
-                    }
+        let mut was_killed_now = false;
+        if runs == Some(true) && !is_killed {
+            tracing::warn!(%frame, host, proc = %booked.proc, "ending a frame that runs for a booking that is gone");
+            match agents.kill(host, frame, "its booking is gone").await {
+                Ok(_) => {
+                    self.label(LaunchResult::OvertakenKilled);
+                    was_killed_now = true;
                 }
-                self.ask_again_about_withheld(&booked.proc, was_killed_now);
+                Err(error) => {
+                    tracing::warn!(%frame, host, error = error_chain(&error), "cannot end a frame yet");
+                }
             }
-            None => self.ask_again_about_withheld(&booked.proc, false),
         }
-    }
-
-    fn ask_again_about_withheld(&self, proc: &ProcId, was_killed_now: bool) {
-        if let Some(unsettled) = self.state().unsettled.get_mut(proc) {
-            unsettled.ask_at = Instant::now() + WITHHELD_PAUSE;
+        let has_ended = {
+            let mut state = self.state();
+            let Some(unsettled) = state.unsettled.get_mut(&booked.proc) else { return };
             if let Why::Overtaken { is_killed, .. } = &mut unsettled.why {
                 *is_killed |= was_killed_now;
             }
+            unsettled.withheld_answered(runs, times, self.shared.settings.confirm)
+        };
+        if has_ended {
+            tracing::info!(%frame, host, "a withheld frame has ended; it may be booked again");
+            self.end(&booked);
         }
     }
 
