@@ -30,10 +30,14 @@ async fn count(pool: &PgPool, sql: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {sql}"))).fetch_one(pool).await.unwrap()
 }
 
-/// One host of twenty cores whose agent takes its time to answer each launch; frames run for long.
+/// Hosts of twenty cores whose agents take their time to answer each launch; frames run for long.
 async fn slow_host(database: &TestDatabase, hosts: usize, frames: u32, answer_delay: Duration) -> Sandbox {
-    let spec = FarmSpec::simple(frames).hosts(hosts).each_host_class(|class| class.total.cores = Cores::whole(20));
     let faults = Faults { delay_answer: 1.0, answer_delay, ..Faults::default() };
+    hosts_with(database, hosts, frames, faults).await
+}
+
+async fn hosts_with(database: &TestDatabase, hosts: usize, frames: u32, faults: Faults) -> Sandbox {
+    let spec = FarmSpec::simple(frames).hosts(hosts).each_host_class(|class| class.total.cores = Cores::whole(20));
     let cuebot = CuebotOptions { maintenance: Some(Maintenance::default()), ..CuebotOptions::default() };
     let run_time = RunTime::Fixed(Duration::from_secs(30));
     let options = SandboxOptions { generation: Generation::G5, faults, run_time, cuebot, ..quick_farm(spec) };
@@ -121,17 +125,54 @@ async fn a_frame_whose_rows_vanish_during_the_call_runs_nowhere_else_before_it_h
     let sandbox = slow_host(&database, 2, 1, Duration::from_millis(1_400)).await;
     let scheduler = Scheduler::start(&sandbox, patient_settings()).await;
     launched(&sandbox, 1).await;
-    // An operator's retry: its kill came before our launch and found nothing.
+    retry_all(&sandbox).await;
+    assert_second_run_follows_the_first(&sandbox).await;
+    scheduler.stop().await;
+    sandbox.stop().await;
+}
+
+/// An operator's retry, whose kill came before our launch and found nothing. The host takes nothing more, so
+/// that the frame would go to the other one.
+async fn retry_all(sandbox: &Sandbox) {
+    let lock = "UPDATE host SET str_lock_state = 'LOCKED' WHERE pk_host IN (SELECT pk_host FROM proc)";
+    execute(sandbox.pool(), lock).await;
     execute(sandbox.pool(), &released("true")).await;
-    execute(
-        sandbox.pool(),
-        "UPDATE frame SET str_state = 'WAITING', int_version = int_version + 1, ts_stopped = now()",
-    )
-    .await;
-    until(&sandbox, Duration::from_secs(30), |_| sandbox.launches().len() == 2).await;
+    let retried = "UPDATE frame SET str_state = 'WAITING', int_version = int_version + 1, ts_stopped = now()";
+    execute(sandbox.pool(), retried).await;
+}
+
+async fn assert_second_run_follows_the_first(sandbox: &Sandbox) {
+    until(sandbox, Duration::from_secs(40), |_| sandbox.launches().len() == 2).await;
     let launches = sandbox.launches();
     assert!(launches[0].ended_at.is_some_and(|ended| ended <= launches[1].started_at), "{launches:?}");
     assert_eq!(sandbox.fleet().unwrap().counts().killed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_starts_after_its_caller_gave_up_and_its_rows_vanished_runs_at_one_place_at_a_time() {
+    let database = database(Generation::G5).await;
+    let faults = Faults { start_delay: Duration::from_secs(3), ..Faults::default() };
+    let sandbox = hosts_with(&database, 2, 1, faults).await;
+    let settings = Settings { launch_timeout: Duration::from_secs(1), ..patient_settings() };
+    let scheduler = Scheduler::start(&sandbox, settings).await;
+    // Without an answer, and its host not asked yet what it runs.
+    until(&sandbox, Duration::from_secs(20), |_| scheduler.metric("scheduler_launches_total", "unknown") == 1).await;
+    retry_all(&sandbox).await;
+    sandbox.fleet().unwrap().set_faults(Faults::default());
+    assert_second_run_follows_the_first(&sandbox).await;
+    scheduler.stop().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_is_retried_right_after_its_booking_runs_at_one_place_at_a_time() {
+    let database = database(Generation::G5).await;
+    // Answered within the time for which nobody looks at the rows again before a launch.
+    let sandbox = slow_host(&database, 2, 1, Duration::from_millis(300)).await;
+    let scheduler = Scheduler::start(&sandbox, patient_settings()).await;
+    launched(&sandbox, 1).await;
+    retry_all(&sandbox).await;
+    assert_second_run_follows_the_first(&sandbox).await;
     scheduler.stop().await;
     sandbox.stop().await;
 }

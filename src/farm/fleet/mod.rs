@@ -257,6 +257,20 @@ impl Shared {
         self.spawn("fleet listener", connection::accept(listener, host, life, self.connections.clone()));
     }
 
+    /// As the handler of a real agent, which goes on when its caller has gone.
+    async fn take_call(self: &Arc<Self>, host: usize, frame: Option<RunFrame>) -> Verdict {
+        let delay = self.state().faults.start_delay;
+        if delay.is_zero() {
+            return self.launch(host, frame);
+        }
+        let shared = Arc::clone(self);
+        let late = tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            shared.launch(host, frame)
+        });
+        late.await.unwrap_or(Verdict::Cut)
+    }
+
     fn launch(&self, host: usize, frame: Option<RunFrame>) -> Verdict {
         let (verdict, started) = self.state().launch(host, frame);
         if let Some(started) = started {

@@ -119,6 +119,8 @@ pub struct Faults {
     /// The frame runs, and the answer comes after `answer_delay`.
     pub delay_answer: f64,
     pub answer_delay: Duration,
+    /// Every launch is taken up so much later, whether its caller still waits or not.
+    pub start_delay: Duration,
     /// Share of runs that end with exit status 1.
     pub fail_frame: f64,
     /// Share of runs whose completion is never reported, as when the real agent finds Cuebot away.

@@ -35,7 +35,7 @@ impl RqdInterface for Service {
         request: Request<RqdStaticLaunchFrameRequest>,
     ) -> Answer<RqdStaticLaunchFrameResponse> {
         let caller = caller(&request)?;
-        match self.shared.launch(caller.host, request.into_inner().run_frame) {
+        match self.shared.take_call(caller.host, request.into_inner().run_frame).await {
             Verdict::Answer(answer) => answer?,
             Verdict::AnswerAfter(delay) => tokio::time::sleep(delay).await,
             Verdict::Cut => {
