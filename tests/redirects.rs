@@ -176,12 +176,6 @@ async fn all_are_reached(generation: Generation, destination: &str, to_group: bo
         }
     }
     let missing = unreached(&sandbox, &job, &ordered, LIMIT).await;
-    println!(
-        "{ordered:?} {:?} {:?} {:?}",
-        launched(&sandbox, &job).await,
-        sandbox.cuebot().counts(),
-        scheduler.counted("scheduler_redirects_total")
-    );
     assert_eq!(missing, 0, "{generation} {destination}");
     // What was told of each, or it will be when its time is over.
     let told = || scheduler.counted("scheduler_redirects_total");
@@ -269,13 +263,23 @@ async fn what_can_not_run_there_keeps_nothing() {
         let destination = if ordered.is_multiple_of(2) { &patient } else { &foreign };
         ordered += usize::from(order(&sandbox, &victim, destination, false).await);
     }
-    // Each is carried out, and each core is taken again long before it would have been given up.
+    // Each is carried out, and each core is taken again before the first that were kept would be given up.
+    let left = "SELECT count(*) FROM redirect";
+    while sqlx::query_scalar::<_, i64>(left).fetch_one(sandbox.pool()).await.unwrap() > 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let told = || scheduler.counted("scheduler_redirects_total");
+    until(&sandbox, LIMIT, |progress| {
+        assert!(told() < REDIRECTS as u64, "what leads nowhere was kept until it was given up");
+        progress.running >= CORES
+    })
+    .await;
     until(&sandbox, LIMIT, |_| told() == REDIRECTS as u64).await;
-    let refilled = "SELECT count(*) FROM redirect";
-    let left: i64 = sqlx::query_scalar(refilled).fetch_one(sandbox.pool()).await.unwrap();
-    assert_eq!(left, 1, "only the row without a proc stays");
-    until(&sandbox, LIMIT, |progress| progress.running >= CORES).await;
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>(left).fetch_one(sandbox.pool()).await.unwrap(),
+        1,
+        "the one without a proc"
+    );
     assert_eq!(launched(&sandbox, &patient).await, BTreeMap::new());
     assert_eq!(launched(&sandbox, &foreign).await, BTreeMap::new());
     assert_in_order(sandbox, scheduler).await;

@@ -86,6 +86,8 @@ pub enum Standing {
     Stands,
     /// Proc or frame are gone or changed: whoever did that gave back what was reserved.
     Gone,
+    /// They are gone since the frame has succeeded.
+    Succeeded,
     /// As it was written, and its job was paused or has ended.
     MayNotStart,
 }
@@ -98,7 +100,11 @@ pub async fn find_overtaken(store: &Store, bookings: &[&Booked]) -> Result<HashM
         .bind(bookings.iter().map(|booked| booked.version).collect::<Vec<_>>());
     let found = rows(store, "looking at bookings once more", statement).await.map_err(|error| error.after(1))?;
     let overtaken = found.iter().map(|row| {
-        let standing = if column_of(row, "is_gone")? { Standing::Gone } else { Standing::MayNotStart };
+        let standing = match (column_of(row, "is_gone")?, column_of(row, "has_succeeded")?) {
+            (true, true) => Standing::Succeeded,
+            (true, false) => Standing::Gone,
+            (false, _) => Standing::MayNotStart,
+        };
         Ok((id(row, "pk_proc")?, standing))
     });
     overtaken.collect::<Result<_, _>>().map_err(|error: StepError| error.after(1))

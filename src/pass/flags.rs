@@ -104,6 +104,8 @@ mod tests {
             Seen { switched_off: off(), off: off(), ..Seen::default() }
         );
         assert_eq!(flags.look(&show(Some(false)), CACHE, after(30)), Seen { off: off(), ..Seen::default() });
+        let kept = |left_after, seconds| flags.kept(left_after, after(seconds)).len();
+        assert_eq!([kept(Some(CACHE), 30), kept(Some(CACHE), 31), kept(None, 31)], [1, 0, 1]);
         assert_eq!(
             flags.look(&show(Some(false)), CACHE, after(31)),
             Seen { off: off(), taken_back: vec!["id".into()], ..Seen::default() }

@@ -21,7 +21,9 @@ const SHORTAGE_TOLD: Duration = Duration::from_secs(15);
 const HELD_HOST_REST_MAX: Duration = Duration::from_secs(5);
 /// Longest rest of a layer of which another session holds a row.
 const HELD_LAYER_REST_MAX: Duration = Duration::from_secs(2);
-/// Frames in the first chunk, and in any chunk at least: how fast the server writes is not known or low.
+/// Frames in a chunk while nothing is known of how fast the server writes.
+const CHUNK_FRAMES_FIRST: usize = 60;
+/// And in any chunk at least, however slow it is.
 const CHUNK_FRAMES_MIN: usize = 20;
 /// A chunk of fewer frames says little of how fast the server writes.
 const TELLING_FRAMES_MIN: usize = 10;
@@ -163,7 +165,8 @@ impl Hints {
 
     /// How many frames to put into one transaction, so that it takes about `time`.
     pub(super) fn chunk_frames(&self, frames_max: usize, time: Duration) -> usize {
-        let frames = self.state().frames_per_second.map_or(0.0, |rate| rate * time.as_secs_f64());
+        let Some(rate) = self.state().frames_per_second else { return CHUNK_FRAMES_FIRST.min(frames_max) };
+        let frames = rate * time.as_secs_f64();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
         let frames = frames as usize;
         frames.max(CHUNK_FRAMES_MIN).min(frames_max)

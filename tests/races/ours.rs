@@ -230,7 +230,7 @@ impl Scheduler {
         let (mut refused, mut may_not_start) = (Vec::new(), Vec::new());
         for Waiting { booked, .. } in waiting {
             match overtaken.get(&booked.proc).copied().unwrap_or(Standing::Stands) {
-                Standing::Gone => {}
+                Standing::Gone | Standing::Succeeded => {}
                 Standing::MayNotStart => may_not_start.push(booked),
                 Standing::Stands if gone.contains(booked.proc.as_str()) => {
                     self.ground.fault(format!("what was gone before was about to be launched: {booked:?}"));

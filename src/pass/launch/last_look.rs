@@ -14,9 +14,11 @@ use crate::model::Booked;
 use crate::store::Store;
 use crate::telemetry::error_chain;
 
-/// Questions are gathered for so long.
-const GATHER: Duration = Duration::from_millis(10);
-const BATCH_MAX: usize = 500;
+/// Questions of launches that wait for the answer are gathered for so long.
+const GATHER_BEFORE: Duration = Duration::from_millis(10);
+/// And of launches that have arrived: their frames stay in hand meanwhile, and nobody waits.
+const GATHER_AFTER: Duration = Duration::from_millis(50);
+const BATCH_MAX: usize = 1_000;
 
 /// Where questions go. Cloning shares the way.
 #[derive(Clone, Debug)]
@@ -34,12 +36,21 @@ struct Question {
 #[derive(Debug)]
 pub(super) struct Looks {
     questions: mpsc::UnboundedReceiver<Question>,
+    gather: Duration,
 }
 
 impl LastLook {
-    pub(super) fn new() -> (Self, Looks) {
+    pub(super) fn before() -> (Self, Looks) {
+        Self::gathering(GATHER_BEFORE)
+    }
+
+    pub(super) fn after() -> (Self, Looks) {
+        Self::gathering(GATHER_AFTER)
+    }
+
+    fn gathering(gather: Duration) -> (Self, Looks) {
         let (questions, asked) = mpsc::unbounded_channel();
-        (Self { questions }, Looks { questions: asked })
+        (Self { questions }, Looks { questions: asked, gather })
     }
 
     /// Waits for as long as the database is away.
@@ -65,7 +76,10 @@ impl Looks {
                 received = self.questions.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
                 () = stop.cancelled() => if self.questions.is_empty() { return } else { continue },
             }
-            tokio::time::sleep(GATHER).await;
+            tokio::select! {
+                () = tokio::time::sleep(self.gather) => {}
+                () = stop.cancelled() => {}
+            }
             while batch.len() < BATCH_MAX {
                 match self.questions.try_recv() {
                     Ok(more) => batch.push(more),

@@ -72,7 +72,8 @@ struct Shared {
     launches: TaskTracker,
     /// No launch is sent any more; what was not sent is taken back.
     closing: CancellationToken,
-    looks: LastLook,
+    looks_before: LastLook,
+    looks_after: LastLook,
     take_backs: mpsc::UnboundedSender<TakeBack>,
     state: Mutex<State>,
 }
@@ -113,7 +114,7 @@ impl Launched {
 #[derive(Debug)]
 pub(super) struct Inbox {
     take_backs: mpsc::UnboundedReceiver<TakeBack>,
-    looks: Looks,
+    looks: [Looks; 2],
 }
 
 impl Launcher {
@@ -128,7 +129,8 @@ impl Launcher {
         // Both are bounded by `waiting`: nothing is in here that did not hold a permit or a place in
         // `in_hand`.
         let (take_backs, taken_back) = mpsc::unbounded_channel();
-        let (looks, looked_at) = LastLook::new();
+        let (looks_before, asked_before) = LastLook::before();
+        let (looks_after, asked_after) = LastLook::after();
         let waiting = Arc::new(Semaphore::new(settings.launches_waiting_max));
         let shared = Shared {
             store,
@@ -141,19 +143,21 @@ impl Launcher {
             settling: Arc::new(Semaphore::new(SETTLE_HOSTS_MAX)),
             launches: TaskTracker::new(),
             closing: CancellationToken::new(),
-            looks,
+            looks_before,
+            looks_after,
             take_backs,
             state: Mutex::default(),
         };
-        (Self { shared: Arc::new(shared) }, Inbox { take_backs: taken_back, looks: looked_at })
+        (Self { shared: Arc::new(shared) }, Inbox { take_backs: taken_back, looks: [asked_before, asked_after] })
     }
 
     /// Runs until the last launcher is gone or `stop` is cancelled, and nothing is left to take back.
     pub(super) async fn run(self, inbox: Inbox, stop: CancellationToken) {
-        let Inbox { take_backs, looks } = inbox;
+        let Inbox { take_backs, looks: [before, after] } = inbox;
         tokio::join!(
             self.clone().run_take_back(take_backs, stop.clone()),
-            looks.run(self.shared.store.clone(), stop.clone()),
+            before.run(self.shared.store.clone(), stop.clone()),
+            after.run(self.shared.store.clone(), stop.clone()),
             self.run_settle(stop),
         );
     }

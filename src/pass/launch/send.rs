@@ -45,7 +45,8 @@ impl Launcher {
         committed_at: Instant,
     ) {
         let LaunchTargets::Agents(agents) = &self.shared.targets else {
-            self.succeeded(&booked);
+            self.shared.totals.launched();
+            self.remember_launched(&booked);
             return;
         };
         if !self.shared.hints.admits(&booked, Instant::now()) {
@@ -114,7 +115,7 @@ impl Launcher {
         let last_look = async {
             let mut standing = Standing::Stands;
             if seen_at.elapsed() >= SIGHT_LASTS {
-                standing = self.shared.looks.at(booked).await;
+                standing = self.shared.looks_before.at(booked).await;
                 seen_at = Instant::now();
             }
             sent_at = Instant::now();
@@ -137,7 +138,7 @@ impl Launcher {
     fn not_sent(&self, booked: Booked, unsent: Unsent) {
         let (frame, host) = (&booked.frame, &booked.host_name);
         match unsent {
-            Unsent::Overtaken(Standing::Gone) => {
+            Unsent::Overtaken(Standing::Gone | Standing::Succeeded) => {
                 tracing::debug!(%frame, host, proc = %booked.proc, "a booking was gone before its launch was sent");
                 self.label(LaunchResult::Overtaken);
                 self.forget([&booked.proc]);
@@ -156,16 +157,22 @@ impl Launcher {
         }
     }
 
-    /// The rows of a launch that has arrived may have vanished on its way.
-    pub(super) async fn look_back(&self, booked: Booked) {
+    /// The rows of a launch that has arrived may have vanished on its way. Returns at once.
+    pub(super) fn look_back(&self, booked: Booked) {
+        self.shared.totals.launched();
+        let launcher = self.clone();
+        self.shared.launches.spawn(async move { launcher.looked_back(booked).await });
+    }
+
+    async fn looked_back(&self, booked: Booked) {
         let standing = tokio::select! {
-            standing = self.shared.looks.at(&booked) => standing,
+            standing = self.shared.looks_after.at(&booked) => standing,
             () = self.shared.closing.cancelled() => Standing::Stands,
         };
         if standing == Standing::Gone {
             self.overtaken(booked);
         } else {
-            self.succeeded(&booked);
+            self.remember_launched(&booked);
         }
     }
 
@@ -174,7 +181,7 @@ impl Launcher {
         match outcome {
             LaunchOutcome::Launched => {
                 self.label(LaunchResult::Launched);
-                self.look_back(booked).await;
+                self.look_back(booked);
             }
             LaunchOutcome::Refused { code, message } => {
                 tracing::info!(%frame, host, ?code, message, "a host refused a launch");
@@ -212,9 +219,8 @@ impl Launcher {
         }
     }
 
-    pub(super) fn succeeded(&self, booked: &Booked) {
+    fn remember_launched(&self, booked: &Booked) {
         self.state().launched.add(&booked.proc, Instant::now());
-        self.shared.totals.launched();
         self.forget([&booked.proc]);
     }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::take_back::TakeBack;
 use super::{LaunchTargets, Launcher};
-use crate::booking::{self, Fence, UnbookCause};
+use crate::booking::{self, Fence, Standing, UnbookCause};
 use crate::model::{Booked, HostId, ProcId, Timestamp};
 use crate::rqd::{AgentReport, Agents, ConfirmAnswer, ConfirmSettings, Confirmation, LaunchOutcome, Verdict};
 use crate::telemetry::error_chain;
@@ -150,16 +150,13 @@ impl Launcher {
             !matches!(unsettled.why, Why::Overtaken { .. } | Why::Silent { has_frame: false, .. })
         };
         let due: Vec<&Unsettled> = due.values().flatten().filter(has_rows).collect();
-        let procs: Vec<ProcId> = due.iter().map(|unsettled| unsettled.booked.proc.clone()).collect();
-        let Ok(found) = booking::find_booked(&self.shared.store, &procs).await else { return };
-        let still: HashMap<&ProcId, i32> = found.iter().map(|booked| (&booked.proc, booked.version)).collect();
+        let bookings: Vec<&Booked> = due.iter().map(|unsettled| &unsettled.booked).collect();
+        let Ok(found) = booking::find_overtaken(&self.shared.store, &bookings).await else { return };
         for unsettled in due {
-            if still.get(&unsettled.booked.proc) != Some(&unsettled.booked.version) {
-                if unsettled.why.is_sent() {
-                    self.overtaken(unsettled.booked.clone());
-                } else {
-                    self.end(&unsettled.booked);
-                }
+            match found.get(&unsettled.booked.proc) {
+                Some(Standing::Gone) if unsettled.why.is_sent() => self.overtaken(unsettled.booked.clone()),
+                Some(Standing::Gone | Standing::Succeeded) => self.end(&unsettled.booked),
+                Some(Standing::Stands | Standing::MayNotStart) | None => {}
             }
         }
     }
@@ -220,18 +217,18 @@ impl Launcher {
                 }
                 verdict
             };
-            self.settled(booked, why, verdict).await;
+            self.settled(booked, why, verdict);
         }
     }
 
-    async fn settled(&self, booked: Booked, why: Why, verdict: Verdict) {
+    fn settled(&self, booked: Booked, why: Why, verdict: Verdict) {
         match verdict {
             Verdict::AskAgain { .. } => {}
             Verdict::Running if why.is_sent() => {
                 self.unlist(&booked);
                 self.label(LaunchResult::ConfirmedRunning);
                 self.shared.hints.launch_ended(&booked, &LaunchOutcome::Launched, Instant::now());
-                self.look_back(booked).await;
+                self.look_back(booked);
             }
             Verdict::Running => self.end(&booked),
             Verdict::NotRunning => {
