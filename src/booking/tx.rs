@@ -22,9 +22,9 @@ const IDLE_LIMIT: Duration = Duration::from_secs(1);
 /// limit, of which each takes a budget.
 const QUEUE_LIMIT: Duration = Duration::from_secs(2);
 
-/// What is left of a budget is told to the server again when it is less than the server knows by this
-/// much: telling costs a round trip.
-const TOLD_ANEW_AFTER: Duration = Duration::from_millis(20);
+/// One part in so many of a budget is kept back: what is left is told to the server again only when it
+/// is less than the server knows by that much, as telling costs a round trip.
+const KEPT_BACK: u32 = 8;
 
 /// A cancelled statement ran until its limit when it ended at most this long before it: the server's
 /// clock and ours do not start at the same instant.
@@ -51,7 +51,9 @@ pub(super) struct Tx {
     transaction: Transaction<'static, Postgres>,
     pub(super) features: Features,
     meter: Meter,
+    /// What the server is told at first, and how much later than it everything has to have ended.
     budget: Duration,
+    kept_back: Duration,
     held_since: Option<Instant>,
     /// The statement limit that the server knows.
     told: Duration,
@@ -78,11 +80,13 @@ impl Tx {
         let opened = answer(store.pool().begin_with(AssertSqlSafe(begin))).await;
         let transaction = opened.map_err(step("beginning a transaction"))?;
         store.meter().count_statements(1);
+        let kept_back = store.lock_budget() / KEPT_BACK;
         Ok(Self {
             transaction,
             features: *store.features(),
             meter: store.meter().clone(),
-            budget: store.lock_budget(),
+            budget: store.lock_budget() - kept_back,
+            kept_back,
             held_since: None,
             told: QUEUE_LIMIT,
         })
@@ -168,7 +172,7 @@ impl Tx {
         let Some(since) = self.held_since else { return Ok(self.told) };
         // A statement that begins too late is ended by the server, like one that lasts too long.
         let left = self.budget.saturating_sub(since.elapsed()).max(Duration::from_millis(1));
-        if self.told > left + TOLD_ANEW_AFTER {
+        if self.told > left + self.kept_back {
             self.tell(left, name).await?;
         }
         Ok(self.told)

@@ -19,6 +19,8 @@ const SHORTAGE_TOLD: Duration = Duration::from_secs(15);
 
 /// Longest rest of a host whose row another session holds.
 const HELD_HOST_REST_MAX: Duration = Duration::from_secs(5);
+/// So long after a host's row was found held, chunks are preceded by a look for such hosts.
+const HELD_HOSTS_SOUGHT: Duration = Duration::from_secs(30);
 /// Longest rest of a layer of which another session holds a row.
 const HELD_LAYER_REST_MAX: Duration = Duration::from_secs(2);
 /// Frames in a chunk while nothing is known of how fast the server writes.
@@ -41,6 +43,8 @@ struct State {
     breakers: Breakers,
     fruitless: Fruitless,
     held_hosts: HeldRows<HostId>,
+    /// When a host's row was last found held.
+    host_found_held: Option<Instant>,
     held_layers: HeldRows<LayerId>,
     /// Frames that a chunk writes in a second, as the last ones have shown.
     frames_per_second: Option<f64>,
@@ -61,6 +65,7 @@ impl Hints {
             breakers: Breakers::new(hosts, layers),
             fruitless: Fruitless::new(back_off),
             held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
+            host_found_held: None,
             held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
             frames_per_second: None,
             paused_until: None,
@@ -163,6 +168,11 @@ impl Hints {
         state.held_layers.rests(layer, now).then_some(LostReason::RowLocked)
     }
 
+    /// Whether somebody held a host's row not long ago.
+    pub(super) fn has_met_held_hosts(&self, now: Instant) -> bool {
+        self.state().host_found_held.is_some_and(|found| now < found + HELD_HOSTS_SOUGHT)
+    }
+
     /// How many frames to put into one transaction, so that it takes about `time`.
     pub(super) fn chunk_frames(&self, frames_max: usize, time: Duration) -> usize {
         let Some(rate) = self.state().frames_per_second else { return CHUNK_FRAMES_FIRST.min(frames_max) };
@@ -182,7 +192,10 @@ impl Hints {
         }
         for lost in &outcome.lost {
             match lost.reason {
-                LostReason::HostLocked => state.held_hosts.found(&lost.host, now),
+                LostReason::HostLocked => {
+                    state.held_hosts.found(&lost.host, now);
+                    state.host_found_held = Some(now);
+                }
                 LostReason::RowLocked => state.held_layers.found(&lost.layer, now),
                 _ => {}
             }
@@ -197,8 +210,12 @@ impl Hints {
             let time = if outcome.halved > 0 { took } else { outcome.held };
             #[expect(clippy::cast_precision_loss, reason = "a chunk's frames")]
             let seen = frames as f64 / time.as_secs_f64().max(0.001);
-            // Slower at once, faster by and by.
-            let rate = state.frames_per_second.map_or(seen, |before| seen.min(before.midpoint(seen)));
+            // What ran out of time is believed at once, all else by and by: a short wait is not the server's pace.
+            let rate = match state.frames_per_second {
+                Some(before) if outcome.halved > 0 => before.min(seen),
+                Some(before) => before.midpoint(seen),
+                None => seen,
+            };
             state.frames_per_second = Some(rate);
         }
     }

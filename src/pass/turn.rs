@@ -278,8 +278,8 @@ impl Turn {
 
         let mut chunks = Chunks::of(requests);
         let chunks = std::iter::from_fn(|| {
-            // Half of what a transaction may take: what it waits for is not ours to know.
-            let time = self.store.lock_budget() / 2;
+            // Not all that a transaction may take: what it waits for is not ours to know.
+            let time = self.store.lock_budget() * 5 / 8;
             chunks.next(self.hints.chunk_frames(self.settings.chunk_frames_max, time))
         });
         let chunks = chunks.map(|chunk| self.book_chunk(chunk, &launches, stop));
@@ -411,7 +411,10 @@ impl Turn {
         let requests: Vec<BookingRequest> = requests.into_iter().filter(&mut is_free).collect();
         let frames = requests.len();
         let contended = ChunkOutcome::not_tried(&requests);
-        let options = BookOptions { limit_settle_window: self.settings.limit_settle_window };
+        let options = BookOptions {
+            limit_settle_window: self.settings.limit_settle_window,
+            look_for_held_hosts: self.hints.has_met_held_hosts(began),
+        };
         let booked = match &self.sink {
             Sink::Booking(launcher) => self.book_and_launch(launcher, &requests, &options, launches, stop).await,
             Sink::Preview(preview) => preview.book(&self.store, requests, &options).await,

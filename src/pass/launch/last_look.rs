@@ -17,7 +17,7 @@ use crate::telemetry::error_chain;
 /// Questions of launches that wait for the answer are gathered for so long.
 const GATHER_BEFORE: Duration = Duration::from_millis(10);
 /// And of launches that have arrived: their frames stay in hand meanwhile, and nobody waits.
-const GATHER_AFTER: Duration = Duration::from_millis(50);
+const GATHER_AFTER: Duration = Duration::from_millis(100);
 const BATCH_MAX: usize = 1_000;
 
 /// Where questions go. Cloning shares the way.
