@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cue_scheduler::check::{self, CheckResult, Status, Wanted};
+use cue_scheduler::ops::check::{self, CheckResult, Status, Wanted};
 use cue_scheduler::rqd::Agents;
 use cue_scheduler::telemetry::error_chain;
 use serde::Serialize;

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cue_scheduler::cluster::{AllocationOverview, ClusterOverview, WaitingByReason, named, overview};
+use cue_scheduler::clusters::{AllocationOverview, ClusterOverview, WaitingByReason, named, overview};
 use cue_scheduler::model::Timestamp;
-use cue_scheduler::pass;
+use cue_scheduler::scheduler;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::{ClustersCommand, OutputFormat};
@@ -34,7 +34,7 @@ pub(crate) async fn run(
     let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await;
     let snapshot = snapshot.context("Failed to read the farm")?;
     name_left_out(&snapshot.left_out, printer);
-    let seen = pass::see(&farm.store, snapshot, &farm.settings.policy).await.context("Failed to read the farm")?;
+    let seen = scheduler::see(&farm.store, snapshot, &farm.settings.policy).await.context("Failed to read the farm")?;
     let (snapshot, plan) = (seen.snapshot, seen.plan);
     let last = farm.store.load_last_dispatches(&farm.clusters).await.context("Failed to read the last bookings")?;
     farm.store.close().await;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use clap::{Arg, Command, CommandFactory as _};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
-use cue_scheduler::cluster;
+use cue_scheduler::clusters;
 use cue_scheduler::config::{self, Config, Inputs};
-use cue_scheduler::store::{Named, Store, names};
+use cue_scheduler::db::{Named, Store, names};
 
 use crate::cli::Cli;
 use crate::settings::connect_settings;
@@ -82,7 +82,7 @@ async fn names_of(kind: Kind, config: &Config, typed: &str) -> Option<Vec<String
         Kind::Row(named) => names(&connect, named, typed).await.ok(),
         Kind::Cluster => {
             let store = Store::connect(&connect).await.ok()?;
-            let loaded = cluster::load(&store, &config.selection(), config.chunk_sizes()).await.ok()?;
+            let loaded = clusters::load(&store, &config.selection(), config.chunk_sizes()).await.ok()?;
             let names: BTreeSet<String> = loaded.clusters.into_iter().map(|cluster| cluster.name).collect();
             Some(names.into_iter().filter(|name| name.starts_with(typed)).collect())
         }

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Secret, Tls};
+use cue_scheduler::db::{ClusterRows, Store};
 use cue_scheduler::model::AllocTag;
-use cue_scheduler::store::{ClusterRows, Store};
 use cue_scheduler::telemetry::error_chain;
 use dialoguer::console::Term;
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};

@@ -9,7 +9,7 @@ use cue_scheduler::farm::audit::LISTED_PER_RULE_MAX;
 use cue_scheduler::farm::demo::{Demo, DemoOptions, DemoReport, DemoSummary};
 use cue_scheduler::farm::fleet::{Faults, RunTime};
 use cue_scheduler::farm::schema::Generation;
-use cue_scheduler::pass::Settings;
+use cue_scheduler::scheduler::Settings;
 use cue_scheduler::telemetry::logs::{self, LogSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

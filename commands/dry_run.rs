@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cue_scheduler::booking::{self, MissingPrivilege};
-use cue_scheduler::pass::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow, PassReport};
+use cue_scheduler::scheduler::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow, PassReport};
 use cue_scheduler::telemetry::{Metrics, Registry};
 
 use crate::cli::{DryRunArgs, OutputFormat};

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use cue_scheduler::handover::{
+use cue_scheduler::db::{AskedTags, ClusterRows};
+use cue_scheduler::model::Cluster;
+use cue_scheduler::ops::handover::{
     Booker, Coverage, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
     TURN_OFF_BOOKING, check_flags, check_list, not_expressed, replace_file,
 };
-use cue_scheduler::model::Cluster;
-use cue_scheduler::store::{AskedTags, ClusterRows};
 use dialoguer::Confirm;
 use dialoguer::console::Term;
 use serde::Serialize;

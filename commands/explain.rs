@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use cue_scheduler::db::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
+use cue_scheduler::explain::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks};
 use cue_scheduler::model::{Candidate, FacilityId, JobId, Snapshot, WaitReason};
-use cue_scheduler::pass::{
-    self, FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks,
-};
-use cue_scheduler::placement::{
+use cue_scheduler::planner::{
     Ahead, CapReport, Explanation, GateReport, OnHost, PlacedOn, Precedence, Refusal, ShowTier, Verdict,
 };
-use cue_scheduler::store::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
+use cue_scheduler::scheduler::{self};
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainArgs, ExplainWhat, OutputFormat};
@@ -141,9 +140,9 @@ impl Asked<'_> {
             let facilities: BTreeSet<FacilityId> =
                 self.farm.clusters.iter().map(|cluster| cluster.facility.clone()).collect();
             books.held = store.load_held(&facilities.into_iter().collect::<Vec<_>>()).await?;
-            pass::correct_counts(&mut snapshot, &books.counts);
+            scheduler::correct_counts(&mut snapshot, &books.counts);
         }
-        let seen = pass::see(store, snapshot, &self.farm.settings.policy).await?;
+        let seen = scheduler::see(store, snapshot, &self.farm.settings.policy).await?;
         Ok((seen.snapshot, books))
     }
 

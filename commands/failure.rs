@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cue_scheduler::cluster::{NameError, SelectionError};
+use cue_scheduler::clusters::{NameError, SelectionError};
 use cue_scheduler::config::{ConfigError, NamedBy};
 use cue_scheduler::telemetry::error_chain;
 use cue_scheduler::telemetry::logs::LogsError;

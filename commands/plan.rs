@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cue_scheduler::pass::{
+use cue_scheduler::preview::{
     ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, ReasonRow, WaitingRow, WrongCountRow,
 };
 use cue_scheduler::units::Amounts;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cue_scheduler::pass::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::rqd::Agents;
+use cue_scheduler::scheduler::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::tasks::Tasks;
 use cue_scheduler::telemetry::http::PageLimits;
 use cue_scheduler::telemetry::logs::{self, LogControl};

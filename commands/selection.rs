@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use cue_scheduler::cluster::{self, Loaded};
+use cue_scheduler::clusters::{self, Loaded};
 use cue_scheduler::config::Config;
+use cue_scheduler::db::{ClusterRows, Store};
 use cue_scheduler::model::{Cluster, ClusterKind, Selection};
-use cue_scheduler::store::{ClusterRows, Store};
 
 /// A show and tag that lead to more than one facility, so that nobody can tell which one is meant.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub(crate) async fn load_rows(store: &Store) -> anyhow::Result<ClusterRows> {
 
 pub(crate) fn select(rows: &ClusterRows, config: &Config) -> anyhow::Result<Vec<Cluster>> {
     let selection = config.selection();
-    let clusters = cluster::build(rows, &selection, config.chunk_sizes()).context(LOADING)?;
+    let clusters = clusters::build(rows, &selection, config.chunk_sizes()).context(LOADING)?;
     check_facility(&selection, &clusters)?;
     Ok(clusters)
 }

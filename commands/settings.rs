@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use cue_scheduler::config::{self, BesideMaestro, Config, ConfigError, FlagValue, Inputs, Loaded, LogFormat, Tls};
-use cue_scheduler::pass::Settings;
+use cue_scheduler::db::{ConnectSettings, TlsMode};
 use cue_scheduler::rqd::AgentSettings;
-use cue_scheduler::store::{ConnectSettings, TlsMode};
+use cue_scheduler::scheduler::Settings;
 use cue_scheduler::telemetry::logs::LogSettings;
 
 use crate::cli::{CheckDbArgs, DemoArgs, FaultArgs, Generation, GlobalArgs, InitArgs, SelectionArgs};

@@ -11,20 +11,22 @@ pub mod config;
 
 pub mod telemetry;
 
-pub mod placement;
+pub mod planner;
 
-pub mod store;
+pub mod db;
 
-pub mod cluster;
+pub mod clusters;
 
 pub mod rqd;
 
 pub mod booking;
 
-pub mod check;
+pub mod scheduler;
 
-pub mod pass;
+pub mod preview;
 
-pub mod handover;
+pub mod explain;
+
+pub mod ops;
 
 pub mod farm;

@@ -7,11 +7,11 @@ use cue_scheduler::booking::{
     BookOptions, CommitOutcome, Lost, LostReason, UnbookCause, UnbookOutcome, UnknownCommit, book, find_booked,
     find_unsettled, resolve_commit, unbook,
 };
+use cue_scheduler::db::Store;
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{Booked, BookingRequest, FrameId};
-use cue_scheduler::store::Store;
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinSet;

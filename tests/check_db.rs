@@ -5,12 +5,12 @@ mod pooler;
 use std::time::Duration;
 
 use cue_scheduler::booking::{Repairs, UnbookCause, unbook};
-use cue_scheduler::check::{CheckResult, Status, Wanted, check};
+use cue_scheduler::db::{ConnectSettings, Store};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{AllocTag, Selection, TagChunkSizes};
+use cue_scheduler::ops::check::{CheckResult, Status, Wanted, check};
 use cue_scheduler::rqd::{AgentSettings, Agents};
-use cue_scheduler::store::{ConnectSettings, Store};
 use cue_scheduler::units::Cores;
 
 use crate::support::farm::{farm, quick_farm};

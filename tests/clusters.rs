@@ -1,11 +1,11 @@
 //! `clusters list` and `clusters show`: what they print, and that they only look.
 
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{
     FarmSpec, FolderSpec, HostClass, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed,
 };
 use cue_scheduler::model::TagKind;
-use cue_scheduler::store::ConnectSettings;
 use cue_scheduler::units::{Cores, Kib};
 use insta::assert_snapshot;
 

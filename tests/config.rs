@@ -8,8 +8,8 @@ use cue_scheduler::config::{
     BesideMaestro, Config, ConfigError, FlagValue, FractionalCores, Inputs, Key, Loaded, Place, Tls, ignored_keys,
     keys, load,
 };
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::model::{self, AllocTag, JobOrder, Policy, TagChunkSizes};
-use cue_scheduler::store::ConnectSettings;
 use cue_scheduler::telemetry::logs::Levels;
 use cue_scheduler::units::Kib;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cue_scheduler::db::Store;
 use cue_scheduler::farm::audit::audit;
 use cue_scheduler::farm::cuebot::{Cuebot, CuebotCounts, CuebotOptions, Maintenance, NextFrames};
 use cue_scheduler::farm::fleet::{Fleet, FleetHost, FleetOptions, RunTime};
@@ -17,7 +18,6 @@ use cue_scheduler::rqd::proto::report::{
 };
 use cue_scheduler::rqd::proto::rqd::RunFrame;
 use cue_scheduler::rqd::{AgentSettings, Agents, LaunchOutcome};
-use cue_scheduler::store::Store;
 use cue_scheduler::units::{Cores, Kib};
 use futures::StreamExt as _;
 use sqlx::postgres::{PgListener, PgPoolOptions};

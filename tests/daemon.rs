@@ -6,7 +6,7 @@ use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer, RestartMode
 use cue_scheduler::farm::sandbox::SandboxOptions;
 use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::farm::seed::FarmSpec;
-use cue_scheduler::pass::{Service, Settings};
+use cue_scheduler::scheduler::{Service, Settings};
 use cue_scheduler::telemetry::Health;
 use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;

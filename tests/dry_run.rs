@@ -6,13 +6,15 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use cue_scheduler::booking::LostReason;
-use cue_scheduler::cluster;
+use cue_scheduler::clusters;
 use cue_scheduler::config::{CuebotSilence, FlagValue, Inputs, load};
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, seed};
 use cue_scheduler::model::{BookingRequest, Policy, Selection, TagChunkSizes, WaitReason};
-use cue_scheduler::pass::{DryRun, DryRunEnd, DryRunLimits, LaunchTargets, LostRow, Parts, Service, Settings, Totals};
-use cue_scheduler::store::ConnectSettings;
+use cue_scheduler::scheduler::{
+    DryRun, DryRunEnd, DryRunLimits, LaunchTargets, LostRow, Parts, Service, Settings, Totals,
+};
 use cue_scheduler::telemetry::{Health, Metrics};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -25,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn dry_run(database: &TestDatabase, settings: Settings, is_verified: bool) -> DryRun {
     let store = database.store().await;
-    let clusters = cluster::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
+    let clusters = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
     DryRun::new(store, clusters, settings, metrics, is_verified)
 }

@@ -5,10 +5,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
 use cue_scheduler::model::TagKind;
-use cue_scheduler::store::ConnectSettings;
 use cue_scheduler::units::Cores;
 use insta::assert_snapshot;
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cue_scheduler::cluster;
+use cue_scheduler::clusters;
+use cue_scheduler::db::{ConnectSettings, Match, SnapshotOptions, Store};
+use cue_scheduler::explain::{LayerStory, Stories, WorkBooks};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{
     AllocSpec, FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, Seeded, ShowSpec, seed,
@@ -10,9 +12,7 @@ use cue_scheduler::farm::seed::{
 use cue_scheduler::model::{
     Booked, FacilityId, Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason,
 };
-use cue_scheduler::pass::{LayerStory, Stories, WorkBooks};
-use cue_scheduler::placement::{Verdict, plan};
-use cue_scheduler::store::{ConnectSettings, Match, SnapshotOptions, Store};
+use cue_scheduler::planner::{Verdict, plan};
 use cue_scheduler::units::{Cores, Gpus, Kib};
 
 use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
@@ -102,7 +102,7 @@ async fn planted() -> (TestDatabase, Seeded) {
 }
 
 async fn snapshot(store: &Store, seeded: &Seeded) -> Snapshot {
-    let clusters = cluster::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
+    let clusters = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
     let options = SnapshotOptions {
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
@@ -785,13 +785,13 @@ async fn no_search_reads_every_frame() {
     let (pattern, host) = (format!("{job}%"), seeded.hosts[0].id.as_str());
     let jobs = format!("{{{}}}", seeded.jobs[7].id);
     let searches: [(&str, Vec<&str>); 7] = [
-        (include_str!("../src/store/sql/find_jobs.sql"), vec![job, &pattern, "21"]),
-        (include_str!("../src/store/sql/find_layers.sql"), vec!["id", &pattern, "r%", job, "r", "21"]),
-        (include_str!("../src/store/sql/find_frames.sql"), vec!["id", &pattern, "0001%", job, "0001", "21", "60"]),
-        (include_str!("../src/store/sql/procs_on_host.sql"), vec![host, "60"]),
-        (include_str!("../src/store/sql/waiting_counts.sql"), vec![&jobs, "{}", "false"]),
-        (include_str!("../src/store/sql/deleted_limits.sql"), vec![&jobs, "{}"]),
-        (include_str!("../src/store/sql/frame_states.sql"), vec!["{a,b,c}"]),
+        (include_str!("../src/db/sql/find_jobs.sql"), vec![job, &pattern, "21"]),
+        (include_str!("../src/db/sql/find_layers.sql"), vec!["id", &pattern, "r%", job, "r", "21"]),
+        (include_str!("../src/db/sql/find_frames.sql"), vec!["id", &pattern, "0001%", job, "0001", "21", "60"]),
+        (include_str!("../src/db/sql/procs_on_host.sql"), vec![host, "60"]),
+        (include_str!("../src/db/sql/waiting_counts.sql"), vec![&jobs, "{}", "false"]),
+        (include_str!("../src/db/sql/deleted_limits.sql"), vec![&jobs, "{}"]),
+        (include_str!("../src/db/sql/frame_states.sql"), vec!["{a,b,c}"]),
     ];
     for (statement, values) in searches {
         let mut text = format!("EXPLAIN {statement}");

@@ -203,7 +203,7 @@ fn the_dockerfile_copies_all_that_the_program_is_built_from() {
             }
         }
     }
-    assert!(needed.contains("src/store/sql/catalog.sql"), "what is included is found");
+    assert!(needed.contains("src/db/sql/catalog.sql"), "what is included is found");
 
     let copied = copied(build);
     let is_copied = |path: &String| copied.iter().any(|part| Path::new(path).starts_with(part));

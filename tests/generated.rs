@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use clap::{Command, CommandFactory as _};
 use clap_complete::env::Shells;
 use clap_mangen::Man;
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, seed};
-use cue_scheduler::store::ConnectSettings;
 
 use crate::support::{database, database_variables};
 

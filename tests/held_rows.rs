@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cue_scheduler::booking::{Blame, BookOptions, BookingError, ChunkOutcome, LostReason, UnbookCause, book, unbook};
+use cue_scheduler::db::Store;
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::postgres::{Durability, PostgresOptions, PostgresServer};
 use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::BookingRequest;
-use cue_scheduler::store::Store;
 use cue_scheduler::units::Cores;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
@@ -425,7 +425,7 @@ async fn a_pass_that_came_to_nothing_is_followed_by_one_without_what_came_to_not
     )
     .await;
     // Nothing but the passes themselves calls for another one.
-    let settings = cue_scheduler::pass::Settings {
+    let settings = cue_scheduler::scheduler::Settings {
         monitor_interval: Duration::from_secs(3_600),
         probe_interval: Duration::from_secs(3_600),
         ..quick_settings()

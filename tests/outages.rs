@@ -11,7 +11,7 @@ use cue_scheduler::farm::fleet::RunTime;
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec};
-use cue_scheduler::pass::Settings;
+use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
 
 use crate::silence::{attentive, forgetful, is_silence_told};

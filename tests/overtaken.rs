@@ -6,6 +6,7 @@ use std::time::Duration;
 use cue_scheduler::booking::SilenceEnds;
 use cue_scheduler::booking::{Fence, UnbookCause, find_silent, find_unsettled, unbook_fenced};
 use cue_scheduler::config::CuebotSilence;
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::cuebot::{CuebotOptions, Maintenance};
 use cue_scheduler::farm::fleet::{Faults, RunTime};
@@ -13,8 +14,7 @@ use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, seed};
 use cue_scheduler::model::{Booked, FrameId};
-use cue_scheduler::pass::Settings;
-use cue_scheduler::store::ConnectSettings;
+use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
 use sqlx::{AssertSqlSafe, Connection as _, PgPool};
 
@@ -199,7 +199,7 @@ async fn a_frame_that_waits_while_a_proc_holds_it_is_named_and_left_alone() {
 }
 
 async fn find_silent_now(
-    store: &cue_scheduler::store::Store,
+    store: &cue_scheduler::db::Store,
     show: &cue_scheduler::model::ShowId,
 ) -> Vec<cue_scheduler::booking::SilentBooking> {
     find_silent(store, std::slice::from_ref(show), &SilenceEnds::default()).await.unwrap()

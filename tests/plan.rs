@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cue_scheduler::cluster;
+use cue_scheduler::clusters;
 use cue_scheduler::config::CuebotSilence;
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
-use cue_scheduler::pass::{LaunchTargets, Parts, PlanDocument, Service, Settings, Totals, look};
-use cue_scheduler::store::ConnectSettings;
+use cue_scheduler::preview::PlanDocument;
+use cue_scheduler::scheduler::{LaunchTargets, Parts, Service, Settings, Totals, look};
 use cue_scheduler::telemetry::{Health, Metrics};
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ type Placed = BTreeMap<String, (String, Amounts)>;
 
 async fn planned(database: &TestDatabase, settings: &Settings) -> Placed {
     let store = database.store().await;
-    let clusters = cluster::load(&store, &settings.selection, settings.chunk_sizes).await.unwrap().clusters;
+    let clusters = clusters::load(&store, &settings.selection, settings.chunk_sizes).await.unwrap().clusters;
     let look = look(&store, &clusters, settings).await.unwrap();
     assert_eq!(look.left_out, []);
     let document = PlanDocument::of(&look);

@@ -19,10 +19,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cue_scheduler::db::Store;
 use cue_scheduler::farm::audit::{AuditReport, AuditRule, audit_rows};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
-use cue_scheduler::store::Store;
 use cue_scheduler::units::{Cores, Kib};
 use futures::StreamExt as _;
 use futures::stream;

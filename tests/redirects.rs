@@ -10,8 +10,8 @@ use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, SeededJob, ShowSpec};
 use cue_scheduler::model::{AllocTag, FrameId, Selection};
-use cue_scheduler::pass::Settings;
 use cue_scheduler::rqd::Agents;
+use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::{Amounts, Cores};
 use sqlx::AssertSqlSafe;
 

@@ -8,8 +8,8 @@ use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec};
 use cue_scheduler::model::WaitReason;
-use cue_scheduler::pass::Settings;
 use cue_scheduler::rqd::BreakerSettings;
+use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
 use sqlx::AssertSqlSafe;
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use cue_scheduler::cluster;
+use cue_scheduler::clusters;
+use cue_scheduler::db::SnapshotOptions;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, HostNames, JobSpec, LayerSpec, Seeded, seed};
 use cue_scheduler::model::{Selection, TagChunkSizes, TagKind};
-use cue_scheduler::store::SnapshotOptions;
 use cue_scheduler::units::{Cores, Gpus, Kib};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -187,7 +187,7 @@ async fn a_full_size_farm_takes_seconds_and_is_all_in_the_snapshot() {
     assert!(took < Duration::from_secs(30), "seeding took {took:?}");
 
     let store = database.store().await;
-    let clusters = cluster::load(&store, &Selection::default(), TagChunkSizes::default()).await.expect("clusters");
+    let clusters = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.expect("clusters");
     assert_eq!(clusters.left_out, []);
     let snapshot = store.load_snapshot(&clusters.clusters, &SnapshotOptions::default()).await.expect("a snapshot");
     assert_eq!(snapshot.left_out, []);

@@ -11,8 +11,8 @@ use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer, RestartMode
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, SeededHost, ShowSpec, seed};
-use cue_scheduler::pass::Settings;
 use cue_scheduler::rqd::ConfirmSettings;
+use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
 use sqlx::{AssertSqlSafe, Connection as _, PgPool};
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cue_scheduler::cluster;
+use cue_scheduler::clusters;
+use cue_scheduler::db::{SnapshotOptions, Store};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{
     Cap, ClusterKind, CoreRequest, HostId, HostState, LayerId, LeftOutRow, LimitUse, Selection, Snapshot, Tag,
     TagChunkSizes, TagKind, ThreadMode, Timestamp,
 };
-use cue_scheduler::store::{SnapshotOptions, Store};
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -55,7 +55,7 @@ async fn wipe(pool: &PgPool) {
 }
 
 async fn snapshot_with(store: &Store, options: &SnapshotOptions) -> Snapshot {
-    let loaded = cluster::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap();
+    let loaded = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap();
     assert_eq!(loaded.left_out, []);
     store.load_snapshot(&loaded.clusters, options).await.unwrap()
 }
@@ -487,7 +487,7 @@ async fn an_allocation_without_a_tag_still_has_its_tag_clusters() {
         clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>()
     };
     let load =
-        || async { cluster::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters };
+        || async { clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters };
     assert_eq!(names(&load().await), ["local/show/general", "local/show/hostname-1", "local/show/manual-1"]);
     // The hosts still carry the old tag.
     execute(&pool, "UPDATE alloc SET str_tag = NULL").await;
@@ -538,7 +538,7 @@ async fn a_host_offers_no_more_than_procs_leave_whatever_its_row_says() {
 async fn the_change_probe_rests_while_nothing_changes_and_sees_what_can_start_work() {
     for generation in [Generation::G0, Generation::G5] {
         let Farm { store, pool, _database, .. } = farm(generation, &FarmSpec::demo(20, 4, 60, 2)).await;
-        let clusters = cluster::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
+        let clusters = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
         let mut before = store.probe_change(&clusters).await.unwrap();
         execute(&pool, "UPDATE host_stat SET ts_ping = current_timestamp, int_load = 7").await;
         assert_eq!(store.probe_change(&clusters).await.unwrap(), before, "a report changes nothing");

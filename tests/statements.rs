@@ -6,13 +6,13 @@ use std::time::Duration;
 use cue_scheduler::booking::{
     BookOptions, Repairs, RepairsDone, UnbookCause, book, chunk, find_booked, find_unsettled, unbook,
 };
-use cue_scheduler::cluster;
+use cue_scheduler::clusters;
+use cue_scheduler::db::{MeterReading, SnapshotOptions, Store};
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, Seeded, seed};
 use cue_scheduler::model::{Booked, BookingRequest, LayerId, Policy, Selection, ShowId, TagChunkSizes, WaitingFrame};
-use cue_scheduler::placement::plan;
-use cue_scheduler::store::{MeterReading, SnapshotOptions, Store};
+use cue_scheduler::planner::plan;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use crate::support::{TestDatabase, database, look, scope};
@@ -37,7 +37,7 @@ async fn pass(store: &Store) -> (Vec<Booked>, BTreeMap<&'static str, MeterReadin
         asked.insert(step, now - before);
         before = now;
     };
-    let clusters = cluster::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
+    let clusters = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     note("clusters");
     store.probe_change(&clusters).await.unwrap();
     note("probe");
@@ -116,51 +116,47 @@ fn frame_statements(
     let shows = array(seeded.shows.iter().map(|show| &show.id));
     let facility = array([&seeded.facility]);
     let claim = if generation == Generation::G0 {
-        include_str!("../src/store/sql/book_claim.sql")
+        include_str!("../src/db/sql/book_claim.sql")
     } else {
-        include_str!("../src/store/sql/book_claim_start_after.sql")
+        include_str!("../src/db/sql/book_claim_start_after.sql")
     };
     let has_index = generation == Generation::G5;
     vec![
         (
-            include_str!("../src/store/sql/snapshot_candidates.sql"),
+            include_str!("../src/db/sql/snapshot_candidates.sql"),
             "text[], text[], bool",
             format!("{shows}, {facility}, {has_index}"),
         ),
-        (include_str!("../src/store/sql/waiting_frames.sql"), "text[], int8[]", format!("{layers}, {twenties}")),
+        (include_str!("../src/db/sql/waiting_frames.sql"), "text[], int8[]", format!("{layers}, {twenties}")),
         (claim, "text[], int4[], text[]", format!("{frames}, {versions}, {layers_of_chunk}")),
         (
-            include_str!("../src/store/sql/book_frames.sql"),
+            include_str!("../src/db/sql/book_frames.sql"),
             "text[], text[], int8[], int8[], int8[], int8[]",
             format!("{frames}, {hosts}, {ones}, {ones}, {ones}, {ones}"),
         ),
         (
-            include_str!("../src/store/sql/unbook_claim.sql"),
+            include_str!("../src/db/sql/unbook_claim.sql"),
             "text[], text[], int4[], timestamptz[]",
             format!("{procs}, {frames}, {versions}, {}", array(chunk.iter().map(|_| "NULL"))),
         ),
-        (include_str!("../src/store/sql/unbook_checkpoints.sql"), "text[]", frames.clone()),
-        (include_str!("../src/store/sql/unbook_frames.sql"), "text[], int4", format!("{frames}, 299")),
-        (include_str!("../src/store/sql/settle_find_booked.sql"), "text[]", procs.clone()),
+        (include_str!("../src/db/sql/unbook_checkpoints.sql"), "text[]", frames.clone()),
+        (include_str!("../src/db/sql/unbook_frames.sql"), "text[], int4", format!("{frames}, 299")),
+        (include_str!("../src/db/sql/settle_find_booked.sql"), "text[]", procs.clone()),
+        (include_str!("../src/db/sql/settle_find_unsettled.sql"), "text[], float8, bool", format!("{shows}, 60, true")),
         (
-            include_str!("../src/store/sql/settle_find_unsettled.sql"),
-            "text[], float8, bool",
-            format!("{shows}, 60, true"),
-        ),
-        (
-            include_str!("../src/store/sql/settle_overtaken.sql"),
+            include_str!("../src/db/sql/settle_overtaken.sql"),
             "text[], text[], int4[]",
             format!("{procs}, {frames}, {versions}"),
         ),
         (
-            include_str!("../src/store/sql/settle_find_silent.sql"),
+            include_str!("../src/db/sql/settle_find_silent.sql"),
             "text[], timestamptz, text[], timestamptz[], float8, int4",
             format!("{shows}, now(), '{{}}', '{{}}', 330, 200"),
         ),
-        (include_str!("../src/store/sql/book_unclaimed.sql"), "text[], int4[]", format!("{frames}, {versions}")),
-        (include_str!("../src/store/sql/repair_given_up.sql"), "text[]", frames.clone()),
-        (include_str!("../src/store/sql/waiting_counts.sql"), "text[], text[], bool", format!("'{{}}', {shows}, true")),
-        (include_str!("../src/store/sql/procs_on_host.sql"), "text, float8", format!("'{}', 60", seeded.hosts[0].id)),
+        (include_str!("../src/db/sql/book_unclaimed.sql"), "text[], int4[]", format!("{frames}, {versions}")),
+        (include_str!("../src/db/sql/repair_given_up.sql"), "text[]", frames.clone()),
+        (include_str!("../src/db/sql/waiting_counts.sql"), "text[], text[], bool", format!("'{{}}', {shows}, true")),
+        (include_str!("../src/db/sql/procs_on_host.sql"), "text, float8", format!("'{}', 60", seeded.hosts[0].id)),
     ]
 }
 

@@ -447,9 +447,9 @@ fn log_lines_have_the_published_form() {
     let settings = LogSettings { level: "debug,sqlx=warn".to_owned(), ..LogSettings::default() };
     let (subscriber, _logs) = logs::build(&settings, lines.writer()).unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        tracing::info!(target: "cue_scheduler::pass", "Starting scheduler feed");
-        tracing::debug!(target: "cue_scheduler::pass", frames = 120, show = "s", "Processed 5 layers");
-        tracing::trace!(target: "cue_scheduler::pass", "hidden");
+        tracing::info!(target: "cue_scheduler::scheduler", "Starting scheduler feed");
+        tracing::debug!(target: "cue_scheduler::scheduler", frames = 120, show = "s", "Processed 5 layers");
+        tracing::trace!(target: "cue_scheduler::scheduler", "hidden");
         tracing::info!(target: "sqlx::query", "hidden");
         tracing::warn!(target: "sqlx::query", "slow");
     });
@@ -471,7 +471,7 @@ fn a_log_of_json_has_one_object_a_line() {
     let settings = LogSettings { json: true, ..LogSettings::default() };
     let (subscriber, _logs) = logs::build(&settings, lines.writer()).unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        tracing::info!(target: "cue_scheduler::pass", frames = 3, "booked");
+        tracing::info!(target: "cue_scheduler::scheduler", frames = 3, "booked");
     });
     let line: serde_json::Value = serde_json::from_str(lines.text().trim()).unwrap();
     assert_eq!(line["level"], "INFO");
@@ -523,7 +523,7 @@ fn the_toggle_goes_between_info_and_debug_and_leaves_other_targets() {
     let (subscriber, logs) = logs::build(&settings, lines.writer()).unwrap();
     tracing::subscriber::with_default(subscriber, || {
         let say = |text: &str| {
-            tracing::debug!(target: "cue_scheduler::pass", "own {text}");
+            tracing::debug!(target: "cue_scheduler::scheduler", "own {text}");
             tracing::debug!(target: "sqlx", "other {text}");
         };
         say("before");

@@ -12,23 +12,24 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tasks", &[]),
     ("config", &["units", "model"]),
     ("telemetry", &["units", "model"]),
-    ("placement", &["units", "model"]),
-    ("store", &["units", "model"]),
-    ("cluster", &["units", "model", "store"]),
+    ("planner", &["units", "model"]),
+    ("db", &["units", "model"]),
+    ("clusters", &["units", "model", "db"]),
     // Telemetry for the one way to log an error with its causes.
     ("rqd", &["units", "model", "telemetry"]),
-    ("booking", &["units", "model", "store"]),
-    ("check", &["units", "model", "telemetry", "store", "cluster", "rqd"]),
-    ("pass", &["units", "model", "tasks", "config", "telemetry", "placement", "store", "cluster", "rqd", "booking"]),
-    ("handover", &["units", "model", "store", "cluster"]),
+    ("booking", &["units", "model", "db"]),
+    ("scheduler", &["units", "model", "tasks", "config", "telemetry", "planner", "db", "clusters", "rqd", "booking"]),
+    ("preview", &["units", "model", "planner", "db", "scheduler"]),
+    ("explain", &["units", "model", "planner", "db", "scheduler"]),
+    ("ops", &["units", "model", "telemetry", "db", "clusters", "rqd"]),
     (
         "farm",
-        &["units", "model", "tasks", "config", "telemetry", "placement", "store", "cluster", "rqd", "booking", "pass"],
+        &["units", "model", "tasks", "config", "telemetry", "planner", "db", "clusters", "rqd", "booking", "scheduler"],
     ),
 ];
 
 /// Rooms that decide and do nothing else, so that the same input always gives the same answer.
-const PURE: &[&str] = &["units", "model", "placement"];
+const PURE: &[&str] = &["units", "model", "planner"];
 
 /// What a pure room must not name: clocks, the outside, other threads, chance, logs.
 const IMPURE_WORDS: &[&str] = &[
@@ -51,7 +52,7 @@ const IMPURE_WORDS: &[&str] = &[
 
 /// Libraries with one home each; `commands` is the binary.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("sqlx", &["store", "booking", "check", "farm"]),
+    ("sqlx", &["db", "booking", "ops", "farm"]),
     ("tonic", &["rqd", "farm"]),
     ("tonic_prost", &["rqd", "farm"]),
     ("prost", &["rqd", "farm"]),
@@ -64,7 +65,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("tracing_appender", &["telemetry"]),
-    ("tempfile", &["handover", "farm", "commands"]),
+    ("tempfile", &["ops", "farm", "commands"]),
     ("anyhow", &["commands"]),
     ("clap", &["commands"]),
     ("clap_complete", &["commands"]),
@@ -239,8 +240,8 @@ fn the_reader_tells_code_from_texts_and_comments() {
         split("let a = \"x // \\\"y\"; // z \"q\"\nlet b = r#\"raw \" text\"#; let c = '\"'; f::<'static>('\\n');");
     assert_eq!(texts, ["x // \\\"y", "raw \" text"]);
     assert_eq!(code, "let a = \"\"; \nlet b = \"\"; let c = ; f::<'static>();");
-    let rooms = rooms_named("use crate::{model::{Host, Job}, store}; crate::units::Cores");
-    assert_eq!(rooms.iter().map(String::as_str).collect::<Vec<_>>(), ["model", "store", "units"]);
+    let rooms = rooms_named("use crate::{model::{Host, Job}, db}; crate::units::Cores");
+    assert_eq!(rooms.iter().map(String::as_str).collect::<Vec<_>>(), ["db", "model", "units"]);
 }
 
 #[test]
@@ -348,7 +349,7 @@ fn statements_stand_in_files_of_their_own() {
             found.push(format!("{} is used by nothing", short(&path)));
         }
     }
-    for path in files("src/store/sql", "sql") {
+    for path in files("src/db/sql", "sql") {
         if !fs::read_to_string(&path).unwrap().starts_with("--") {
             found.push(format!("{} does not open with its purpose, rows and locks", short(&path)));
         }

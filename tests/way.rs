@@ -8,13 +8,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use cue_scheduler::check::{Status, Wanted, check};
+use cue_scheduler::db::{
+    ConnectSettings, Encryption, Named, Store, StoreError, TlsMode, Way, connect_once, names, stays_here,
+};
 use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer, RestartMode};
 use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::model::{Selection, TagChunkSizes};
-use cue_scheduler::store::{
-    ConnectSettings, Encryption, Named, Store, StoreError, TlsMode, Way, connect_once, names, stays_here,
-};
+use cue_scheduler::ops::check::{Status, Wanted, check};
 use cue_scheduler::telemetry::error_chain;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

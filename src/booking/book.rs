@@ -13,8 +13,8 @@ use super::outcome::{ChunkOutcome, Lost, LostReason, Refusal, steps};
 use super::room::{load_room, split, without};
 use super::totals::Totals;
 use super::tx::{ATTEMPTS_MAX, COMMIT_LIMIT, CommitError, Tx, column_of, id, wait_with_jitter};
+use crate::db::Store;
 use crate::model::{Booked, BookingRequest, FrameId, HostId, JobId};
-use crate::store::Store;
 use crate::units::Cores;
 
 /// Longest time for a chunk in which rows are held or refused; what is not booked by then waits for the
@@ -421,7 +421,7 @@ struct Unsound {
 }
 
 async fn confirm(tx: &mut Tx, totals: &Totals) -> Result<Unsound, StepError> {
-    let statement = query(include_str!("../store/sql/book_confirm.sql"))
+    let statement = query(include_str!("../db/sql/book_confirm.sql"))
         .bind(totals.jobs.keys().map(JobId::as_str).collect::<Vec<_>>())
         .bind(totals.hosts.keys().map(HostId::as_str).collect::<Vec<_>>())
         .bind(COMMIT_LIMIT.as_millis().to_string());
@@ -444,9 +444,9 @@ async fn claim(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<(i64, HashSe
     let layers: HashSet<&str> = requests.iter().map(|request| request.frame.layer.as_str()).collect();
     let layers: Vec<&str> = layers.into_iter().collect();
     let statement = if tx.features.has_start_after {
-        include_str!("../store/sql/book_claim_start_after.sql")
+        include_str!("../db/sql/book_claim_start_after.sql")
     } else {
-        include_str!("../store/sql/book_claim.sql")
+        include_str!("../db/sql/book_claim.sql")
     };
     let statement = query(statement).bind(&frames).bind(&versions).bind(&layers);
     let rows = tx.read("claiming frames", statement).await?;
@@ -461,7 +461,7 @@ async fn claim(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<(i64, HashSe
 
 /// Those of the frames that another session holds, and that are otherwise as they were read.
 async fn held_by_others(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashSet<FrameId>, StepError> {
-    let statement = query(include_str!("../store/sql/book_unclaimed.sql"))
+    let statement = query(include_str!("../db/sql/book_unclaimed.sql"))
         .bind(requests.iter().map(|request| request.frame.id.as_str()).collect::<Vec<_>>())
         .bind(requests.iter().map(|request| request.frame.version).collect::<Vec<_>>());
     let rows = tx.read("looking at frames that could not be claimed", statement).await?;
@@ -472,7 +472,7 @@ async fn held_by_others(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<Has
 async fn start_frames(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashMap<FrameId, i32>, StepError> {
     let frames = Columns::of(requests.iter().map(|request| (request.frame.id.as_str(), &request.reservation)));
     let host_names: Vec<&str> = requests.iter().map(|request| request.host_name.as_str()).collect();
-    let statement = query(include_str!("../store/sql/book_frames.sql"))
+    let statement = query(include_str!("../db/sql/book_frames.sql"))
         .bind(&frames.ids)
         .bind(&host_names)
         .bind(&frames.cores)
@@ -487,7 +487,7 @@ async fn start_frames(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashM
 async fn insert_procs(tx: &mut Tx, requests: &[&BookingRequest]) -> Result<HashSet<FrameId>, StepError> {
     let column = |value: fn(&BookingRequest) -> &str| requests.iter().map(|r| value(r)).collect::<Vec<&str>>();
     let frames = Columns::of(requests.iter().map(|request| (request.frame.id.as_str(), &request.reservation)));
-    let statement = query(include_str!("../store/sql/book_procs.sql"))
+    let statement = query(include_str!("../db/sql/book_procs.sql"))
         .bind(column(|r| r.proc.as_str()))
         .bind(&frames.ids)
         .bind(column(|r| r.frame.layer.as_str()))

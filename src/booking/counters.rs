@@ -22,9 +22,9 @@ pub(super) async fn lock_stats<'a>(
 ) -> Result<(), StepError> {
     let layers: Vec<&str> = layers.collect::<HashSet<_>>().into_iter().collect();
     let jobs: Vec<&str> = jobs.collect::<HashSet<_>>().into_iter().collect();
-    let statement = query(include_str!("../store/sql/book_layer_stats.sql"));
+    let statement = query(include_str!("../db/sql/book_layer_stats.sql"));
     tx.read(steps::LOCK_LAYER_STATS, statement.bind(&layers)).await?;
-    let statement = query(include_str!("../store/sql/book_job_stats.sql"));
+    let statement = query(include_str!("../db/sql/book_job_stats.sql"));
     tx.read(steps::LOCK_JOB_STATS, statement.bind(&jobs)).await?;
     Ok(())
 }
@@ -44,7 +44,7 @@ pub(super) async fn hosts(tx: &mut Tx, totals: &Totals) -> Result<Hosts, StepErr
     let rows = tx
         .write(
             steps::TAKE_FROM_HOSTS,
-            query(include_str!("../store/sql/book_hosts.sql"))
+            query(include_str!("../db/sql/book_hosts.sql"))
                 .bind(&sums.ids)
                 .bind(&sums.cores)
                 .bind(&sums.memory)
@@ -75,7 +75,7 @@ pub(super) async fn subscriptions(
     let rows = tx
         .write(
             "adding to subscriptions",
-            query(include_str!("../store/sql/book_subscriptions.sql"))
+            query(include_str!("../db/sql/book_subscriptions.sql"))
                 .bind(&shows)
                 .bind(&sums.ids)
                 .bind(&sums.cores)
@@ -91,24 +91,24 @@ pub(super) async fn subscriptions(
 
 pub(super) async fn layers(tx: &mut Tx, totals: &Totals) -> Result<(), StepError> {
     let sums = Columns::of(totals.layers.iter().map(|(layer, amounts)| (layer.as_str(), amounts)));
-    let statement = query(include_str!("../store/sql/book_layers.sql"));
+    let statement = query(include_str!("../db/sql/book_layers.sql"));
     tx.execute("adding to layers", statement.bind(&sums.ids).bind(&sums.cores).bind(&sums.gpus)).await?;
     Ok(())
 }
 
 /// Jobs that were not written.
 pub(super) async fn jobs(tx: &mut Tx, totals: &Totals) -> Result<HashSet<JobId>, StepError> {
-    per_job(tx, totals, "adding to jobs", include_str!("../store/sql/book_jobs.sql")).await
+    per_job(tx, totals, "adding to jobs", include_str!("../db/sql/book_jobs.sql")).await
 }
 
 /// Jobs whose folder was not written.
 pub(super) async fn folders(tx: &mut Tx, totals: &Totals) -> Result<HashSet<JobId>, StepError> {
-    per_job(tx, totals, "adding to folders", include_str!("../store/sql/book_folders.sql")).await
+    per_job(tx, totals, "adding to folders", include_str!("../db/sql/book_folders.sql")).await
 }
 
 pub(super) async fn points(tx: &mut Tx, totals: &Totals) -> Result<(), StepError> {
     let sums = Columns::of(totals.jobs.iter().map(|(job, amounts)| (job.as_str(), amounts)));
-    let statement = query(include_str!("../store/sql/book_points.sql"));
+    let statement = query(include_str!("../db/sql/book_points.sql"));
     tx.execute("adding to points", statement.bind(&sums.ids).bind(&sums.cores).bind(&sums.gpus)).await?;
     Ok(())
 }

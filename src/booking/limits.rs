@@ -66,7 +66,7 @@ pub(super) async fn lock_limits(
     let layers: HashSet<&str> = requests.iter().map(|request| request.frame.layer.as_str()).collect();
     let layers: Vec<&str> = layers.into_iter().collect();
     let statement =
-        query(include_str!("../store/sql/book_limits_lock.sql")).bind(&layers).bind(tx.budget_millis().to_string());
+        query(include_str!("../db/sql/book_limits_lock.sql")).bind(&layers).bind(tx.budget_millis().to_string());
     let links = tx.read("locking limits", statement).await?;
     tx.budget_is_told();
     let mut limits = Limits::default();
@@ -82,12 +82,12 @@ pub(super) async fn lock_limits(
     let hosts: HashSet<&str> = requests.iter().map(|request| request.host.as_str()).collect();
     let hosts: Vec<&str> = hosts.into_iter().collect();
     let statement = if tx.features.has_limit_types {
-        query(include_str!("../store/sql/book_limits_by_proc.sql"))
+        query(include_str!("../db/sql/book_limits_by_proc.sql"))
             .bind(&ids)
             .bind(&hosts)
             .bind(settle_window.as_secs_f64())
     } else {
-        query(include_str!("../store/sql/book_limits_by_running.sql")).bind(&ids)
+        query(include_str!("../db/sql/book_limits_by_running.sql")).bind(&ids)
     };
     for row in &tx.read("counting limits", statement).await? {
         let counts_hosts: bool = column_of(row, "counts_hosts")?;

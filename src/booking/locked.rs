@@ -10,8 +10,8 @@ use sqlx::query;
 use super::error::StepError;
 use super::outcome::LostReason;
 use super::tx::{column_of, id, rows};
+use crate::db::Store;
 use crate::model::{AllocId, Booked, BookingRequest, HostId, JobId, LayerId, ShowId};
-use crate::store::Store;
 
 /// What other sessions hold at one moment.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(super) struct Locked {
 impl Locked {
     /// Hosts alone, asked before a chunk begins.
     pub(super) async fn hosts(store: &Store, requests: &[&BookingRequest]) -> Result<Self, StepError> {
-        let statement = query(include_str!("../store/sql/book_locked_hosts.sql"))
+        let statement = query(include_str!("../db/sql/book_locked_hosts.sql"))
             .bind(distinct(requests.iter().map(|request| request.host.as_str())));
         let rows = rows(store, "looking for held hosts", statement).await?;
         let hosts = rows.iter().map(|row| id(row, "pk_host")).collect::<Result<_, _>>()?;
@@ -55,7 +55,7 @@ impl Locked {
     }
 
     async fn find(store: &Store, hosts: Vec<&str>, layers: Vec<&str>, jobs: Vec<&str>) -> Result<Self, StepError> {
-        let statement = query(include_str!("../store/sql/book_locked_rows.sql")).bind(hosts).bind(layers).bind(jobs);
+        let statement = query(include_str!("../db/sql/book_locked_rows.sql")).bind(hosts).bind(layers).bind(jobs);
         let mut locked = Self::default();
         for row in &rows(store, "looking for held rows", statement).await? {
             match column_of::<&str>(row, "kind")? {

@@ -4,7 +4,7 @@ use sqlx::query;
 
 use super::error::{BookingError, StepError};
 use super::tx::{column_of, rows};
-use crate::store::Store;
+use crate::db::Store;
 
 /// A table to which the user may not write as a booking must.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct MissingPrivilege {
 
 /// The rights that [`super::book`] and [`super::verify`] need and the user lacks.
 pub async fn missing_privileges(store: &Store) -> Result<Vec<MissingPrivilege>, BookingError> {
-    let statement = query(include_str!("../store/sql/booking_privileges.sql"));
+    let statement = query(include_str!("../db/sql/booking_privileges.sql"));
     let missing = rows(store, "asking for the user's rights", statement).await.map_err(|error| error.after(1))?;
     let missing = missing.iter().map(|row| {
         Ok(MissingPrivilege {

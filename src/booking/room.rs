@@ -7,8 +7,8 @@ use sqlx::query;
 use super::error::StepError;
 use super::outcome::{Lost, LostReason};
 use super::tx::{column_of, id, rows};
+use crate::db::Store;
 use crate::model::{AllocId, BookingRequest, FolderId, FrameId, HostId, JobId, ShowId};
-use crate::store::Store;
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// What is left under the caps that a chunk touches.
@@ -89,7 +89,7 @@ impl Room {
 pub(super) async fn load_room(store: &Store, requests: &[&BookingRequest]) -> Result<Room, StepError> {
     let hosts: HashSet<&str> = requests.iter().map(|request| request.host.as_str()).collect();
     let jobs: HashSet<&str> = requests.iter().map(|request| request.frame.job.as_str()).collect();
-    let statement = query(include_str!("../store/sql/book_room.sql"))
+    let statement = query(include_str!("../db/sql/book_room.sql"))
         .bind(hosts.into_iter().collect::<Vec<_>>())
         .bind(jobs.into_iter().collect::<Vec<_>>());
     let mut room = Room::default();

@@ -9,8 +9,8 @@ use sqlx::query;
 use super::error::{BookingError, StepError, UnknownCommit};
 use super::outcome::CommitOutcome;
 use super::tx::{amounts, column_of, id, rows};
+use crate::db::Store;
 use crate::model::{Booked, FrameId, HostId, ProcId, ShowId, Timestamp};
-use crate::store::Store;
 
 /// Cuebot's own sweep takes procs for lost after 300 seconds; behind it nobody needs an explanation for a
 /// booking's silence.
@@ -27,7 +27,7 @@ pub async fn find_unsettled(
     age: Duration,
     only_reported_hosts: bool,
 ) -> Result<Vec<Booked>, BookingError> {
-    let statement = query(include_str!("../store/sql/settle_find_unsettled.sql"))
+    let statement = query(include_str!("../db/sql/settle_find_unsettled.sql"))
         .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
         .bind(age.as_secs_f64())
         .bind(only_reported_hosts);
@@ -59,7 +59,7 @@ pub async fn find_silent(
     shows: &[ShowId],
     silences: &SilenceEnds,
 ) -> Result<Vec<SilentBooking>, BookingError> {
-    let statement = query(include_str!("../store/sql/settle_find_silent.sql"))
+    let statement = query(include_str!("../db/sql/settle_find_silent.sql"))
         .bind(shows.iter().map(ShowId::as_str).collect::<Vec<_>>())
         .bind(silences.farm)
         .bind(silences.hosts.iter().map(|(host, _)| host.as_str()).collect::<Vec<_>>())
@@ -94,7 +94,7 @@ pub enum Standing {
 
 /// Those of the bookings that do not simply stand.
 pub async fn find_overtaken(store: &Store, bookings: &[&Booked]) -> Result<HashMap<ProcId, Standing>, BookingError> {
-    let statement = query(include_str!("../store/sql/settle_overtaken.sql"))
+    let statement = query(include_str!("../db/sql/settle_overtaken.sql"))
         .bind(bookings.iter().map(|booked| booked.proc.as_str()).collect::<Vec<_>>())
         .bind(bookings.iter().map(|booked| booked.frame.as_str()).collect::<Vec<_>>())
         .bind(bookings.iter().map(|booked| booked.version).collect::<Vec<_>>());
@@ -112,7 +112,7 @@ pub async fn find_overtaken(store: &Store, bookings: &[&Booked]) -> Result<HashM
 
 /// Those of `procs` that exist and still run their frame.
 pub async fn find_booked(store: &Store, procs: &[ProcId]) -> Result<Vec<Booked>, BookingError> {
-    let statement = query(include_str!("../store/sql/settle_find_booked.sql"))
+    let statement = query(include_str!("../db/sql/settle_find_booked.sql"))
         .bind(procs.iter().map(ProcId::as_str).collect::<Vec<_>>());
     bookings(rows(store, "looking for procs", statement).await)
 }
@@ -120,7 +120,7 @@ pub async fn find_booked(store: &Store, procs: &[ProcId]) -> Result<Vec<Booked>,
 /// Asks what became of a commit whose answer was lost. The rows alone do not tell: a server that has
 /// not noticed the loss may still commit, so it is asked for the transaction first.
 pub async fn resolve_commit(store: &Store, unknown: &UnknownCommit) -> Result<CommitOutcome, BookingError> {
-    let statement = query(include_str!("../store/sql/settle_transaction.sql")).bind(unknown.transaction);
+    let statement = query(include_str!("../db/sql/settle_transaction.sql")).bind(unknown.transaction);
     let rows = match rows(store, "asking for a transaction", statement).await {
         Ok(rows) => rows,
         // A server that has never heard of the transaction, as after a switch to one that lagged behind:

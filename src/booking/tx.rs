@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Executor as _, Postgres, Row as _, Transaction};
 
 use super::error::{StepError, Trouble};
-use crate::store::{Features, Meter, Store, answer};
+use crate::db::{Features, Meter, Store, answer};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Attempts at one transaction before deadlocks and serialization failures are given up on.

@@ -11,8 +11,8 @@ use super::locked::Locked;
 use super::outcome::{UnbookCause, UnbookOutcome};
 use super::totals::Totals;
 use super::tx::{ATTEMPTS_MAX, CommitError, Tx, amounts, id, wait_with_jitter};
+use crate::db::Store;
 use crate::model::{Booked, ProcId, Timestamp};
-use crate::store::Store;
 use crate::units::Amounts;
 
 /// Longest time for a batch in which rows are held or refused; the rest is left for a later call.
@@ -195,9 +195,9 @@ async fn write(tx: &mut Tx, bookings: &[Fenced<'_>], cause: UnbookCause) -> Resu
         .map(|(booked, _)| booked.frame.as_str())
         .collect();
     if !frames.is_empty() {
-        let statement = query(include_str!("../store/sql/unbook_checkpoints.sql"));
+        let statement = query(include_str!("../db/sql/unbook_checkpoints.sql"));
         tx.execute("switching checkpoints off", statement.bind(&frames)).await?;
-        let statement = query(include_str!("../store/sql/unbook_frames.sql"));
+        let statement = query(include_str!("../db/sql/unbook_frames.sql"));
         tx.execute("putting frames back", statement.bind(&frames).bind(cause.exit_status())).await?;
     }
 
@@ -216,7 +216,7 @@ async fn write(tx: &mut Tx, bookings: &[Fenced<'_>], cause: UnbookCause) -> Resu
 }
 
 async fn claim(tx: &mut Tx, bookings: &[Fenced<'_>]) -> Result<HashSet<ProcId>, StepError> {
-    let statement = query(include_str!("../store/sql/unbook_claim.sql"))
+    let statement = query(include_str!("../db/sql/unbook_claim.sql"))
         .bind(bookings.iter().map(|(booked, _)| booked.proc.as_str()).collect::<Vec<_>>())
         .bind(bookings.iter().map(|(booked, _)| booked.frame.as_str()).collect::<Vec<_>>())
         .bind(bookings.iter().map(|(booked, _)| booked.version).collect::<Vec<_>>())
@@ -233,7 +233,7 @@ struct Deleted {
 
 async fn delete_procs(tx: &mut Tx, bookings: &[Fenced<'_>]) -> Result<Deleted, StepError> {
     let frame = |(booked, fence): &Fenced<'_>| fence.has_frame().then(|| booked.frame.to_string());
-    let statement = query(include_str!("../store/sql/unbook_procs.sql"))
+    let statement = query(include_str!("../db/sql/unbook_procs.sql"))
         .bind(bookings.iter().map(|(booked, _)| booked.proc.as_str()).collect::<Vec<_>>())
         .bind(bookings.iter().map(frame).collect::<Vec<_>>())
         .bind(bookings.iter().map(|(_, fence)| fence.last_sign()).collect::<Vec<_>>());

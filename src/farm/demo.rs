@@ -15,9 +15,9 @@ use super::progress::{FarmProgress, Watcher};
 use super::sandbox::{Sandbox, SandboxError, SandboxOptions};
 use super::schema::{self, Generation, SchemaError};
 use super::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, ShowSpec};
-use crate::pass::{Ended, LaunchTargets, Parts, PassError, Service, Settings, Totals};
+use crate::db::{Store, StoreError};
 use crate::rqd::Agents;
-use crate::store::{Store, StoreError};
+use crate::scheduler::{Ended, LaunchTargets, Parts, PassError, Service, Settings, Totals};
 use crate::telemetry::{Health, Metrics, MetricsError, Registry};
 use crate::units::{Cores, Kib};
 
@@ -176,7 +176,7 @@ impl Demo {
     /// Lets the scheduler work until nothing waits or runs any more, or `stop` is cancelled.
     pub async fn run(&self, watcher: &dyn Watcher, stop: CancellationToken) -> Result<DemoReport, DemoError> {
         let store =
-            Store::connect(&crate::store::ConnectSettings { pool_size: POOL_SIZE, ..self.sandbox.database().clone() })
+            Store::connect(&crate::db::ConnectSettings { pool_size: POOL_SIZE, ..self.sandbox.database().clone() })
                 .await?;
         let totals = Totals::default();
         let agents = Agents::new(self.sandbox.agent_settings());

@@ -30,7 +30,7 @@ use tokio::time::{sleep, timeout};
 
 use self::binaries::RunAs;
 use super::progress::{Unwatched, Watcher};
-use crate::store::{ConnectSettings, TlsMode};
+use crate::db::{ConnectSettings, TlsMode};
 
 /// The one role, a superuser.
 const ROLE: &str = "cuebot";

@@ -13,8 +13,8 @@ use super::launch::Launch;
 use super::progress::{FarmProgress, Watcher, load_progress};
 use super::schema::Generation;
 use super::seed::{FarmSpec, SeedError, Seeded, seed};
+use crate::db::ConnectSettings;
 use crate::rqd::{AgentSettings, Agents};
-use crate::store::ConnectSettings;
 
 /// Connections that the stand-in for Cuebot, the audit and the progress share.
 const CONNECTIONS: u32 = 8;

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::fleet::RunTime;
 use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer};
 use cue_scheduler::farm::progress::Unwatched;
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, seed};
-use cue_scheduler::store::ConnectSettings;
 use sqlx::PgPool;
 
 use crate::{FRAMES, HOSTS, LIMIT, copy, database_variables, make_template, median, preview, spec, turning_over};

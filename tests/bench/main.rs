@@ -16,15 +16,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cue_scheduler::db::{ConnectSettings, Store};
 use cue_scheduler::farm::fleet::RunTime;
 use cue_scheduler::farm::postgres::{Durability, PostgresOptions, PostgresServer};
 use cue_scheduler::farm::progress::Unwatched;
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
-use cue_scheduler::pass::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::rqd::{AgentSettings, Agents};
-use cue_scheduler::store::{ConnectSettings, Store};
+use cue_scheduler::scheduler::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::telemetry::{Health, Metrics};
 use cue_scheduler::units::{Cores, Kib};
 use sqlx::{Connection as _, PgConnection, PgPool};

@@ -9,10 +9,10 @@ use cue_scheduler::booking::{
     BookOptions, BookingError, Fence, RepairScope, Repairs, SilenceEnds, SilentBooking, Standing, UnbookCause, book,
     find_overtaken, find_silent, unbook_fenced,
 };
+use cue_scheduler::db::{ReleaseNotice, Releases, Store};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::Seeded;
 use cue_scheduler::model::{AllocId, Booked, BookingRequest, FolderId, HostId, JobId, LayerId, ShowId};
-use cue_scheduler::store::{ReleaseNotice, Releases, Store};
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use rand::rngs::StdRng;
 use rand::seq::{IteratorRandom as _, SliceRandom as _};

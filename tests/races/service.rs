@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::audit::{AuditReport, AuditRule};
 use cue_scheduler::farm::cuebot::CuebotOptions;
 use cue_scheduler::farm::fleet::Faults;
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::seed::FarmSpec;
 use cue_scheduler::rqd::{AgentSettings, Agents};
-use cue_scheduler::store::ConnectSettings;
 use sqlx::Connection as _;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};

@@ -1,10 +1,10 @@
 //! Booking requests without a planner: waiting frames in dispatch order, hosts in turn.
 
 use cue_scheduler::booking::{BookOptions, ChunkOutcome, book};
+use cue_scheduler::db::Store;
 use cue_scheduler::farm::launch::Launch;
 use cue_scheduler::farm::seed::Seeded;
 use cue_scheduler::model::{Booked, BookingRequest};
-use cue_scheduler::store::Store;
 use cue_scheduler::units::{Amounts, Cores, Kib};
 use tokio::time::Instant;
 

@@ -4,9 +4,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use cue_scheduler::db::{ConnectSettings, Store};
 use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer};
 use cue_scheduler::farm::schema::{self, Generation};
-use cue_scheduler::store::{ConnectSettings, Store};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::OnceCell;

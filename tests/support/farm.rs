@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use cue_scheduler::db::{ConnectSettings, Store};
 use cue_scheduler::farm::audit::AuditReport;
 use cue_scheduler::farm::cuebot::{CuebotOptions, Maintenance};
 use cue_scheduler::farm::fleet::RunTime;
 use cue_scheduler::farm::progress::{FarmProgress, Unwatched};
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::seed::FarmSpec;
-use cue_scheduler::pass::{Ended, LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::rqd::{AgentSettings, Agents, ConfirmSettings};
-use cue_scheduler::store::{ConnectSettings, Store};
+use cue_scheduler::scheduler::{Ended, LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::telemetry::{Health, Metrics};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

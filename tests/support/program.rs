@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use cue_scheduler::store::ConnectSettings;
+use cue_scheduler::db::ConnectSettings;
 
 /// What a run of the program came to.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Looks at counters and idle amounts, as the service takes them.
 
 use cue_scheduler::booking::{RepairScope, Repairs, RepairsDone};
+use cue_scheduler::db::Store;
 use cue_scheduler::farm::seed::Seeded;
-use cue_scheduler::store::Store;
 
 /// All of a seeded farm.
 pub(crate) fn scope(farm: &Seeded) -> RepairScope {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::rows::{Row, load_rows_of};
 use crate::booking::error::StepError;
+use crate::db::{Release, Store};
 use crate::model::ShowId;
-use crate::store::{Release, Store};
 use crate::units::{Amounts, Cores};
 
 /// A notification says whole cores; so much of a proc it may leave out.

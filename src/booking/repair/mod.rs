@@ -29,8 +29,8 @@ use self::evidence::{Evidence, Vanished, Verdict};
 use self::rows::{Correction, Found, Row};
 use self::surplus::{Counted, Seen, Watch};
 use super::error::{BookingError, StepError, Trouble};
+use crate::db::{Release, Store};
 use crate::model::{FacilityId, FrameId, ShowId};
-use crate::store::{Release, Store};
 use crate::units::Amounts;
 
 /// No proc that was deleted so long ago is still being subtracted.

@@ -9,8 +9,8 @@ use super::outcome::CounterTable;
 use super::surplus::{Allowance, Counted, Procs, Seen};
 use crate::booking::error::StepError;
 use crate::booking::tx::{CommitError, Statement, Tx, column_of, id, rows, step};
+use crate::db::{Release, Store};
 use crate::model::{FacilityId, FrameId, ProcId, ShowId};
-use crate::store::{Release, Store};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// A row by its table and its own primary key.
@@ -31,7 +31,7 @@ pub(super) struct Found {
 }
 
 pub(super) async fn find(store: &Store, shows: &[ShowId], facilities: &[FacilityId]) -> Result<Vec<Found>, StepError> {
-    let statement = query(include_str!("../../store/sql/repair_find.sql")).bind(texts(shows, ShowId::as_str));
+    let statement = query(include_str!("../../db/sql/repair_find.sql")).bind(texts(shows, ShowId::as_str));
     let mut found = Vec::new();
     for row in &rows(store, "comparing counters with procs", statement).await? {
         let Some(counter) = counter_of(row)? else { continue };
@@ -43,7 +43,7 @@ pub(super) async fn find(store: &Store, shows: &[ShowId], facilities: &[Facility
         return Ok(found);
     }
     let statement =
-        query(include_str!("../../store/sql/repair_find_hosts.sql")).bind(texts(facilities, FacilityId::as_str));
+        query(include_str!("../../db/sql/repair_find_hosts.sql")).bind(texts(facilities, FacilityId::as_str));
     for row in &rows(store, "comparing hosts with procs", statement).await? {
         let host = Row { table: CounterTable::Host, id: column_of(row, "pk_host")? };
         found.push(Found { row: host, show: None, too_much: all_four(row)? });
@@ -56,7 +56,7 @@ pub(super) async fn flagged(store: &Store, shows: &[ShowId]) -> Result<HashSet<S
     if !store.features().has_scheduler_managed {
         return Ok(HashSet::new());
     }
-    let statement = query(include_str!("../../store/sql/managed_shows.sql")).bind(texts(shows, ShowId::as_str));
+    let statement = query(include_str!("../../db/sql/managed_shows.sql")).bind(texts(shows, ShowId::as_str));
     rows(store, "asking for the shows' flags", statement).await?.iter().map(|row| id(row, "pk_show")).collect()
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn load_counted(store: &Store, wanted: &BTreeSet<Row>) -> Resul
     let of = |table| wanted.iter().filter(|row| row.table == table).map(|row| row.id.as_str()).collect::<Vec<_>>();
     let mut seen = HashMap::new();
     if wanted.iter().any(|row| row.table != CounterTable::Host) {
-        let statement = query(include_str!("../../store/sql/repair_counted.sql"))
+        let statement = query(include_str!("../../db/sql/repair_counted.sql"))
             .bind(of(CounterTable::Subscription))
             .bind(of(CounterTable::LayerResource))
             .bind(of(CounterTable::JobResource))
@@ -86,7 +86,7 @@ pub(super) async fn load_counted(store: &Store, wanted: &BTreeSet<Row>) -> Resul
     }
     let hosts = of(CounterTable::Host);
     if !hosts.is_empty() {
-        let statement = query(include_str!("../../store/sql/repair_counted_hosts.sql")).bind(hosts);
+        let statement = query(include_str!("../../db/sql/repair_counted_hosts.sql")).bind(hosts);
         for row in &rows(store, "reading the procs of hosts", statement).await? {
             let host = Row { table: CounterTable::Host, id: column_of(row, "pk_host")? };
             let held = Columns {
@@ -107,14 +107,14 @@ pub(super) async fn given_up(store: &Store, frames: &[&FrameId]) -> Result<HashS
         return Ok(HashSet::new());
     }
     let frames: Vec<&str> = frames.iter().map(|frame| frame.as_str()).collect();
-    let statement = query(include_str!("../../store/sql/repair_given_up.sql")).bind(frames);
+    let statement = query(include_str!("../../db/sql/repair_given_up.sql")).bind(frames);
     rows(store, "asking how frames ended", statement).await?.iter().map(|row| id(row, "pk_frame")).collect()
 }
 
 /// Into which rows each of the releases counted.
 pub(super) async fn load_rows_of(store: &Store, releases: &[&Release]) -> Result<BTreeMap<Row, Vec<usize>>, StepError> {
     let column = |key: fn(&Release) -> &str| releases.iter().map(|release| key(release)).collect::<Vec<_>>();
-    let statement = query(include_str!("../../store/sql/repair_rows_of.sql"))
+    let statement = query(include_str!("../../db/sql/repair_rows_of.sql"))
         .bind(column(|release| release.show.as_str()))
         .bind(column(|release| release.alloc.as_str()))
         .bind(column(|release| release.folder.as_str()))
@@ -202,23 +202,23 @@ fn bind_four(statement: Statement<'_>, amounts: Option<Amounts>) -> Statement<'_
 
 const fn lock_statement(table: CounterTable) -> &'static str {
     match table {
-        CounterTable::Subscription => include_str!("../../store/sql/repair_lock_subscription.sql"),
-        CounterTable::LayerResource => include_str!("../../store/sql/repair_lock_layer_resource.sql"),
-        CounterTable::JobResource => include_str!("../../store/sql/repair_lock_job_resource.sql"),
-        CounterTable::FolderResource => include_str!("../../store/sql/repair_lock_folder_resource.sql"),
-        CounterTable::Point => include_str!("../../store/sql/repair_lock_point.sql"),
-        CounterTable::Host => include_str!("../../store/sql/repair_lock_host.sql"),
+        CounterTable::Subscription => include_str!("../../db/sql/repair_lock_subscription.sql"),
+        CounterTable::LayerResource => include_str!("../../db/sql/repair_lock_layer_resource.sql"),
+        CounterTable::JobResource => include_str!("../../db/sql/repair_lock_job_resource.sql"),
+        CounterTable::FolderResource => include_str!("../../db/sql/repair_lock_folder_resource.sql"),
+        CounterTable::Point => include_str!("../../db/sql/repair_lock_point.sql"),
+        CounterTable::Host => include_str!("../../db/sql/repair_lock_host.sql"),
     }
 }
 
 const fn set_statement(table: CounterTable) -> &'static str {
     match table {
-        CounterTable::Subscription => include_str!("../../store/sql/repair_set_subscription.sql"),
-        CounterTable::LayerResource => include_str!("../../store/sql/repair_set_layer_resource.sql"),
-        CounterTable::JobResource => include_str!("../../store/sql/repair_set_job_resource.sql"),
-        CounterTable::FolderResource => include_str!("../../store/sql/repair_set_folder_resource.sql"),
-        CounterTable::Point => include_str!("../../store/sql/repair_set_point.sql"),
-        CounterTable::Host => include_str!("../../store/sql/repair_set_host.sql"),
+        CounterTable::Subscription => include_str!("../../db/sql/repair_set_subscription.sql"),
+        CounterTable::LayerResource => include_str!("../../db/sql/repair_set_layer_resource.sql"),
+        CounterTable::JobResource => include_str!("../../db/sql/repair_set_job_resource.sql"),
+        CounterTable::FolderResource => include_str!("../../db/sql/repair_set_folder_resource.sql"),
+        CounterTable::Point => include_str!("../../db/sql/repair_set_point.sql"),
+        CounterTable::Host => include_str!("../../db/sql/repair_set_host.sql"),
     }
 }
 

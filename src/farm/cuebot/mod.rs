@@ -48,9 +48,9 @@ use self::database::Patience;
 use self::service::Service;
 use self::stop::RunLimit;
 use super::schema::Generation;
+use crate::db::{Store, StoreError};
 use crate::rqd::Agents;
 use crate::rqd::proto::report::rqd_report_interface_server::RqdReportInterfaceServer;
-use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 
 /// Reports on their way to a worker; more wait in their connections.

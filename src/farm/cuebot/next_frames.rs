@@ -10,10 +10,10 @@ use super::Shared;
 use super::options::NextFrames;
 use super::stop::Stopped;
 use crate::booking::{UnbookCause, find_booked, unbook};
+use crate::db::Store;
 use crate::model::{Booked, ProcId, Timestamp};
 use crate::rqd::proto::rqd::RunFrame;
 use crate::rqd::{Agents, LaunchOutcome, MemoryLimitFactors, build_run_frame};
-use crate::store::Store;
 
 /// Puts next frames on the procs of a batch where there are any, and takes those procs out of it.
 /// Launches follow in the background.

@@ -1,0 +1,394 @@
+//! What the settings select, and whether its rows are in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sqlx::{Row as _, query};
+
+use super::session::Session;
+use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, counted, list};
+use crate::db::{FRAMELESS_AFTER, SILENT_AFTER};
+use crate::model::{ClusterKind, FacilityId, ShowId};
+use crate::units::Cores;
+
+pub(super) fn selection(farm: &Result<Farm, CheckError>, wanted: &Wanted) -> Result<Finding, CheckError> {
+    let farm = match farm {
+        Ok(farm) => farm,
+        Err(CheckError::Named(message)) => {
+            return Ok(Finding::failed(message, "correct the scheduler section of the settings, or the flags"));
+        }
+        Err(error) => return Err(error.clone()),
+    };
+    if let Some(show_and_tag) = ambiguous(farm, wanted) {
+        let found = format!("{show_and_tag} is in several facilities");
+        return Ok(Finding::failed(found, "name one with scheduler.facility"));
+    }
+    if farm.clusters.is_empty() {
+        let is_flagged = farm.rows.shows.iter().any(|show| show.is_scheduler_managed == Some(false));
+        let remedy = if is_flagged {
+            "flag shows for a scheduler with cueadmin -scheduler-managed SHOW on, or name alloc_tags"
+        } else {
+            "subscribe shows to allocations, and tag hosts"
+        };
+        return Ok(Finding::failed("no cluster: nothing would be booked", remedy));
+    }
+    let found = format!(
+        "{} of {} in {}",
+        counted(farm.clusters.len(), "cluster"),
+        counted(farm.shows().len(), "show"),
+        list(farm.clusters.iter().map(|cluster| cluster.facility_name.as_str()).collect::<BTreeSet<_>>())
+    );
+    if farm.rows.left_out.is_empty() {
+        return Ok(Finding::ok(found));
+    }
+    let left_out = list(farm.rows.left_out.iter().map(|row| format!("{} {}: {}", row.table, row.id, row.problem)));
+    Ok(Finding::warning(format!("{found}; left out: {left_out}"), "correct these rows"))
+}
+
+/// An allocation tag that is named without its facility, and that several have.
+fn ambiguous(farm: &Farm, wanted: &Wanted) -> Option<String> {
+    if wanted.selection.facility.is_some() || wanted.selection.alloc_tags.is_empty() {
+        return None;
+    }
+    let mut facilities: BTreeMap<String, BTreeSet<&FacilityId>> = BTreeMap::new();
+    for cluster in &farm.clusters {
+        if let ClusterKind::Allocation { tag, .. } = &cluster.kind {
+            facilities.entry(format!("{}:{tag}", cluster.show_name)).or_default().insert(&cluster.facility);
+        }
+    }
+    facilities.into_iter().find(|(_, facilities)| facilities.len() > 1).map(|(name, _)| name)
+}
+
+pub(super) async fn subscriptions(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+    let shows = ids(shows)?;
+    let (mut frozen, mut sizeless) = (Vec::new(), Vec::new());
+    for row in session.rows(query(include_str!("sql/subscriptions.sql")).bind(shows)).await? {
+        let name = format!("{} on {}", row.try_get::<String, _>("show")?, row.try_get::<String, _>("alloc")?);
+        if row.try_get("is_frozen")? { frozen.push(name) } else { sizeless.push(name) }
+    }
+    let mut found = Vec::new();
+    if !frozen.is_empty() {
+        found.push(format!("burst 0, nothing runs: {}", list(frozen)));
+    }
+    if !sizeless.is_empty() {
+        found.push(format!("size 0, always last: {}", list(sizeless)));
+    }
+    if found.is_empty() {
+        return Ok(Finding::ok("all have a size and a burst"));
+    }
+    Ok(Finding::warning(found.join("; "), "give them a size and a burst with cueadmin -size and -burst"))
+}
+
+pub(super) async fn folders(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+    let shows = ids(shows)?;
+    let (mut without, mut several) = (Vec::new(), Vec::new());
+    for row in session.rows(query(include_str!("sql/folders.sql")).bind(shows)).await? {
+        let name = format!("{}/{}", row.try_get::<String, _>("show")?, row.try_get::<String, _>("folder")?);
+        if row.try_get::<i64, _>("resources")? == 0 { without.push(name) } else { several.push(name) }
+    }
+    let mut found = Vec::new();
+    if !without.is_empty() {
+        found.push(format!("no row in folder_resource, nothing is booked: {}", list(without.iter())));
+    }
+    if !several.is_empty() {
+        found.push(format!("several rows in folder_resource: {}", list(several)));
+    }
+    if found.is_empty() {
+        return Ok(Finding::ok("each has one resource row"));
+    }
+    let status = if without.is_empty() { Status::Warning } else { Status::Failed };
+    let remedy =
+        "insert the missing rows (pk_folder_resource and pk_folder, both the folder's key); delete surplus ones";
+    Ok(Finding { status, ..Finding::failed(found.join("; "), remedy) })
+}
+
+/// Hosts of one allocation in one condition.
+pub(super) struct HostGroup {
+    alloc: String,
+    condition: String,
+    hosts: usize,
+    /// Names of those that say UP and report no more.
+    stale: Vec<String>,
+}
+
+pub(super) async fn hosts(
+    session: &mut Session,
+    facilities: &Selected<FacilityId>,
+    staleness: Duration,
+) -> Result<Vec<HostGroup>, CheckError> {
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
+    let statement = query(include_str!("sql/hosts.sql"))
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(staleness.as_secs_f64());
+    let rows = session.rows(statement).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(HostGroup {
+                alloc: row.try_get("alloc")?,
+                condition: row.try_get("condition")?,
+                hosts: usize::try_from(row.try_get::<i64, _>("hosts")?).unwrap_or_default(),
+                stale: row.try_get("stale")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
+    let mut by_alloc: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for group in groups {
+        by_alloc.entry(&group.alloc).or_default().push(format!("{} {}", group.hosts, group.condition));
+    }
+    let found = list(by_alloc.iter().map(|(alloc, conditions)| format!("{alloc}: {}", conditions.join(" + "))));
+    let up: usize = groups.iter().filter(|group| group.condition == "up").map(|group| group.hosts).sum();
+    if groups.is_empty() {
+        Finding::failed("there are none", "start RQD on the hosts, and let it report to Cuebot")
+    } else if up == 0 {
+        Finding::failed(found, "none is up and open: start RQD, or unlock hosts")
+    } else {
+        Finding::ok(found)
+    }
+}
+
+/// Without a host that says UP there is nothing to be said of it.
+pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Result<Finding, CheckError> {
+    let up: usize = groups
+        .iter()
+        .filter(|group| matches!(group.condition.as_str(), "up" | "locked"))
+        .map(|group| group.hosts)
+        .sum();
+    let stale: Vec<&str> = groups.iter().flat_map(|group| &group.stale).map(String::as_str).collect();
+    let seconds = staleness.as_secs();
+    if up == 0 {
+        return Err(CheckError::After("hosts"));
+    }
+    if stale.is_empty() {
+        return Ok(Finding::ok(format!("all hosts that are up reported within {seconds} s")));
+    }
+    let found = format!("{} of {up} sent no report for {seconds} s: {}", stale.len(), list(stale.iter()));
+    let remedy = "see whether RQD runs there and whether Cuebot takes its reports";
+    Ok(if stale.len() == up { Finding::failed(found, remedy) } else { Finding::warning(found, remedy) })
+}
+
+pub(super) async fn counters(
+    session: &mut Session,
+    shows: &Selected<ShowId>,
+    facilities: &Selected<FacilityId>,
+) -> Result<Finding, CheckError> {
+    let shows = ids(shows)?;
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
+    let mut tables: BTreeMap<String, usize> = BTreeMap::new();
+    for row in session.rows(query(include_str!("../../db/sql/repair_find.sql")).bind(shows)).await? {
+        *tables.entry(row.try_get("counter")?).or_default() += 1;
+    }
+    let facilities: Vec<&str> = facilities.iter().map(FacilityId::as_str).collect();
+    let mut hosts: Vec<String> = Vec::new();
+    for row in session.rows(query(include_str!("../../db/sql/repair_find_hosts.sql")).bind(facilities)).await? {
+        hosts.push(row.try_get("name")?);
+    }
+    let mut wrong = Vec::new();
+    if !tables.is_empty() {
+        wrong.push(list(tables.iter().map(|(table, rows)| format!("{rows} of {table}"))));
+    }
+    if !hosts.is_empty() {
+        wrong.push(format!("what is idle on {}: {}", counted(hosts.len(), "host"), list(hosts)));
+    }
+    if wrong.is_empty() {
+        return Ok(Finding::ok("all say what the procs hold"));
+    }
+    let remedy = "a running scheduler puts right the counters of its shows and what is idle on hosts, every \
+                  accounting.recompute_interval";
+    Ok(Finding::warning(format!("do not say what the procs hold: {}", wrong.join("; ")), remedy))
+}
+
+/// Counters of waiting frames, which nothing but a trigger writes.
+pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+    let statement =
+        query(include_str!("../../db/sql/waiting_counts.sql")).bind(Vec::<&str>::new()).bind(ids(shows)?).bind(true);
+    let (mut too_low, mut too_high, mut jobs) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let mut layers: Vec<String> = Vec::new();
+    for row in session.rows(statement).await? {
+        let (job, layer): (String, String) = (row.try_get("job_name")?, row.try_get("layer_name")?);
+        let (count, frames): (i64, i64) = (row.try_get("layer_count")?, row.try_get("layer_frames")?);
+        let (job_count, job_frames): (i64, i64) = (row.try_get("job_count")?, row.try_get("job_frames")?);
+        if count != frames {
+            let wrong = if count < frames { &mut too_low } else { &mut too_high };
+            wrong.push(format!("{job}/{layer} says {count}, {frames} wait"));
+            layers.push(row.try_get("pk_layer")?);
+        }
+        if job_count != job_frames {
+            jobs.insert(row.try_get::<String, _>("pk_job")?, format!("{job} says {job_count}, {job_frames} wait"));
+        }
+    }
+    let mut found = Vec::new();
+    if !too_low.is_empty() {
+        found.push(format!("too low, nothing is booked of what they hide: {}", list(too_low)));
+    }
+    if !too_high.is_empty() {
+        found.push(format!("too high, hosts are planned for nothing: {}", list(too_high)));
+    }
+    if !jobs.is_empty() {
+        found.push(format!("of whole jobs: {}", list(jobs.values())));
+    }
+    if found.is_empty() {
+        return Ok(Finding::ok("all say how many frames wait"));
+    }
+    Ok(Finding::warning(found.join("; "), recount(&layers, &jobs.into_keys().collect::<Vec<_>>())))
+}
+
+/// Sets counters anew: once their rows are held, every change of a frame is in them or comes after.
+fn recount(layers: &[String], jobs: &[String]) -> String {
+    let of_table = |(table, key, ids): (&str, &str, &[String])| {
+        let ids = texts(ids);
+        format!(
+            "BEGIN; SELECT FROM {table} WHERE {key} IN ({ids}) ORDER BY {key} FOR UPDATE; \
+             UPDATE {table} SET int_waiting_count = (SELECT count(*) FROM frame WHERE frame.{key} = {table}.{key} AND \
+             frame.str_state = 'WAITING') WHERE {key} IN ({ids}); COMMIT"
+        )
+    };
+    let tables = [("layer_stat", "pk_layer", layers), ("job_stat", "pk_job", jobs)];
+    let statements: Vec<String> = tables.into_iter().filter(|(.., ids)| !ids.is_empty()).map(of_table).collect();
+    format!(
+        "a trigger only adds and subtracts, so neither retries nor restarts put them right; as the owner of the \
+         tables{}: {}",
+        first(layers.len().max(jobs.len())),
+        statements.join("; ")
+    )
+}
+
+pub(super) async fn limits(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+    let statement = query(include_str!("../../db/sql/deleted_limits.sql")).bind(Vec::<&str>::new()).bind(ids(shows)?);
+    let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in session.rows(statement).await? {
+        let (job, layer): (String, String) = (row.try_get("job_name")?, row.try_get("layer_name")?);
+        limits.entry(row.try_get("pk_limit_record")?).or_default().push(format!("{job}/{layer}"));
+    }
+    if limits.is_empty() {
+        return Ok(Finding::ok("every limit that a layer is bound to exists"));
+    }
+    let each = limits.iter().map(|(limit, layers)| format!("{} ({limit})", list(layers)));
+    let found = format!("bound to a deleted limit, which holds nothing back: {}", list(each));
+    let limits: Vec<String> = limits.into_keys().collect();
+    let remedy = format!(
+        "bind the layers to another limit, or to none; as the owner of the tables{}: DELETE FROM layer_limit WHERE \
+         pk_limit_record IN ({})",
+        first(limits.len()),
+        texts(&limits)
+    );
+    Ok(Finding::warning(found, remedy))
+}
+
+fn first(all: usize) -> String {
+    if all > LISTED_MAX { format!(", for the first {LISTED_MAX}") } else { String::new() }
+}
+
+/// As they must be written in a statement; the rest is found by the next look.
+fn texts(ids: &[String]) -> String {
+    ids.iter().take(LISTED_MAX).map(|id| format!("'{}'", id.replace('\'', "''"))).collect::<Vec<_>>().join(", ")
+}
+
+/// Procs that their hosts' reports should have named long since.
+pub(super) async fn silent_procs(
+    session: &mut Session,
+    facilities: &Selected<FacilityId>,
+) -> Result<Finding, CheckError> {
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
+    let statement = query(include_str!("../../db/sql/held.sql"))
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(SILENT_AFTER.as_secs_f64())
+        .bind(FRAMELESS_AFTER.as_secs_f64());
+    let mut hosts: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    let mut cores = Cores::ZERO;
+    for row in session.rows(statement).await? {
+        if row.try_get::<&str, _>("kind")? != "silent" {
+            continue;
+        }
+        let (procs, longest) = hosts.entry(row.try_get("host_name")?).or_default();
+        *procs += row.try_get::<i64, _>("procs")?;
+        *longest = (*longest).max(row.try_get("silent_seconds")?);
+        cores += Cores(row.try_get("int_cores")?);
+    }
+    if hosts.is_empty() {
+        return Ok(Finding::ok("every host that reports names what its procs run"));
+    }
+    let procs = usize::try_from(hosts.values().map(|(procs, _)| procs).sum::<i64>()).unwrap_or_default();
+    let hosts = hosts.iter().map(|(host, (procs, longest))| format!("{procs} on {host} for {} min", longest / 60));
+    let found =
+        format!("no report names {} any more, {cores} cores held by nothing: {}", counted(procs, "proc"), list(hosts));
+    Ok(Finding::warning(
+        found,
+        "a running scheduler asks these hosts and gives back what they do not run: soon after an outage that it saw, \
+         else behind Cuebot's own sweep (after 5 min or more)",
+    ))
+}
+
+pub(super) async fn frameless_procs(
+    session: &mut Session,
+    facilities: &Selected<FacilityId>,
+) -> Result<Finding, CheckError> {
+    let facilities = facilities.as_ref().map_err(Clone::clone)?;
+    let statement = query(include_str!("../../db/sql/frameless_procs.sql"))
+        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
+        .bind(None::<&str>)
+        .bind(FRAMELESS_AFTER.as_secs_f64());
+    let mut procs: Vec<String> = Vec::new();
+    let mut cores = Cores::ZERO;
+    for row in session.rows(statement).await? {
+        let (proc, host): (String, String) = (row.try_get("pk_proc")?, row.try_get("host_name")?);
+        let minutes = row.try_get::<i64, _>("silent_seconds")? / 60;
+        procs.push(format!("{proc} on {host} for {minutes} min"));
+        cores += Cores(row.try_get("int_cores")?);
+    }
+    if procs.is_empty() {
+        return Ok(Finding::ok("every proc runs a frame, or did so until just now"));
+    }
+    let found =
+        format!("{} without a frame, {cores} cores held by nothing: {}", counted(procs.len(), "proc"), list(procs));
+    Ok(Finding::warning(
+        found,
+        "a running scheduler gives up those of its shows that their hosts do not run; see whether Cuebot's \
+         maintenance runs, which does so for all shows",
+    ))
+}
+
+/// Who schedules which show, by the flag and by our clusters.
+pub(super) fn owners(farm: &Farm) -> Finding {
+    if farm.rows.shows.iter().all(|show| show.is_scheduler_managed.is_none()) {
+        return Finding::ok("the schema has no flag; Cuebot's exclusion list decides");
+    }
+    let ours: BTreeSet<&ShowId> = farm.clusters.iter().map(|cluster| &cluster.show).collect();
+    let names = |is_flagged: bool, is_ours: bool| -> Vec<&str> {
+        let shows = farm.rows.shows.iter().filter(|show| show.is_active || show.has_pending_jobs);
+        let shows = shows.filter(|show| show.is_scheduler_managed == Some(is_flagged));
+        shows.filter(|show| ours.contains(&show.id) == is_ours).map(|show| show.name.as_str()).collect()
+    };
+    let (stranded, contested) = (names(true, false), names(false, true));
+    let (mut found, mut remedies) = (Vec::new(), Vec::new());
+    if !stranded.is_empty() {
+        found.push(format!("flagged for a scheduler and not served by this one: {}", list(&stranded)));
+        remedies.push("serve them with another scheduler, or give them back with cueadmin -scheduler-managed SHOW off");
+    }
+    if !contested.is_empty() {
+        found.push(format!("served here and not flagged, so that Cuebot books them too: {}", list(&contested)));
+        remedies.push("hand them over with cueadmin -scheduler-managed SHOW on");
+    }
+    if found.is_empty() {
+        return Finding::ok(format!("{} flagged and served", counted(ours.len(), "show")));
+    }
+    Finding::warning(found.join("; "), remedies.join("; "))
+}
+
+pub(super) fn foreign_planner(is_active: bool, may_book_beside: bool) -> Finding {
+    let remedy = "switch Cuebot's planner off, or set scheduler.beside_maestro to book if its shows are not these";
+    match (is_active, may_book_beside) {
+        (false, _) => Finding::ok("Cuebot's own planner is not active"),
+        (true, true) => Finding::warning(
+            "Cuebot's own planner is active, and the settings say to book beside it",
+            "make sure that its shows are not these",
+        ),
+        (true, false) => Finding::failed("Cuebot's own planner is active: nothing would be booked", remedy),
+    }
+}
+
+fn ids(shows: &Selected<ShowId>) -> Result<Vec<&str>, CheckError> {
+    shows.as_ref().map(|shows| shows.iter().map(ShowId::as_str).collect()).map_err(Clone::clone)
+}

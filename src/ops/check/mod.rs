@@ -1,0 +1,353 @@
+//! Whether a database, and what the settings name in it, are fit for the service.
+//!
+//! Checks run in a fixed order and say what they found and, where that is not good, what to do. They
+//! are told apart by their names, which stay as they are.
+//!
+//! Invariants:
+//! - nothing is written: every statement runs in a read-only transaction;
+//! - every check ends: no statement is waited for much longer than [`STATEMENT_LIMIT`], and a server
+//!   that stops answering is asked nothing more;
+//! - a check that cannot be made has failed; those whose answers would then mean nothing are not made
+//!   and name it, all others are made all the same;
+//! - what a user may not see is said, never guessed.
+
+mod agents;
+mod farm;
+mod schema;
+mod server;
+mod session;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clusters::{self, SelectionError};
+use crate::db::{ClusterRows, ConnectSettings, Store, StoreError};
+use crate::model::{Cluster, FacilityId, Selection, ShowId, TagChunkSizes};
+use crate::rqd::Agents;
+use crate::telemetry::error_chain;
+use session::Session;
+
+/// Longest time of one statement.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
+/// Names at most this many are listed.
+const LISTED_MAX: usize = 8;
+/// The check that names what this user may not read, and why others are then refused.
+const READ_PRIVILEGES: &str = "read-privileges";
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckResult {
+    pub name: &'static str,
+    pub status: Status,
+    pub found: String,
+    /// What to do; `None` when there is nothing to do.
+    pub remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Ok,
+    /// Another check failed, without which an answer would mean nothing.
+    #[serde(rename = "not checked")]
+    NotChecked,
+    /// The service would run, and less well or not for all.
+    Warning,
+    /// The service would not run, or not book.
+    Failed,
+}
+
+impl Status {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotChecked => "not checked",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What the service would be told.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub selection: Selection,
+    pub chunk_sizes: TagChunkSizes,
+    pub host_staleness: Duration,
+    pub book_beside_foreign_planner: bool,
+    /// Schedulers with these settings that run at once.
+    pub instances: u32,
+    /// How to reach agents, and how many hosts' to call.
+    pub agents: Option<(Agents, usize)>,
+}
+
+/// Makes all checks.
+///
+/// # Errors
+/// When there is no connection to make them over.
+pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<CheckResult>, StoreError> {
+    let mut session = Session::open(connect).await?;
+    let mut report = Report::default();
+    let place = format!("{} at {}:{} as {}", connect.name, connect.host, connect.port, connect.user);
+    report.add("connection", Ok(Finding::ok(place)));
+    report.add("tls", server::tls(&mut session).await);
+    report.add("server", server::version(&mut session).await);
+    report.add("latency", server::latency(&mut session).await);
+    report.add("clock", server::clock(&mut session).await);
+
+    let one_connection = ConnectSettings { pool_size: 1, ..connect.clone() };
+    let store = bounded(Store::connect(&one_connection)).await.unwrap_or_else(|_| {
+        Err(StoreError::Query { step: "looking at the schema", source: sqlx::Error::PoolTimedOut })
+    });
+    report.add("schema", Ok(schema::generation(store.as_ref())));
+    let features = store.as_ref().ok().map(Store::features);
+    let lacks = schema::lacks(store.as_ref());
+    report.add(READ_PRIVILEGES, schema::read_privileges(&mut session, &connect.user, &lacks).await);
+    report.add("write-privileges", schema::write_privileges(&mut session, &connect.user, features, &lacks).await);
+    report.add("triggers", schema::triggers(&mut session, &lacks).await);
+    report.add("indexes", schema::indexes(&mut session, &lacks).await);
+    report.add("connections", server::connections(&mut session, connect.pool_size, wanted.instances).await);
+    report.add("pooling-proxy", server::pooling_proxy(&mut session, connect).await);
+
+    let farm = match &store {
+        Ok(store) => bounded(Box::pin(Farm::load(store, wanted))).await.and_then(|farm| farm),
+        Err(_) => Err(CheckError::After("schema")),
+    };
+    report.add("selection", farm::selection(&farm, wanted));
+    let farm = report.is_right("selection").and(farm);
+    let shows = farm.as_ref().map(Farm::shows).map_err(Clone::clone);
+    let facilities = farm.as_ref().map(Farm::facilities).map_err(Clone::clone);
+    report.add("subscriptions", farm::subscriptions(&mut session, &shows).await);
+    report.add("folders", farm::folders(&mut session, &shows).await);
+    let hosts = farm::hosts(&mut session, &facilities, wanted.host_staleness).await;
+    report.add("hosts", hosts.as_ref().map_err(Clone::clone).map(farm::host_states));
+    let stale = match hosts {
+        Ok(hosts) => farm::stale_hosts(&hosts, wanted.host_staleness),
+        Err(error) => report.is_right("hosts").and(Err(error)),
+    };
+    report.add("stale-hosts", stale);
+    report.add("counters", farm::counters(&mut session, &shows, &facilities).await);
+    report.add("waiting-counts", farm::waiting_counts(&mut session, &shows).await);
+    report.add("limits", farm::limits(&mut session, &shows).await);
+    report.add("silent-procs", farm::silent_procs(&mut session, &facilities).await);
+    report.add("frameless-procs", farm::frameless_procs(&mut session, &facilities).await);
+    report.add("owners", farm.as_ref().map_err(Clone::clone).map(farm::owners));
+    let is_foreign_active = match &store {
+        Ok(store) => {
+            bounded(store.foreign_planner_active()).await.and_then(|is_active| is_active.map_err(CheckError::from))
+        }
+        Err(_) => Err(CheckError::After("schema")),
+    };
+    report.add(
+        "foreign-planner",
+        is_foreign_active.map(|is_active| farm::foreign_planner(is_active, wanted.book_beside_foreign_planner)),
+    );
+    if let Some((agents, hosts)) = &wanted.agents {
+        let facilities = report.is_right("stale-hosts").and(facilities);
+        let names = agents::reporting(&mut session, &facilities, wanted.host_staleness).await;
+        report.add(
+            "agents",
+            match names {
+                Ok(names) => Ok(agents::call(agents, &names, *hosts).await),
+                Err(error) => Err(error),
+            },
+        );
+    }
+    if let Ok(store) = store {
+        store.close().await;
+    }
+    session.close().await;
+    Ok(report.results)
+}
+
+/// What the store asks has a longer limit of its own.
+async fn bounded<T>(asked: impl Future<Output = T>) -> Result<T, CheckError> {
+    tokio::time::timeout(STATEMENT_LIMIT, asked).await.map_err(|_| CheckError::Lost)
+}
+
+#[derive(Default)]
+struct Report {
+    results: Vec<CheckResult>,
+    /// Checks that failed or were not made, each with the one that it comes from.
+    causes: BTreeMap<&'static str, &'static str>,
+    /// The check during which the database stopped answering.
+    lost_at: Option<&'static str>,
+}
+
+impl Report {
+    /// Takes down what a check found.
+    fn add(&mut self, name: &'static str, finding: Result<Finding, CheckError>) {
+        let cause = match &finding {
+            Err(CheckError::After(cause)) => Some(*cause),
+            Err(CheckError::Lost) => self.lost_at.or_else(|| {
+                self.lost_at = Some(name);
+                None
+            }),
+            Err(CheckError::Forbidden(_)) if self.causes.contains_key(READ_PRIVILEGES) => Some(READ_PRIVILEGES),
+            _ => None,
+        };
+        let Finding { status, found, remedy } = match (cause, finding) {
+            (Some(cause), _) => Finding::not_checked(format!("depends on {cause}")),
+            (None, Ok(finding)) => finding,
+            (None, Err(error)) => {
+                Finding { status: Status::Failed, found: format!("cannot tell: {}", error_chain(&error)), remedy: None }
+            }
+        };
+        if matches!(status, Status::NotChecked | Status::Failed) {
+            self.causes.insert(name, cause.unwrap_or(name));
+        }
+        self.results.push(CheckResult { name, status, found, remedy });
+    }
+
+    /// Else what those have to say that need this check.
+    fn is_right(&self, name: &str) -> Result<(), CheckError> {
+        self.causes.get(name).map_or(Ok(()), |cause| Err(CheckError::After(cause)))
+    }
+}
+
+/// A check's answer.
+struct Finding {
+    status: Status,
+    found: String,
+    remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(found: impl Into<String>) -> Self {
+        Self { status: Status::Ok, found: found.into(), remedy: None }
+    }
+
+    fn not_checked(found: impl Into<String>) -> Self {
+        Self { status: Status::NotChecked, found: found.into(), remedy: None }
+    }
+
+    fn warning(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { status: Status::Warning, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
+    fn failed(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { status: Status::Failed, found: found.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// Why a check could not be made.
+#[derive(Clone, Debug, thiserror::Error)]
+enum CheckError {
+    #[error("the database refused: {0}")]
+    Refused(String),
+    /// For lack of a privilege.
+    #[error("the database refused: {0}")]
+    Forbidden(String),
+    #[error("the database stopped answering")]
+    Lost,
+    /// The settings name what is not there.
+    #[error("{0}")]
+    Named(String),
+    #[error("{0}")]
+    NotAsked(&'static str),
+    /// Another check failed, without which this one means nothing.
+    #[error("depends on {0}")]
+    After(&'static str),
+}
+
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+impl From<sqlx::Error> for CheckError {
+    fn from(error: sqlx::Error) -> Self {
+        let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let is_forbidden = state.is_some_and(|state| state == INSUFFICIENT_PRIVILEGE);
+        if is_forbidden { Self::Forbidden(error_chain(&error)) } else { Self::Refused(error_chain(&error)) }
+    }
+}
+
+impl From<StoreError> for CheckError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Query { source, .. } => source.into(),
+            error => Self::Refused(error_chain(&error)),
+        }
+    }
+}
+
+impl From<SelectionError> for CheckError {
+    fn from(error: SelectionError) -> Self {
+        match error {
+            SelectionError::Unknown(_) => Self::Named(error.to_string()),
+            SelectionError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What the settings select.
+struct Farm {
+    rows: ClusterRows,
+    clusters: Vec<Cluster>,
+}
+
+impl Farm {
+    async fn load(store: &Store, wanted: &Wanted) -> Result<Self, CheckError> {
+        let rows = store.load_cluster_rows().await?;
+        let clusters = clusters::build(&rows, &wanted.selection, wanted.chunk_sizes)?;
+        Ok(Self { rows, clusters })
+    }
+
+    fn shows(&self) -> Vec<ShowId> {
+        distinct(self.clusters.iter().map(|cluster| cluster.show.clone()))
+    }
+
+    fn facilities(&self) -> Vec<FacilityId> {
+        distinct(self.clusters.iter().map(|cluster| cluster.facility.clone()))
+    }
+}
+
+/// What the settings select, or why it is not known.
+type Selected<T> = Result<Vec<T>, CheckError>;
+
+fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}
+
+/// Names for a sentence; the rest is counted.
+fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    let more = names.len().saturating_sub(LISTED_MAX);
+    let listed = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{listed} and {more} more") } else { listed }
+}
+
+/// `1 host`, `2 hosts`.
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_cause_has_failed() {
+        let forbidden = || Err(CheckError::Forbidden("no".to_owned()));
+        let mut report = Report::default();
+        report.add("folders", forbidden());
+        report.add(READ_PRIVILEGES, Ok(Finding::failed("no SELECT", "GRANT")));
+        report.add("hosts", forbidden());
+        report.add("counters", Err(CheckError::Lost));
+        report.add("owners", Err(CheckError::Lost));
+        report.add("agents", report.is_right("hosts").and(Ok(Finding::ok("all answer"))));
+        let told: Vec<_> = report.results.iter().map(|result| (result.name, result.status, &*result.found)).collect();
+        assert_eq!(
+            told,
+            [
+                ("folders", Status::Failed, "cannot tell: the database refused: no"),
+                ("read-privileges", Status::Failed, "no SELECT"),
+                ("hosts", Status::NotChecked, "depends on read-privileges"),
+                ("counters", Status::Failed, "cannot tell: the database stopped answering"),
+                ("owners", Status::NotChecked, "depends on counters"),
+                ("agents", Status::NotChecked, "depends on read-privileges"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,503 @@
+//! What the service reads, writes and relies on in Cuebot's schema.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::{Row as _, query};
+
+use super::session::Session;
+use super::{CheckError, Finding, list};
+use crate::db::{Features, Missing, Store, StoreError, needed_columns};
+use crate::telemetry::error_chain;
+
+pub(super) fn generation(store: Result<&Store, &StoreError>) -> Finding {
+    match store {
+        Ok(store) => Finding::ok(store.features().generation_guess()),
+        Err(StoreError::Schema { missing }) if is_strange(missing) => Finding::failed(
+            strange(missing),
+            "let database.db_name name Cuebot's database; if this is it, let the user see its tables: USAGE on their \
+             schema, which search_path must name",
+        ),
+        Err(StoreError::Schema { missing }) => Finding::failed(
+            format!(
+                "{} missing: {}",
+                missing.len(),
+                missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
+            "bring its schema up to that of Cuebot",
+        ),
+        Err(error) => Finding::failed(format!("cannot tell: {}", error_chain(error)), "see the checks above"),
+    }
+}
+
+/// Most of Cuebot's tables are not there: another program's database, whatever it shares with Cuebot's.
+fn is_strange(missing: &[Missing]) -> bool {
+    let tables = missing.iter().filter(|missing| matches!(missing, Missing::Table(_))).count();
+    tables * 2 > needed_columns().len()
+}
+
+fn strange(missing: &[Missing]) -> String {
+    let tables = || needed_columns().iter().map(|(table, _)| *table);
+    let present: Vec<&str> = tables().filter(|table| is_there(missing, table, "")).collect();
+    let found = if present.is_empty() { "none".to_owned() } else { format!("only {}", list(present)) };
+    format!("this is not Cuebot's database: looked for its tables {}, found {found}", list(tables()))
+}
+
+/// What a schema lacks that is Cuebot's; an error where none is.
+pub(super) type Lacks = Result<Vec<Missing>, CheckError>;
+
+pub(super) fn lacks(store: Result<&Store, &StoreError>) -> Lacks {
+    match store {
+        Ok(_) => Ok(Vec::new()),
+        Err(StoreError::Schema { missing }) if !is_strange(missing) => Ok(missing.clone()),
+        Err(_) => Err(CheckError::After("schema")),
+    }
+}
+
+/// Whether a table, or a column of it, is there to be looked at.
+fn is_there(missing: &[Missing], relation: &str, column: &str) -> bool {
+    !missing.iter().any(|missing| match missing {
+        Missing::Table(table) => *table == relation,
+        Missing::Column(table, part) => *table == relation && *part == column,
+    })
+}
+
+/// Columns of newer schemas, read where they are there.
+const OPTIONAL: &[(&str, &[&str])] = &[
+    ("frame", &["ts_eligible"]),
+    ("layer", &["ts_start_after", "ts_eligible", "int_stuck_detection_llu"]),
+    ("limit_host", &[""]),
+    // Read as whole rows.
+    ("limit_record", &[""]),
+    ("show", &["b_scheduler_managed"]),
+    ("subscription", &["int_gpus"]),
+];
+
+/// What booking, taking back and repairing write, and what the triggers write as this user then. A lock
+/// on a row asks for the privilege to update one of its columns.
+const WRITTEN: &[(&str, &str, &[&str])] = &[
+    ("proc", "INSERT", &[""]),
+    ("proc", "DELETE", &[""]),
+    ("proc", "UPDATE", &["pk_frame"]),
+    (
+        "frame",
+        "UPDATE",
+        &[
+            "str_state",
+            "str_host",
+            "str_checkpoint_state",
+            "int_cores",
+            "int_mem_reserved",
+            "int_gpus",
+            "int_gpu_mem_reserved",
+            "int_version",
+            "int_retries",
+            "int_exit_status",
+            "ts_started",
+            "ts_stopped",
+            "ts_updated",
+        ],
+    ),
+    ("host", "UPDATE", &["int_cores_idle", "int_mem_idle", "int_gpus_idle", "int_gpu_mem_idle"]),
+    ("subscription", "UPDATE", &["int_cores", "int_gpus", "int_burst"]),
+    ("layer_resource", "UPDATE", &["int_cores", "int_gpus"]),
+    ("job_resource", "UPDATE", &["int_cores", "int_gpus", "int_max_cores", "int_max_gpus"]),
+    ("folder_resource", "UPDATE", &["int_cores", "int_gpus"]),
+    ("point", "UPDATE", &["int_cores", "int_gpus"]),
+    ("layer_stat", "UPDATE", &["int_waiting_count", "int_running_count", "ts_started", "ts_stopped"]),
+    ("job_stat", "UPDATE", &["int_waiting_count", "int_running_count"]),
+    // Never written: to hold a row against a move, PostgreSQL wants one column that might be.
+    ("job", "UPDATE", &["ts_updated"]),
+];
+
+/// Asked by the trigger that keeps history.
+const HISTORY_READ: &[(&str, &str, &[&str])] = &[("config", "SELECT", &["str_key"])];
+const HISTORY: &[(&str, &str, &[&str])] = &[
+    ("frame_history", "INSERT", &[""]),
+    ("frame_history", "UPDATE", &[""]),
+    ("frame_history", "DELETE", &[""]),
+    ("frame_history", "SELECT", &["pk_frame"]),
+];
+const HISTORY_QUEUE: &[(&str, &str, &[&str])] = &[("frame_history_queue", "INSERT", &[""])];
+
+pub(super) async fn read_privileges(session: &mut Session, user: &str, lacks: &Lacks) -> Result<Finding, CheckError> {
+    let missing = lacks.as_ref().map_err(Clone::clone)?;
+    let needed = || needed_columns().iter().chain(OPTIONAL).filter(|(relation, _)| is_there(missing, relation, ""));
+    let wanted: Vec<_> = needed().map(|(relation, parts)| (*relation, "SELECT", *parts)).collect();
+    let lacked = lacked(session, &wanted, false).await?;
+    let tables = needed().map(|(relation, _)| relation).collect::<BTreeSet<_>>().len();
+    Ok(privileges_finding(&lacked, &format!("all that is read, of {tables} tables"), user))
+}
+
+pub(super) async fn write_privileges(
+    session: &mut Session,
+    user: &str,
+    features: Option<&Features>,
+    lacks: &Lacks,
+) -> Result<Finding, CheckError> {
+    let missing = lacks.as_ref().map_err(Clone::clone)?;
+    let has_queue = features.is_some_and(|features| features.has_history_queue);
+    let history = if has_queue { HISTORY_QUEUE } else { HISTORY };
+    let wanted = WRITTEN.iter().chain(HISTORY_READ).chain(history).copied();
+    let wanted: Vec<_> = wanted.filter(|(relation, ..)| is_there(missing, relation, "")).collect();
+    let lacked = lacked(session, &wanted, has_queue).await?;
+    let tables = wanted.iter().map(|(relation, ..)| relation).collect::<BTreeSet<_>>().len();
+    Ok(privileges_finding(&lacked, &format!("all that booking and its triggers write, on {tables} tables"), user))
+}
+
+/// Relations and the privileges that the user lacks on them.
+type Lacked = BTreeMap<String, BTreeSet<String>>;
+
+async fn lacked(
+    session: &mut Session,
+    wanted: &[(&str, &str, &[&str])],
+    with_queue: bool,
+) -> Result<Lacked, CheckError> {
+    let (mut relations, mut parts, mut privileges) = (Vec::new(), Vec::new(), Vec::new());
+    for (relation, privilege, columns) in wanted {
+        for column in *columns {
+            relations.push(*relation);
+            parts.push(*column);
+            privileges.push(*privilege);
+        }
+    }
+    let statement =
+        query(include_str!("sql/privileges.sql")).bind(relations).bind(parts).bind(privileges).bind(with_queue);
+    let mut lacked = Lacked::new();
+    for row in session.rows(statement).await? {
+        lacked.entry(row.try_get("relation")?).or_default().insert(row.try_get("privilege")?);
+    }
+    Ok(lacked)
+}
+
+fn privileges_finding(lacked: &Lacked, all: &str, user: &str) -> Finding {
+    if lacked.is_empty() {
+        return Finding::ok(all);
+    }
+    let mut by_privilege: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut by_set: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (relation, privileges) in lacked {
+        for privilege in privileges {
+            by_privilege.entry(privilege).or_default().push(relation);
+        }
+        let set = privileges.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        by_set.entry(set).or_default().push(relation);
+    }
+    let found: Vec<String> = by_privilege
+        .iter()
+        .map(|(privilege, relations)| format!("no {privilege} on {}", relations.join(", ")))
+        .collect();
+    let grants: Vec<String> = by_set
+        .iter()
+        .map(|(set, relations)| {
+            let kind = if set == "USAGE" { "SEQUENCE " } else { "" };
+            format!("GRANT {set} ON {kind}{} TO {};", relations.join(", "), identifier(user))
+        })
+        .collect();
+    Finding::failed(found.join("; "), format!("as the owner of the tables: {}", grants.join(" ")))
+}
+
+/// As it must be written in a statement.
+fn identifier(name: &str) -> String {
+    let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
+    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+const BEFORE: i32 = 2;
+const INSERT: i32 = 4;
+const UPDATE: i32 = 16;
+
+/// What some trigger must do, whatever it is called.
+struct Effect {
+    relation: &'static str,
+    /// `BEFORE`, or 0 for after.
+    timing: i32,
+    event: i32,
+    /// What its function's source says, in any case.
+    says: &'static [&'static str],
+    does: &'static str,
+    /// Whether the service goes wrong without it.
+    is_needed: bool,
+}
+
+const EFFECTS: &[Effect] = &[
+    Effect {
+        relation: "frame",
+        timing: 0,
+        event: UPDATE,
+        says: &["layer_stat", "job_stat"],
+        does: "counts frames by state",
+        is_needed: true,
+    },
+    Effect {
+        relation: "frame",
+        timing: 0,
+        event: UPDATE,
+        says: &["frame_history"],
+        does: "keeps the history of frames",
+        is_needed: false,
+    },
+    Effect {
+        relation: "proc",
+        timing: BEFORE,
+        event: INSERT,
+        says: &["tried to allocate 0 cores"],
+        does: "refuses procs without cores",
+        is_needed: false,
+    },
+    Effect {
+        relation: "proc",
+        timing: 0,
+        event: UPDATE,
+        says: &["int_mem_idle"],
+        does: "follows the memory of procs",
+        is_needed: false,
+    },
+    Effect {
+        relation: "proc",
+        timing: 0,
+        event: UPDATE,
+        says: &["layer_resource"],
+        does: "follows procs to another layer",
+        is_needed: false,
+    },
+    Effect {
+        relation: "host",
+        timing: BEFORE,
+        event: UPDATE,
+        says: &["unable to allocate additional core"],
+        does: "refuses more than a host has",
+        is_needed: false,
+    },
+    Effect {
+        relation: "subscription",
+        timing: BEFORE,
+        event: UPDATE,
+        says: &["exceeded burst"],
+        does: "refuses more than a subscription's burst",
+        is_needed: false,
+    },
+    Effect {
+        relation: "job_resource",
+        timing: BEFORE,
+        event: UPDATE,
+        says: &["exceeded max cores"],
+        does: "refuses more than a job's cap",
+        is_needed: false,
+    },
+    Effect {
+        relation: "job",
+        timing: 0,
+        event: UPDATE,
+        says: &["folder_resource"],
+        does: "follows jobs to another folder",
+        is_needed: false,
+    },
+    Effect {
+        relation: "folder",
+        timing: 0,
+        event: INSERT,
+        says: &["folder_resource"],
+        does: "gives folders their resource row",
+        is_needed: true,
+    },
+    Effect {
+        relation: "job",
+        timing: 0,
+        event: INSERT,
+        says: &["job_resource", "job_stat"],
+        does: "gives jobs their resource and count rows",
+        is_needed: true,
+    },
+    Effect {
+        relation: "layer",
+        timing: 0,
+        event: INSERT,
+        says: &["layer_resource", "layer_stat"],
+        does: "gives layers their resource and count rows",
+        is_needed: true,
+    },
+];
+
+struct Trigger {
+    relation: String,
+    kind: i32,
+    is_enabled: bool,
+    source: String,
+    is_readable: bool,
+}
+
+pub(super) async fn triggers(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
+    let missing = lacks.as_ref().map_err(Clone::clone)?;
+    let tables: Vec<&str> = EFFECTS.iter().map(|effect| effect.relation).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut triggers = Vec::new();
+    for row in session.rows(query(include_str!("sql/triggers.sql")).bind(tables)).await? {
+        triggers.push(Trigger {
+            relation: row.try_get("relation")?,
+            kind: row.try_get("kind")?,
+            is_enabled: row.try_get("is_enabled")?,
+            source: row.try_get::<String, _>("source")?.to_lowercase(),
+            is_readable: row.try_get("is_readable")?,
+        });
+    }
+    let effects: Vec<&Effect> = EFFECTS.iter().filter(|effect| is_there(missing, effect.relation, "")).collect();
+    Ok(triggers_finding(&effects, &triggers))
+}
+
+fn triggers_finding(effects: &[&Effect], triggers: &[Trigger]) -> Finding {
+    let (mut missing, mut untold) = (Vec::new(), Vec::new());
+    let mut is_needed = false;
+    for effect in effects {
+        let mut candidates = triggers.iter().filter(|trigger| {
+            trigger.is_enabled
+                && trigger.relation == effect.relation
+                && trigger.kind & BEFORE == effect.timing
+                && trigger.kind & effect.event != 0
+        });
+        let said = |trigger: &Trigger| effect.says.iter().all(|words| trigger.source.contains(words));
+        if candidates.clone().any(said) {
+            continue;
+        }
+        let sentence = format!("{}: {}", effect.relation, effect.does);
+        if candidates.any(|trigger| !trigger.is_readable) {
+            untold.push(sentence);
+        } else {
+            missing.push(sentence);
+            is_needed |= effect.is_needed;
+        }
+    }
+    let present = effects.len() - missing.len() - untold.len();
+    let mut found = vec![format!("{present} of {} found by what they do", effects.len())];
+    if !missing.is_empty() {
+        found.push(format!("none that {}", missing.join("; none that ")));
+    }
+    if !untold.is_empty() {
+        found.push(format!("cannot be read: {}", untold.join("; ")));
+    }
+    let (found, remedy) = (found.join("; "), "restore Cuebot's triggers, or enable those that are disabled");
+    match (missing.is_empty(), untold.is_empty()) {
+        (true, true) => Finding::ok(found),
+        (true, false) => Finding::warning(found, "compare these triggers with Cuebot's migrations by hand"),
+        (false, _) if is_needed => Finding::failed(found, remedy),
+        (false, _) => Finding::warning(found, remedy),
+    }
+}
+
+/// Columns that must lead an index, or our statements and Cuebot's read whole tables.
+const INDEXED: &[(&str, &[&str])] = &[
+    ("folder", &["pk_folder", "pk_show"]),
+    ("folder_resource", &["pk_folder"]),
+    ("frame", &["pk_frame", "pk_layer", "pk_job"]),
+    ("host", &["pk_host", "pk_alloc"]),
+    ("host_local", &["pk_host"]),
+    ("host_stat", &["pk_host"]),
+    ("host_tag", &["pk_host"]),
+    ("job", &["pk_job", "pk_show", "str_state"]),
+    ("job_env", &["pk_job"]),
+    ("job_resource", &["pk_job"]),
+    ("job_stat", &["pk_job"]),
+    ("layer", &["pk_layer", "pk_job"]),
+    ("layer_env", &["pk_layer"]),
+    ("layer_limit", &["pk_layer"]),
+    ("layer_resource", &["pk_layer", "pk_job"]),
+    ("layer_stat", &["pk_layer", "pk_job"]),
+    ("point", &["pk_show"]),
+    ("proc", &["pk_proc", "pk_frame", "pk_host", "pk_job", "pk_layer", "pk_show"]),
+    ("subscription", &["pk_alloc"]),
+];
+/// A frame has one proc: this index alone makes it so.
+const ONE_PROC: (&str, &str) = ("proc", "pk_frame");
+
+pub(super) async fn indexes(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
+    let absent = lacks.as_ref().map_err(Clone::clone)?;
+    let tables: Vec<&str> = INDEXED.iter().map(|(relation, _)| *relation).collect();
+    let mut found: BTreeMap<(String, String), bool> = BTreeMap::new();
+    for row in session.rows(query(include_str!("sql/indexes.sql")).bind(tables)).await? {
+        found.insert((row.try_get("relation")?, row.try_get("part")?), row.try_get("is_unique")?);
+    }
+    let key = |(relation, column): (&str, &str)| (relation.to_owned(), column.to_owned());
+    if is_there(absent, ONE_PROC.0, ONE_PROC.1) && found.get(&key(ONE_PROC)) != Some(&true) {
+        return Ok(Finding::failed(
+            "no unique index on proc (pk_frame): a frame could be booked twice",
+            "CREATE UNIQUE INDEX CONCURRENTLY c_proc_uk ON proc (pk_frame);",
+        ));
+    }
+    let wanted = || {
+        let all = INDEXED.iter().flat_map(|(relation, columns)| columns.iter().map(move |column| (*relation, *column)));
+        all.filter(|(relation, column)| is_there(absent, relation, column))
+    };
+    let missing: Vec<(&str, &str)> = wanted().filter(|wanted| !found.contains_key(&key(*wanted))).collect();
+    if missing.is_empty() {
+        return Ok(Finding::ok(format!("all {} there", wanted().count())));
+    }
+    let names = list(missing.iter().map(|(relation, column)| format!("{relation} ({column})")));
+    let statements: Vec<String> = missing
+        .iter()
+        .map(|(relation, column)| format!("CREATE INDEX CONCURRENTLY ON {relation} ({column});"))
+        .collect();
+    Ok(Finding::warning(format!("none on {names}"), statements.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    fn trigger(relation: &str, kind: i32, source: &str, is_readable: bool) -> Trigger {
+        Trigger { relation: relation.to_owned(), kind, is_enabled: true, source: source.to_owned(), is_readable }
+    }
+
+    fn all() -> Vec<Trigger> {
+        let of =
+            |effect: &Effect| trigger(effect.relation, effect.timing | effect.event | 1, &effect.says.join(" "), true);
+        EFFECTS.iter().map(of).collect()
+    }
+
+    fn triggers_finding(triggers: &[Trigger]) -> Finding {
+        super::triggers_finding(&EFFECTS.iter().collect::<Vec<_>>(), triggers)
+    }
+
+    #[test]
+    fn triggers_are_known_by_what_they_do() {
+        assert_eq!(triggers_finding(&all()).status, Status::Ok);
+        let mut without_refusal = all();
+        without_refusal.retain(|trigger| trigger.relation != "subscription");
+        let finding = triggers_finding(&without_refusal);
+        assert_eq!(finding.status, Status::Warning);
+        assert_eq!(
+            finding.found,
+            "11 of 12 found by what they do; none that subscription: refuses more than a subscription's burst"
+        );
+        let mut disabled = all();
+        disabled[0].is_enabled = false;
+        assert_eq!(triggers_finding(&disabled).status, Status::Failed, "counts are needed");
+        let mut compiled = all();
+        compiled[0] = trigger("frame", UPDATE | 1, "", false);
+        let finding = triggers_finding(&compiled);
+        assert_eq!(finding.status, Status::Warning);
+        assert!(finding.found.ends_with("cannot be read: frame: counts frames by state"), "{}", finding.found);
+    }
+
+    #[test]
+    fn lacked_privileges_come_with_the_grants() {
+        let set = |privileges: &[&str]| privileges.iter().map(|privilege| (*privilege).to_owned()).collect();
+        let lacked = Lacked::from([
+            ("frame".to_owned(), set(&["UPDATE"])),
+            ("host".to_owned(), set(&["UPDATE"])),
+            ("proc".to_owned(), set(&["DELETE", "INSERT", "UPDATE"])),
+            ("public.q_seq".to_owned(), set(&["USAGE"])),
+        ]);
+        let finding = privileges_finding(&lacked, "all", "Render User");
+        assert_eq!(
+            finding.found,
+            "no DELETE on proc; no INSERT on proc; no UPDATE on frame, host, proc; no USAGE on public.q_seq"
+        );
+        assert_eq!(
+            finding.remedy.as_deref(),
+            Some(
+                "as the owner of the tables: GRANT DELETE, INSERT, UPDATE ON proc TO \"Render User\"; GRANT UPDATE ON \
+                 frame, host TO \"Render User\"; GRANT USAGE ON SEQUENCE public.q_seq TO \"Render User\";"
+            )
+        );
+    }
+}

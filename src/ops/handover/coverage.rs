@@ -1,0 +1,114 @@
+//! What our clusters serve of what there is, and what they leave.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::db::{AllocTags, AskedTags, ClusterRows, ShowSubscriptions};
+use crate::model::{Cluster, ClusterKind, Tag};
+
+/// Our clusters beside the farm that they were built from.
+#[derive(Clone, Copy, Debug)]
+pub struct Coverage<'f> {
+    pub clusters: &'f [Cluster],
+    pub rows: &'f ClusterRows,
+    /// What layers of pending jobs ask for.
+    pub asked: &'f [AskedTags],
+}
+
+/// Work of a show on an allocation that no cluster of ours serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    pub show: String,
+    /// The full name.
+    pub allocation: String,
+    /// No cluster serves the allocation's own tag.
+    pub is_whole: bool,
+    /// Tags that layers of pending jobs ask for and hosts of the allocation carry, none of them served
+    /// there; as layers write them, `a|b`.
+    pub tags: Vec<String>,
+    /// Those layers.
+    pub layers: u64,
+}
+
+impl fmt::Display for Gap {
+    /// Why it is one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_whole {
+            f.write_str("no cluster serves it")?;
+            if self.layers == 0 {
+                return Ok(());
+            }
+            f.write_str("; ")?;
+        }
+        let (layers, ask) = if self.layers == 1 { ("layer", "asks") } else { ("layers", "ask") };
+        write!(f, "{} {layers} of pending jobs {ask} for {}, served by no cluster", self.layers, self.tags.join(", "))
+    }
+}
+
+impl<'f> Coverage<'f> {
+    /// What is left of the shows that `wanted` takes, on the allocations that they subscribe to.
+    #[must_use]
+    pub fn gaps(&self, wanted: impl Fn(&ShowSubscriptions) -> bool) -> Vec<Gap> {
+        self.pairs()
+            .filter(|(show, ..)| wanted(show))
+            .filter_map(|(show, name, alloc)| self.gap(show, name, alloc))
+            .collect()
+    }
+
+    /// Shows and the allocations that they subscribe to, with the full names of these.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&'f ShowSubscriptions, &'f str, &'f AllocTags)> {
+        let rows = self.rows;
+        rows.shows.iter().flat_map(move |show| {
+            rows.allocs.iter().filter_map(move |row| {
+                let (id, name) = row.alloc.as_ref()?;
+                show.allocs.contains(id).then_some((show, name.as_str(), row))
+            })
+        })
+    }
+
+    pub(super) fn gap(&self, show: &ShowSubscriptions, name: &str, alloc: &AllocTags) -> Option<Gap> {
+        let is_whole = !alloc.alloc_tags.iter().any(|tag| self.serves(show, alloc, tag));
+        let left: Vec<&AskedTags> = self
+            .asked
+            .iter()
+            .filter(|asked| asked.show == show.id && asked.facility == alloc.facility)
+            .filter(|asked| asked.tags.iter().any(|tag| carries(alloc, tag)))
+            .filter(|asked| !asked.tags.iter().any(|tag| self.serves(show, alloc, tag)))
+            .collect();
+        let tags: BTreeSet<String> = left.iter().map(|asked| joined(&asked.tags)).collect();
+        (is_whole || !left.is_empty()).then(|| Gap {
+            show: show.name.clone(),
+            allocation: name.to_owned(),
+            is_whole,
+            tags: tags.into_iter().collect(),
+            layers: left.iter().map(|asked| asked.layers).sum(),
+        })
+    }
+
+    /// Whether work of the show that asks for the tag goes to hosts of the allocation by us.
+    fn serves(&self, show: &ShowSubscriptions, alloc: &AllocTags, tag: &Tag) -> bool {
+        self.clusters.iter().any(|cluster| {
+            cluster.show == show.id
+                && cluster.facility == alloc.facility
+                && cluster.tags().contains(tag)
+                && match &cluster.kind {
+                    ClusterKind::Tags { .. } => true,
+                    ClusterKind::Allocation { allocs, .. } => {
+                        alloc.alloc.as_ref().is_some_and(|(id, _)| allocs.iter().any(|(own, _)| own == id))
+                    }
+                }
+        })
+    }
+}
+
+pub(super) fn carries(alloc: &AllocTags, tag: &Tag) -> bool {
+    [&alloc.alloc_tags, &alloc.manual_tags, &alloc.hostname_tags, &alloc.hardware_tags]
+        .iter()
+        .any(|tags| tags.contains(tag))
+}
+
+fn joined(tags: &BTreeSet<Tag>) -> String {
+    tags.iter().map(Tag::as_str).collect::<Vec<_>>().join("|")
+}

@@ -1,0 +1,69 @@
+//! The per-show scheduler flag beside our clusters.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::db::{ClusterRows, ShowSubscriptions};
+use crate::model::{Cluster, ShowId};
+
+/// Shows by name, as the flag and our clusters have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ShowFlags {
+    /// Ours and not flagged: Cuebot books them too.
+    pub to_flag: Vec<String>,
+    /// Flagged, with work or open for it, and served by no cluster of ours: nobody books them.
+    pub stranded: Vec<String>,
+    /// Flagged and ours.
+    pub served: Vec<String>,
+}
+
+impl ShowFlags {
+    #[must_use]
+    pub fn of(clusters: &[Cluster], rows: &ClusterRows) -> Self {
+        let ours: BTreeSet<&ShowId> = clusters.iter().map(|cluster| &cluster.show).collect();
+        let names = |wanted: &dyn Fn(&ShowSubscriptions, bool, bool) -> bool| {
+            let shows = rows
+                .shows
+                .iter()
+                .filter(|show| wanted(show, ours.contains(&show.id), show.is_scheduler_managed.unwrap_or(false)));
+            shows.map(|show| show.name.clone()).collect()
+        };
+        Self {
+            to_flag: names(&|_, is_ours, is_flagged| is_ours && !is_flagged),
+            stranded: names(&|show, is_ours, is_flagged| is_flagged && !is_ours && may_have_work(show)),
+            served: names(&|_, is_ours, is_flagged| is_ours && is_flagged),
+        }
+    }
+
+    /// What an operator runs so that Cuebot leaves our shows alone.
+    #[must_use]
+    pub fn commands(&self) -> Vec<String> {
+        self.to_flag.iter().map(|show| format!("cueadmin -scheduler-managed {} on", quoted(show))).collect()
+    }
+}
+
+/// An inactive show without pending jobs has nothing to book.
+pub(super) const fn may_have_work(show: &ShowSubscriptions) -> bool {
+    show.is_active || show.has_pending_jobs
+}
+
+/// As a shell takes it for one word.
+fn quoted(name: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("'{}'", name.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_word_of_a_shell() {
+        assert_eq!(["show", "a b", "it's", ""].map(quoted), ["show", "'a b'", r"'it'\''s'", "''"]);
+    }
+}

@@ -1,0 +1,530 @@
+//! What must hold on every farm, checked by recounting a plan from nothing but the snapshot.
+
+use std::collections::{BTreeSet, HashSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use super::farm::{Farm, tags};
+use crate::model::{
+    Cap, ClusterKind, CoreRequest, FractionalCores, HostState, HostStrategy, JobOrder, LimitUse, Plan, Policy,
+    Snapshot, TagKind, ThreadMode, Timestamp, WaitReason,
+};
+use crate::planner::{Ask, PlannedFarm, Room, plan, reserve};
+use crate::units::{Amounts, Cores, Gpus, Kib};
+
+const TAGS: [&str; 3] = ["general", "gpu", "desk"];
+const ALLOCS: [&str; 2] = ["alloc", "cloud"];
+const SHOWS: [&str; 3] = ["show", "other", "third"];
+
+/// Index of a value; small, so that it shrinks well.
+type Pick = usize;
+
+#[derive(Clone, Debug)]
+struct HostDraft {
+    alloc: Pick,
+    tags: Pick,
+    cores: i64,
+    busy: i64,
+    gib: i64,
+    gpus: i64,
+    gpu_gib: i64,
+    mode: Pick,
+    state: Pick,
+    warm: Pick,
+}
+
+#[derive(Clone, Debug)]
+struct LayerDraft {
+    job: Pick,
+    frames: u32,
+    tags: Pick,
+    cores: Pick,
+    cores_max: Pick,
+    gib: i64,
+    gpus: i64,
+    gpu_gib: i64,
+    is_threadable: bool,
+    limits: Pick,
+    held: Pick,
+}
+
+#[derive(Clone, Debug)]
+struct JobDraft {
+    show: Pick,
+    folder: Pick,
+    priority: i32,
+    started: i64,
+    cores_max: Pick,
+    gpus_max: Pick,
+    held: Pick,
+    os: Pick,
+}
+
+fn host() -> impl Strategy<Value = HostDraft> {
+    (0..2_usize, 0..8_usize, 1..9_i64, 0..5_i64, 1..40_i64, 0..3_i64, 0..9_i64, 0..6_usize, 0..8_usize, 0..9_usize)
+        .prop_map(|(alloc, tags, cores, busy, gib, gpus, gpu_gib, mode, state, warm)| HostDraft {
+            alloc,
+            tags: tags | 1,
+            cores,
+            busy,
+            gib,
+            gpus,
+            gpu_gib: if gpus == 0 { 0 } else { gpu_gib },
+            mode,
+            state,
+            warm,
+        })
+}
+
+fn layer() -> impl Strategy<Value = LayerDraft> {
+    let work = (0..5_usize, 1..30_u32, 1..8_usize, 0..8_usize, 0..5_usize, 0..8_i64);
+    let rest = (0..5_i64, 0..6_i64, any::<bool>(), 0..40_usize, 0..30_usize);
+    (work, rest).prop_map(
+        |((job, frames, tags, cores, cores_max, gib), (gpus, gpu_gib, is_threadable, limits, held))| LayerDraft {
+            job,
+            frames,
+            tags,
+            cores,
+            cores_max,
+            gib,
+            gpus: (gpus - 3).max(0),
+            gpu_gib: (gpu_gib - 3).max(0),
+            is_threadable,
+            limits,
+            held,
+        },
+    )
+}
+
+fn job() -> impl Strategy<Value = JobDraft> {
+    (0..3_usize, 0..2_usize, 0..3_i32, 0..3_i64, 0..24_usize, 0..40_usize, 0..30_usize, 0..16_usize).prop_map(
+        |(show, folder, priority, started, cores_max, gpus_max, held, os)| JobDraft {
+            show,
+            folder,
+            priority,
+            started,
+            cores_max,
+            gpus_max,
+            held,
+            os,
+        },
+    )
+}
+
+prop_compose! {
+    fn farm()(
+        hosts in vec(host(), 0..14),
+        layers in vec(layer(), 0..9),
+        jobs in vec(job(), 5),
+        bursts in vec((0..4_i64, -1..60_i64), 6),
+        folders in vec(0..16_usize, 2),
+        limits in vec((0..3_i64, 0..12_i64, any::<bool>()), 3),
+    ) -> Snapshot {
+        build(&hosts, &layers, &jobs, &bursts, &folders, &limits)
+    }
+}
+
+fn build(
+    hosts: &[HostDraft],
+    layers: &[LayerDraft],
+    jobs: &[JobDraft],
+    bursts: &[(i64, i64)],
+    folders: &[Pick],
+    limits: &[(i64, i64, bool)],
+) -> Snapshot {
+    let mut farm = Farm::new();
+    farm.0.shows.clear();
+    farm.0.subscriptions.clear();
+    farm.0.clusters.clear();
+    for (show, name) in SHOWS.iter().enumerate() {
+        farm.show(name, bursts[show].0, bursts[show].1);
+        // The third show does not subscribe to the second allocation, but reaches it by tags.
+        if show < 2 {
+            farm.subscribe(name, "cloud", bursts[show + 3].0, bursts[show + 3].1);
+            let allocs = vec![("cloud".into(), "cloud".to_owned())];
+            farm.cluster(name, ClusterKind::Allocation { tag: "general".into(), allocs });
+        }
+        farm.cluster(name, ClusterKind::Tags { kind: TagKind::Manual, tags: vec!["gpu".into(), "desk".into()] });
+    }
+    farm.0.shows[2].is_active = bursts[5].1 > 3;
+    farm.0.shows[1].is_taken_back = bursts[4] == (0, 0);
+    farm.0.folders.push(crate::model::FolderRow { id: "folder-2".into(), ..farm.0.folders[0].clone() });
+    for (folder, &cap) in farm.0.folders.iter_mut().zip(folders) {
+        folder.cores_max = [Cap::AtMost(Cores::whole(12)), Cap::AtMost(Cores(350)), Cap::AtMost(Cores(0))]
+            .get(cap)
+            .copied()
+            .unwrap_or(Cap::Unlimited);
+        folder.gpus_max = if cap == 3 { Cap::AtMost(Gpus(1)) } else { Cap::Unlimited };
+    }
+    for draft in hosts {
+        let total = Amounts {
+            cores: Cores::whole(draft.cores),
+            memory: Kib::gib(draft.gib),
+            gpus: Gpus(draft.gpus),
+            gpu_memory: Kib::gib(draft.gpu_gib),
+        };
+        let host = farm.host(total);
+        host.alloc = ALLOCS[draft.alloc].into();
+        host.facility = if draft.busy == 4 && draft.state == 2 { "far".into() } else { host.facility.clone() };
+        host.tags = some_tags(draft.tags);
+        host.idle.cores = Cores((total.cores.get() - draft.busy * 50).max(0));
+        host.idle.memory = Kib((total.memory.get() - draft.busy * 700_000).max(0));
+        host.thread_mode = [ThreadMode::All, ThreadMode::Variable].get(draft.mode).copied().unwrap_or_default();
+        host.state = match draft.state {
+            0 => HostState::Locked,
+            _ => HostState::Open,
+        };
+        host.os = if draft.state == 1 { vec!["mac".to_owned()] } else { host.os.clone() };
+        host.running_layers = [format!("layer-{:04}", draft.warm).into()].into();
+    }
+    for draft in jobs {
+        let job = farm.job(draft.show);
+        let row = &mut farm.0.jobs[job];
+        row.folder = draft.folder;
+        row.priority = draft.priority;
+        row.started_at = Timestamp::UNIX_EPOCH + time::Duration::seconds(draft.started);
+        row.cores_max = [Cores(-1), Cores(0), Cores(450), Cores::whole(3)]
+            .get(draft.cores_max)
+            .copied()
+            .unwrap_or(Cores::whole(100));
+        row.gpus_max = [Gpus(-1), Gpus(0), Gpus(1)].get(draft.gpus_max).copied().unwrap_or(Gpus(10));
+        row.is_paused = draft.held == 0;
+        row.is_auto_book = draft.held != 1;
+        row.os =
+            [None, Some("windows"), Some("mac")].get(draft.os).copied().unwrap_or(Some("linux")).map(str::to_owned);
+    }
+    for &(used, max, counts_hosts) in limits {
+        farm.limit(if counts_hosts {
+            LimitUse::Hosts { used, max, holders: BTreeSet::from(["host-0001".to_owned()]) }
+        } else {
+            LimitUse::Frames { used, max }
+        });
+    }
+    for draft in layers {
+        let layer = farm.layer(draft.job, draft.frames);
+        layer.tags = some_tags(draft.tags);
+        layer.cores = CoreRequest::from_column([0, -100, 50, 100, 100, 200, 250, 400][draft.cores]);
+        layer.cores_max = [None, None, Some(Cores(100)), Some(Cores(150)), Some(Cores(300))][draft.cores_max];
+        layer.memory = Kib::gib(draft.gib) + Kib::mib(300);
+        layer.gpus = Gpus(draft.gpus);
+        layer.gpu_memory = Kib::gib(draft.gpu_gib);
+        layer.is_threadable = draft.is_threadable;
+        layer.limits = (0..3).filter(|limit| draft.limits & (1 << limit) != 0 && draft.limits < 8).collect();
+        layer.is_backing_off = draft.held == 0;
+        layer.start_after = (draft.held == 1).then_some(Timestamp::UNIX_EPOCH + time::Duration::HOUR);
+        if draft.held == 2 {
+            layer.clusters.clear();
+        }
+    }
+    farm.0
+}
+
+/// A bit per tag.
+fn some_tags(bits: Pick) -> BTreeSet<crate::model::Tag> {
+    tags(&TAGS.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, tag)| *tag).collect::<Vec<_>>())
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    (any::<[bool; 4]>(), 1..6_u32, prop_oneof![3 => Just(20_000_u32), 1 => 0..12_u32]).prop_map(
+        |([fifo, core_saturation, memory_saturation, round_up], frames_per_layer_turn, frames_per_pass_max)| Policy {
+            job_order: if fifo { JobOrder::Fifo } else { JobOrder::Priority },
+            frames_per_layer_turn,
+            frames_per_pass_max,
+            host_strategy: HostStrategy { core_saturation, memory_saturation },
+            fractional_cores: if round_up { FractionalCores::RoundUp } else { FractionalCores::Keep },
+            ..Policy::default()
+        },
+    )
+}
+
+/// The farm as a plan leaves it, recounted frame by frame.
+struct Recount<'s> {
+    snapshot: &'s Snapshot,
+    policy: &'s Policy,
+    idle: Vec<Amounts>,
+    subscriptions: Vec<Cores>,
+    folders: Vec<(Cores, Gpus)>,
+    jobs: Vec<(Cores, Gpus)>,
+    limits: Vec<i64>,
+    seats: HashSet<(usize, usize)>,
+}
+
+impl<'s> Recount<'s> {
+    fn new(snapshot: &'s Snapshot, policy: &'s Policy) -> Self {
+        let used = |usage: &LimitUse| match usage {
+            LimitUse::Frames { used, .. } | LimitUse::Hosts { used, .. } => *used,
+        };
+        let mut seats = HashSet::new();
+        for (position, limit) in snapshot.limits.iter().enumerate() {
+            if let LimitUse::Hosts { holders, .. } = &limit.usage {
+                seats.extend(
+                    (0..snapshot.hosts.len())
+                        .filter(|&host| holders.contains(&snapshot.hosts[host].name))
+                        .map(|host| (position, host)),
+                );
+            }
+        }
+        Self {
+            snapshot,
+            policy,
+            idle: snapshot.hosts.iter().map(|host| host.idle).collect(),
+            subscriptions: snapshot.subscriptions.iter().map(|row| row.cores).collect(),
+            folders: snapshot.folders.iter().map(|row| (row.cores, row.gpus)).collect(),
+            jobs: snapshot.jobs.iter().map(|row| (row.cores, row.gpus)).collect(),
+            limits: snapshot.limits.iter().map(|limit| used(&limit.usage)).collect(),
+            seats,
+        }
+    }
+
+    /// What one more frame of a candidate would reserve on a host, if everything allows it.
+    fn fits(&self, candidate: usize, host: usize) -> Option<Amounts> {
+        let candidate = &self.snapshot.candidates[candidate];
+        let job = &self.snapshot.jobs[candidate.job];
+        let folder = &self.snapshot.folders[job.folder];
+        let row = &self.snapshot.hosts[host];
+        let reaches = candidate.clusters.iter().any(|&cluster| self.covers(cluster, candidate, host));
+        let os_fits = job.os.as_ref().is_none_or(|os| row.os.contains(os));
+        let amounts = reserve(&Ask::of(candidate, self.policy), &Room::of(row, self.idle[host]), self.policy).ok()?;
+        let subscription = self.subscription(job.show, host)?;
+        let after = self.subscriptions[subscription] + amounts.cores;
+        let (folder_cores, folder_gpus) = self.folders[job.folder];
+        let (job_cores, job_gpus) = self.jobs[candidate.job];
+        let holds = row.state.is_open()
+            && row.facility == job.facility
+            && reaches
+            && os_fits
+            && !job.is_paused
+            && job.is_auto_book
+            && self.snapshot.shows[job.show].is_active
+            && !self.snapshot.shows[job.show].is_taken_back
+            && candidate.start_after.is_none_or(|start| start <= self.snapshot.taken_at)
+            && after <= self.snapshot.subscriptions[subscription].burst
+            && folder.cores_max.allows(folder_cores + amounts.cores)
+            && (amounts.gpus == Gpus::ZERO || folder.gpus_max.allows(folder_gpus + amounts.gpus))
+            && job_cores + amounts.cores <= job.cores_max
+            && job_gpus + amounts.gpus <= job.gpus_max
+            && candidate.limits.iter().all(|&limit| self.limit_allows(limit, host));
+        holds.then_some(amounts)
+    }
+
+    fn covers(&self, cluster: usize, candidate: &crate::model::Candidate, host: usize) -> bool {
+        candidate.tags.iter().any(|tag| self.snapshot.clusters[cluster].covers(tag, &self.snapshot.hosts[host]))
+    }
+
+    fn subscription(&self, show: usize, host: usize) -> Option<usize> {
+        let show = &self.snapshot.shows[show].id;
+        self.snapshot
+            .subscriptions
+            .iter()
+            .position(|row| row.show == *show && row.alloc == self.snapshot.hosts[host].alloc)
+    }
+
+    fn limit_allows(&self, limit: usize, host: usize) -> bool {
+        match &self.snapshot.limits[limit].usage {
+            LimitUse::Frames { max, .. } => self.limits[limit] < *max,
+            LimitUse::Hosts { max, .. } => self.limits[limit] < *max || self.seats.contains(&(limit, host)),
+        }
+    }
+
+    fn take(&mut self, candidate: usize, host: usize, amounts: Amounts) {
+        let candidate = &self.snapshot.candidates[candidate];
+        let job = &self.snapshot.jobs[candidate.job];
+        let subscription = self.subscription(job.show, host).expect("it was there when it fitted");
+        self.idle[host] -= amounts;
+        self.subscriptions[subscription] += amounts.cores;
+        self.folders[job.folder].0 += amounts.cores;
+        self.folders[job.folder].1 += amounts.gpus;
+        self.jobs[candidate.job].0 += amounts.cores;
+        self.jobs[candidate.job].1 += amounts.gpus;
+        for &limit in &candidate.limits {
+            let counts_hosts = matches!(self.snapshot.limits[limit].usage, LimitUse::Hosts { .. });
+            let is_new = !counts_hosts || self.seats.insert((limit, host));
+            self.limits[limit] += i64::from(is_new);
+        }
+    }
+
+    fn fits_anywhere(&self, candidate: usize) -> bool {
+        (0..self.snapshot.hosts.len()).any(|host| self.fits(candidate, host).is_some())
+    }
+}
+
+/// The farm with every list in another order, and where each entry went.
+fn shuffled(snapshot: &Snapshot, seed: u64) -> (Snapshot, [Vec<usize>; 3]) {
+    fn permuted<T: Clone>(rows: &[T], order: &[usize]) -> Vec<T> {
+        order.iter().map(|&from| rows[from].clone()).collect()
+    }
+    fn positions(order: &[usize]) -> Vec<usize> {
+        let mut positions = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(to, &from)| positions[from] = to);
+        positions
+    }
+
+    let mut state = seed | 1;
+    let mut shuffle = |length: usize| {
+        let mut order: Vec<usize> = (0..length).collect();
+        for last in (1..length).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            order.swap(last, (state >> 33) as usize % (last + 1));
+        }
+        order
+    };
+    let hosts = shuffle(snapshot.hosts.len());
+    let candidates = shuffle(snapshot.candidates.len());
+    let clusters = shuffle(snapshot.clusters.len());
+    let jobs = shuffle(snapshot.jobs.len());
+    let folders = shuffle(snapshot.folders.len());
+    let shows = shuffle(snapshot.shows.len());
+    let limits = shuffle(snapshot.limits.len());
+    let subscriptions = shuffle(snapshot.subscriptions.len());
+    let (job_at, folder_at, show_at) = (positions(&jobs), positions(&folders), positions(&shows));
+    let (cluster_at, limit_at) = (positions(&clusters), positions(&limits));
+    let mut other = Snapshot {
+        taken_at: snapshot.taken_at,
+        clusters: permuted(&snapshot.clusters, &clusters),
+        hosts: permuted(&snapshot.hosts, &hosts),
+        shows: permuted(&snapshot.shows, &shows),
+        subscriptions: permuted(&snapshot.subscriptions, &subscriptions),
+        folders: permuted(&snapshot.folders, &folders),
+        jobs: permuted(&snapshot.jobs, &jobs),
+        candidates: permuted(&snapshot.candidates, &candidates),
+        limits: permuted(&snapshot.limits, &limits),
+        left_out: Vec::new(),
+    };
+    for job in &mut other.jobs {
+        job.folder = folder_at[job.folder];
+        job.show = show_at[job.show];
+    }
+    for candidate in &mut other.candidates {
+        candidate.job = job_at[candidate.job];
+        candidate.clusters.iter_mut().for_each(|cluster| *cluster = cluster_at[*cluster]);
+        candidate.clusters.sort_unstable();
+        candidate.limits.iter_mut().for_each(|limit| *limit = limit_at[*limit]);
+        candidate.limits.sort_unstable();
+    }
+    (other, [hosts, candidates, clusters])
+}
+
+/// A plan of a shuffled farm in the words of the farm it was shuffled from.
+fn translated(plan: &Plan, [hosts, candidates, clusters]: &[Vec<usize>; 3]) -> Plan {
+    let mut plan = plan.clone();
+    for placement in &mut plan.placements {
+        placement.host = hosts[placement.host];
+        placement.candidate = candidates[placement.candidate];
+        placement.cluster = clusters[placement.cluster];
+    }
+    plan.waiting.iter_mut().for_each(|waiting| waiting.candidate = candidates[waiting.candidate]);
+    plan.waiting.sort_by_key(|waiting| waiting.candidate);
+    plan
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_stays_under_every_cap_and_leaves_nothing_that_fits(snapshot in farm(), policy in policy()) {
+        let plan = plan(&snapshot, &policy);
+        let mut recount = Recount::new(&snapshot, &policy);
+        let mut placed = vec![0_u32; snapshot.candidates.len()];
+        for placement in &plan.placements {
+            prop_assert!(placement.frames > 0);
+            let candidate = &snapshot.candidates[placement.candidate];
+            prop_assert!(recount.covers(placement.cluster, candidate, placement.host));
+            for _ in 0..placement.frames {
+                prop_assert_eq!(recount.fits(placement.candidate, placement.host), Some(placement.reservation));
+                recount.take(placement.candidate, placement.host, placement.reservation);
+            }
+            placed[placement.candidate] += placement.frames;
+        }
+        let pass_is_full = plan.placed_frames() == u64::from(policy.frames_per_pass_max);
+        prop_assert!(plan.placed_frames() <= u64::from(policy.frames_per_pass_max));
+
+        let mut waiting = vec![None; snapshot.candidates.len()];
+        for entry in &plan.waiting {
+            prop_assert!(entry.frames > 0 && waiting[entry.candidate].is_none());
+            waiting[entry.candidate] = Some(entry);
+        }
+        for (position, candidate) in snapshot.candidates.iter().enumerate() {
+            let left = waiting[position].map_or(0, |entry| entry.frames);
+            prop_assert_eq!(placed[position] + left, candidate.waiting_frames);
+            let Some(entry) = waiting[position] else { continue };
+            let is_held_though_it_fits = match entry.reason {
+                WaitReason::PassFull => {
+                    prop_assert!(pass_is_full);
+                    true
+                }
+                WaitReason::BackOff => {
+                    prop_assert!(candidate.is_backing_off);
+                    true
+                }
+                _ => false,
+            };
+            prop_assert_eq!(recount.fits_anywhere(position), is_held_though_it_fits, "{:?}", entry);
+        }
+    }
+
+    #[test]
+    fn an_explanation_gives_the_reason_of_the_plan(snapshot in farm(), policy in policy()) {
+        let plan = plan(&snapshot, &policy);
+        let farm = PlannedFarm::new(&snapshot, &policy);
+        prop_assert_eq!(&plan, &farm.plan());
+        for (position, candidate) in snapshot.candidates.iter().enumerate() {
+            let told = farm.explain(position);
+            let waiting = plan.waiting.iter().find(|waiting| waiting.candidate == position);
+            prop_assert_eq!(told.reason, waiting.map(|waiting| waiting.reason), "{:#?}", told);
+            prop_assert_eq!(told.waiting_frames, waiting.map_or(0, |waiting| waiting.frames));
+            let placed: u32 = told.placed.iter().map(|placed| placed.frames).sum();
+            prop_assert_eq!(placed + told.waiting_frames, candidate.waiting_frames);
+            let reasons: Vec<WaitReason> = told.gates.iter().map(|gate| gate.reason).collect();
+            let all: Vec<WaitReason> = WaitReason::ALL.into_iter().filter(|&reason| reason != WaitReason::LostRace).collect();
+            prop_assert_eq!(reasons, all);
+            prop_assert!(told.order.position <= told.order.of);
+        }
+    }
+
+    #[test]
+    fn a_host_could_take_what_a_recount_gives_it(snapshot in farm(), policy in policy()) {
+        let farm = PlannedFarm::new(&snapshot, &policy);
+        for host in 0..snapshot.hosts.len() {
+            let told = farm.explain_host(host);
+            prop_assert_eq!(told.candidates.len() + told.unreached, snapshot.candidates.len());
+            for entry in told.candidates {
+                let candidate = snapshot.candidates.iter().position(|row| row.layer == entry.layer).expect("it is told of");
+                let mut recount = Recount::new(&snapshot, &policy);
+                let mut frames = 0;
+                while frames < entry.waiting_frames && let Some(amounts) = recount.fits(candidate, host) {
+                    recount.take(candidate, host, amounts);
+                    frames += 1;
+                }
+                prop_assert_eq!(frames, entry.could_take, "{:?}", entry);
+                let is_all = frames == entry.waiting_frames && !snapshot.candidates[candidate].is_backing_off;
+                prop_assert_eq!(entry.then.is_none(), is_all, "{:?}", entry);
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_rows_does_not_matter(snapshot in farm(), policy in policy(), seed: u64) {
+        let planned = plan(&snapshot, &policy);
+        prop_assert_eq!(&planned, &plan(&snapshot, &policy));
+        let (other, places) = shuffled(&snapshot, seed);
+        prop_assert_eq!(&planned, &translated(&plan(&other, &policy), &places));
+    }
+}
+
+#[test]
+fn the_farms_drawn_here_show_every_reason() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen = std::collections::BTreeMap::<WaitReason, usize>::new();
+    let mut placed = 0;
+    for _ in 0..3_000 {
+        let (snapshot, policy) = (farm(), policy()).new_tree(&mut runner).expect("nothing is rejected").current();
+        let plan = plan(&snapshot, &policy);
+        placed += usize::from(plan.placed_frames() > 0);
+        plan.waiting.iter().for_each(|waiting| *seen.entry(waiting.reason).or_default() += 1);
+    }
+    assert!(placed > 1_400, "only {placed} farms have work that fits: {seen:?}");
+    let missing: Vec<WaitReason> = WaitReason::ALL.into_iter().filter(|reason| !seen.contains_key(reason)).collect();
+    assert_eq!(missing, [WaitReason::LostRace], "{seen:?}");
+}

@@ -1,0 +1,56 @@
+//! The loop that ties the rooms together: snapshot, plan, frames, bookings, launches.
+//!
+//! A pass is one turn of that way. While work flows a pass follows after a rest as long as its look at
+//! the farm took, or at once when it was cut short; while nothing can be placed a cheap probe looks for
+//! changes, and a full look is taken at least every `queue.monitor_interval`.
+//!
+//! Invariants:
+//! - what lives between passes ([`Hints`]) may be dropped at any time: it only holds back hosts and
+//!   layers for a while, the rows decide everything else;
+//! - a frame is launched only after its booking is committed, and at most once per booking;
+//! - a booking whose launch has no known outcome is neither launched again nor taken back before its
+//!   host has said, twice, that it does not run it;
+//! - a launch that could not be sent in time is taken back unsent, and a booking of a dead instance is
+//!   looked at only after that time, so that nobody judges what another instance may still launch;
+//! - every loop survives its own errors and ends when told to stop.
+//!
+//! Loops: `passes` (the turns), `clusters` (rebuild), `unbook` (batches of bookings to take back),
+//! `settle` (unknown launches), `silence` (whether Cuebot answers), `recover` (bookings of dead instances
+//! and lost completions), `redirects` (orders to move a proc), `repair` (counters and idle amounts
+//! that drifted, releases that Cuebot leaves to us). In a dry run `passes`, `clusters`, and `dry run`, which
+//! says so once a minute.
+//!
+//! A pass differs only in its sink: bookings go into the database and on to the hosts, or into a preview
+//! that the next pass sees as if they had been made ([`DryRun`]).
+
+mod dry_run;
+mod error;
+mod flags;
+mod fruitless;
+mod held_rows;
+mod hints;
+mod launch;
+mod look;
+mod named_once;
+mod outage;
+mod redirects;
+mod remembered;
+mod repair;
+mod report;
+mod requests;
+mod service;
+mod settings;
+mod silence;
+mod totals;
+mod turn;
+
+pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
+pub use error::PassError;
+pub use hints::Hints;
+pub use launch::{LaunchTargets, Launcher};
+pub use look::{Look, PlacedFrame, Seen, correct_counts, look, see};
+pub use report::{PassReport, WaitingCount};
+pub use service::{Ended, Parts, Service};
+pub use settings::Settings;
+pub(crate) use silence::OVERDUE_AFTER;
+pub use totals::{Totals, TotalsReading};

@@ -1,0 +1,99 @@
+//! What one pass came to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::booking::{Lost, LostReason, Refusal};
+use crate::db::MeterReading;
+use crate::model::{LayerId, LeftOutRow, Plan, Snapshot, WaitReason, Waiting};
+
+/// Figures of one pass.
+#[derive(Clone, Debug, Default)]
+pub struct PassReport {
+    /// Layers with waiting frames, and the jobs they stand in.
+    pub candidates: usize,
+    pub jobs: usize,
+    /// Jobs of which at least one frame was booked.
+    pub jobs_booked: usize,
+    pub hosts: usize,
+    /// Frames that the plan placed.
+    pub planned: u64,
+    pub booked: u64,
+    pub lost: BTreeMap<LostReason, u64>,
+    /// What the database said to the lost that it refuses to write.
+    pub refusals: Vec<Refusal>,
+    /// What still waits after the pass. Every waiting layer is under one reason.
+    pub waiting: BTreeMap<WaitReason, WaitingCount>,
+    pub left_out: Vec<LeftOutRow>,
+    /// What the pass asked of the database; launches and repairs that ran meanwhile are in it.
+    pub database: MeterReading,
+    pub snapshot_took: Duration,
+    pub plan_took: Duration,
+    pub booking_took: Duration,
+    /// Names of shows whose scheduler flag was switched off while the service runs.
+    pub shows_off: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct WaitingCount {
+    pub layers: u64,
+    pub frames: u64,
+}
+
+impl PassReport {
+    /// Whether the next pass should follow at once.
+    #[must_use]
+    pub fn did_something(&self) -> bool {
+        self.booked > 0
+    }
+
+    /// Whether everything that was placed came to nothing: without that, others have their turn at once.
+    #[must_use]
+    pub fn came_to_nothing(&self) -> bool {
+        self.planned > 0 && self.booked == 0
+    }
+
+    /// Whether work was left that the next pass can place at once.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.booked > 0 && self.waiting.contains_key(&WaitReason::PassFull)
+    }
+
+    /// Whether nothing waits at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.candidates == 0
+    }
+}
+
+/// Adds to what a plan leaves waiting the frames that it placed and that were lost when they were
+/// booked: under the layer's own reason if it has one, else under [`WaitReason::LostRace`].
+pub(super) fn add_lost(plan: &mut Plan, snapshot: &Snapshot, lost: &[Lost]) {
+    let mut lost_of_layer: HashMap<&LayerId, u32> = HashMap::new();
+    for lost in lost {
+        *lost_of_layer.entry(&lost.layer).or_default() += 1;
+    }
+    if lost_of_layer.is_empty() {
+        return;
+    }
+    for waiting in &mut plan.waiting {
+        let frames = lost_of_layer.remove(&snapshot.candidates[waiting.candidate].layer);
+        waiting.frames = waiting.frames.saturating_add(frames.unwrap_or_default());
+    }
+    for (candidate, row) in snapshot.candidates.iter().enumerate() {
+        if let Some(frames) = lost_of_layer.remove(&row.layer) {
+            plan.waiting.push(Waiting { candidate, frames, reason: WaitReason::LostRace });
+        }
+    }
+}
+
+/// Waiting layers and frames by reason.
+pub(super) fn counts(plan: &Plan) -> BTreeMap<WaitReason, WaitingCount> {
+    let mut counts: BTreeMap<WaitReason, WaitingCount> = BTreeMap::new();
+    for waiting in &plan.waiting {
+        let count = counts.entry(waiting.reason).or_default();
+        count.layers += 1;
+        count.frames += u64::from(waiting.frames);
+    }
+    counts
+}
