@@ -1,4 +1,63 @@
 //! The scheduler as a library; the binary in `commands/` only parses, calls and prints.
+//!
+//! # The way of the data
+//!
+//! 1. [`clusters`] reads which work and which hosts are ours, narrowed by the settings.
+//! 2. [`scheduler`] begins a pass: [`db`] reads one snapshot (hosts, candidates, caps; no frames).
+//! 3. What is remembered from earlier passes, and is no fact of the database, becomes the holds.
+//! 4. [`planner`] turns snapshot, holds and policy into placements, and a reason for all that waits.
+//! 5. [`db`] reads the frames that the placements ask for, in dispatch order.
+//! 6. [`rqd`] checks that each of them can be told to an agent.
+//! 7. [`booking`] writes them in chunks; the database decides what holds, and what is lost is told.
+//! 8. [`scheduler`] launches what was committed, and settles launches whose outcome nobody knows.
+//! 9. Agents report to Cuebot, and Cuebot's releases make the next snapshot.
+//! 10. [`telemetry`] counts all of it; [`preview`] and [`explain`] take steps 1 to 4 and tell of them.
+//!
+//! The core ends there: [`units`], [`model`], [`planner`], [`db`], [`clusters`], [`rqd`], [`booking`] and
+//! [`scheduler`] dispatch a farm. [`preview`], [`explain`] and [`ops`] serve operators, [`farm`] demo and tests.
+//!
+//! # Where a change goes
+//!
+//! | change | place |
+//! |---|---|
+//! | a new reason to wait, a new cap | [`planner`], its evaluator; the word in [`model`] |
+//! | a new statement | a file in `src/db/sql`, its function beside the others of its kind in [`db`] |
+//! | a new condition of booking | the statement in [`db`], what is lost by it in [`booking`] |
+//! | what happens between two passes | `pacing` in [`scheduler`] |
+//! | what becomes of a launch | the state machine of `launch` in [`scheduler`] |
+//! | a new key | [`config`] |
+//! | a new metric | [`telemetry`] |
+//! | a new command | a file in `commands/`, its arguments beside the others in `commands/cli` |
+//! | a new check of the database | [`ops`] |
+//!
+//! # Words
+//!
+//! Cuebot's words (facility, show, allocation, subscription, folder, job, layer, frame, host, proc, tag,
+//! limit) mean what they mean there. Beside them:
+//!
+//! | word | meaning |
+//! |---|---|
+//! | cluster | a unit of work selection: a show on an allocation, or on a chunk of tags |
+//! | candidate | a layer with waiting frames that some cluster serves |
+//! | snapshot | facts of one read-only transaction; never changed afterwards |
+//! | holds | what this process remembers and the database does not say: hosts and layers put aside |
+//! | policy | how the operator wants choices made |
+//! | gate | one condition that a candidate, or a candidate on a host, has to meet; their order is fixed |
+//! | reason | the first shut gate: why a candidate waits |
+//! | trace | every gate that an evaluation met, and how it stood |
+//! | quantum | how many frames of a layer are placed before the next layer is asked |
+//! | placement | candidate, host, number of frames, and what each of them reserves |
+//! | bucket | hosts that are alike in what they have left |
+//! | pass | one full look: snapshot, plan, bookings |
+//! | chunk | the bookings of one transaction |
+//! | booking | the rows that make a placement real |
+//! | lost | a placement that the database did not take, with why |
+//! | launch | telling RQD |
+//! | settling | finding out what became of a launch without an answer |
+//! | quarantine | a host or layer that is not tried for a while after failures |
+//! | back-off | a wait that grows with each failure in a row |
+//! | drift | a counter row that differs from what the procs add up to |
+//! | overlay | bookings of a preview, put over the next snapshot as if they had been made |
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod units;
