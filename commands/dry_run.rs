@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cue_scheduler::booking::{self, MissingPrivilege};
+use cue_scheduler::db::MissingPrivilege;
 use cue_scheduler::scheduler::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow, PassReport};
 use cue_scheduler::telemetry::{Metrics, Registry};
 
@@ -52,7 +52,7 @@ pub(crate) async fn run(
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
     if args.verify {
-        let missing = booking::missing_privileges(&farm.store).await?;
+        let missing = farm.store.missing_privileges().await?;
         RightsMissing::of(&missing).map_or(Ok(()), Err)?;
     }
     let stop = stop_signal()?;

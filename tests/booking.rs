@@ -7,7 +7,7 @@ use cue_scheduler::booking::{
     BookOptions, CommitOutcome, Lost, LostReason, UnbookCause, UnbookOutcome, UnknownCommit, book, find_booked,
     find_unsettled, resolve_commit, unbook,
 };
-use cue_scheduler::db::Store;
+use cue_scheduler::db::{Store, StoreError};
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
@@ -880,7 +880,7 @@ async fn a_commit_is_undecided_while_its_transaction_lives_and_the_rows_tell_aft
     let transaction: i64 = sqlx::query_scalar("SELECT txid_current()").fetch_one(&mut *other).await.unwrap();
     let never = Booked { proc: "never".into(), ..booked[0].clone() };
     let unknown =
-        UnknownCommit { transaction, bookings: vec![booked[0].clone(), never], source: sqlx::Error::WorkerCrashed };
+        UnknownCommit { transaction, bookings: vec![booked[0].clone(), never], source: StoreError::Unanswered };
     assert_eq!(resolve_commit(&store, &unknown).await.unwrap(), CommitOutcome::Undecided);
     other.commit().await.unwrap();
     assert_eq!(resolve_commit(&store, &unknown).await.unwrap(), CommitOutcome::Settled(booked));

@@ -67,7 +67,6 @@ async fn pass(store: &Store) -> (Vec<Booked>, BTreeMap<&'static str, MeterReadin
                 alloc: host.alloc.clone(),
                 show: snapshot.shows[job.show].id.clone(),
                 folder: snapshot.folders[job.folder].id.clone(),
-                dept: job.dept.clone(),
                 reservation: placement.reservation,
                 limits: candidate.limits.iter().map(|&limit| snapshot.limits[limit].id.clone()).collect(),
             });

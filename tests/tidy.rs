@@ -52,7 +52,7 @@ const IMPURE_WORDS: &[&str] = &[
 
 /// Libraries with one home each; `commands` is the binary.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("sqlx", &["db", "booking", "ops", "farm"]),
+    ("sqlx", &["db", "farm"]),
     ("tonic", &["rqd", "farm"]),
     ("tonic_prost", &["rqd", "farm"]),
     ("prost", &["rqd", "farm"]),

@@ -18,28 +18,26 @@
 
 mod book;
 mod chunk;
-mod counters;
 mod error;
+mod fit;
 mod limits;
-mod locked;
 mod outcome;
-mod privileges;
+mod parts;
 mod repair;
-mod room;
 mod settle;
 #[cfg(test)]
 mod testing;
-mod totals;
-mod tx;
 mod unbook;
 
 pub use book::{BookOptions, book, verify};
 pub use chunk::{Chunks, chunk};
 pub use error::{BookingError, UnknownCommit};
 pub use outcome::{Blame, ChunkOutcome, CommitOutcome, Lost, LostReason, Refusal, UnbookCause, UnbookOutcome};
-pub use privileges::{MissingPrivilege, missing_privileges};
-pub use repair::{CounterTable, Observation, RepairScope, Repaired, Repairs, RepairsDone};
-pub use settle::{
-    SilenceEnds, SilentBooking, Standing, find_booked, find_overtaken, find_silent, find_unsettled, resolve_commit,
+pub use repair::{Observation, RepairScope, Repaired, Repairs, RepairsDone};
+pub use settle::resolve_commit;
+pub use unbook::{unbook, unbook_fenced};
+
+pub use crate::db::book::{
+    Fence, SilenceEnds, SilentBooking, Standing, find_booked, find_overtaken, find_silent, find_unsettled,
 };
-pub use unbook::{Fence, unbook, unbook_fenced};
+pub use crate::db::repair::CounterTable;

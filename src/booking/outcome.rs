@@ -1,10 +1,12 @@
 //! What came of a booking or of taking it back.
 
-use std::fmt;
-
-use super::error::{BookingError, StepError};
 use std::time::Duration;
 
+use strum::{Display, IntoStaticStr};
+
+use super::error::BookingError;
+use crate::db::StoreError;
+use crate::db::book::steps;
 use crate::model::{Booked, BookingRequest, FrameId, HostId, LayerId, ProcId};
 
 /// What one chunk came to: every request is in exactly one of the two lists, unless an error cut it
@@ -78,27 +80,17 @@ impl Blame {
     }
 }
 
-/// Names of the steps by which blame is told.
-pub(super) mod steps {
-    pub(in crate::booking) const LOCK_LAYER_STATS: &str = "locking layers' frame counters";
-    pub(in crate::booking) const LOCK_JOB_STATS: &str = "locking jobs' frame counters";
-    pub(in crate::booking) const START_FRAMES: &str = "starting frames";
-    pub(in crate::booking) const WRITE_PROCS: &str = "writing procs";
-    pub(in crate::booking) const TAKE_FROM_HOSTS: &str = "taking from hosts";
-}
-
 impl Refusal {
-    pub(super) fn new(request: &BookingRequest, error: &StepError) -> Self {
-        let message = error.source.as_database_error().map(|error| error.message().to_owned());
+    pub(super) fn new(request: &BookingRequest, error: &StoreError) -> Self {
         Self {
             frame: request.frame.id.clone(),
             frame_name: request.frame.name.clone(),
             layer: request.frame.layer.clone(),
             host: request.host.clone(),
             host_name: request.host_name.clone(),
-            step: error.step,
-            message: message.unwrap_or_else(|| error.source.to_string()),
-            blames: Blame::of(error.step),
+            step: error.step(),
+            message: error.message(),
+            blames: Blame::of(error.step()),
         }
     }
 }
@@ -120,8 +112,9 @@ impl Lost {
 }
 
 /// Why a request was not booked: what the plan believed no longer held when it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, Display, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum LostReason {
     /// The frame is not WAITING any more, has another version or is being changed; or its job was
     /// paused, finished or taken off automatic booking; or its layer may not start yet.
@@ -157,48 +150,10 @@ pub enum LostReason {
 }
 
 impl LostReason {
-    pub const ALL: [Self; 17] = [
-        Self::FrameTaken,
-        Self::FrameLocked,
-        Self::RowLocked,
-        Self::HostLocked,
-        Self::NotTried,
-        Self::LimitReached,
-        Self::HostLacksRoom,
-        Self::HostNotOpen,
-        Self::NoSubscription,
-        Self::BurstReached,
-        Self::JobCores,
-        Self::JobGpus,
-        Self::FolderCores,
-        Self::FolderGpus,
-        Self::CounterMissing,
-        Self::NothingReserved,
-        Self::Refused,
-    ];
-
     /// The stable word for metrics labels and JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FrameTaken => "frame_taken",
-            Self::FrameLocked => "frame_locked",
-            Self::RowLocked => "row_locked",
-            Self::HostLocked => "host_locked",
-            Self::NotTried => "not_tried",
-            Self::LimitReached => "limit_reached",
-            Self::HostLacksRoom => "host_lacks_room",
-            Self::HostNotOpen => "host_not_open",
-            Self::NoSubscription => "no_subscription",
-            Self::BurstReached => "burst_reached",
-            Self::JobCores => "job_cores",
-            Self::JobGpus => "job_gpus",
-            Self::FolderCores => "folder_cores",
-            Self::FolderGpus => "folder_gpus",
-            Self::CounterMissing => "counter_missing",
-            Self::NothingReserved => "nothing_reserved",
-            Self::Refused => "refused",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// One line for a person.
@@ -226,14 +181,9 @@ impl LostReason {
     }
 }
 
-impl fmt::Display for LostReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 /// Why a booking is taken back; logs and metrics tell them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum UnbookCause {
     /// The agent said no, or the launch could not be sent at all.
     LaunchRefused,
@@ -251,15 +201,8 @@ pub enum UnbookCause {
 
 impl UnbookCause {
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LaunchRefused => "launch_refused",
-            Self::LaunchTooLate => "launch_too_late",
-            Self::NotRunning => "not_running",
-            Self::MayNotStart => "may_not_start",
-            Self::CuebotSilent => "cuebot_silent",
-            Self::Lost => "lost",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// What the frame says of its run: "cleared", of which no history is kept, or "orphan". Neither counts

@@ -21,7 +21,6 @@ pub(super) fn request(number: i32, host: &str, job: &str) -> BookingRequest {
         alloc: "alloc".into(),
         show: "show".into(),
         folder: "folder".into(),
-        dept: "dept".into(),
         reservation: Amounts::default(),
         limits: Vec::new(),
     }

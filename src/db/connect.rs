@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
 
-use super::reading::step;
+use super::statement::{Source as _, Statement};
 use super::way::{self, Way, stays_here};
 use super::{Features, Meter, Store, StoreError};
 
@@ -155,12 +155,13 @@ impl Store {
         let meter = Meter::default();
         // Once without the pool, which would only say that its time ran out.
         let first = driven(&options).await?;
-        // A goodbye that does not arrive is none of our business.
+        // Whether the server hears of the end of this connection changes nothing.
         let _ = first.close().await;
         let pool = pool_options(pool_size).connect_with(options.clone()).await.map_err(failed(&options))?;
-        let features = Features::detect(&pool, &meter).await?;
-        let lock_budget = lock_budget(&pool, &meter).await?;
-        Ok(Self { pool, features, meter, lock_budget, reached: None })
+        let store = Self { pool, features: Features::default(), meter, lock_budget: LOCK_BUDGET_MAX, reached: None };
+        let features = Features::detect(&store).await?;
+        let lock_budget = store.lock_budget_of_server().await?;
+        Ok(Self { features, lock_budget, ..store })
     }
 
     /// How the server was reached.
@@ -187,20 +188,19 @@ impl Store {
         Ok(())
     }
 
+    /// By the server's own `deadlock_timeout`.
+    async fn lock_budget_of_server(&self) -> Result<Duration, StoreError> {
+        let sql = include_str!("sql/deadlock_timeout.sql");
+        let rows = self.rows(Statement::new("asking for the server's deadlock_timeout", sql)).await?;
+        let milliseconds = rows.one(|row| row.number("setting"))?.unsigned_abs();
+        Ok(LOCK_BUDGET_MAX.min(Duration::from_millis(milliseconds) * 4 / 5))
+    }
+
     /// Answers once the database does.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(step("waiting for a connection"))?;
-        connection.ping().await.map_err(step("asking the database for a sign of life"))
+        let mut connection = self.pool.acquire().await.map_err(StoreError::query("waiting for a connection"))?;
+        connection.ping().await.map_err(StoreError::query("asking the database for a sign of life"))
     }
-}
-
-/// By the server's own `deadlock_timeout`.
-async fn lock_budget(pool: &PgPool, meter: &Meter) -> Result<Duration, StoreError> {
-    let asked = sqlx::query_scalar(include_str!("sql/deadlock_timeout.sql")).fetch_one(pool).await;
-    let milliseconds: i64 = asked.map_err(step("asking for the server's deadlock_timeout"))?;
-    meter.count_read(1);
-    let deadlock_timeout = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
-    Ok(LOCK_BUDGET_MAX.min(deadlock_timeout * 4 / 5))
 }
 
 /// One connection outside the pool, with nothing set on it, and its way.

@@ -1,8 +1,13 @@
-//! What can go wrong between us and the database.
+//! What can go wrong between us and the database, and what it means.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgDatabaseError;
 
 use super::Missing;
 
-/// A failed reading. Rows that make no sense are not errors: they are left out.
+/// A failed reading or a failed step of a transaction. Rows of a reading that make no sense are not errors:
+/// they are left out.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("cannot use the database {name} at {host}:{port} as {user}; check the database settings")]
@@ -19,24 +24,121 @@ pub enum StoreError {
         .missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     Schema { missing: Vec<Missing> },
+    #[error("the database stopped answering")]
+    Unanswered,
     #[error("failed {step}")]
-    Query { step: &'static str, source: sqlx::Error },
+    Query {
+        step: &'static str,
+        source: sqlx::Error,
+        lasted: Duration,
+        /// The statement had run as long as we allow.
+        is_over_limit: bool,
+    },
 }
 
+/// What an error means for the transaction it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Deadlock, serialization failure, a wait that our budget ended: the same again may pass.
+    Contention,
+    /// A trigger, constraint or column refuses a row: the chunk passes without that row.
+    Row,
+    /// The server is gone, going down, full, or does not answer; the same may pass later.
+    Connection,
+    /// Ended by somebody else's limit or by hand.
+    Cancelled,
+    Statement,
+}
+
+/// Classes of SQLSTATE that say what is wrong with the server, the session or the statement. Every other
+/// one is a row's: the standard's own, and whatever a site's trigger raises.
+const STATEMENT_CLASSES: [&str; 16] =
+    ["0A", "0L", "0P", "25", "26", "28", "2D", "34", "3D", "3F", "42", "53", "54", "55", "58", "XX"];
+
 impl StoreError {
-    /// The same call may pass at once: serialization failure, deadlock, lock not available.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        self.sql_state().is_some_and(|code| matches!(code.as_str(), "40001" | "40P01" | "55P03"))
+    /// Says what was being done when the driver failed.
+    pub(super) fn query(step: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Query { step, source, lasted: Duration::ZERO, is_over_limit: false }
+    }
+
+    /// A row is held that this step does not wait for.
+    pub(crate) const fn held(step: &'static str) -> Self {
+        Self::Query { step, source: sqlx::Error::RowNotFound, lasted: Duration::ZERO, is_over_limit: true }
     }
 
     /// The server is gone, going down, full, or does not answer; the same call may pass later.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
-        match self.database_error() {
-            Some(sqlx::Error::Database(_)) => self
-                .sql_state()
-                .is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300"),
+        self.trouble() == Trouble::Connection
+    }
+
+    /// The server does not let us in: an unknown user, a wrong password, an entry in its `pg_hba.conf`.
+    pub(super) fn is_login_refused(&self) -> bool {
+        self.sql_state().is_some_and(|code| code.starts_with("28"))
+    }
+
+    /// The user lacks a privilege.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.sql_state().as_deref() == Some("42501")
+    }
+
+    /// What was to be referred to is gone: the host of a proc, above all.
+    pub(crate) fn is_about_something_gone(&self) -> bool {
+        self.sql_state().as_deref() == Some("23503")
+    }
+
+    /// The server says that the transaction asked for lies in its future.
+    pub(super) fn is_unheard_of(&self) -> bool {
+        self.sql_state().as_deref() == Some("22023")
+    }
+
+    /// The statement had run as long as we allow, or would have waited where we do not.
+    pub(crate) const fn is_over_limit(&self) -> bool {
+        matches!(self, Self::Query { is_over_limit: true, .. })
+    }
+
+    /// What was being done.
+    pub(crate) const fn step(&self) -> &'static str {
+        if let Self::Query { step, .. } = self { step } else { "connecting" }
+    }
+
+    /// The database's own words, or else the driver's.
+    pub(crate) fn message(&self) -> String {
+        let Some(source) = self.driver_error() else { return self.to_string() };
+        source.as_database_error().map_or_else(|| source.to_string(), |error| error.message().to_owned())
+    }
+
+    /// The driver's words, without what was being done.
+    pub(crate) fn cause(&self) -> &dyn std::fmt::Display {
+        self.driver_error().map_or(self, |source| source)
+    }
+
+    /// How long the failed statement took.
+    pub(crate) const fn lasted(&self) -> Duration {
+        if let Self::Query { lasted, .. } = self { *lasted } else { Duration::ZERO }
+    }
+
+    pub(crate) fn trouble(&self) -> Trouble {
+        let is_over_limit = self.is_over_limit();
+        match self.driver_error() {
+            Some(sqlx::Error::RowNotFound) if is_over_limit => Trouble::Contention,
+            Some(sqlx::Error::Database(error)) => match error.code().as_deref() {
+                Some("40001" | "40P01" | "55P03" | "25P03") => Trouble::Contention,
+                Some("57014") if is_over_limit => Trouble::Contention,
+                Some("57014") => Trouble::Cancelled,
+                Some("53300") => Trouble::Connection,
+                Some(code) if ["08", "57"].iter().any(|class| code.starts_with(class)) => Trouble::Connection,
+                // Raised inside a function, so by a trigger, it speaks of the row that set it off.
+                Some(code)
+                    if ["0A", "42", "55"].iter().any(|class| code.starts_with(class))
+                        && is_within_function(error.as_ref()) =>
+                {
+                    Trouble::Row
+                }
+                Some(code) if STATEMENT_CLASSES.iter().any(|class| code.starts_with(class)) => Trouble::Statement,
+                Some(_) => Trouble::Row,
+                None => Trouble::Statement,
+            },
             Some(
                 sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
@@ -45,27 +147,27 @@ impl StoreError {
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed
                 | sqlx::Error::BeginFailed,
-            ) => true,
-            _ => false,
+            ) => Trouble::Connection,
+            None if matches!(self, Self::Unanswered) => Trouble::Connection,
+            _ => Trouble::Statement,
         }
     }
 
-    /// The server does not let us in: an unknown user, a wrong password, an entry in its `pg_hba.conf`.
-    pub(super) fn is_login_refused(&self) -> bool {
-        self.sql_state().is_some_and(|code| code.starts_with("28"))
-    }
-
-    fn database_error(&self) -> Option<&sqlx::Error> {
+    const fn driver_error(&self) -> Option<&sqlx::Error> {
         match self {
             Self::Connect { source, .. } | Self::Query { source, .. } => Some(source),
-            Self::ClearText { .. } | Self::Schema { .. } => None,
+            Self::ClearText { .. } | Self::Schema { .. } | Self::Unanswered => None,
         }
     }
 
     fn sql_state(&self) -> Option<String> {
-        match self.database_error()? {
+        match self.driver_error()? {
             sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
             _ => None,
         }
     }
+}
+
+fn is_within_function(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.try_downcast_ref::<PgDatabaseError>().is_some_and(|error| error.r#where().is_some())
 }

@@ -1,71 +1,71 @@
-//! Reading Cuebot's database: one consistent snapshot for the planner, the frames it asked for, and
-//! what a launch needs to know.
+//! Cuebot's database: every statement, and all that knows of columns, transactions and the driver.
+//!
+//! `read` is what the scheduler reads while it runs, `book` and `repair` what its transactions write, statement
+//! by statement, `find` what people ask by name, `check` what is asked before a database is trusted.
 //!
 //! Invariants:
-//! - nothing in here writes; bookings are written by the booking room over the same pool;
+//! - what is decided between statements is decided elsewhere: by the booking room above all;
 //! - column names, sentinels and units of columns end here;
 //! - what the schema offers is found in its catalog, never told from a version;
 //! - a row that makes no sense is left out and named ([`crate::model::LeftOutRow`]), and the rest of
-//!   the farm goes on;
-//! - every statement and row is counted in the [`Meter`].
+//!   the farm goes on; where a transaction is written, it fails the statement;
+//! - every statement and row is counted in the [`Meter`];
+//! - what tables, columns and privileges are needed stands in one list (`privileges`).
 //!
 //! Statements cast what they read (`::text`, `::int8`), so that a column that some generation of the
 //! schema declares wider or narrower reads the same.
 
-mod asked;
-mod candidates;
-mod caps;
-mod cluster_rows;
+pub(crate) mod book;
+pub(crate) mod check;
 mod connect;
-mod counts;
 mod error;
 mod find;
-mod frames;
-mod held;
-mod hosts;
-mod launches;
-mod ledger;
-mod life;
 mod meter;
-mod names;
-mod peers;
-mod probe;
-mod reading;
-mod redirects;
-mod releases;
+mod privileges;
+mod read;
+pub(crate) mod repair;
 mod row;
 mod schema;
-mod snapshot;
+mod statement;
+mod tx;
 mod way;
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use sqlx::PgPool;
 
-pub use asked::AskedTags;
-pub use cluster_rows::{AllocTags, ClusterRows, ShowSubscriptions};
 pub use connect::{ConnectSettings, TlsMode, connect_once};
-pub use counts::{DeletedLimit, WaitingCount};
 pub use error::StoreError;
+pub(crate) use error::Trouble;
+pub use find::counts::{DeletedLimit, WaitingCount};
+pub(crate) use find::counts::{links_to_deleted_limits, wrong_waiting_counts};
+pub(crate) use find::held::held_by_silent;
+pub use find::held::{Held, Holder};
+pub(crate) use find::ledger::frameless_procs_in;
+pub use find::ledger::{FramelessProc, HostLedger};
+pub use find::names::{Named, names};
 pub use find::{
     FoundFrame, FoundHost, FoundJob, FoundLayer, FoundProc, FrameCounts, HeldProc, HostProcs, Match, RunningOn,
 };
-pub use frames::{FrameState, WaitingFrames};
-pub use held::{Held, Holder};
-pub use launches::LayerLaunches;
-pub use ledger::{FRAMELESS_AFTER, FramelessProc, HostLedger, SILENT_AFTER};
-pub use life::{EndedFrames, NewestReport};
 pub use meter::{Meter, MeterReading};
-pub use names::{Named, names};
-pub use peers::{ForeignBookings, new_proc_id};
-pub use probe::ChangeProbe;
-pub(crate) use reading::answer;
-pub use redirects::{Destination, FollowedProc, OrderedRedirect, Redirect, Redirects};
-pub use releases::{Release, ReleaseNotice, Releases};
-pub use schema::{Features, Missing, needed_columns};
-pub use snapshot::SnapshotOptions;
+pub use privileges::{MissingPrivilege, Need, Occasion, Privilege, needs};
+pub(crate) use privileges::{missing_privileges, needs_to_read, needs_to_write};
+pub use read::asked::AskedTags;
+pub use read::cluster_rows::{AllocTags, ClusterRows, ShowSubscriptions};
+pub use read::frames::{FrameState, WaitingFrames};
+pub use read::launches::LayerLaunches;
+pub use read::peers::{ForeignBookings, new_proc_id};
+pub use read::probe::ChangeProbe;
+pub use read::redirects::{Destination, FollowedProc, OrderedRedirect, Redirect, Redirects};
+pub use read::releases::{Release, ReleaseNotice, Releases};
+pub use read::signs::{EndedFrames, NewestReport};
+pub use read::snapshot::SnapshotOptions;
+use row::{Problem, Row};
+pub(crate) use schema::needed;
+pub use schema::{Features, Missing};
+use statement::{Rows, Source, Statement};
+pub(crate) use tx::{CommitError, Tx};
 pub use way::{Encryption, Way, stays_here};
 
 /// The database as this scheduler uses it. Cloning shares the connections and the meter.

@@ -10,32 +10,50 @@ use crate::model::{LeftOutRow, Tag, Timestamp};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Why a row is left out, to be read by the operator.
-pub(super) type Problem = String;
+pub(crate) type Problem = String;
+
+/// Columns of cores, memory, GPUs and GPU memory: of a host in all, as most statements name them; what its
+/// row says is idle; what procs hold there; and of a `proc` row.
+pub(super) const AMOUNTS: [&str; 4] = ["int_cores", "int_mem", "int_gpus", "int_gpu_mem"];
+pub(super) const IDLE: [&str; 4] = ["int_cores_idle", "int_mem_idle", "int_gpus_idle", "int_gpu_mem_idle"];
+pub(super) const HELD: [&str; 4] = ["held_cores", "held_mem", "held_gpus", "held_gpu_mem"];
+pub(super) const RESERVED: [&str; 4] =
+    ["int_cores_reserved", "int_mem_reserved", "int_gpus_reserved", "int_gpu_mem_reserved"];
 
 /// A row under decoding.
-pub(super) struct Columns<'r>(pub(super) &'r PgRow);
+pub(crate) struct Row<'r>(pub(super) &'r PgRow);
 
-impl Columns<'_> {
+impl Row<'_> {
     /// A text that must be there.
     pub(super) fn text(&self, column: &str) -> Result<String, Problem> {
-        self.needed(column)
+        self.value(column)
+    }
+
+    /// A key, as the text it is.
+    pub(super) fn id<I: From<String>>(&self, column: &str) -> Result<I, Problem> {
+        self.text(column).map(I::from)
+    }
+
+    pub(super) fn id_or_null<I: From<String>>(&self, column: &str) -> Result<Option<I>, Problem> {
+        Ok(self.text_or_null(column)?.map(I::from))
+    }
+
+    /// Keys in one array.
+    pub(super) fn ids<I: From<String>, C: FromIterator<I>>(&self, column: &str) -> Result<C, Problem> {
+        Ok(self.value::<Vec<String>>(column)?.into_iter().map(I::from).collect())
     }
 
     pub(super) fn text_or_null(&self, column: &str) -> Result<Option<String>, Problem> {
         self.read(column)
     }
 
-    pub(super) fn texts(&self, column: &str) -> Result<Vec<String>, Problem> {
-        self.needed(column)
-    }
-
     /// Tags as they are stored; blank ones are no tags.
     pub(super) fn tags(&self, column: &str) -> Result<BTreeSet<Tag>, Problem> {
-        Ok(self.texts(column)?.iter().filter(|tag| !tag.trim().is_empty()).map(Tag::new).collect())
+        Ok(self.value::<Vec<String>>(column)?.iter().filter(|tag| !tag.trim().is_empty()).map(Tag::new).collect())
     }
 
     pub(super) fn flag(&self, column: &str) -> Result<bool, Problem> {
-        self.needed(column)
+        self.value(column)
     }
 
     pub(super) fn flag_or_null(&self, column: &str) -> Result<Option<bool>, Problem> {
@@ -43,7 +61,7 @@ impl Columns<'_> {
     }
 
     pub(super) fn number(&self, column: &str) -> Result<i64, Problem> {
-        self.needed(column)
+        self.value(column)
     }
 
     pub(super) fn number_or_null(&self, column: &str) -> Result<Option<i64>, Problem> {
@@ -88,14 +106,20 @@ impl Columns<'_> {
         self.amount(column).map(Gpus)
     }
 
-    /// Columns `int_cores`, `int_mem`, `int_gpus` and `int_gpu_mem`, which may make no sense.
-    pub(super) fn amounts(&self) -> Result<Amounts, Problem> {
+    /// Columns for cores, memory, GPUs and GPU memory, which may make no sense.
+    pub(super) fn amounts(&self, [cores, memory, gpus, gpu_memory]: [&str; 4]) -> Result<Amounts, Problem> {
         Ok(Amounts {
-            cores: Cores(self.number("int_cores")?),
-            memory: Kib(self.number("int_mem")?),
-            gpus: Gpus(self.number("int_gpus")?),
-            gpu_memory: Kib(self.number("int_gpu_mem")?),
+            cores: Cores(self.number(cores)?),
+            memory: Kib(self.number(memory)?),
+            gpus: Gpus(self.number(gpus)?),
+            gpu_memory: Kib(self.number(gpu_memory)?),
         })
+    }
+
+    /// As [`Self::amounts`], of something there is: none of them is below zero.
+    pub(super) fn sound_amounts(&self, columns: [&str; 4]) -> Result<Amounts, Problem> {
+        columns.iter().try_for_each(|column| self.amount(column).map(drop))?;
+        self.amounts(columns)
     }
 
     pub(super) fn time(&self, column: &str) -> Result<Timestamp, Problem> {
@@ -111,7 +135,8 @@ impl Columns<'_> {
         left_out(table, &self.text(id).unwrap_or_else(|_| "?".to_owned()), problem)
     }
 
-    fn needed<T>(&self, column: &str) -> Result<T, Problem>
+    /// Any other value that must be there.
+    pub(super) fn value<T>(&self, column: &str) -> Result<T, Problem>
     where
         T: for<'d> Decode<'d, Postgres> + Type<Postgres>,
     {

@@ -37,33 +37,25 @@ pub struct Way {
     pub is_local: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum Encryption {
+    #[strum(serialize = "not encrypted")]
     None,
     /// Whoever answered.
+    #[strum(serialize = "encrypted, certificate not verified")]
     Unverified,
     /// The certificate is signed by a trusted authority.
+    #[strum(serialize = "encrypted, certificate verified, its name not")]
     OfAuthority,
     /// And it names the host.
+    #[strum(serialize = "encrypted, certificate and name verified")]
     OfHost,
-}
-
-impl Encryption {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "not encrypted",
-            Self::Unverified => "encrypted, certificate not verified",
-            Self::OfAuthority => "encrypted, certificate verified, its name not",
-            Self::OfHost => "encrypted, certificate and name verified",
-        }
-    }
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stays = if self.is_local { ", and stays on this machine" } else { "" };
-        write!(f, "{}{stays}", self.encryption.as_str())
+        write!(f, "{}{stays}", self.encryption)
     }
 }
 

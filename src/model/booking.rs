@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AllocId, DeptId, FolderId, FrameId, HostId, JobId, LayerId, LimitId, ProcId, ShowId, Timestamp};
+use super::{AllocId, FolderId, FrameId, HostId, JobId, LayerId, LimitId, ProcId, ShowId, Timestamp};
 use crate::units::{Amounts, Kib};
 
 /// A frame in state WAITING, as read in dispatch order.
@@ -31,7 +31,6 @@ pub struct BookingRequest {
     pub alloc: AllocId,
     pub show: ShowId,
     pub folder: FolderId,
-    pub dept: DeptId,
     /// Exactly what is taken from the host, stored in `proc` and added to the counters.
     pub reservation: Amounts,
     /// Limits of the layer that must all have room when the booking commits.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cap, DeptId, FacilityId, FolderId, JobId, LayerId, ShowId, Tag, Timestamp};
+use super::{Cap, FacilityId, FolderId, JobId, LayerId, ShowId, Tag, Timestamp};
 use crate::units::{Cores, Gpus, Kib};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,6 @@ pub struct JobRow {
     pub show: usize,
     pub folder: usize,
     pub facility: FacilityId,
-    pub dept: DeptId,
     pub is_paused: bool,
     pub is_auto_book: bool,
     /// `None` fits any host; so does the empty text, which is decoded to `None`.

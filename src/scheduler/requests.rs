@@ -66,7 +66,6 @@ pub(super) fn request(snapshot: &Snapshot, placement: &Placement, frame: Waiting
         alloc: host.alloc.clone(),
         show: snapshot.shows[job.show].id.clone(),
         folder: snapshot.folders[job.folder].id.clone(),
-        dept: job.dept.clone(),
         reservation: placement.reservation,
         limits: candidate.limits.iter().map(|&limit| snapshot.limits[limit].id.clone()).collect(),
     }

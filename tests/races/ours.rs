@@ -160,7 +160,6 @@ impl Scheduler {
                 show: layer.show.clone(),
                 // Where a job belongs is looked up when it is written.
                 folder: FolderId::new(""),
-                dept: "".into(),
                 reservation: layer.reservation,
                 limits: Vec::new(),
                 frame,

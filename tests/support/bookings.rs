@@ -33,7 +33,6 @@ pub(crate) async fn requests(store: &Store, farm: &Seeded, frames: u32) -> Vec<B
                 alloc: host.alloc.clone(),
                 show: job.show.clone(),
                 folder: job.folder.clone(),
-                dept: job.dept.clone(),
                 reservation: one_core(),
                 limits: Vec::new(),
             });

@@ -3,9 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::rows::{Row, load_rows_of};
-use crate::booking::error::StepError;
-use crate::db::{Release, Store};
+use crate::db::repair::{CounterRow, load_rows_of};
+use crate::db::{Release, Store, StoreError};
 use crate::model::ShowId;
 use crate::units::{Amounts, Cores};
 
@@ -17,9 +16,9 @@ pub(super) struct Announced {
     /// What was released and how often, by everything else that a notification says.
     releases: HashMap<Release, (Amounts, i64)>,
     /// What is to be subtracted from a row.
-    rows: BTreeMap<Row, Amounts>,
+    rows: BTreeMap<CounterRow, Amounts>,
     /// What the notifications may have left out, by the rows that they named.
-    unsaid: HashMap<Row, Cores>,
+    unsaid: HashMap<CounterRow, Cores>,
 }
 
 impl Announced {
@@ -30,8 +29,8 @@ impl Announced {
         *times += 1;
     }
 
-    /// Finds the rows of what has arrived. Other shows' releases are none of our business.
-    pub(super) async fn find_rows(&mut self, store: &Store, shows: &[ShowId]) -> Result<(), StepError> {
+    /// Finds the rows of what has arrived. Releases of other shows are forgotten.
+    pub(super) async fn find_rows(&mut self, store: &Store, shows: &[ShowId]) -> Result<(), StoreError> {
         self.releases.retain(|release, _| shows.contains(&release.show));
         if self.releases.is_empty() {
             return Ok(());
@@ -48,22 +47,22 @@ impl Announced {
         Ok(())
     }
 
-    pub(super) fn rows(&self) -> Vec<(Row, Amounts)> {
+    pub(super) fn rows(&self) -> Vec<(CounterRow, Amounts)> {
         self.rows.iter().map(|(row, amounts)| (row.clone(), *amounts)).collect()
     }
 
     /// What is still to be subtracted from this row.
-    pub(super) fn of(&self, row: &Row) -> Amounts {
+    pub(super) fn of(&self, row: &CounterRow) -> Amounts {
         self.rows.get(row).copied().unwrap_or_default()
     }
 
     /// Nothing is to be subtracted from this row any more.
-    pub(super) fn settle(&mut self, row: &Row) {
+    pub(super) fn settle(&mut self, row: &CounterRow) {
         self.rows.remove(row);
     }
 
     /// Whether so much, found by comparing, is no more than what notifications have left out.
-    pub(super) fn take_unsaid(&mut self, row: &Row, amounts: Amounts) -> bool {
+    pub(super) fn take_unsaid(&mut self, row: &CounterRow, amounts: Amounts) -> bool {
         let Some(unsaid) = self.unsaid.get_mut(row) else { return false };
         let is_unsaid = amounts.fits_in(&Amounts { cores: *unsaid, ..Amounts::default() });
         if is_unsaid {
@@ -73,7 +72,7 @@ impl Announced {
     }
 
     /// A row that says what procs hold has been told everything.
-    pub(super) fn keep_unsaid(&mut self, is_wrong: impl Fn(&Row) -> bool) {
+    pub(super) fn keep_unsaid(&mut self, is_wrong: impl Fn(&CounterRow) -> bool) {
         self.unsaid.retain(|row, _| is_wrong(row));
     }
 }

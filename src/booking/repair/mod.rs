@@ -16,20 +16,19 @@
 mod announced;
 mod evidence;
 mod outcome;
-mod rows;
 mod surplus;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-pub use outcome::{CounterTable, Repaired, RepairsDone};
+pub use outcome::{Repaired, RepairsDone};
 
 use self::announced::Announced;
 use self::evidence::{Evidence, Vanished, Verdict};
-use self::rows::{Correction, Found, Row};
-use self::surplus::{Counted, Seen, Watch};
-use super::error::{BookingError, StepError, Trouble};
-use crate::db::{Release, Store};
+use self::surplus::Watch;
+use super::error::BookingError;
+use crate::db::repair::{self as rows, Correction, Counted, CounterRow, CounterTable, Seen, WrongCounter};
+use crate::db::{Release, Store, Trouble};
 use crate::model::{FacilityId, FrameId, ShowId};
 use crate::units::Amounts;
 
@@ -52,13 +51,13 @@ pub struct RepairScope {
 #[derive(Debug)]
 pub struct Repairs {
     apart: Duration,
-    watched: HashMap<Row, Watched>,
+    watched: HashMap<CounterRow, Watched>,
     /// Shows whose Cuebot was seen to leave the accounting of releases to us.
     ours: HashSet<ShowId>,
     ours_pause: Duration,
     announced: Announced,
     /// Rows that the database refuses to change; each is named once.
-    refused: HashSet<Row>,
+    refused: HashSet<CounterRow>,
     /// Hosts are compared about as often as they can be judged, and no more.
     hosts_compared: Option<Instant>,
 }
@@ -78,8 +77,8 @@ pub struct Observation {
     answered: Instant,
     shows: Vec<ShowId>,
     flagged: HashSet<ShowId>,
-    found: Vec<Found>,
-    seen: HashMap<Row, Seen>,
+    found: Vec<WrongCounter>,
+    seen: HashMap<CounterRow, Seen>,
 }
 
 impl Default for Repairs {
@@ -114,7 +113,7 @@ impl Repairs {
     /// # Errors
     /// The database is away, or refuses to be read. What was not subtracted is kept.
     pub async fn account(&mut self, store: &Store, shows: &[ShowId]) -> Result<RepairsDone, BookingError> {
-        self.announced.find_rows(store, shows).await.map_err(once)?;
+        self.announced.find_rows(store, shows).await?;
         let mut done = RepairsDone::default();
         for (row, announced) in self.announced.rows() {
             if !announced.has_some() {
@@ -139,30 +138,31 @@ impl Repairs {
     /// The database is away, or refuses to be read.
     pub async fn observe(&mut self, store: &Store, scope: &RepairScope) -> Result<Observation, BookingError> {
         let with_hosts = self.hosts_compared.is_none_or(|at| at.elapsed() >= self.apart / 2);
-        let facilities = if with_hosts { &scope.facilities[..] } else { &[] };
-        let found = rows::find(store, &scope.shows, facilities).await.map_err(once)?;
+        let mut found = rows::find_wrong_counters(store, &scope.shows).await?;
         if with_hosts {
+            let hosts = rows::find_wrong_hosts(store, &scope.facilities).await?;
+            found.extend(hosts.into_iter().map(|(_, host)| host));
             self.hosts_compared = Some(Instant::now());
         }
-        let flagged = rows::flagged(store, &scope.shows).await.map_err(once)?;
+        let flagged = rows::flagged(store, &scope.shows).await?;
         self.ours.retain(|show| flagged.contains(show));
-        let wrong: HashSet<&Row> = found.iter().map(|found| &found.row).collect();
+        let wrong: HashSet<&CounterRow> = found.iter().map(|found| &found.row).collect();
         self.announced.keep_unsaid(|row| wrong.contains(row));
-        let is_wrong = |row: &Row| wrong.contains(row) || (!with_hosts && row.table == CounterTable::Host);
+        let is_wrong = |row: &CounterRow| wrong.contains(row) || (!with_hosts && row.table == CounterTable::Host);
         self.refused.retain(is_wrong);
         self.watched.retain(|row, watched| match &watched.show {
             Some(show) if self.ours.contains(show) => row.table == CounterTable::Subscription,
             _ => is_wrong(row),
         });
         let is_ours = |show: &Option<ShowId>| show.as_ref().is_some_and(|show| self.ours.contains(show));
-        let is_wanted = |found: &&Found| {
+        let is_wanted = |found: &&WrongCounter| {
             found.too_much.has_some() && (found.row.table == CounterTable::Subscription || !is_ours(&found.show))
         };
         let too_high = found.iter().filter(is_wanted).map(|found| &found.row);
         let watched = self.watched.keys().filter(|row| with_hosts || row.table != CounterTable::Host);
-        let wanted: BTreeSet<Row> = too_high.chain(watched).cloned().collect();
+        let wanted: BTreeSet<CounterRow> = too_high.chain(watched).cloned().collect();
         let asked = Instant::now();
-        let seen = rows::load_counted(store, &wanted).await.map_err(once)?;
+        let seen = rows::load_counted(store, &wanted).await?;
         let answered = Instant::now();
         Ok(Observation { asked, answered, shows: scope.shows.clone(), flagged, found, seen })
     }
@@ -173,8 +173,9 @@ impl Repairs {
     /// The database is away, or refuses to be read. Rows before that are right.
     pub async fn correct(&mut self, store: &Store, observation: Observation) -> Result<RepairsDone, BookingError> {
         let Observation { asked, answered, shows, flagged, found, seen } = observation;
-        self.announced.find_rows(store, &shows).await.map_err(once)?;
-        let show_of: HashMap<&Row, &Option<ShowId>> = found.iter().map(|found| (&found.row, &found.show)).collect();
+        self.announced.find_rows(store, &shows).await?;
+        let show_of: HashMap<&CounterRow, &Option<ShowId>> =
+            found.iter().map(|found| (&found.row, &found.show)).collect();
         let mut looks = Vec::with_capacity(seen.len());
         for (row, seen) in seen {
             let surplus = seen.surplus;
@@ -193,7 +194,7 @@ impl Repairs {
         self.learn(store, &looks, (asked, answered)).await?;
 
         let mut done = RepairsDone::default();
-        for Found { row, show, too_much } in &found {
+        for WrongCounter { row, show, too_much } in &found {
             let is_ours = show.as_ref().is_some_and(|show| self.ours.contains(show));
             let watched = self.watched.get_mut(row);
             let allowance = watched.and_then(|watched| watched.watch.allowance(asked, self.apart));
@@ -227,12 +228,12 @@ impl Repairs {
     async fn learn(
         &mut self,
         store: &Store,
-        looks: &[(Row, Amounts, Vec<Counted>)],
+        looks: &[(CounterRow, Amounts, Vec<Counted>)],
         at: (Instant, Instant),
     ) -> Result<(), BookingError> {
         let frames: Vec<&FrameId> =
             looks.iter().flat_map(|(.., gone)| gone).filter_map(|gone| gone.frame.as_ref()).collect();
-        let given_up = rows::given_up(store, &frames).await.map_err(once)?;
+        let given_up = rows::given_up(store, &frames).await?;
         let has_ended = |gone: &&Counted| gone.frame.as_ref().is_none_or(|frame| !given_up.contains(frame));
         let (mut left_to_us, mut subtracted) = (HashSet::new(), HashSet::new());
         for (row, surplus, gone) in looks {
@@ -277,7 +278,7 @@ impl Repairs {
     async fn put_right(
         &mut self,
         store: &Store,
-        row: &Row,
+        row: &CounterRow,
         correction: &Correction,
     ) -> Result<Option<Amounts>, BookingError> {
         let error = match rows::correct(store, row, correction).await {
@@ -286,21 +287,17 @@ impl Repairs {
         };
         let table = row.table.as_str();
         match error.trouble() {
-            Trouble::Connection => return Err(once(error)),
+            Trouble::Connection => return Err(error.into()),
             Trouble::Contention | Trouble::Cancelled => {
-                tracing::debug!(table, row = row.id, error = %error.source, "a counter is held; leaving it for now");
+                tracing::debug!(table, row = row.id, error = %error.cause(), "a counter is held; leaving it for now");
                 return Ok(None);
             }
             _ => {}
         }
         if self.refused.insert(row.clone()) {
-            let (row, step, error) = (&row.id, error.step, &error.source);
+            let (row, step, error) = (&row.id, error.step(), error.cause());
             tracing::warn!(table, row, step, %error, "the database refuses to correct a counter; it stays wrong");
         }
         Ok(Some(Amounts::default()))
     }
-}
-
-fn once(error: StepError) -> BookingError {
-    error.after(1)
 }

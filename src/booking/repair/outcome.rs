@@ -3,37 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::rows::Row;
+use crate::db::repair::{CounterRow, CounterTable};
 use crate::units::Amounts;
-
-/// Tables whose rows say what procs hold: five counters, and the hosts' idle amounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CounterTable {
-    Subscription,
-    LayerResource,
-    JobResource,
-    FolderResource,
-    Point,
-    Host,
-}
-
-impl CounterTable {
-    pub const ALL: [Self; 6] =
-        [Self::Subscription, Self::LayerResource, Self::JobResource, Self::FolderResource, Self::Point, Self::Host];
-
-    /// The table's name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Subscription => "subscription",
-            Self::LayerResource => "layer_resource",
-            Self::JobResource => "job_resource",
-            Self::FolderResource => "folder_resource",
-            Self::Point => "point",
-            Self::Host => "host",
-        }
-    }
-}
 
 /// A row that did not say what the procs hold, and now does, or is nearer to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,16 +19,16 @@ pub struct Repaired {
 
 impl Repaired {
     /// What of a correction took something off.
-    pub(super) fn lowered(row: &Row, too_much: Amounts) -> Option<Self> {
+    pub(super) fn lowered(row: &CounterRow, too_much: Amounts) -> Option<Self> {
         Self::some(row, too_much.max(Amounts::default()))
     }
 
     /// What of a correction added something.
-    pub(super) fn raised(row: &Row, too_much: Amounts) -> Option<Self> {
+    pub(super) fn raised(row: &CounterRow, too_much: Amounts) -> Option<Self> {
         Self::some(row, too_much.min(Amounts::default()))
     }
 
-    fn some(row: &Row, too_much: Amounts) -> Option<Self> {
+    fn some(row: &CounterRow, too_much: Amounts) -> Option<Self> {
         (too_much != Amounts::default()).then(|| Self { table: row.table, row: row.id.clone(), too_much })
     }
 }

@@ -5,41 +5,14 @@
 //! time: what has been there in every look since one that lies long enough back is drift, less what the
 //! procs held that were there in that look and are gone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::model::{FrameId, ProcId};
+use crate::db::repair::{Allowance, Counted, Procs, Seen};
 use crate::units::Amounts;
 
-/// The procs that count into a row.
-pub(super) type Procs = HashMap<ProcId, Counted>;
-
-/// What a proc counts, and what it runs.
 /// Looks that are remembered of a row, half a second apart at least: those of the last half minute.
 const LOOKS_MAX: usize = 64;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
-    pub(super) held: Amounts,
-    /// `None` between the end of its frame and its release.
-    pub(super) frame: Option<FrameId>,
-}
-
-/// A row as one statement saw it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    /// What the row says beyond what its procs hold.
-    pub(super) surplus: Amounts,
-    pub(super) procs: Procs,
-}
-
-/// How far a row may be lowered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Allowance {
-    pub(super) at_most: Amounts,
-    /// What may still be subtracted by others.
-    pub(super) in_flight: Amounts,
-}
 
 /// One look at a row.
 #[derive(Debug)]
@@ -112,6 +85,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ProcId;
     use crate::units::{Cores, Gpus};
 
     const APART: Duration = Duration::from_secs(5);

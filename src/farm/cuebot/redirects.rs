@@ -115,7 +115,6 @@ async fn target(pool: &PgPool, generation: Generation, order: &Order) -> Result<
         alloc: text("pk_alloc")?.into(),
         show: text("pk_show")?.into(),
         folder: text("pk_folder")?.into(),
-        dept: text("pk_dept")?.into(),
         reservation: Amounts {
             cores: Cores(row.try_get("int_cores")?),
             memory: Kib(row.try_get("int_mem")?),

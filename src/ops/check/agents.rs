@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use sqlx::{Row as _, query};
 
-use super::session::Session;
-use super::{CheckError, Finding, Selected, counted};
+use super::{CheckError, Finding, Selected, counted, selected};
+use crate::db::check::Session;
 use crate::model::FacilityId;
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
@@ -17,11 +16,7 @@ pub(super) async fn reporting(
     facilities: &Selected<FacilityId>,
     staleness: Duration,
 ) -> Result<Vec<String>, CheckError> {
-    let facilities = facilities.as_ref().map_err(Clone::clone)?;
-    let statement = query(include_str!("sql/agents.sql"))
-        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
-        .bind(staleness.as_secs_f64());
-    session.rows(statement).await?.iter().map(|row| Ok(row.try_get("name")?)).collect()
+    Ok(session.reporting_hosts(selected(facilities)?, staleness).await?)
 }
 
 /// Asks so many of them for their state.

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sqlx::{Row as _, query};
-
-use super::session::Session;
-use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, counted, list};
-use crate::db::{FRAMELESS_AFTER, SILENT_AFTER};
+use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, counted, list, selected};
+use crate::db::check::{HostGroup, Session};
+use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
+use crate::db::{WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts};
 use crate::model::{ClusterKind, FacilityId, ShowId};
 use crate::units::Cores;
 
@@ -60,11 +59,9 @@ fn ambiguous(farm: &Farm, wanted: &Wanted) -> Option<String> {
 }
 
 pub(super) async fn subscriptions(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
-    let shows = ids(shows)?;
     let (mut frozen, mut sizeless) = (Vec::new(), Vec::new());
-    for row in session.rows(query(include_str!("sql/subscriptions.sql")).bind(shows)).await? {
-        let name = format!("{} on {}", row.try_get::<String, _>("show")?, row.try_get::<String, _>("alloc")?);
-        if row.try_get("is_frozen")? { frozen.push(name) } else { sizeless.push(name) }
+    for (name, is_frozen) in session.odd_subscriptions(selected(shows)?).await? {
+        if is_frozen { frozen.push(name) } else { sizeless.push(name) }
     }
     let mut found = Vec::new();
     if !frozen.is_empty() {
@@ -80,11 +77,9 @@ pub(super) async fn subscriptions(session: &mut Session, shows: &Selected<ShowId
 }
 
 pub(super) async fn folders(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
-    let shows = ids(shows)?;
     let (mut without, mut several) = (Vec::new(), Vec::new());
-    for row in session.rows(query(include_str!("sql/folders.sql")).bind(shows)).await? {
-        let name = format!("{}/{}", row.try_get::<String, _>("show")?, row.try_get::<String, _>("folder")?);
-        if row.try_get::<i64, _>("resources")? == 0 { without.push(name) } else { several.push(name) }
+    for (name, resources) in session.odd_folders(selected(shows)?).await? {
+        if resources == 0 { without.push(name) } else { several.push(name) }
     }
     let mut found = Vec::new();
     if !without.is_empty() {
@@ -102,35 +97,12 @@ pub(super) async fn folders(session: &mut Session, shows: &Selected<ShowId>) -> 
     Ok(Finding { status, ..Finding::failed(found.join("; "), remedy) })
 }
 
-/// Hosts of one allocation in one condition.
-pub(super) struct HostGroup {
-    alloc: String,
-    condition: String,
-    hosts: usize,
-    /// Names of those that say UP and report no more.
-    stale: Vec<String>,
-}
-
 pub(super) async fn hosts(
     session: &mut Session,
     facilities: &Selected<FacilityId>,
     staleness: Duration,
 ) -> Result<Vec<HostGroup>, CheckError> {
-    let facilities = facilities.as_ref().map_err(Clone::clone)?;
-    let statement = query(include_str!("sql/hosts.sql"))
-        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
-        .bind(staleness.as_secs_f64());
-    let rows = session.rows(statement).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(HostGroup {
-                alloc: row.try_get("alloc")?,
-                condition: row.try_get("condition")?,
-                hosts: usize::try_from(row.try_get::<i64, _>("hosts")?).unwrap_or_default(),
-                stale: row.try_get("stale")?,
-            })
-        })
-        .collect()
+    Ok(session.host_groups(selected(facilities)?, staleness).await?)
 }
 
 pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
@@ -174,23 +146,22 @@ pub(super) async fn counters(
     shows: &Selected<ShowId>,
     facilities: &Selected<FacilityId>,
 ) -> Result<Finding, CheckError> {
-    let shows = ids(shows)?;
-    let facilities = facilities.as_ref().map_err(Clone::clone)?;
-    let mut tables: BTreeMap<String, usize> = BTreeMap::new();
-    for row in session.rows(query(include_str!("../../db/sql/repair_find.sql")).bind(shows)).await? {
-        *tables.entry(row.try_get("counter")?).or_default() += 1;
+    let (shows, facilities) = (selected(shows)?, selected(facilities)?);
+    let mut tables: BTreeMap<&str, usize> = BTreeMap::new();
+    for wrong in find_wrong_counters(&mut *session, shows).await? {
+        *tables.entry(wrong.row.table.as_str()).or_default() += 1;
     }
-    let facilities: Vec<&str> = facilities.iter().map(FacilityId::as_str).collect();
-    let mut hosts: Vec<String> = Vec::new();
-    for row in session.rows(query(include_str!("../../db/sql/repair_find_hosts.sql")).bind(facilities)).await? {
-        hosts.push(row.try_get("name")?);
-    }
+    let hosts = find_wrong_hosts(session, facilities).await?;
     let mut wrong = Vec::new();
     if !tables.is_empty() {
         wrong.push(list(tables.iter().map(|(table, rows)| format!("{rows} of {table}"))));
     }
     if !hosts.is_empty() {
-        wrong.push(format!("what is idle on {}: {}", counted(hosts.len(), "host"), list(hosts)));
+        wrong.push(format!(
+            "what is idle on {}: {}",
+            counted(hosts.len(), "host"),
+            list(hosts.into_iter().map(|(name, _)| name))
+        ));
     }
     if wrong.is_empty() {
         return Ok(Finding::ok("all say what the procs hold"));
@@ -202,21 +173,17 @@ pub(super) async fn counters(
 
 /// Counters of waiting frames, which nothing but a trigger writes.
 pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
-    let statement =
-        query(include_str!("../../db/sql/waiting_counts.sql")).bind(Vec::<&str>::new()).bind(ids(shows)?).bind(true);
     let (mut too_low, mut too_high, mut jobs) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut layers: Vec<String> = Vec::new();
-    for row in session.rows(statement).await? {
-        let (job, layer): (String, String) = (row.try_get("job_name")?, row.try_get("layer_name")?);
-        let (count, frames): (i64, i64) = (row.try_get("layer_count")?, row.try_get("layer_frames")?);
-        let (job_count, job_frames): (i64, i64) = (row.try_get("job_count")?, row.try_get("job_frames")?);
-        if count != frames {
+    for row in wrong_waiting_counts(session, selected(shows)?).await? {
+        let WaitingCount { job_name, layer_name, count, frames, job_count, job_frames, .. } = &row;
+        if !row.is_right() {
             let wrong = if count < frames { &mut too_low } else { &mut too_high };
-            wrong.push(format!("{job}/{layer} says {count}, {frames} wait"));
-            layers.push(row.try_get("pk_layer")?);
+            wrong.push(format!("{job_name}/{layer_name} says {count}, {frames} wait"));
+            layers.push(row.layer.to_string());
         }
         if job_count != job_frames {
-            jobs.insert(row.try_get::<String, _>("pk_job")?, format!("{job} says {job_count}, {job_frames} wait"));
+            jobs.insert(row.job.to_string(), format!("{job_name} says {job_count}, {job_frames} wait"));
         }
     }
     let mut found = Vec::new();
@@ -256,11 +223,9 @@ fn recount(layers: &[String], jobs: &[String]) -> String {
 }
 
 pub(super) async fn limits(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
-    let statement = query(include_str!("../../db/sql/deleted_limits.sql")).bind(Vec::<&str>::new()).bind(ids(shows)?);
     let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in session.rows(statement).await? {
-        let (job, layer): (String, String) = (row.try_get("job_name")?, row.try_get("layer_name")?);
-        limits.entry(row.try_get("pk_limit_record")?).or_default().push(format!("{job}/{layer}"));
+    for link in links_to_deleted_limits(session, selected(shows)?).await? {
+        limits.entry(link.limit.into()).or_default().push(format!("{}/{}", link.job_name, link.layer_name));
     }
     if limits.is_empty() {
         return Ok(Finding::ok("every limit that a layer is bound to exists"));
@@ -291,21 +256,13 @@ pub(super) async fn silent_procs(
     session: &mut Session,
     facilities: &Selected<FacilityId>,
 ) -> Result<Finding, CheckError> {
-    let facilities = facilities.as_ref().map_err(Clone::clone)?;
-    let statement = query(include_str!("../../db/sql/held.sql"))
-        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
-        .bind(SILENT_AFTER.as_secs_f64())
-        .bind(FRAMELESS_AFTER.as_secs_f64());
     let mut hosts: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut cores = Cores::ZERO;
-    for row in session.rows(statement).await? {
-        if row.try_get::<&str, _>("kind")? != "silent" {
-            continue;
-        }
-        let (procs, longest) = hosts.entry(row.try_get("host_name")?).or_default();
-        *procs += row.try_get::<i64, _>("procs")?;
-        *longest = (*longest).max(row.try_get("silent_seconds")?);
-        cores += Cores(row.try_get("int_cores")?);
+    for held in held_by_silent(session, selected(facilities)?).await? {
+        let (procs, longest) = hosts.entry(held.host_name).or_default();
+        *procs += held.procs;
+        *longest = (*longest).max(held.silent_seconds);
+        cores += held.amounts.cores;
     }
     if hosts.is_empty() {
         return Ok(Finding::ok("every host that reports names what its procs run"));
@@ -325,24 +282,14 @@ pub(super) async fn frameless_procs(
     session: &mut Session,
     facilities: &Selected<FacilityId>,
 ) -> Result<Finding, CheckError> {
-    let facilities = facilities.as_ref().map_err(Clone::clone)?;
-    let statement = query(include_str!("../../db/sql/frameless_procs.sql"))
-        .bind(facilities.iter().map(FacilityId::as_str).collect::<Vec<_>>())
-        .bind(None::<&str>)
-        .bind(FRAMELESS_AFTER.as_secs_f64());
-    let mut procs: Vec<String> = Vec::new();
-    let mut cores = Cores::ZERO;
-    for row in session.rows(statement).await? {
-        let (proc, host): (String, String) = (row.try_get("pk_proc")?, row.try_get("host_name")?);
-        let minutes = row.try_get::<i64, _>("silent_seconds")? / 60;
-        procs.push(format!("{proc} on {host} for {minutes} min"));
-        cores += Cores(row.try_get("int_cores")?);
-    }
+    let procs = frameless_procs_in(session, selected(facilities)?).await?;
+    let cores: Cores = procs.iter().map(|proc| proc.reserved.cores).sum();
+    let told = procs.iter().map(|proc| format!("{} on {} for {} min", proc.proc, proc.host, proc.silent_seconds / 60));
     if procs.is_empty() {
         return Ok(Finding::ok("every proc runs a frame, or did so until just now"));
     }
     let found =
-        format!("{} without a frame, {cores} cores held by nothing: {}", counted(procs.len(), "proc"), list(procs));
+        format!("{} without a frame, {cores} cores held by nothing: {}", counted(procs.len(), "proc"), list(told));
     Ok(Finding::warning(
         found,
         "a running scheduler gives up those of its shows that their hosts do not run; see whether Cuebot's \
@@ -387,8 +334,4 @@ pub(super) fn foreign_planner(is_active: bool, may_book_beside: bool) -> Finding
         ),
         (true, false) => Finding::failed("Cuebot's own planner is active: nothing would be booked", remedy),
     }
-}
-
-fn ids(shows: &Selected<ShowId>) -> Result<Vec<&str>, CheckError> {
-    shows.as_ref().map(|shows| shows.iter().map(ShowId::as_str).collect()).map_err(Clone::clone)
 }

@@ -15,7 +15,6 @@ mod agents;
 mod farm;
 mod schema;
 mod server;
-mod session;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,14 +22,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clusters::{self, SelectionError};
+use crate::db::check::{STATEMENT_LIMIT, Session};
 use crate::db::{ClusterRows, ConnectSettings, Store, StoreError};
 use crate::model::{Cluster, FacilityId, Selection, ShowId, TagChunkSizes};
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
-use session::Session;
 
-/// Longest time of one statement.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
 /// Names at most this many are listed.
 const LISTED_MAX: usize = 8;
 /// The check that names what this user may not read, and why others are then refused.
@@ -46,12 +43,14 @@ pub struct CheckResult {
     pub remedy: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Status {
     Ok,
     /// Another check failed, without which an answer would mean nothing.
     #[serde(rename = "not checked")]
+    #[strum(serialize = "not checked")]
     NotChecked,
     /// The service would run, and less well or not for all.
     Warning,
@@ -61,13 +60,8 @@ pub enum Status {
 
 impl Status {
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotChecked => "not checked",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -99,21 +93,19 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("clock", server::clock(&mut session).await);
 
     let one_connection = ConnectSettings { pool_size: 1, ..connect.clone() };
-    let store = bounded(Store::connect(&one_connection)).await.unwrap_or_else(|_| {
-        Err(StoreError::Query { step: "looking at the schema", source: sqlx::Error::PoolTimedOut })
-    });
+    let store = bounded(Store::connect(&one_connection)).await;
     report.add("schema", Ok(schema::generation(store.as_ref())));
     let features = store.as_ref().ok().map(Store::features);
     let lacks = schema::lacks(store.as_ref());
-    report.add(READ_PRIVILEGES, schema::read_privileges(&mut session, &connect.user, &lacks).await);
-    report.add("write-privileges", schema::write_privileges(&mut session, &connect.user, features, &lacks).await);
+    report.add(READ_PRIVILEGES, schema::read_privileges(&mut session, &lacks).await);
+    report.add("write-privileges", schema::write_privileges(&mut session, features, &lacks).await);
     report.add("triggers", schema::triggers(&mut session, &lacks).await);
     report.add("indexes", schema::indexes(&mut session, &lacks).await);
     report.add("connections", server::connections(&mut session, connect.pool_size, wanted.instances).await);
     report.add("pooling-proxy", server::pooling_proxy(&mut session, connect).await);
 
     let farm = match &store {
-        Ok(store) => bounded(Box::pin(Farm::load(store, wanted))).await.and_then(|farm| farm),
+        Ok(store) => bounded(Box::pin(Farm::load(store, wanted))).await,
         Err(_) => Err(CheckError::After("schema")),
     };
     report.add("selection", farm::selection(&farm, wanted));
@@ -136,9 +128,7 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("frameless-procs", farm::frameless_procs(&mut session, &facilities).await);
     report.add("owners", farm.as_ref().map_err(Clone::clone).map(farm::owners));
     let is_foreign_active = match &store {
-        Ok(store) => {
-            bounded(store.foreign_planner_active()).await.and_then(|is_active| is_active.map_err(CheckError::from))
-        }
+        Ok(store) => bounded(store.foreign_planner_active()).await.map_err(CheckError::from),
         Err(_) => Err(CheckError::After("schema")),
     };
     report.add(
@@ -164,8 +154,8 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
 }
 
 /// What the store asks has a longer limit of its own.
-async fn bounded<T>(asked: impl Future<Output = T>) -> Result<T, CheckError> {
-    tokio::time::timeout(STATEMENT_LIMIT, asked).await.map_err(|_| CheckError::Lost)
+async fn bounded<T, E: From<StoreError>>(asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    tokio::time::timeout(STATEMENT_LIMIT, asked).await.unwrap_or_else(|_| Err(StoreError::Unanswered.into()))
 }
 
 #[derive(Default)]
@@ -253,21 +243,14 @@ enum CheckError {
     After(&'static str),
 }
 
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
-
-impl From<sqlx::Error> for CheckError {
-    fn from(error: sqlx::Error) -> Self {
-        let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        let is_forbidden = state.is_some_and(|state| state == INSUFFICIENT_PRIVILEGE);
-        if is_forbidden { Self::Forbidden(error_chain(&error)) } else { Self::Refused(error_chain(&error)) }
-    }
-}
-
 impl From<StoreError> for CheckError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Query { source, .. } => source.into(),
-            error => Self::Refused(error_chain(&error)),
+        let told = |source: &dyn std::error::Error| error_chain(source);
+        match &error {
+            StoreError::Unanswered => Self::Lost,
+            StoreError::Query { source, .. } if error.is_forbidden() => Self::Forbidden(told(source)),
+            StoreError::Query { source, .. } => Self::Refused(told(source)),
+            error => Self::Refused(told(error)),
         }
     }
 }
@@ -305,6 +288,10 @@ impl Farm {
 
 /// What the settings select, or why it is not known.
 type Selected<T> = Result<Vec<T>, CheckError>;
+
+fn selected<T>(selected: &Selected<T>) -> Result<&[T], CheckError> {
+    selected.as_deref().map_err(Clone::clone)
+}
 
 fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items.collect::<std::collections::BTreeSet<_>>().into_iter().collect()

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{Row as _, query};
-
-use super::session::Session;
 use super::{CheckError, Finding, list};
-use crate::db::{Features, Missing, Store, StoreError, needed_columns};
+use crate::db::check::{Session, Trigger};
+use crate::db::{
+    Features, Missing, MissingPrivilege, Need, Store, StoreError, missing_privileges, needed, needs_to_read,
+    needs_to_write,
+};
 use crate::telemetry::error_chain;
 
 pub(super) fn generation(store: Result<&Store, &StoreError>) -> Finding {
@@ -32,11 +33,11 @@ pub(super) fn generation(store: Result<&Store, &StoreError>) -> Finding {
 /// Most of Cuebot's tables are not there: another program's database, whatever it shares with Cuebot's.
 fn is_strange(missing: &[Missing]) -> bool {
     let tables = missing.iter().filter(|missing| matches!(missing, Missing::Table(_))).count();
-    tables * 2 > needed_columns().len()
+    tables * 2 > needed().count()
 }
 
 fn strange(missing: &[Missing]) -> String {
-    let tables = || needed_columns().iter().map(|(table, _)| *table);
+    let tables = || needed().map(|need| need.table);
     let present: Vec<&str> = tables().filter(|table| is_there(missing, table, "")).collect();
     let found = if present.is_empty() { "none".to_owned() } else { format!("only {}", list(present)) };
     format!("this is not Cuebot's database: looked for its tables {}, found {found}", list(tables()))
@@ -61,126 +62,43 @@ fn is_there(missing: &[Missing], relation: &str, column: &str) -> bool {
     })
 }
 
-/// Columns of newer schemas, read where they are there.
-const OPTIONAL: &[(&str, &[&str])] = &[
-    ("frame", &["ts_eligible"]),
-    ("layer", &["ts_start_after", "ts_eligible", "int_stuck_detection_llu"]),
-    ("limit_host", &[""]),
-    // Read as whole rows.
-    ("limit_record", &[""]),
-    ("show", &["b_scheduler_managed"]),
-    ("subscription", &["int_gpus"]),
-];
-
-/// What booking, taking back and repairing write, and what the triggers write as this user then. A lock
-/// on a row asks for the privilege to update one of its columns.
-const WRITTEN: &[(&str, &str, &[&str])] = &[
-    ("proc", "INSERT", &[""]),
-    ("proc", "DELETE", &[""]),
-    ("proc", "UPDATE", &["pk_frame"]),
-    (
-        "frame",
-        "UPDATE",
-        &[
-            "str_state",
-            "str_host",
-            "str_checkpoint_state",
-            "int_cores",
-            "int_mem_reserved",
-            "int_gpus",
-            "int_gpu_mem_reserved",
-            "int_version",
-            "int_retries",
-            "int_exit_status",
-            "ts_started",
-            "ts_stopped",
-            "ts_updated",
-        ],
-    ),
-    ("host", "UPDATE", &["int_cores_idle", "int_mem_idle", "int_gpus_idle", "int_gpu_mem_idle"]),
-    ("subscription", "UPDATE", &["int_cores", "int_gpus", "int_burst"]),
-    ("layer_resource", "UPDATE", &["int_cores", "int_gpus"]),
-    ("job_resource", "UPDATE", &["int_cores", "int_gpus", "int_max_cores", "int_max_gpus"]),
-    ("folder_resource", "UPDATE", &["int_cores", "int_gpus"]),
-    ("point", "UPDATE", &["int_cores", "int_gpus"]),
-    ("layer_stat", "UPDATE", &["int_waiting_count", "int_running_count", "ts_started", "ts_stopped"]),
-    ("job_stat", "UPDATE", &["int_waiting_count", "int_running_count"]),
-    // Never written: to hold a row against a move, PostgreSQL wants one column that might be.
-    ("job", "UPDATE", &["ts_updated"]),
-];
-
-/// Asked by the trigger that keeps history.
-const HISTORY_READ: &[(&str, &str, &[&str])] = &[("config", "SELECT", &["str_key"])];
-const HISTORY: &[(&str, &str, &[&str])] = &[
-    ("frame_history", "INSERT", &[""]),
-    ("frame_history", "UPDATE", &[""]),
-    ("frame_history", "DELETE", &[""]),
-    ("frame_history", "SELECT", &["pk_frame"]),
-];
-const HISTORY_QUEUE: &[(&str, &str, &[&str])] = &[("frame_history_queue", "INSERT", &[""])];
-
-pub(super) async fn read_privileges(session: &mut Session, user: &str, lacks: &Lacks) -> Result<Finding, CheckError> {
-    let missing = lacks.as_ref().map_err(Clone::clone)?;
-    let needed = || needed_columns().iter().chain(OPTIONAL).filter(|(relation, _)| is_there(missing, relation, ""));
-    let wanted: Vec<_> = needed().map(|(relation, parts)| (*relation, "SELECT", *parts)).collect();
-    let lacked = lacked(session, &wanted, false).await?;
-    let tables = needed().map(|(relation, _)| relation).collect::<BTreeSet<_>>().len();
-    Ok(privileges_finding(&lacked, &format!("all that is read, of {tables} tables"), user))
+pub(super) async fn read_privileges(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
+    let needs = there(needs_to_read(), lacks)?;
+    let lacked = missing_privileges(session, needs.iter().copied(), false).await?;
+    Ok(privileges_finding(&lacked, &format!("all that is read, of {} tables", tables_of(&needs))))
 }
 
 pub(super) async fn write_privileges(
     session: &mut Session,
-    user: &str,
     features: Option<&Features>,
     lacks: &Lacks,
 ) -> Result<Finding, CheckError> {
-    let missing = lacks.as_ref().map_err(Clone::clone)?;
     let has_queue = features.is_some_and(|features| features.has_history_queue);
-    let history = if has_queue { HISTORY_QUEUE } else { HISTORY };
-    let wanted = WRITTEN.iter().chain(HISTORY_READ).chain(history).copied();
-    let wanted: Vec<_> = wanted.filter(|(relation, ..)| is_there(missing, relation, "")).collect();
-    let lacked = lacked(session, &wanted, has_queue).await?;
-    let tables = wanted.iter().map(|(relation, ..)| relation).collect::<BTreeSet<_>>().len();
-    Ok(privileges_finding(&lacked, &format!("all that booking and its triggers write, on {tables} tables"), user))
+    let needs = there(needs_to_write(has_queue), lacks)?;
+    let lacked = missing_privileges(session, needs.iter().copied(), has_queue).await?;
+    let all = format!("all that booking and its triggers write, on {} tables", tables_of(&needs));
+    Ok(privileges_finding(&lacked, &all))
 }
 
-/// Relations and the privileges that the user lacks on them.
-type Lacked = BTreeMap<String, BTreeSet<String>>;
-
-async fn lacked(
-    session: &mut Session,
-    wanted: &[(&str, &str, &[&str])],
-    with_queue: bool,
-) -> Result<Lacked, CheckError> {
-    let (mut relations, mut parts, mut privileges) = (Vec::new(), Vec::new(), Vec::new());
-    for (relation, privilege, columns) in wanted {
-        for column in *columns {
-            relations.push(*relation);
-            parts.push(*column);
-            privileges.push(*privilege);
-        }
-    }
-    let statement =
-        query(include_str!("sql/privileges.sql")).bind(relations).bind(parts).bind(privileges).bind(with_queue);
-    let mut lacked = Lacked::new();
-    for row in session.rows(statement).await? {
-        lacked.entry(row.try_get("relation")?).or_default().insert(row.try_get("privilege")?);
-    }
-    Ok(lacked)
+/// Of tables that are not there nothing can be said.
+fn there(needs: impl Iterator<Item = &'static Need>, lacks: &Lacks) -> Result<Vec<&'static Need>, CheckError> {
+    let missing = lacks.as_ref().map_err(Clone::clone)?;
+    Ok(needs.filter(|need| is_there(missing, need.table, "")).collect())
 }
 
-fn privileges_finding(lacked: &Lacked, all: &str, user: &str) -> Finding {
-    if lacked.is_empty() {
-        return Finding::ok(all);
-    }
+fn tables_of(needs: &[&Need]) -> usize {
+    needs.iter().map(|need| need.table).collect::<BTreeSet<_>>().len()
+}
+
+fn privileges_finding(lacked: &[MissingPrivilege], all: &str) -> Finding {
+    let Some(MissingPrivilege { user, .. }) = lacked.first() else { return Finding::ok(all) };
     let mut by_privilege: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut by_set: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (relation, privileges) in lacked {
+    for MissingPrivilege { table, privileges, .. } in lacked {
         for privilege in privileges {
-            by_privilege.entry(privilege).or_default().push(relation);
+            by_privilege.entry(privilege).or_default().push(table);
         }
-        let set = privileges.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        by_set.entry(set).or_default().push(relation);
+        by_set.entry(privileges.join(", ")).or_default().push(table);
     }
     let found: Vec<String> = by_privilege
         .iter()
@@ -319,27 +237,9 @@ const EFFECTS: &[Effect] = &[
     },
 ];
 
-struct Trigger {
-    relation: String,
-    kind: i32,
-    is_enabled: bool,
-    source: String,
-    is_readable: bool,
-}
-
 pub(super) async fn triggers(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
     let missing = lacks.as_ref().map_err(Clone::clone)?;
-    let tables: Vec<&str> = EFFECTS.iter().map(|effect| effect.relation).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut triggers = Vec::new();
-    for row in session.rows(query(include_str!("sql/triggers.sql")).bind(tables)).await? {
-        triggers.push(Trigger {
-            relation: row.try_get("relation")?,
-            kind: row.try_get("kind")?,
-            is_enabled: row.try_get("is_enabled")?,
-            source: row.try_get::<String, _>("source")?.to_lowercase(),
-            is_readable: row.try_get("is_readable")?,
-        });
-    }
+    let triggers = session.triggers(&EFFECTS.iter().map(|effect| effect.relation).collect()).await?;
     let effects: Vec<&Effect> = EFFECTS.iter().filter(|effect| is_there(missing, effect.relation, "")).collect();
     Ok(triggers_finding(&effects, &triggers))
 }
@@ -410,11 +310,7 @@ const ONE_PROC: (&str, &str) = ("proc", "pk_frame");
 
 pub(super) async fn indexes(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
     let absent = lacks.as_ref().map_err(Clone::clone)?;
-    let tables: Vec<&str> = INDEXED.iter().map(|(relation, _)| *relation).collect();
-    let mut found: BTreeMap<(String, String), bool> = BTreeMap::new();
-    for row in session.rows(query(include_str!("sql/indexes.sql")).bind(tables)).await? {
-        found.insert((row.try_get("relation")?, row.try_get("part")?), row.try_get("is_unique")?);
-    }
+    let found = session.indexes(INDEXED.iter().map(|(relation, _)| *relation)).await?;
     let key = |(relation, column): (&str, &str)| (relation.to_owned(), column.to_owned());
     if is_there(absent, ONE_PROC.0, ONE_PROC.1) && found.get(&key(ONE_PROC)) != Some(&true) {
         return Ok(Finding::failed(
@@ -480,14 +376,18 @@ mod tests {
 
     #[test]
     fn lacked_privileges_come_with_the_grants() {
-        let set = |privileges: &[&str]| privileges.iter().map(|privilege| (*privilege).to_owned()).collect();
-        let lacked = Lacked::from([
-            ("frame".to_owned(), set(&["UPDATE"])),
-            ("host".to_owned(), set(&["UPDATE"])),
-            ("proc".to_owned(), set(&["DELETE", "INSERT", "UPDATE"])),
-            ("public.q_seq".to_owned(), set(&["USAGE"])),
-        ]);
-        let finding = privileges_finding(&lacked, "all", "Render User");
+        let lacked = |table: &str, privileges: &[&str]| MissingPrivilege {
+            user: "Render User".to_owned(),
+            table: table.to_owned(),
+            privileges: privileges.iter().map(|privilege| (*privilege).to_owned()).collect(),
+        };
+        let lacked = [
+            lacked("frame", &["UPDATE"]),
+            lacked("host", &["UPDATE"]),
+            lacked("proc", &["DELETE", "INSERT", "UPDATE"]),
+            lacked("public.q_seq", &["USAGE"]),
+        ];
+        let finding = privileges_finding(&lacked, "all");
         assert_eq!(
             finding.found,
             "no DELETE on proc; no INSERT on proc; no UPDATE on frame, host, proc; no USAGE on public.q_seq"

@@ -1,13 +1,10 @@
 //! The server and the way to it.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sqlx::{Connection as _, Executor as _, Row as _, query, raw_sql};
-
-use super::session::Session;
 use super::{CheckError, Finding};
-use crate::db::{ConnectSettings, Encryption, Way, connect_once};
+use crate::db::check::{Connections, Server, Session, is_pooled_by_transaction};
+use crate::db::{ConnectSettings, Encryption, Way};
 
 /// PostgreSQL 13: our statements are tested from there on.
 const VERSION_MIN: i32 = 130_000;
@@ -26,8 +23,7 @@ const PROXY_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) async fn tls(session: &mut Session) -> Result<Finding, CheckError> {
     let way = session.way();
-    let row = session.row(query(include_str!("sql/tls.sql"))).await?;
-    Ok(tls_finding(way, row.try_get("version")?))
+    Ok(tls_finding(way, &session.tls_version().await?))
 }
 
 /// `version`: of the protocol, as the server names it. A proxy that encrypts has none to name.
@@ -48,19 +44,18 @@ fn tls_finding(way: Way, version: &str) -> Finding {
 }
 
 pub(super) async fn version(session: &mut Session) -> Result<Finding, CheckError> {
-    let row = session.row(query(include_str!("sql/server.sql"))).await?;
-    let version: String = row.try_get("version")?;
+    let Server { version, number, is_standby, is_read_only } = session.server().await?;
     let found = format!("PostgreSQL {version}");
-    if row.try_get::<i32, _>("number")? < VERSION_MIN {
+    if number < VERSION_MIN {
         return Ok(Finding::failed(found, "upgrade PostgreSQL to 13 or later"));
     }
-    if row.try_get("is_standby")? {
+    if is_standby {
         return Ok(Finding::failed(
             format!("{found}, a standby that takes no writes"),
             "let database.db_host name the primary",
         ));
     }
-    if row.try_get("is_read_only")? {
+    if is_read_only {
         let remedy = "unset default_transaction_read_only for this user or database";
         return Ok(Finding::failed(format!("{found}, where transactions are read-only"), remedy));
     }
@@ -102,9 +97,8 @@ pub(super) async fn clock(session: &mut Session) -> Result<Finding, CheckError> 
     let mut best: Option<(Duration, f64)> = None;
     for _ in 0..CLOCK_LOOKS {
         let (before, asked) = (SystemTime::now(), Instant::now());
-        let row = session.row(query(include_str!("sql/clock.sql"))).await?;
+        let theirs = session.clock().await?;
         let taken = asked.elapsed();
-        let theirs: f64 = row.try_get("now")?;
         let ours = before.duration_since(UNIX_EPOCH).unwrap_or_default() + taken / 2;
         if best.is_none_or(|(shortest, _)| taken < shortest) {
             best = Some((taken, theirs - ours.as_secs_f64()));
@@ -131,27 +125,12 @@ fn clock_finding(ahead: f64, taken: Duration) -> Finding {
 }
 
 pub(super) async fn connections(session: &mut Session, pool_size: u32, instances: u32) -> Result<Finding, CheckError> {
-    let row = session.row(query(include_str!("sql/connections.sql"))).await?;
-    Ok(connections_finding(&Connections {
-        needed: (i64::from(pool_size) + CONNECTIONS_BESIDE_POOL) * i64::from(instances),
-        allowed: row.try_get("allowed")?,
-        of_role: row.try_get("of_role")?,
-        of_database: row.try_get("of_database")?,
-        others: row.try_get("others")?,
-    }))
+    let needed = (i64::from(pool_size) + CONNECTIONS_BESIDE_POOL) * i64::from(instances);
+    Ok(connections_finding(needed, &session.connections().await?))
 }
 
-/// -1 of a role or database: no bound of its own.
-struct Connections {
-    needed: i64,
-    allowed: i64,
-    of_role: i64,
-    of_database: i64,
-    others: i64,
-}
-
-fn connections_finding(connections: &Connections) -> Finding {
-    let Connections { needed, allowed, of_role, of_database, others } = *connections;
+fn connections_finding(needed: i64, connections: &Connections) -> Finding {
+    let Connections { allowed, of_role, of_database, others } = *connections;
     let bounds = [allowed, of_role, of_database].into_iter().filter(|bound| *bound >= 0);
     let bound = bounds.min().unwrap_or_default();
     let found = format!("{needed} needed, {bound} allowed, {others} in use by others");
@@ -160,27 +139,8 @@ fn connections_finding(connections: &Connections) -> Finding {
     if needed > bound || needed + others > bound { finding(found, remedy.to_owned()) } else { Finding::ok(found) }
 }
 
-/// Whether two sessions share one server process, or one session changes its process: then a proxy
-/// hands out connections by the transaction, and session locks and settings do not hold.
 pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSettings) -> Result<Finding, CheckError> {
-    let pid = async |connection: &mut sqlx::PgConnection| -> Result<i32, sqlx::Error> {
-        connection.fetch_one(raw_sql(include_str!("sql/process.sql"))).await?.try_get("pid")
-    };
-    let look = async {
-        let ((mut first, _), (mut second, _)) = (connect_once(settings).await?, connect_once(settings).await?);
-        let (mut of_first, mut of_second) = (BTreeSet::new(), BTreeSet::new());
-        for _ in 0..2 {
-            of_first.insert(pid(&mut first).await?);
-            of_second.insert(pid(&mut second).await?);
-        }
-        // While the transaction is open, its process is the second session's alone.
-        second.execute(raw_sql("BEGIN READ ONLY")).await?;
-        of_second.insert(pid(&mut second).await?);
-        of_first.insert(pid(&mut first).await?);
-        second.execute(raw_sql("ROLLBACK")).await?;
-        let _ = (first.close().await, second.close().await);
-        Ok::<_, CheckError>(of_first.len() > 1 || of_second.len() > 1 || !of_first.is_disjoint(&of_second))
-    };
+    let look = is_pooled_by_transaction(settings);
     let is_pooled = match tokio::time::timeout(PROXY_LIMIT, look).await {
         Ok(is_pooled) => is_pooled?,
         Err(_) => return Err(CheckError::NotAsked("a second session got no answer in time")),
@@ -246,11 +206,11 @@ mod tests {
 
     #[test]
     fn the_least_bound_on_connections_counts() {
-        let all = Connections { needed: 21, allowed: 97, of_role: -1, of_database: -1, others: 10 };
-        assert_eq!(connections_finding(&all).status, Status::Ok);
-        assert_eq!(connections_finding(&Connections { others: 80, ..all }).status, Status::Warning);
-        let all = Connections { needed: 21, allowed: 97, of_role: 20, of_database: -1, others: 0 };
-        let (found_status, found) = status(connections_finding(&all));
+        let all = Connections { allowed: 97, of_role: -1, of_database: -1, others: 10 };
+        assert_eq!(connections_finding(21, &all).status, Status::Ok);
+        assert_eq!(connections_finding(21, &Connections { others: 80, ..all }).status, Status::Warning);
+        let all = Connections { allowed: 97, of_role: 20, of_database: -1, others: 0 };
+        let (found_status, found) = status(connections_finding(21, &all));
         assert_eq!((found_status, found.as_str()), (Status::Failed, "21 needed, 20 allowed, 0 in use by others"));
     }
 }

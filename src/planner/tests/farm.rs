@@ -104,7 +104,6 @@ impl Farm {
             show,
             folder: 0,
             facility: "facility".into(),
-            dept: "dept".into(),
             is_paused: false,
             is_auto_book: true,
             os: Some("linux".to_owned()),

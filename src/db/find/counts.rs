@@ -1,0 +1,107 @@
+//! What counters and links of layers say, beside what there is.
+
+use crate::db::{Problem, Row, Rows, Source, Statement, Store, StoreError};
+use crate::model::{JobId, LayerId, LimitId, ShowId};
+
+/// A layer's counter of waiting frames and its job's, beside the frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingCount {
+    pub job: JobId,
+    pub job_name: String,
+    pub layer: LayerId,
+    pub layer_name: String,
+    /// What `layer_stat` says; below zero too.
+    pub count: i64,
+    /// Frames that are WAITING.
+    pub frames: i64,
+    /// Those of them that a proc holds: they may run still, and nobody books them.
+    pub held: i64,
+    /// What `job_stat` says of the whole job, and its frames that are WAITING.
+    pub job_count: i64,
+    pub job_frames: i64,
+}
+
+impl WaitingCount {
+    #[must_use]
+    pub const fn is_right(&self) -> bool {
+        self.count == self.frames
+    }
+
+    /// Frames that can be booked, whatever the counter says.
+    #[must_use]
+    pub const fn bookable(&self) -> i64 {
+        self.frames - self.held
+    }
+}
+
+/// A layer that is bound to a limit that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedLimit {
+    pub job_name: String,
+    pub layer: LayerId,
+    pub layer_name: String,
+    pub limit: LimitId,
+}
+
+impl Store {
+    /// The counters of waiting frames of some jobs' layers, all of one moment.
+    pub async fn load_waiting_counts(&self, jobs: &[JobId]) -> Result<Vec<WaitingCount>, StoreError> {
+        Ok(waiting_counts(self, jobs, &[]).await?.readable(decode_count))
+    }
+
+    /// Layers of a job that are bound to limits that are gone.
+    pub async fn load_deleted_limits(&self, job: &JobId) -> Result<Vec<DeletedLimit>, StoreError> {
+        Ok(deleted_limits(self, std::slice::from_ref(job), &[]).await?.readable(decode_limit))
+    }
+}
+
+/// Counters of waiting frames that are wrong, of all pending jobs of some shows.
+pub(crate) async fn wrong_waiting_counts(
+    source: impl Source,
+    shows: &[ShowId],
+) -> Result<Vec<WaitingCount>, StoreError> {
+    waiting_counts(source, &[], shows).await?.all(decode_count)
+}
+
+/// Links to limits that are gone, of all pending jobs of some shows.
+pub(crate) async fn links_to_deleted_limits(
+    source: impl Source,
+    shows: &[ShowId],
+) -> Result<Vec<DeletedLimit>, StoreError> {
+    deleted_limits(source, &[], shows).await?.all(decode_limit)
+}
+
+/// All of some jobs, or what is wrong of the pending jobs of some shows.
+async fn waiting_counts(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Rows, StoreError> {
+    let sql = include_str!("../sql/waiting_counts.sql");
+    let statement = Statement::new("comparing counters with waiting frames", sql).texts(jobs).texts(shows);
+    source.rows(statement.bind(jobs.is_empty())).await
+}
+
+async fn deleted_limits(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Rows, StoreError> {
+    let sql = include_str!("../sql/deleted_limits.sql");
+    source.rows(Statement::new("looking for deleted limits", sql).texts(jobs).texts(shows)).await
+}
+
+fn decode_count(row: &Row<'_>) -> Result<WaitingCount, Problem> {
+    Ok(WaitingCount {
+        job: row.id("pk_job")?,
+        job_name: row.text("job_name")?,
+        layer: row.id("pk_layer")?,
+        layer_name: row.text("layer_name")?,
+        count: row.number("layer_count")?,
+        frames: row.number("layer_frames")?,
+        held: row.number("layer_held")?,
+        job_count: row.number("job_count")?,
+        job_frames: row.number("job_frames")?,
+    })
+}
+
+fn decode_limit(row: &Row<'_>) -> Result<DeletedLimit, Problem> {
+    Ok(DeletedLimit {
+        job_name: row.text("job_name")?,
+        layer: row.id("pk_layer")?,
+        layer_name: row.text("layer_name")?,
+        limit: row.id("pk_limit_record")?,
+    })
+}

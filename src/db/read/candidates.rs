@@ -1,0 +1,295 @@
+//! Waiting layers, and the jobs and folders they stand in.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+
+use super::caps::Limits;
+use crate::db::row::left_out;
+use crate::db::{Features, Problem, Row, Source as _, Statement, StoreError, Tx};
+use crate::model::{
+    Candidate, Cap, Cluster, CoreRequest, FacilityId, FolderId, FolderRow, JobId, JobRow, LayerId, LeftOutRow, LimitId,
+    ShowId, ShowRow, Tag, Timestamp,
+};
+use crate::units::{Cores, Gpus};
+
+/// A layer as read; its job, clusters and limits are not looked up yet.
+pub(super) struct Layer {
+    candidate: Candidate,
+    job: JobId,
+    limits: Vec<LimitId>,
+    eligible_since: Option<Timestamp>,
+}
+
+pub(super) async fn load_layers(
+    reading: &mut Tx<'_>,
+    clusters: &[Cluster],
+    features: &Features,
+    left_out: &mut Vec<LeftOutRow>,
+) -> Result<Vec<Layer>, StoreError> {
+    let statement = Statement::new("reading waiting layers", include_str!("../sql/snapshot_candidates.sql"))
+        .distinct(clusters.iter().map(|cluster| &cluster.show))
+        .distinct(clusters.iter().map(|cluster| &cluster.facility))
+        .bind(features.has_frame_layer_index && features.has_ts_eligible);
+    Ok(reading.rows(statement).await?.or_left_out(("layer", "pk_layer"), left_out, decode_layer))
+}
+
+fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
+    let tags = split_tags(&row.text("str_tags")?);
+    if tags.is_empty() {
+        return Err("it has no tag, so that no host can match it; give the layer a tag".to_owned());
+    }
+    let cores_max = row.cores("int_cores_max")?;
+    let candidate = Candidate {
+        layer: row.id("pk_layer")?,
+        layer_name: row.text("str_name")?,
+        job: 0,
+        clusters: Vec::new(),
+        tags,
+        cores: CoreRequest::from_column(row.number("int_cores_min")?),
+        cores_max: (cores_max > Cores::ZERO).then_some(cores_max),
+        memory: row.kib("int_mem_min")?,
+        gpus: row.gpus("int_gpus_min")?,
+        gpu_memory: row.kib("int_gpu_mem_min")?,
+        is_threadable: row.flag("b_threadable")?,
+        services: split_services(&row.text_or_null("str_services")?.unwrap_or_default()),
+        limits: Vec::new(),
+        start_after: row.time_or_null("ts_start_after")?,
+        dispatch_order: row.small_number("int_dispatch_order")?,
+        waiting_frames: u32::try_from(row.amount("int_waiting_count")?).unwrap_or(u32::MAX),
+        waiting_since: Timestamp::UNIX_EPOCH,
+        is_backing_off: false,
+    };
+    Ok(Layer {
+        candidate,
+        job: row.id("pk_job")?,
+        limits: row.ids("limits")?,
+        eligible_since: match row.time_or_null("frame_eligible")? {
+            None => row.time_or_null("ts_eligible")?,
+            known => known,
+        },
+    })
+}
+
+/// Tags are joined by ` | `, but other tools write `a|b` too: blanks never count.
+pub(super) fn split_tags(text: &str) -> BTreeSet<Tag> {
+    text.split('|')
+        .map(|tag| tag.chars().filter(|c| !c.is_whitespace()).collect::<String>())
+        .filter(|tag| !tag.is_empty())
+        .map(Tag::from)
+        .collect()
+}
+
+fn split_services(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|service| !service.is_empty()).map(str::to_owned).collect()
+}
+
+/// The limits that layers are bound to, known or not.
+pub(super) fn limits_of(layers: &[Layer]) -> BTreeSet<LimitId> {
+    layers.iter().flat_map(|layer| layer.limits.iter().cloned()).collect()
+}
+
+/// Jobs and folders, each by name and then id.
+pub(super) struct Jobs {
+    pub(super) jobs: Vec<JobRow>,
+    pub(super) folders: Vec<FolderRow>,
+}
+
+pub(super) async fn load_jobs(
+    reading: &mut Tx<'_>,
+    layers: &[Layer],
+    shows: &[ShowRow],
+    left_out: &mut Vec<LeftOutRow>,
+) -> Result<Jobs, StoreError> {
+    if layers.is_empty() {
+        return Ok(Jobs { jobs: Vec::new(), folders: Vec::new() });
+    }
+    let statement = Statement::new("reading jobs and folders", include_str!("../sql/snapshot_jobs.sql"))
+        .distinct(layers.iter().map(|layer| &layer.job));
+    let rows = reading.rows(statement).await?;
+
+    let show_positions: HashMap<&ShowId, usize> = positions(shows.iter().map(|show| &show.id));
+    let mut folders: BTreeMap<FolderId, FolderRow> = BTreeMap::new();
+    let mut folder_resources: HashMap<FolderId, String> = HashMap::new();
+    let mut jobs: BTreeMap<JobId, (JobRow, FolderId)> = BTreeMap::new();
+    for row in rows.iter() {
+        match decode_job(&row, &show_positions) {
+            Ok((job, folder, resource)) => {
+                let first = folder_resources.entry(folder.id.clone()).or_insert_with(|| resource.clone());
+                if *first != resource {
+                    let surplus = self::left_out(
+                        "folder_resource",
+                        &resource,
+                        format!("folder {} has a second row; delete it, the first one counts", folder.id),
+                    );
+                    if !left_out.contains(&surplus) {
+                        left_out.push(surplus);
+                    }
+                    continue;
+                }
+                jobs.insert(job.id.clone(), (job, folder.id.clone()));
+                folders.entry(folder.id.clone()).or_insert(folder);
+            }
+            Err(problem) => left_out.push(row.left_out("job", "pk_job", problem)),
+        }
+    }
+    Ok(in_order(folders.into_values().collect(), jobs.into_values().collect()))
+}
+
+/// Sorts, and points each job at its folder.
+fn in_order(mut folders: Vec<FolderRow>, jobs: Vec<(JobRow, FolderId)>) -> Jobs {
+    folders.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    let folder_positions: HashMap<&FolderId, usize> = positions(folders.iter().map(|folder| &folder.id));
+    let mut jobs: Vec<JobRow> = jobs
+        .into_iter()
+        .filter_map(|(job, folder)| Some(JobRow { folder: *folder_positions.get(&folder)?, ..job }))
+        .collect();
+    jobs.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    Jobs { jobs, folders }
+}
+
+/// A job, its folder, and the key of the row that the folder's caps come from.
+fn decode_job(row: &Row<'_>, shows: &HashMap<&ShowId, usize>) -> Result<(JobRow, FolderRow, String), Problem> {
+    if !row.flag("has_resource")? {
+        return Err("it has no job_resource row; submit the job again".to_owned());
+    }
+    let Some(resource) = row.text_or_null("pk_folder_resource")? else {
+        return Err(format!("its folder {} has no folder_resource row; insert one", row.text("pk_folder")?));
+    };
+    let show = row.text("pk_show")?;
+    let job = JobRow {
+        id: row.id("pk_job")?,
+        name: row.text("str_name")?,
+        show: *shows.get(&ShowId::new(&show)).ok_or_else(|| format!("its show {show} could not be read"))?,
+        folder: 0,
+        facility: row.id("pk_facility")?,
+        is_paused: row.flag("b_paused")?,
+        is_auto_book: row.flag("b_auto_book")?,
+        os: row.text_or_null("str_os")?.filter(|os| !os.trim().is_empty()),
+        priority: row.small_number("int_priority")?,
+        started_at: row.time("ts_started")?,
+        cores: Cores(row.counter("int_cores")?),
+        cores_max: Cores(row.number("int_max_cores")?),
+        gpus: Gpus(row.counter("int_gpus")?),
+        gpus_max: Gpus(row.number("int_max_gpus")?),
+    };
+    let folder = FolderRow {
+        id: row.id("pk_folder")?,
+        name: row.text("folder_name")?,
+        cores: Cores(row.counter("folder_cores")?),
+        cores_max: folder_cap(row.number("folder_max_cores")?, Cores),
+        gpus: Gpus(row.counter("folder_gpus")?),
+        gpus_max: folder_cap(row.number("folder_max_gpus")?, Gpus),
+    };
+    Ok((job, folder, resource))
+}
+
+/// Exactly -1 means no cap; 0 lets nothing run, and other negatives, which Cuebot never writes, too.
+fn folder_cap<T>(column: i64, unit: fn(i64) -> T) -> Cap<T> {
+    if column == -1 { Cap::Unlimited } else { Cap::AtMost(unit(column)) }
+}
+
+/// What layers refer to.
+pub(super) struct Surroundings<'s> {
+    pub(super) taken_at: Timestamp,
+    pub(super) clusters: &'s [Cluster],
+    pub(super) shows: &'s [ShowRow],
+    pub(super) jobs: &'s [JobRow],
+    pub(super) limits: &'s Limits,
+    pub(super) backing_off: &'s HashSet<LayerId>,
+}
+
+/// Looks up what the layers refer to; a layer whose job was left out goes with it.
+pub(super) fn build(layers: Vec<Layer>, around: &Surroundings<'_>, left_out: &mut Vec<LeftOutRow>) -> Vec<Candidate> {
+    let jobs: HashMap<&JobId, usize> = positions(around.jobs.iter().map(|job| &job.id));
+    let limits: HashMap<&LimitId, usize> = positions(around.limits.gating.iter().map(|limit| &limit.id));
+    let reach = Reach::of(around.clusters);
+    let mut candidates = Vec::with_capacity(layers.len());
+    for Layer { mut candidate, job, limits: bound, eligible_since } in layers {
+        let Some(&position) = jobs.get(&job) else { continue };
+        let job = &around.jobs[position];
+        candidate.job = position;
+        candidate.clusters = reach.clusters(&job.facility, &around.shows[job.show].id, &candidate.tags);
+        candidate.waiting_since = waiting_since(eligible_since, job.started_at, candidate.start_after, around.taken_at);
+        candidate.is_backing_off = around.backing_off.contains(&candidate.layer);
+        for limit in bound.iter().filter(|limit| around.limits.unknown.contains(*limit)) {
+            let problem = format!("layer {} is bound to this limit, which does not exist; unbind it", candidate.layer);
+            left_out.push(self::left_out("layer_limit", limit.as_str(), problem));
+        }
+        candidate.limits = bound.iter().filter_map(|limit| limits.get(limit).copied()).collect();
+        candidate.limits.sort_unstable();
+        candidates.push(candidate);
+    }
+    candidates.sort_by(|a, b| (a.job, &a.layer_name, &a.layer).cmp(&(b.job, &b.layer_name, &b.layer)));
+    candidates
+}
+
+fn positions<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, usize> {
+    keys.enumerate().map(|(position, key)| (key, position)).collect()
+}
+
+/// Work that a delay has held back is ready since the delay ended. Never in the future.
+fn waiting_since(
+    eligible: Option<Timestamp>,
+    job_started: Timestamp,
+    start_after: Option<Timestamp>,
+    taken_at: Timestamp,
+) -> Timestamp {
+    let ready = eligible.unwrap_or(job_started);
+    start_after.map_or(ready, |start| ready.max(start)).min(taken_at)
+}
+
+/// Positions of clusters by what they reach.
+struct Reach<'c> {
+    clusters: HashMap<(&'c FacilityId, &'c ShowId, &'c Tag), Vec<usize>>,
+}
+
+impl<'c> Reach<'c> {
+    fn of(all: &'c [Cluster]) -> Self {
+        let mut clusters: HashMap<_, Vec<usize>> = HashMap::new();
+        for (position, cluster) in all.iter().enumerate() {
+            for tag in cluster.tags() {
+                clusters.entry((&cluster.facility, &cluster.show, tag)).or_default().push(position);
+            }
+        }
+        Self { clusters }
+    }
+
+    /// Ascending, each once.
+    fn clusters(&self, facility: &FacilityId, show: &ShowId, tags: &BTreeSet<Tag>) -> Vec<usize> {
+        let reaching: BTreeSet<usize> =
+            tags.iter().filter_map(|tag| self.clusters.get(&(facility, show, tag))).flatten().copied().collect();
+        reaching.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(text: &str) -> Vec<String> {
+        split_tags(text).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn tags_are_split_whatever_blanks_surround_them() {
+        assert_eq!(tags("general | desktop"), ["desktop", "general"]);
+        assert_eq!(tags("a|b| c ||"), ["a", "b", "c"]);
+        assert_eq!(tags(" | "), Vec::<String>::new());
+    }
+
+    #[test]
+    fn work_is_ready_when_its_delay_has_ended_and_never_in_the_future() {
+        let at = |seconds| Timestamp::UNIX_EPOCH + time::Duration::seconds(seconds);
+        assert_eq!(waiting_since(None, at(10), None, at(100)), at(10));
+        assert_eq!(waiting_since(Some(at(20)), at(10), None, at(100)), at(20));
+        assert_eq!(waiting_since(Some(at(20)), at(10), Some(at(50)), at(100)), at(50));
+        assert_eq!(waiting_since(Some(at(20)), at(10), Some(at(500)), at(100)), at(100));
+    }
+
+    #[test]
+    fn only_minus_one_frees_a_folder_of_its_cap() {
+        assert_eq!(folder_cap(-1, Cores), Cap::Unlimited);
+        assert_eq!(folder_cap(0, Cores), Cap::AtMost(Cores::ZERO));
+        assert_eq!(folder_cap(-5, Cores), Cap::AtMost(Cores(-5)));
+    }
+}

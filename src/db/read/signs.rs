@@ -1,0 +1,57 @@
+//! Signs of life: of the hosts, and of the Cuebot that writes what they report.
+
+use std::collections::HashSet;
+
+use crate::db::{Source as _, Statement, Store, StoreError};
+use crate::model::{Cluster, HostId, ShowId, Timestamp};
+
+/// When Cuebot last heard of any host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewestReport {
+    /// The database's clock.
+    pub looked_at: Timestamp,
+    /// `None` where there is no host.
+    pub newest: Option<Timestamp>,
+    /// Another time than before: the database was away, if only for a moment.
+    pub server_started: Timestamp,
+}
+
+/// What has ended, and what may still end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedFrames {
+    /// Of the pending jobs. Another number than before: completions are being applied.
+    pub frames: i64,
+    /// Something that ran before the silence was seen running after it.
+    pub has_survivors: bool,
+}
+
+impl Store {
+    /// Of the hosts of the clusters' facilities. One row.
+    pub async fn newest_report(&self, clusters: &[Cluster]) -> Result<NewestReport, StoreError> {
+        let statement = Statement::new("looking for the newest host report", include_str!("../sql/newest_report.sql"))
+            .distinct(clusters.iter().map(|cluster| &cluster.facility));
+        self.rows(statement).await?.one(|row| {
+            Ok(NewestReport {
+                looked_at: row.time("looked_at")?,
+                newest: row.time_or_null("newest")?,
+                server_started: row.time("server_started")?,
+            })
+        })
+    }
+
+    /// Those of some hosts that are there, and up as Cuebot has it.
+    pub async fn hosts_up(&self, hosts: &[HostId]) -> Result<HashSet<HostId>, StoreError> {
+        let statement =
+            Statement::new("looking whether hosts are up", include_str!("../sql/hosts_up.sql")).texts(hosts);
+        self.rows(statement).await?.all(|row| row.id("pk_host"))
+    }
+
+    /// What tells of the shows whether completions are being applied since a silence ended.
+    pub async fn ended_frames(&self, shows: &[ShowId], silence_ended: Timestamp) -> Result<EndedFrames, StoreError> {
+        let statement = Statement::new("counting ended frames", include_str!("../sql/ended_frames.sql"))
+            .texts(shows)
+            .bind(silence_ended);
+        let rows = self.rows(statement).await?;
+        rows.one(|row| Ok(EndedFrames { frames: row.number("frames")?, has_survivors: row.flag("has_survivors")? }))
+    }
+}

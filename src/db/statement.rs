@@ -1,0 +1,141 @@
+//! The one way to run a statement: what it is given, what it runs on, and the rows that come back.
+
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Encode, Postgres, Type};
+
+use super::row::{Problem, Row};
+use super::{Store, StoreError};
+use crate::model::LeftOutRow;
+use crate::units::Amounts;
+
+/// A server that is gone without a word (a cut cable, a firewall that forgot us) answers never, and then
+/// its own limit on statements does not hold either.
+const ANSWER_LIMIT: Duration = Duration::from_secs(65);
+
+/// What the database answers, or that it does not.
+pub(super) async fn answer<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"));
+    tokio::time::timeout(ANSWER_LIMIT, asked).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// What a statement runs on: a connection of the pool, a transaction, or a session of its own.
+pub(crate) trait Source {
+    /// All rows that a statement returns.
+    async fn rows(self, statement: Statement<'_>) -> Result<Rows, StoreError>;
+}
+
+impl Source for &Store {
+    async fn rows(self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+        let Statement { step, query } = statement;
+        let rows = answer(query.fetch_all(&self.pool)).await.map_err(StoreError::query(step))?;
+        self.meter.count_read(rows.len());
+        Ok(Rows { step, rows })
+    }
+}
+
+/// A statement with its parameters, and what it does, for errors to say.
+pub(crate) struct Statement<'q> {
+    pub(super) step: &'static str,
+    pub(super) query: Query<'q, Postgres, PgArguments>,
+}
+
+impl Statement<'_> {
+    pub(super) fn new(step: &'static str, sql: &'static str) -> Self {
+        Self { step, query: sqlx::query(sql) }
+    }
+
+    pub(super) fn bind<'t, T: Encode<'t, Postgres> + Type<Postgres>>(self, value: T) -> Self {
+        Self { query: self.query.bind(value), ..self }
+    }
+
+    /// Keys or names, as one array.
+    pub(super) fn texts<'t, T: Borrow<str> + ?Sized + 't>(self, texts: impl IntoIterator<Item = &'t T>) -> Self {
+        self.bind(texts.into_iter().map(Borrow::borrow).collect::<Vec<&str>>())
+    }
+
+    /// Keys as one array, sorted, each once.
+    pub(super) fn distinct<'t, T: Borrow<str> + ?Sized + 't>(self, keys: impl IntoIterator<Item = &'t T>) -> Self {
+        self.texts(keys.into_iter().map(Borrow::borrow).collect::<BTreeSet<&str>>())
+    }
+
+    /// Four arrays side by side: cores, memory, GPUs, GPU memory.
+    pub(super) fn amounts(self, amounts: &[Amounts]) -> Self {
+        let column = |of: fn(&Amounts) -> i64| amounts.iter().map(of).collect::<Vec<i64>>();
+        self.bind(column(|amounts| amounts.cores.get()))
+            .bind(column(|amounts| amounts.memory.get()))
+            .bind(column(|amounts| amounts.gpus.get()))
+            .bind(column(|amounts| amounts.gpu_memory.get()))
+    }
+
+    /// Two arrays side by side: cores, GPUs.
+    pub(super) fn cores_and_gpus(self, amounts: &[Amounts]) -> Self {
+        let column = |of: fn(&Amounts) -> i64| amounts.iter().map(of).collect::<Vec<i64>>();
+        self.bind(column(|amounts| amounts.cores.get())).bind(column(|amounts| amounts.gpus.get()))
+    }
+}
+
+/// What a statement returned.
+pub(crate) struct Rows {
+    pub(super) step: &'static str,
+    pub(super) rows: Vec<PgRow>,
+}
+
+impl Rows {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+        self.rows.iter().map(Row)
+    }
+
+    /// Every row; one that makes no sense fails the statement.
+    pub(super) fn all<T, C: FromIterator<T>>(
+        &self,
+        decode: impl Fn(&Row<'_>) -> Result<T, Problem>,
+    ) -> Result<C, StoreError> {
+        self.iter().map(|row| decode(&row)).collect::<Result<C, Problem>>().map_err(|problem| self.unreadable(problem))
+    }
+
+    /// Takes in every row; one that makes no sense fails the statement.
+    pub(super) fn each(&self, mut take: impl FnMut(&Row<'_>) -> Result<(), Problem>) -> Result<(), StoreError> {
+        self.iter().try_for_each(|row| take(&row)).map_err(|problem| self.unreadable(problem))
+    }
+
+    /// The rows that make sense.
+    pub(super) fn readable<T, C: FromIterator<T>>(&self, decode: impl Fn(&Row<'_>) -> Result<T, Problem>) -> C {
+        self.iter().filter_map(|row| decode(&row).ok()).collect()
+    }
+
+    /// The rows that make sense; the others are named by their key.
+    pub(super) fn or_left_out<T>(
+        &self,
+        (table, key): (&'static str, &str),
+        left_out: &mut Vec<LeftOutRow>,
+        decode: impl Fn(&Row<'_>) -> Result<T, Problem>,
+    ) -> Vec<T> {
+        let mut decoded = Vec::with_capacity(self.len());
+        for row in self.iter() {
+            match decode(&row) {
+                Ok(one) => decoded.push(one),
+                Err(problem) => left_out.push(row.left_out(table, key, problem)),
+            }
+        }
+        decoded
+    }
+
+    /// The one row of a statement that has one.
+    pub(super) fn one<T>(&self, decode: impl Fn(&Row<'_>) -> Result<T, Problem>) -> Result<T, StoreError> {
+        let row = self.iter().next().ok_or(sqlx::Error::RowNotFound).map_err(StoreError::query(self.step))?;
+        decode(&row).map_err(|problem| self.unreadable(problem))
+    }
+
+    fn unreadable(&self, problem: Problem) -> StoreError {
+        StoreError::query(self.step)(sqlx::Error::Decode(problem.into()))
+    }
+}

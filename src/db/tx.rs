@@ -1,0 +1,224 @@
+//! The one type of transaction: reading at one moment, or writing within a budget; every statement is
+//! counted.
+
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres, Transaction};
+
+use super::error::Trouble;
+use super::statement::{Rows, Source, Statement, answer};
+use super::{Features, Meter, Store, StoreError};
+
+/// The server ends a transaction of ours in which nothing happens for this long. It holds rows that
+/// Cuebot waits for, and a process that was stopped or lost its network cannot give them back.
+const IDLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a transaction may wait before it holds a row of Cuebot's: for our own chunks that share a
+/// limit, of which each takes a budget.
+const QUEUE_LIMIT: Duration = Duration::from_secs(2);
+
+/// One part in so many of a budget is kept back: what is left is told to the server again only when it
+/// is less than the server knows by that much, as telling costs a round trip.
+const KEPT_BACK: u32 = 8;
+
+/// A cancelled statement ran until its limit when it ended at most this long before it: the server's
+/// clock and ours do not start at the same instant.
+const LIMIT_SLACK: Duration = Duration::from_millis(20);
+
+/// COMMIT may wait for a standby, and to cancel that wait would report as done what is not.
+const COMMIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// A transaction. One that writes holds its locks for at most a budget.
+///
+/// The budget runs from [`Tx::holds_rows`] to the COMMIT and bounds all waits for locks together. It is
+/// shorter than the server's `deadlock_timeout`, so nobody who waits for us ever has to look for a
+/// deadlock: we have given up by then.
+pub(crate) struct Tx<'c> {
+    transaction: Transaction<'c, Postgres>,
+    pub(super) features: Features,
+    meter: Meter,
+    /// What the server is told at first, and how much later than it everything has to have ended.
+    budget: Duration,
+    kept_back: Duration,
+    held_since: Option<Instant>,
+    /// The statement limit that the server knows.
+    told: Duration,
+    /// Statements are prepared by name, to be used again.
+    is_named: bool,
+}
+
+/// How a COMMIT that was sent came out, other than well.
+pub(crate) enum CommitError {
+    /// The server said that it rolled back.
+    RolledBack(StoreError),
+    /// No answer, or one that a server gives when it goes down.
+    Unknown(StoreError),
+}
+
+impl CommitError {
+    /// For what may be repeated either way.
+    pub(crate) fn either(self) -> StoreError {
+        match self {
+            Self::RolledBack(error) | Self::Unknown(error) => error,
+        }
+    }
+}
+
+impl Source for &mut Tx<'_> {
+    async fn rows(self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+        let rows = self.fetch(statement).await?;
+        self.meter.count_read(rows.len());
+        Ok(rows)
+    }
+}
+
+impl Tx<'static> {
+    /// Reads at one moment: all statements see the database as at the first one.
+    pub(super) async fn reading(store: &Store) -> Result<Self, StoreError> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let begun = answer(store.pool.begin_with(begin)).await.map_err(StoreError::query("beginning to read"))?;
+        store.meter.count_statements(1);
+        Ok(Self::of(begun, store.features, store.meter.clone(), Duration::MAX))
+    }
+
+    /// READ COMMITTED by name: a server's default may be stricter, and then the statements after a
+    /// lock would not see what the lock made them wait for.
+    pub(crate) async fn writing(store: &Store) -> Result<Self, StoreError> {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = 0; \
+             SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
+            QUEUE_LIMIT.as_millis(),
+            IDLE_LIMIT.as_millis(),
+        );
+        let begun = answer(store.pool.begin_with(AssertSqlSafe(begin))).await;
+        let transaction = begun.map_err(StoreError::query("beginning a transaction"))?;
+        store.meter.count_statements(1);
+        let kept_back = store.lock_budget / KEPT_BACK;
+        let tx = Self::of(transaction, store.features, store.meter.clone(), QUEUE_LIMIT);
+        Ok(Self { budget: store.lock_budget - kept_back, kept_back, ..tx })
+    }
+}
+
+impl<'c> Tx<'c> {
+    /// Reads on a connection outside the pool. Unnamed statements inside one transaction work through every
+    /// kind of proxy.
+    pub(super) async fn reading_on(connection: &'c mut PgConnection, limit: Duration) -> Result<Self, StoreError> {
+        let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", limit.as_millis());
+        let begun =
+            connection.begin_with(AssertSqlSafe(begin)).await.map_err(StoreError::query("beginning to read"))?;
+        Ok(Self { is_named: false, ..Self::of(begun, Features::default(), Meter::default(), limit) })
+    }
+
+    fn of(transaction: Transaction<'c, Postgres>, features: Features, meter: Meter, told: Duration) -> Self {
+        let (budget, kept_back) = (Duration::MAX, Duration::ZERO);
+        Self { transaction, features, meter, budget, kept_back, held_since: None, told, is_named: true }
+    }
+
+    /// The budget begins: from the next statement on, rows are held that others may wait for.
+    pub(crate) fn holds_rows(&mut self) {
+        self.held_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Since when it holds rows; now where it holds none yet.
+    pub(crate) fn held_since(&self) -> Instant {
+        self.held_since.unwrap_or_else(Instant::now)
+    }
+
+    /// A statement whose last parameter, in milliseconds, becomes the server's limit: here the budget.
+    pub(super) async fn rows_telling_budget(&mut self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+        self.rows_telling(statement, self.budget).await
+    }
+
+    /// As [`Self::rows_telling_budget`], for what nothing but the COMMIT follows.
+    pub(super) async fn rows_telling_commit(&mut self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+        self.rows_telling(statement, COMMIT_LIMIT).await
+    }
+
+    async fn rows_telling(&mut self, statement: Statement<'_>, limit: Duration) -> Result<Rows, StoreError> {
+        let rows = self.rows(statement.bind(limit.as_millis().to_string())).await?;
+        self.told = limit;
+        Ok(rows)
+    }
+
+    /// A statement that returns every row it writes.
+    pub(super) async fn write(&mut self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+        let rows = self.fetch(statement).await?;
+        self.meter.count_write(rows.len() as u64, rows.len());
+        Ok(rows)
+    }
+
+    /// A statement that writes and returns nothing.
+    pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<(), StoreError> {
+        let Statement { step, query } = statement;
+        let limit = self.tell_what_is_left(step).await?;
+        let began = Instant::now();
+        let done = answer(query.execute(&mut *self.transaction)).await.map_err(within(step, limit, began))?;
+        self.meter.count_write(done.rows_affected(), 0);
+        Ok(())
+    }
+
+    async fn fetch(&mut self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+        let Statement { step, query } = statement;
+        let limit = self.tell_what_is_left(step).await?;
+        let began = Instant::now();
+        let asked = query.persistent(self.is_named).fetch_all(&mut *self.transaction);
+        let rows = answer(asked).await.map_err(within(step, limit, began))?;
+        Ok(Rows { step, rows })
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), CommitError> {
+        if self.told < COMMIT_LIMIT {
+            self.tell(COMMIT_LIMIT, "committing").await.map_err(CommitError::RolledBack)?;
+        }
+        self.meter.count_statements(1);
+        let committed = answer(self.transaction.commit()).await.map_err(StoreError::query("committing"));
+        committed.map_err(|error| match error.trouble() {
+            Trouble::Connection => CommitError::Unknown(error),
+            _ => CommitError::RolledBack(error),
+        })
+    }
+
+    /// Ends a reading.
+    pub(super) async fn end(self) -> Result<(), StoreError> {
+        self.commit().await.map_err(CommitError::either)
+    }
+
+    pub(crate) async fn rollback(self) -> Result<(), StoreError> {
+        self.meter.count_statements(1);
+        answer(self.transaction.rollback()).await.map_err(StoreError::query("rolling back"))
+    }
+
+    /// Frees the locks after an error, before anybody waits; a connection too broken for it has none left.
+    pub(crate) async fn abandon(self) {
+        let _ = self.rollback().await;
+    }
+
+    /// Makes the server's limit what is left of the budget. Returns that limit.
+    async fn tell_what_is_left(&mut self, step: &'static str) -> Result<Duration, StoreError> {
+        let Some(since) = self.held_since else { return Ok(self.told) };
+        // A statement that begins too late is ended by the server, like one that lasts too long.
+        let left = self.budget.saturating_sub(since.elapsed()).max(Duration::from_millis(1));
+        if self.told > left + self.kept_back {
+            self.tell(left, step).await?;
+        }
+        Ok(self.told)
+    }
+
+    async fn tell(&mut self, limit: Duration, step: &'static str) -> Result<(), StoreError> {
+        let set = format!("SET LOCAL statement_timeout = {}", limit.as_millis());
+        let told = answer(self.transaction.execute(sqlx::raw_sql(AssertSqlSafe(set)))).await;
+        told.map_err(StoreError::query(step))?;
+        self.meter.count_statements(1);
+        self.told = limit;
+        Ok(())
+    }
+}
+
+/// The error of a statement that the server was to end after `limit`.
+fn within(step: &'static str, limit: Duration, began: Instant) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| {
+        let lasted = began.elapsed();
+        StoreError::Query { step, source, lasted, is_over_limit: lasted + LIMIT_SLACK >= limit }
+    }
+}
