@@ -75,21 +75,16 @@ impl Channels {
     }
 
     pub(super) fn line(&self, host: &str) -> Arc<Line> {
-        let mut lines = lock(&self.lines);
-        if let Some(line) = lines.get(host) {
-            return Arc::clone(line);
-        }
         let calls_max = self.settings.calls_per_host_max.max(1);
         let host: Arc<str> = host.into();
-        let line = Arc::new(Line {
+        let line = || Line {
             calls: Semaphore::new(calls_max),
             calls_max,
             host: Arc::clone(&host),
             open: Arc::clone(&self.open),
             state: Mutex::new(State { used_at: Instant::now(), dialled: None }),
-        });
-        lines.insert(host, Arc::clone(&line));
-        line
+        };
+        Arc::clone(lock(&self.lines).entry(Arc::clone(&host)).or_insert_with(|| Arc::new(line())))
     }
 
     /// The host's connection, dialled if there is none. An error means that nothing was sent.

@@ -12,8 +12,8 @@ use super::backoff::Backoff;
 /// What failed is remembered without its ever succeeding again: hosts are taken away, layers end.
 /// Beyond this many, the long quiet ones are forgotten.
 pub(super) const REMEMBERED_MAX: usize = 10_000;
-/// Witnesses that are kept; more change nothing.
-const WITNESSES_MAX: usize = 16;
+/// Witnesses that are kept, or as many as open a circuit; more change nothing.
+const WITNESSES_KEPT: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
@@ -37,8 +37,7 @@ pub(super) struct Circuits<Key, Witness> {
 
 #[derive(Clone, Debug)]
 struct Circuit<Witness> {
-    in_a_row: u32,
-    /// Who spoke against it, once for each failure that counted; `None` is silence.
+    /// Who spoke against it, once for each failure in a row that counted; `None` is silence.
     witnesses: Vec<Option<Witness>>,
     cool_downs: Backoff,
     until: Instant,
@@ -70,13 +69,11 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
             return;
         }
         let Some(circuit) = self.noted(key, reason, now) else { return };
-        if witness.is_none() || circuit.witnesses.last().is_none_or(|last| last.as_ref() != witness) {
-            circuit.in_a_row = circuit.in_a_row.saturating_add(1);
-            if circuit.witnesses.len() < WITNESSES_MAX {
-                circuit.witnesses.push(witness.cloned());
-            }
+        let is_new = witness.is_none() || circuit.witnesses.last().is_none_or(|last| last.as_ref() != witness);
+        if is_new && circuit.in_a_row() < failures.max(WITNESSES_KEPT) {
+            circuit.witnesses.push(witness.cloned());
         }
-        if circuit.probe == Probe::NotNeeded && circuit.in_a_row < failures {
+        if circuit.probe == Probe::NotNeeded && circuit.in_a_row() < failures {
             circuit.until = circuit.until.max(now + pause);
         } else {
             circuit.open(now);
@@ -103,7 +100,6 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
             self.failing.retain(|_, circuit| now < circuit.until + cool_down_max);
         }
         self.failing.entry(key.clone()).or_insert_with(|| Circuit {
-            in_a_row: 0,
             witnesses: Vec::new(),
             cool_downs: Backoff::new(cool_down_first, cool_down_max),
             until: now,
@@ -153,16 +149,13 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
         self.failing.retain(|_, circuit| {
             let before = circuit.witnesses.len();
             circuit.witnesses.retain(|witness| !witness.as_ref().is_some_and(&is_at_fault));
-            if circuit.witnesses.len() < before {
-                circuit.in_a_row = u32::try_from(circuit.witnesses.len()).unwrap_or(u32::MAX);
-            }
-            circuit.witnesses.len() == before || circuit.in_a_row > 0
+            circuit.witnesses.len() == before || !circuit.witnesses.is_empty()
         });
     }
 
     /// Failures that counted since the last success.
     pub(super) fn in_a_row(&self, key: &Key) -> u32 {
-        self.failing.get(key).map_or(0, |circuit| circuit.in_a_row)
+        self.failing.get(key).map_or(0, Circuit::in_a_row)
     }
 
     /// Whether it cools down.
@@ -198,6 +191,10 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
 }
 
 impl<Witness> Circuit<Witness> {
+    fn in_a_row(&self) -> u32 {
+        u32::try_from(self.witnesses.len()).unwrap_or(u32::MAX)
+    }
+
     fn open(&mut self, now: Instant) {
         self.until = self.until.max(now + self.cool_downs.wait());
         self.probe = Probe::Needed;

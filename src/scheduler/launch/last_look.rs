@@ -27,16 +27,12 @@ pub(super) struct Question {
     answer: oneshot::Sender<Standing>,
 }
 
-/// Where questions go.
-#[derive(Debug)]
-pub(super) struct LastLook(pub(super) mpsc::UnboundedSender<Question>);
-
-impl LastLook {
+impl Launcher {
     /// Waits for as long as the database is away.
-    pub(super) async fn at(&self, booked: &Booked) -> Standing {
+    pub(super) async fn last_look(&self, booked: &Booked) -> Standing {
         let (answer, answered) = oneshot::channel();
         let question = Question { booked: booked.clone(), answer };
-        if self.0.send(question).is_ok()
+        if self.shared.last_looks.send(question).is_ok()
             && let Ok(standing) = answered.await
         {
             return standing;
@@ -44,9 +40,7 @@ impl LastLook {
         // The process ends. What is not sent by then is settled by the next start.
         std::future::pending().await
     }
-}
 
-impl Launcher {
     pub(super) async fn run_last_looks(self, asked: mpsc::UnboundedReceiver<Question>, stop: CancellationToken) {
         let mut batches = pin!(UnboundedReceiverStream::new(asked).chunks_timeout(BATCH_MAX, GATHER));
         while let Some(Some(batch)) = stop.run_until_cancelled(batches.next()).await {

@@ -34,6 +34,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const KILL_AFTER: Duration = Duration::from_secs(2);
 /// Between two questions whether a frame has ended, or a run that was killed.
 const KILL_PAUSE: Duration = Duration::from_secs(2);
+/// Until a booking of which another session holds a row is tried again.
+const HELD_PAUSE: Duration = Duration::from_secs(1);
 /// Cuebot takes a proc that nobody reports for lost after 300 seconds.
 const LAUNCHED_KEPT: Duration = Duration::from_secs(330);
 
@@ -57,6 +59,8 @@ pub(super) enum Event<'a> {
     },
     /// The host is down as Cuebot has it, or is no more.
     HostGone,
+    /// Another session holds a row that taking it back needs.
+    RowsHeld,
     /// It was taken back, or never booked, or others look after it.
     Released,
 }
@@ -131,7 +135,11 @@ enum State {
     /// Its rows may have vanished during the call, and are looked at once more.
     Accepted,
     Asking(Inquiry),
-    TakingBack,
+    TakingBack {
+        cause: UnbookCause,
+        fence: Fence,
+        try_at: Instant,
+    },
     /// Ended well. Cuebot's own sweep looks after what never reports.
     Launched,
     Over,
@@ -158,7 +166,7 @@ impl Step {
 
     fn take_back(&mut self, cause: UnbookCause, fence: Fence) -> State {
         self.effects.push(Effect::TakeBack { cause, fence });
-        State::TakingBack
+        State::TakingBack { cause, fence, try_at: self.now }
     }
 
     fn ask(&self, why: Why) -> State {
@@ -215,6 +223,9 @@ impl State {
             (Self::Accepted, Event::Rows(Standing::Gone)) => step.withhold(),
             (Self::Accepted, Event::Rows(_)) => Self::Launched,
             (Self::Asking(inquiry), event) => inquiry.next(event, step),
+            (Self::TakingBack { cause, fence, .. }, Event::RowsHeld) => {
+                Self::TakingBack { cause, fence, try_at: step.now + HELD_PAUSE }
+            }
             (state, _) => state,
         }
     }
@@ -414,6 +425,19 @@ impl InHand {
         due
     }
 
+    /// What is to be taken back by now, and what must still hold for that.
+    pub(super) fn due_to_take_back(&self, now: Instant) -> HashMap<UnbookCause, Vec<(Booked, Fence)>> {
+        let mut due: HashMap<UnbookCause, Vec<(Booked, Fence)>> = HashMap::new();
+        for Machine { booked, state } in self.machines.values() {
+            if let State::TakingBack { cause, fence, try_at } = state
+                && *try_at <= now
+            {
+                due.entry(*cause).or_default().push((booked.clone(), *fence));
+            }
+        }
+        due
+    }
+
     /// Whether it matters who else might launch one of these.
     pub(super) fn depends_on_others(&self, bookings: &[Booked]) -> bool {
         let was_found =
@@ -432,5 +456,10 @@ impl InHand {
     /// Bookings whose hosts are asked.
     pub(super) fn unsettled(&self) -> usize {
         self.machines.values().filter(|machine| matches!(machine.state, State::Asking(_))).count()
+    }
+
+    /// Whether there is nothing but to wait for answers of hosts.
+    pub(super) fn is_unsettled_only(&self) -> bool {
+        self.unsettled() == self.len()
     }
 }

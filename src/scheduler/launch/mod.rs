@@ -30,11 +30,10 @@ use crate::model::{Booked, LayerId, LayerLaunch, ProcId, WaitingFrame};
 use crate::rqd::{Agents, Backoff, LaunchOutcome};
 use crate::telemetry::{Metrics, error_chain};
 
-use last_look::{LastLook, Question};
+use last_look::Question;
 use machine::{Call, Effect, Event, InHand};
 pub(super) use recover::{FOUND_AGE_MIN, Recovery};
 pub(super) use send::OWN_LACK_PAUSE;
-use take_back::TakeBack;
 
 /// Hosts asked at once about unknown launches.
 const SETTLE_HOSTS_MAX: usize = 32;
@@ -71,17 +70,13 @@ struct Shared {
     launches: TaskTracker,
     /// No launch is sent any more; what was not sent is taken back.
     closing: CancellationToken,
-    last_look: LastLook,
-    take_backs: mpsc::UnboundedSender<TakeBack>,
+    last_looks: mpsc::UnboundedSender<Question>,
     in_hand: Mutex<InHand>,
 }
 
 /// What the tasks of a launcher receive.
 #[derive(Debug)]
-pub(super) struct Inbox {
-    take_backs: mpsc::UnboundedReceiver<TakeBack>,
-    questions: mpsc::UnboundedReceiver<Question>,
-}
+pub(super) struct Inbox(mpsc::UnboundedReceiver<Question>);
 
 impl Launcher {
     pub(super) fn new(
@@ -92,10 +87,8 @@ impl Launcher {
         metrics: Metrics,
         totals: Totals,
     ) -> (Self, Inbox) {
-        // Both are bounded by `waiting`: nothing is in here that did not hold a permit or a place in
-        // `in_hand`.
-        let (take_backs, taken_back) = mpsc::unbounded_channel();
-        let (last_look, questions) = mpsc::unbounded_channel();
+        // Bounded by `waiting`: nothing is in here that does not hold a permit.
+        let (last_looks, questions) = mpsc::unbounded_channel();
         let waiting = Arc::new(Semaphore::new(settings.launches_waiting_max));
         let in_hand = Mutex::new(InHand::new(settings.confirm));
         let shared = Shared {
@@ -109,18 +102,17 @@ impl Launcher {
             settling: Arc::new(Semaphore::new(SETTLE_HOSTS_MAX)),
             launches: TaskTracker::new(),
             closing: CancellationToken::new(),
-            last_look: LastLook(last_look),
-            take_backs,
+            last_looks,
             in_hand,
         };
-        (Self { shared: Arc::new(shared) }, Inbox { take_backs: taken_back, questions })
+        (Self { shared: Arc::new(shared) }, Inbox(questions))
     }
 
-    /// Runs until the last launcher is gone or `stop` is cancelled, and nothing is left to take back.
+    /// Runs until `stop` is cancelled.
     pub(super) async fn run(self, inbox: Inbox, stop: CancellationToken) {
         tokio::join!(
-            self.clone().run_take_back(inbox.take_backs, stop.clone()),
-            self.clone().run_last_looks(inbox.questions, stop.clone()),
+            self.clone().run_take_back(stop.clone()),
+            self.clone().run_last_looks(inbox.0, stop.clone()),
             self.run_settle(stop),
         );
     }
@@ -186,21 +178,19 @@ impl Launcher {
     /// Sends no further launch, waits at most `limit` for those under way and for what must be taken
     /// back, and says how many are left: the next start settles them.
     pub(super) async fn close(&self, limit: Duration) -> usize {
-        let until = Instant::now() + limit;
+        let settled = async || {
+            self.shared.launches.wait().await;
+            while !self.in_hand().is_unsettled_only() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
         self.shared.launches.close();
         // Half of the time for what is already queued; the rest is taken back unsent.
-        if tokio::time::timeout(limit / 2, self.shared.launches.wait()).await.is_err() {
+        if tokio::time::timeout(limit / 2, settled()).await.is_err() {
             self.shared.closing.cancel();
+            let _ = tokio::time::timeout(limit / 2, settled()).await;
         }
-        let _ = tokio::time::timeout_at(tokio::time::Instant::from_std(until), self.shared.launches.wait()).await;
         self.shared.closing.cancel();
-        let only_unsettled = || {
-            let in_hand = self.in_hand();
-            in_hand.len() == in_hand.unsettled()
-        };
-        while !only_unsettled() && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
         self.in_hand().len()
     }
 
@@ -246,10 +236,9 @@ impl Launcher {
     }
 
     fn perform(&self, booked: &Booked, effect: Effect, now: Instant) {
-        let Shared { hints, metrics, totals, take_backs, .. } = &*self.shared;
+        let Shared { hints, metrics, totals, .. } = &*self.shared;
         let (frame, host, proc) = (&booked.frame, &booked.host_name, &booked.proc);
         match effect {
-            Effect::Call(_) => {}
             Effect::Count(result) => {
                 metrics.launch_ended(result);
                 totals.launch_ended(result);
@@ -260,18 +249,12 @@ impl Launcher {
             Effect::WithholdFrame => tracing::warn!(%frame, host, %proc,
                 "a booking vanished while its launch was on the way; its host is asked until the frame has ended"),
             Effect::FreeFrame => tracing::info!(%frame, host, "a withheld frame has ended; it may be booked again"),
-            Effect::TakeBack { cause, fence } => {
-                match cause {
-                    UnbookCause::NotRunning => {
-                        tracing::info!(%frame, host, "the host does not run the frame; taking the booking back");
-                    }
-                    UnbookCause::Lost => tracing::warn!(%frame, host, %proc, ?fence,
-                        "nobody's work holds a booking, its completion was lost; giving it back"),
-                    _ => {}
-                }
-                // The receiver outlives all launches; if it is gone the process ends and the next start settles.
-                let _ = take_backs.send(TakeBack { booked: booked.clone(), cause, fence });
+            Effect::TakeBack { cause: UnbookCause::NotRunning, .. } => {
+                tracing::info!(%frame, host, "the host does not run the frame; taking the booking back");
             }
+            Effect::TakeBack { cause: UnbookCause::Lost, fence } => tracing::warn!(%frame, host, %proc, ?fence,
+                "nobody's work holds a booking, its completion was lost; giving it back"),
+            Effect::TakeBack { .. } | Effect::Call(_) => {}
         }
     }
 

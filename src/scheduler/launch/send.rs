@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::machine::{Call, Event};
 use super::{LaunchTargets, Launcher};
 use crate::booking::{Standing, UnbookCause};
 use crate::model::{Booked, HostId, LayerId, LayerLaunch};
 use crate::rqd::proto::rqd::RunFrame;
 use crate::rqd::{self, Agents, LaunchOutcome};
+use crate::scheduler::hints::Hints;
 use crate::telemetry::error_chain;
 
 /// How long nothing is booked when this process has no file descriptor left for a connection.
@@ -84,19 +87,12 @@ impl Launcher {
     ) -> Option<LaunchOutcome> {
         let deadline = tokio::time::Instant::from_std(committed_at + self.shared.settings.launch_deadline);
         let mut cause = UnbookCause::LaunchTooLate;
-        let given_up = async {
-            tokio::select! {
-                () = self.shared.closing.cancelled() => {}
-                () = tokio::time::sleep_until(deadline) => {}
-                // A host that swallows everything must not hold the places of all launches.
-                () = self.put_aside(&booked.host) => {}
-                () = self.shared.hints.silence_began() => cause = UnbookCause::CuebotSilent,
-            }
-        };
+        let given_up =
+            async { cause = given_up(&self.shared.closing, &self.shared.hints, &booked.host, deadline).await };
         let mut sent_at = committed_at;
         let last_look = async {
             let is_fresh = committed_at.elapsed() < SIGHT_LASTS;
-            let standing = if is_fresh { Standing::Stands } else { self.shared.last_look.at(booked).await };
+            let standing = if is_fresh { Standing::Stands } else { self.last_look(booked).await };
             sent_at = Instant::now();
             match self.feed(booked, Event::Rows(standing)) {
                 Some(Call::Launch) => Ok(()),
@@ -124,11 +120,26 @@ impl Launcher {
         }
         None
     }
+}
 
-    async fn put_aside(&self, host: &HostId) {
-        while !self.shared.hints.is_put_aside(host, Instant::now()) {
+/// Why a launch that waits is not to be sent any more, once that is so.
+pub(super) async fn given_up(
+    closing: &CancellationToken,
+    hints: &Hints,
+    host: &HostId,
+    deadline: tokio::time::Instant,
+) -> UnbookCause {
+    let put_aside = async {
+        while !hints.is_put_aside(host, Instant::now()) {
             tokio::time::sleep(PUT_ASIDE_TICK).await;
         }
+    };
+    tokio::select! {
+        () = closing.cancelled() => UnbookCause::LaunchTooLate,
+        () = tokio::time::sleep_until(deadline) => UnbookCause::LaunchTooLate,
+        // A host that swallows everything must not hold the places of all launches.
+        () = put_aside => UnbookCause::LaunchTooLate,
+        () = hints.silence_began() => UnbookCause::CuebotSilent,
     }
 }
 
