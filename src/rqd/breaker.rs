@@ -1,4 +1,4 @@
-//! Leaving alone what keeps failing.
+//! Circuit breakers: leaving alone what keeps failing.
 //!
 //! One failure gives a host a short pause. Several in a row put it aside for a cool-down, after
 //! which one launch probes: its success forgets everything, its failure doubles the cool-down.
@@ -15,38 +15,26 @@
 //! held against it as silence is, and it is asked less and less: each such answer costs more than none.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+use super::circuit::{BreakerSettings, Circuits, REMEMBERED_MAX};
 use super::client::LaunchOutcome;
-use super::confirm::doubled;
 use super::error::AgentError;
 use super::run_frame::RunFrameError;
 use crate::model::{Booked, HostId, LayerId};
 use crate::telemetry::error_chain;
 
-/// What failed is remembered without its ever succeeding again: hosts are taken away, layers end.
-/// Beyond this many, the long quiet ones are forgotten.
-const REMEMBERED_MAX: usize = 10_000;
 /// Different hosts in a row from which a layer's refusals are the layer's own.
 const FOLLOWED_AFTER: u32 = 2;
-/// Witnesses that are kept; more change nothing.
-const WITNESSES_MAX: usize = 16;
 /// After an answer that no sound agent gives; doubled after each further one.
-const QUESTION_REST_FIRST: Duration = Duration::from_secs(1);
-const QUESTION_REST_MAX: Duration = Duration::from_secs(30);
+const QUESTIONS: BreakerSettings = BreakerSettings {
+    failures: 1,
+    pause: Duration::ZERO,
+    cool_down_first: Duration::from_secs(1),
+    cool_down_max: Duration::from_secs(30),
+};
 /// A question that so long has no end has none.
 const QUESTION_LOST: Duration = Duration::from_mins(1);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BreakerSettings {
-    /// Failures in a row that put aside; 0 = never.
-    pub failures: u32,
-    /// After a failure that is not yet one too many; zero = none.
-    pub pause: Duration,
-    pub cool_down_first: Duration,
-    pub cool_down_max: Duration,
-}
 
 impl BreakerSettings {
     #[must_use]
@@ -69,27 +57,12 @@ impl BreakerSettings {
 /// The breakers of all hosts and layers.
 #[derive(Clone, Debug)]
 pub struct Breakers {
-    hosts: Breaker<HostId, Runs>,
-    layers: Breaker<LayerId, HostId>,
+    hosts: Circuits<HostId, Runs>,
+    layers: Circuits<LayerId, HostId>,
     /// Launches that succeeded since, of layers that were refused once.
     launched: HashMap<LayerId, u64>,
-    /// Hosts that are being asked, or whose answers were no agent's.
-    questions: HashMap<HostId, Questions>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Questions {
-    asked_at: Option<Instant>,
-    /// Answers in a row that were no agent's.
-    unfit: u32,
-    rest_until: Option<Instant>,
-}
-
-impl Questions {
-    /// Whether anything of it still holds.
-    fn is_needed(&self, now: Instant) -> bool {
-        self.asked_at.is_some() || self.rest_until.is_some_and(|until| now < until)
-    }
+    /// Questions to hosts what they run. An answer that is no agent's is a failure.
+    questions: Circuits<HostId, ()>,
 }
 
 /// A layer, and how often it was launched with success. The same layer speaks against a host a second
@@ -100,10 +73,10 @@ impl Breakers {
     #[must_use]
     pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
         Self {
-            hosts: Breaker::new(hosts),
-            layers: Breaker::new(layers),
+            hosts: Circuits::new(hosts, hosts.cool_down_first),
+            layers: Circuits::new(layers, layers.cool_down_first),
             launched: HashMap::new(),
-            questions: HashMap::new(),
+            questions: Circuits::new(QUESTIONS, QUESTION_LOST),
         }
     }
 
@@ -113,40 +86,22 @@ impl Breakers {
     /// # Errors
     /// When to try again.
     pub fn begin_question(&mut self, host: &HostId, now: Instant) -> Result<(), Instant> {
-        if self.questions.len() >= REMEMBERED_MAX && !self.questions.contains_key(host) {
-            self.questions.retain(|_, questions| questions.is_needed(now));
-        }
-        let questions = self.questions.entry(host.clone()).or_default();
-        if questions.asked_at.is_some_and(|at| now < at + QUESTION_LOST) {
-            return Err(now);
-        }
-        if let Some(until) = questions.rest_until.filter(|until| now < *until) {
-            return Err(until);
-        }
-        questions.asked_at = Some(now);
-        Ok(())
+        self.questions.admit_one(host, now)
     }
 
     /// Takes a question's end. Returns whether it is the first answer in a row that was no agent's.
     pub fn end_question(&mut self, host: &HostId, error: Option<&AgentError>, now: Instant) -> bool {
-        let Some(error) = error else {
-            self.questions.remove(host);
-            return false;
-        };
-        let questions = self.questions.entry(host.clone()).or_default();
-        questions.asked_at = None;
-        if !error.is_unfit() {
-            if questions.rest_until.is_none() {
-                self.questions.remove(host);
+        match error {
+            None => self.questions.succeeded(host),
+            Some(error) if error.is_unfit() => {
+                let reason = error_chain(error);
+                self.questions.failed(host, None, &reason, now);
+                self.hosts.failed(host, None, &reason, now);
+                return self.questions.in_a_row(host) == 1;
             }
-            return false;
+            Some(_) => self.questions.undecided(host),
         }
-        let rest = doubled(QUESTION_REST_FIRST, questions.unfit, QUESTION_REST_MAX);
-        questions.rest_until = Some(now + rest);
-        questions.unfit = questions.unfit.saturating_add(1);
-        let is_first = questions.unfit == 1;
-        self.hosts.failed(host, None, &error_chain(error), now);
-        is_first
+        false
     }
 
     /// Takes a launch's end.
@@ -195,13 +150,13 @@ impl Breakers {
 
     /// Puts a layer aside at once: a launch of it cannot even be built.
     pub fn record_unbuildable(&mut self, layer: &LayerId, error: &RunFrameError, now: Instant) {
-        self.layers.put_aside_now(layer, &error_chain(error), now);
+        self.layers.open(layer, &error_chain(error), now);
     }
 
     /// Whether a launch may go out now. After a host's cool-down only the first may, until its end
-    /// is recorded; the others would meet the same fate together.
+    /// is recorded.
     pub fn admit(&mut self, booked: &Booked, now: Instant) -> bool {
-        self.hosts.admit(&booked.host, now)
+        self.hosts.admit(&booked.host, now).is_ok()
     }
 
     /// Hosts to leave out of the next plan, and why.
@@ -211,21 +166,18 @@ impl Breakers {
 
     /// Whether the host is left out now.
     pub fn is_host_put_aside(&self, host: &HostId, now: Instant) -> bool {
-        self.hosts.failing.get(host).is_some_and(|entry| now < entry.until)
+        self.hosts.is_open(host, now)
     }
 
     /// Layers whose cool-down is over and that have not been launched since: one frame shall show
     /// whether the others would meet the same fate.
     pub fn layers_on_probation(&self, now: Instant) -> HashSet<LayerId> {
-        let is_on_probation = |entry: &Failing<HostId>| entry.probe != Probe::NotNeeded && now >= entry.until;
-        self.layers.failing.iter().filter(|(_, entry)| is_on_probation(entry)).map(|(layer, _)| layer.clone()).collect()
+        self.layers.half_open(now).cloned().collect()
     }
 
     /// When the next host or layer may be tried again.
     pub fn next_release(&self, now: Instant) -> Option<Instant> {
-        let hosts = self.hosts.failing.values().map(|entry| entry.until);
-        let layers = self.layers.failing.values().map(|entry| entry.until);
-        hosts.chain(layers).filter(|until| *until > now).min()
+        [self.hosts.next_release(now), self.layers.next_release(now)].into_iter().flatten().min()
     }
 
     /// Layers to hold back in the next plan, and why.
@@ -237,148 +189,6 @@ impl Breakers {
 impl Default for Breakers {
     fn default() -> Self {
         Self::new(BreakerSettings::hosts(), BreakerSettings::layers())
-    }
-}
-
-/// One kind of thing that may fail.
-#[derive(Clone, Debug)]
-struct Breaker<Key, Witness> {
-    settings: BreakerSettings,
-    /// Only what failed and has not succeeded since.
-    failing: HashMap<Key, Failing<Witness>>,
-}
-
-#[derive(Clone, Debug)]
-struct Failing<Witness> {
-    in_a_row: u32,
-    /// Who spoke against it, once for each failure that counted; `None` is silence.
-    witnesses: Vec<Option<Witness>>,
-    /// How often in a row it was put aside.
-    cool_downs: u32,
-    until: Instant,
-    probe: Probe,
-    reason: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Probe {
-    /// Pauses only: when the pause is over everything is as before.
-    NotNeeded,
-    Needed,
-    /// Being launched; lost if nothing is heard of it for a cool-down.
-    Sent(Instant),
-}
-
-impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Breaker<Key, Witness> {
-    fn new(settings: BreakerSettings) -> Self {
-        Self { settings, failing: HashMap::new() }
-    }
-
-    fn succeeded(&mut self, key: &Key) {
-        self.failing.remove(key);
-    }
-
-    /// `witness`: who else may be at fault.
-    fn failed(&mut self, key: &Key, witness: Option<&Witness>, reason: &str, now: Instant) {
-        if self.settings.failures == 0 {
-            return;
-        }
-        let settings = self.settings;
-        let entry = self.entry(key, now);
-        reason.clone_into(&mut entry.reason);
-        // Launches that were on the way when it was put aside tell nothing new.
-        if entry.probe == Probe::Needed && now < entry.until {
-            return;
-        }
-        if witness.is_none() || entry.witnesses.last().is_none_or(|last| last.as_ref() != witness) {
-            entry.in_a_row = entry.in_a_row.saturating_add(1);
-            if entry.witnesses.len() < WITNESSES_MAX {
-                entry.witnesses.push(witness.cloned());
-            }
-        }
-        if entry.probe == Probe::NotNeeded && entry.in_a_row < settings.failures {
-            entry.until = entry.until.max(now + settings.pause);
-        } else {
-            entry.cool_down(settings, now);
-        }
-    }
-
-    /// Failures that counted since the last success.
-    fn in_a_row(&self, key: &Key) -> u32 {
-        self.failing.get(key).map_or(0, |entry| entry.in_a_row)
-    }
-
-    /// Lifts what witnesses have brought about that turn out to be at fault themselves, where nobody else
-    /// has spoken.
-    fn acquit(&mut self, is_at_fault: impl Fn(&Witness) -> bool) {
-        self.failing.retain(|_, entry| {
-            let before = entry.witnesses.len();
-            entry.witnesses.retain(|witness| !witness.as_ref().is_some_and(&is_at_fault));
-            if entry.witnesses.len() < before {
-                entry.in_a_row = u32::try_from(entry.witnesses.len()).unwrap_or(u32::MAX);
-            }
-            entry.witnesses.len() == before || entry.in_a_row > 0
-        });
-    }
-
-    /// Starts a cool-down whatever was before.
-    fn put_aside_now(&mut self, key: &Key, reason: &str, now: Instant) {
-        let settings = self.settings;
-        let entry = self.entry(key, now);
-        reason.clone_into(&mut entry.reason);
-        if entry.probe != Probe::Needed || now >= entry.until {
-            entry.cool_down(settings, now);
-        }
-    }
-
-    fn entry(&mut self, key: &Key, now: Instant) -> &mut Failing<Witness> {
-        if self.failing.len() >= REMEMBERED_MAX && !self.failing.contains_key(key) {
-            let quiet = self.settings.cool_down_max;
-            self.failing.retain(|_, entry| now < entry.until + quiet);
-        }
-        self.failing.entry(key.clone()).or_insert_with(|| Failing {
-            in_a_row: 0,
-            witnesses: Vec::new(),
-            cool_downs: 0,
-            until: now,
-            probe: Probe::NotNeeded,
-            reason: String::new(),
-        })
-    }
-
-    /// Whether a launch may go out now. After a cool-down only the first may, until its end is
-    /// recorded; the others would meet the same fate together.
-    fn admit(&mut self, key: &Key, now: Instant) -> bool {
-        let cool_down = self.settings.cool_down_first;
-        let Some(entry) = self.failing.get_mut(key) else { return true };
-        match entry.probe {
-            _ if now < entry.until => false,
-            Probe::NotNeeded => true,
-            Probe::Sent(at) if now < at + cool_down => false,
-            Probe::Needed | Probe::Sent(_) => {
-                entry.probe = Probe::Sent(now);
-                true
-            }
-        }
-    }
-
-    /// What to leave out of the next plan, and why.
-    fn put_aside(&self, now: Instant) -> HashMap<Key, String> {
-        let cool_down = self.settings.cool_down_first;
-        self.failing
-            .iter()
-            .filter(|(_, entry)| now < entry.until || matches!(entry.probe, Probe::Sent(at) if now < at + cool_down))
-            .map(|(key, entry)| (key.clone(), entry.reason.clone()))
-            .collect()
-    }
-}
-
-impl<Witness> Failing<Witness> {
-    fn cool_down(&mut self, settings: BreakerSettings, now: Instant) {
-        let wait = doubled(settings.cool_down_first, self.cool_downs, settings.cool_down_max);
-        self.until = self.until.max(now + wait);
-        self.cool_downs = self.cool_downs.saturating_add(1);
-        self.probe = Probe::Needed;
     }
 }
 
@@ -641,6 +451,6 @@ mod tests {
         }
         case.pass(5 + 15 * 60);
         case.record("new", "l", &unknown());
-        assert_eq!(case.breakers.hosts.failing.len(), 1);
+        assert_eq!(case.breakers.hosts.len(), 1);
     }
 }

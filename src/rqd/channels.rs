@@ -52,13 +52,14 @@ pub(super) struct Line {
 
 struct State {
     used_at: Instant,
-    dial: Dial,
+    /// Being dialled, or open.
+    dialled: Option<Shared<BoxFuture<'static, Result<Channel, AgentError>>>>,
 }
 
-enum Dial {
-    Closed,
-    Dialling(Shared<BoxFuture<'static, Result<Channel, AgentError>>>),
-    Open(Channel),
+impl State {
+    fn channel(&self) -> Option<&Channel> {
+        self.dialled.as_ref()?.peek()?.as_ref().ok()
+    }
 }
 
 impl Channels {
@@ -74,21 +75,16 @@ impl Channels {
     }
 
     pub(super) fn line(&self, host: &str) -> Arc<Line> {
-        let mut lines = lock(&self.lines);
-        if let Some(line) = lines.get(host) {
-            return Arc::clone(line);
-        }
         let calls_max = self.settings.calls_per_host_max.max(1);
         let host: Arc<str> = host.into();
-        let line = Arc::new(Line {
+        let line = || Line {
             calls: Semaphore::new(calls_max),
             calls_max,
             host: Arc::clone(&host),
             open: Arc::clone(&self.open),
-            state: Mutex::new(State { used_at: Instant::now(), dial: Dial::Closed }),
-        });
-        lines.insert(host, Arc::clone(&line));
-        line
+            state: Mutex::new(State { used_at: Instant::now(), dialled: None }),
+        };
+        Arc::clone(lock(&self.lines).entry(Arc::clone(&host)).or_insert_with(|| Arc::new(line())))
     }
 
     /// The host's connection, dialled if there is none. An error means that nothing was sent.
@@ -114,7 +110,7 @@ impl Channels {
             .filter(resting)
             .filter_map(|line| {
                 let state = lock(&line.state);
-                matches!(state.dial, Dial::Open(_)).then(|| (state.used_at, Arc::clone(line)))
+                state.channel().map(|_| (state.used_at, Arc::clone(line)))
             })
             .collect();
         lines.sort_unstable_by_key(|(used_at, _)| *used_at);
@@ -128,36 +124,22 @@ impl Line {
     fn channel(&self) -> Option<Channel> {
         let mut state = lock(&self.state);
         state.used_at = Instant::now();
-        match &state.dial {
-            Dial::Open(channel) => Some(channel.clone()),
-            Dial::Closed | Dial::Dialling(_) => None,
-        }
+        state.channel().cloned()
     }
 
     /// Dials, or joins those who do.
     async fn dial(&self, settings: &AgentSettings) -> Result<Channel, AgentError> {
-        let dialling = {
-            let mut state = lock(&self.state);
-            match &state.dial {
-                Dial::Open(channel) => return Ok(channel.clone()),
-                Dial::Dialling(dialling) => dialling.clone(),
-                Dial::Closed => {
-                    let dialling = dial(Arc::clone(&self.host), *settings).boxed().shared();
-                    state.dial = Dial::Dialling(dialling.clone());
-                    dialling
-                }
-            }
+        let begin = || {
+            let (host, settings, open) = (Arc::clone(&self.host), *settings, Arc::clone(&self.open));
+            let dialling =
+                async move { dial(host, settings).await.inspect(|_| _ = open.fetch_add(1, Ordering::Relaxed)) };
+            dialling.boxed().shared()
         };
+        let dialling = lock(&self.state).dialled.get_or_insert_with(begin).clone();
         let dialled = dialling.clone().await;
-        let mut state = lock(&self.state);
-        if matches!(&state.dial, Dial::Dialling(current) if current.ptr_eq(&dialling)) {
-            state.dial = match &dialled {
-                Ok(channel) => {
-                    self.open.fetch_add(1, Ordering::Relaxed);
-                    Dial::Open(channel.clone())
-                }
-                Err(_) => Dial::Closed,
-            };
+        if dialled.is_err() {
+            let mut state = lock(&self.state);
+            state.dialled.take_if(|current| current.ptr_eq(&dialling));
         }
         dialled
     }
@@ -165,9 +147,9 @@ impl Line {
     /// Gives the connection up; calls still on it are not disturbed.
     pub(super) fn hang_up(&self) {
         let mut state = lock(&self.state);
-        if matches!(state.dial, Dial::Open(_)) {
+        if state.channel().is_some() {
             self.open.fetch_sub(1, Ordering::Relaxed);
-            state.dial = Dial::Closed;
+            state.dialled = None;
         }
     }
 }

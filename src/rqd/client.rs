@@ -164,11 +164,8 @@ impl Agents {
 
     async fn launch_now(&self, line: &Line, host: &str, agent: Wire, frame: RunFrame) -> LaunchOutcome {
         let (proc, frame_id) = (frame.resource_id.clone(), frame.frame_id.clone());
-        let request = RqdStaticLaunchFrameRequest { run_frame: Some(frame) };
-        let answer = self
-            .call_on(line, host, agent, request, async |agent, request| agent.client().launch_frame(request).await)
-            .await;
-        let (code, message) = match answer {
+        let request = self.request(RqdStaticLaunchFrameRequest { run_frame: Some(frame) });
+        let (code, message) = match self.call(line, host, agent.client().launch_frame(request)).await {
             Ok(_) => return LaunchOutcome::Launched,
             Err(CallError::NotSent(error)) => return LaunchOutcome::NotSent(error),
             Err(CallError::Unanswered(error)) => return LaunchOutcome::Unknown(error),
@@ -208,7 +205,8 @@ impl Agents {
     }
 
     async fn report_in_turn(&self, line: &Line, host: &str) -> Result<AgentReport, AgentError> {
-        self.call_in_turn(line, host, RqdStaticReportStatusRequest {}, Wire::report_status)
+        let agent = self.connect(line, host).await?;
+        self.call(line, host, agent.report_status(self.request(RqdStaticReportStatusRequest {})))
             .await
             .map_err(|error| error.into_error(host))?
             // Without a report "runs nothing" would be our own invention.
@@ -223,26 +221,14 @@ impl Agents {
         // One kind of agent refuses a kill without a message.
         let message = if message.is_empty() { "killed by the scheduler" } else { message };
         let request = RqdStaticKillRunningFrameRequest { frame_id: frame.to_string(), message: message.to_owned() };
-        let killed = self.call(host, request, async |agent, request| agent.client().kill_running_frame(request).await);
-        match killed.await {
+        let line = self.shared.channels.line(host);
+        let _turn = self.turn(&line).await;
+        let agent = self.connect(&line, host).await?;
+        match self.call(&line, host, agent.client().kill_running_frame(self.request(request))).await {
             Ok(_) => Ok(KillOutcome::Killed),
             Err(CallError::Answered { code: Code::NotFound, .. }) => Ok(KillOutcome::NotRunning),
             Err(error) => Err(error.into_error(host)),
         }
-    }
-
-    async fn call<Q, A, F>(
-        &self,
-        host: &str,
-        message: Q,
-        act: impl FnOnce(Wire, Request<Q>) -> F,
-    ) -> Result<A, CallError>
-    where
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        let line = self.shared.channels.line(host);
-        let _turn = self.turn(&line).await;
-        self.call_in_turn(&line, host, message, act).await
     }
 
     /// Waits until a call may be made. The host's bound comes first: what waits for a slow host must
@@ -251,38 +237,23 @@ impl Agents {
         (line.calls.acquire().await.ok(), self.shared.calls.acquire().await.ok())
     }
 
-    async fn call_in_turn<Q, A, F>(
-        &self,
-        line: &Line,
-        host: &str,
-        message: Q,
-        act: impl FnOnce(Wire, Request<Q>) -> F,
-    ) -> Result<A, CallError>
-    where
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        let agent = self.connect(line, host).await.map_err(CallError::NotSent)?;
-        self.call_on(line, host, agent, message, act).await
+    fn request<Q>(&self, message: Q) -> Request<Q> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.shared.settings.call_timeout);
+        request
     }
 
-    async fn call_on<Q, A, F>(
+    async fn call<A>(
         &self,
         line: &Line,
         host: &str,
-        agent: Wire,
-        message: Q,
-        act: impl FnOnce(Wire, Request<Q>) -> F,
-    ) -> Result<A, CallError>
-    where
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        let AgentSettings { call_timeout, .. } = self.shared.settings;
-        let mut request = Request::new(message);
-        request.set_timeout(call_timeout);
-        let answer = match tokio::time::timeout(call_timeout, act(agent, request)).await {
+        call: impl Future<Output = Result<Response<A>, Status>>,
+    ) -> Result<A, CallError> {
+        let limit = self.shared.settings.call_timeout;
+        let answer = match tokio::time::timeout(limit, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(CallError::of(host, status)),
-            Err(_) => Err(CallError::Unanswered(AgentError::NoAnswer { host: host.to_owned(), limit: call_timeout })),
+            Err(_) => Err(CallError::Unanswered(AgentError::NoAnswer { host: host.to_owned(), limit })),
         };
         if matches!(answer, Err(CallError::NotSent(_) | CallError::Unanswered(_))) {
             line.hang_up();

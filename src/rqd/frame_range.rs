@@ -60,19 +60,9 @@ impl FrameSet {
         if listed.is_empty() && !range.is_empty() {
             return Ok(Self { sections: Vec::new() });
         }
-        let mut interleaved: u64 = 0;
-        let mut sections = Vec::new();
-        for text in listed.split(',') {
-            let form = Form::parse(text)?;
-            if let Form::Interleave { span, .. } = form {
-                interleaved = interleaved.saturating_add(span.len());
-                if interleaved > INTERLEAVED_FRAMES_MAX {
-                    return Err(FrameRangeError::InterleavedTooLong);
-                }
-            }
-            sections.push(Section::of(form));
-        }
-        Ok(Self { sections })
+        let mut interleaved_left = INTERLEAVED_FRAMES_MAX;
+        let sections = listed.split(',').map(|text| Section::parse(text, &mut interleaved_left));
+        Ok(Self { sections: sections.collect::<Result<_, _>>()? })
     }
 
     /// How many numbers, repeats included.
@@ -137,79 +127,7 @@ impl FrameSet {
     }
 }
 
-/// Numbers from `first` to `last`, one by one in the direction between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    first: i64,
-    last: i64,
-}
-
-impl Span {
-    fn len(self) -> u64 {
-        self.last.abs_diff(self.first) + 1
-    }
-}
-
-/// A section as written, its step checked.
-#[derive(Clone, Copy)]
-enum Form {
-    /// `first`, then every `step`-th number that is not past `last`.
-    Step {
-        span: Span,
-        step: i64,
-    },
-    /// What `Step` leaves out.
-    Rest {
-        span: Span,
-        step: i64,
-    },
-    Interleave {
-        span: Span,
-        step: i64,
-    },
-    /// A step of 1 away from the end: no error in Cuebot, and no numbers.
-    Nothing,
-}
-
-impl Form {
-    fn parse(text: &str) -> Result<Self, FrameRangeError> {
-        let form_error = || FrameRangeError::Form { section: quoted(text) };
-        let (first, rest) = number(text).ok_or_else(form_error)?;
-        if rest.is_empty() {
-            let first = value(first)?;
-            return Ok(Self::Step { span: Span { first, last: first }, step: 1 });
-        }
-        let (last, rest) = rest.strip_prefix('-').and_then(number).ok_or_else(form_error)?;
-        if rest.is_empty() {
-            let span = Span { first: value(first)?, last: value(last)? };
-            return Ok(Self::Step { span, step: if span.last < span.first { -1 } else { 1 } });
-        }
-        let mut rest = rest.chars();
-        let kind = rest.next();
-        let (step, "") = number(rest.as_str()).ok_or_else(form_error)? else { return Err(form_error()) };
-        if !matches!(kind, Some('x' | 'y' | ':')) {
-            return Err(form_error());
-        }
-        let (span, step) = (Span { first: value(first)?, last: value(last)? }, value(step)?);
-        if step == 0 {
-            return Err(FrameRangeError::StepZero { section: quoted(text) });
-        }
-        let is_descending = span.last < span.first;
-        if step == 1 && is_descending {
-            return Ok(Self::Nothing);
-        }
-        if (step > 1 && is_descending) || (step < 0 && !is_descending) {
-            return Err(FrameRangeError::Direction { section: quoted(text) });
-        }
-        Ok(match kind {
-            Some('x') => Self::Step { span, step },
-            Some('y') => Self::Rest { span, step },
-            _ => Self::Interleave { span, step },
-        })
-    }
-}
-
-/// A section ready to be asked by position.
+/// A section, to be asked by position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Section {
     Step {
@@ -227,18 +145,47 @@ enum Section {
 }
 
 impl Section {
-    fn of(form: Form) -> Self {
-        match form {
-            Form::Nothing => Self::Listed(Vec::new()),
-            Form::Step { span, step } => {
-                Self::Step { first: span.first, step, len: (span.len() - 1) / step.unsigned_abs() + 1 }
-            }
-            Form::Rest { span, step } => {
-                let left_out = (span.len() - 1) / step.unsigned_abs() + 1;
-                Self::Rest { first: span.first, step, len: span.len() - left_out }
-            }
-            Form::Interleave { span, step } => Self::Listed(interleave(span, step)),
+    /// `interleaved_left`: numbers that interleaved sections may still hold.
+    fn parse(text: &str, interleaved_left: &mut u64) -> Result<Self, FrameRangeError> {
+        let form_error = || FrameRangeError::Form { section: quoted(text) };
+        let (first, rest) = number(text).ok_or_else(form_error)?;
+        if rest.is_empty() {
+            return Ok(Self::Step { first: value(first)?, step: 1, len: 1 });
         }
+        let (last, rest) = rest.strip_prefix('-').and_then(number).ok_or_else(form_error)?;
+        let mut rest = rest.chars();
+        let kind = rest.next();
+        let step = match (kind, number(rest.as_str())) {
+            (None, _) => None,
+            (Some('x' | 'y' | ':'), Some((step, ""))) => Some(step),
+            _ => return Err(form_error()),
+        };
+        let (first, last) = (value(first)?, value(last)?);
+        let (is_descending, span) = (last < first, last.abs_diff(first) + 1);
+        let step = step.map_or(Ok(if is_descending { -1 } else { 1 }), value)?;
+        if step == 0 {
+            return Err(FrameRangeError::StepZero { section: quoted(text) });
+        }
+        // A step of 1 away from the end: no error in Cuebot, and no numbers.
+        if step == 1 && is_descending {
+            return Ok(Self::Listed(Vec::new()));
+        }
+        if (step > 0) == is_descending {
+            return Err(FrameRangeError::Direction { section: quoted(text) });
+        }
+        Ok(match kind {
+            None | Some('x') => Self::steps(first, step, span),
+            Some('y') => Self::Rest { first, step, len: span - Self::steps(first, step, span).len() },
+            Some(_) => {
+                *interleaved_left = interleaved_left.checked_sub(span).ok_or(FrameRangeError::InterleavedTooLong)?;
+                Self::Listed(interleave(first, step, span))
+            }
+        })
+    }
+
+    /// `first`, then every `step`-th number of the `span` that begins with it.
+    const fn steps(first: i64, step: i64, span: u64) -> Self {
+        Self::Step { first, step, len: (span - 1) / step.unsigned_abs() + 1 }
     }
 
     fn len(&self) -> u64 {
@@ -283,12 +230,11 @@ impl Section {
 }
 
 /// Every `step`-th number, then every half-step-th, down to every one, each number once.
-fn interleave(span: Span, step: i64) -> Vec<i32> {
+fn interleave(first: i64, mut step: i64, span: u64) -> Vec<i32> {
     let mut seen = HashSet::new();
     let mut numbers = Vec::new();
-    let mut step = step;
     while step != 0 {
-        let pass = Section::of(Form::Step { span, step });
+        let pass = Section::steps(first, step, span);
         for number in (0..pass.len()).filter_map(|position| pass.get(position)) {
             if seen.insert(number) {
                 numbers.push(number);

@@ -9,8 +9,10 @@
 //!
 //! Frame ranges, the message, what is read of a report, confirmations and the breaker are pure.
 
+mod backoff;
 mod breaker;
 mod channels;
+mod circuit;
 mod client;
 mod confirm;
 mod error;
@@ -21,9 +23,12 @@ mod report;
 mod run_frame;
 mod wire;
 
-pub use breaker::{BreakerSettings, Breakers};
+pub(crate) use backoff::Backoff;
+pub use breaker::Breakers;
+pub use circuit::BreakerSettings;
 pub use client::{AgentSettings, Agents, KillOutcome, LaunchOutcome};
-pub use confirm::{ConfirmAnswer, ConfirmSettings, Confirmation, Verdict};
+pub use confirm::ConfirmSettings;
+pub(crate) use confirm::Confirmation;
 pub use error::{AgentError, AnswerFault};
 pub use fractions::refused_fractions;
 pub use frame_range::{CHUNK_FRAMES_MAX, Chunk, FrameRangeError, FrameSet, INTERLEAVED_FRAMES_MAX};

@@ -1,120 +1,76 @@
-//! What the rows say of bookings right before and right after their launch, asked for many at once.
+//! What the rows say of bookings right before their launch, asked for many at once.
 //!
 //! Between a commit and its launch seconds may pass, since agents take calls one after the other. In
 //! that time an operator eats or retries the frame, pauses or kills its job.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::RETRY_PAUSE_MAX;
+use super::{Launcher, retry_pauses};
 use crate::booking::{self, Standing};
-use crate::db::Store;
 use crate::model::Booked;
+use crate::tasks::sleep_or_stop;
 use crate::telemetry::error_chain;
 
 /// Questions of launches that wait for the answer are gathered for so long.
-const GATHER_BEFORE: Duration = Duration::from_millis(10);
-/// And of launches that have arrived: their frames stay in hand meanwhile, and nobody waits.
-const GATHER_AFTER: Duration = Duration::from_millis(100);
-const BATCH_MAX: usize = 1_000;
-
-/// Where questions go. Cloning shares the way.
-#[derive(Clone, Debug)]
-pub(super) struct LastLook {
-    questions: mpsc::UnboundedSender<Question>,
-}
+const GATHER: Duration = Duration::from_millis(10);
+pub(super) const BATCH_MAX: usize = 1_000;
 
 #[derive(Debug)]
-struct Question {
+pub(super) struct Question {
     booked: Booked,
     answer: oneshot::Sender<Standing>,
 }
 
-/// The questions of all launches, for the task that asks them.
-#[derive(Debug)]
-pub(super) struct Looks {
-    questions: mpsc::UnboundedReceiver<Question>,
-    gather: Duration,
-}
-
-impl LastLook {
-    pub(super) fn before() -> (Self, Looks) {
-        Self::gathering(GATHER_BEFORE)
-    }
-
-    pub(super) fn after() -> (Self, Looks) {
-        Self::gathering(GATHER_AFTER)
-    }
-
-    fn gathering(gather: Duration) -> (Self, Looks) {
-        let (questions, asked) = mpsc::unbounded_channel();
-        (Self { questions }, Looks { questions: asked, gather })
-    }
-
+impl Launcher {
     /// Waits for as long as the database is away.
-    pub(super) async fn at(&self, booked: &Booked) -> Standing {
+    pub(super) async fn last_look(&self, booked: &Booked) -> Standing {
         let (answer, answered) = oneshot::channel();
         let question = Question { booked: booked.clone(), answer };
-        if self.questions.send(question).is_err() {
-            // The process ends. What is not sent by then is settled by the next start.
-            return std::future::pending().await;
+        if self.shared.last_looks.send(question).is_ok()
+            && let Ok(standing) = answered.await
+        {
+            return standing;
         }
-        match answered.await {
-            Ok(standing) => standing,
-            Err(_) => std::future::pending().await,
+        // The process ends. What is not sent by then is settled by the next start.
+        std::future::pending().await
+    }
+
+    pub(super) async fn run_last_looks(self, asked: mpsc::UnboundedReceiver<Question>, stop: CancellationToken) {
+        let mut batches = pin!(UnboundedReceiverStream::new(asked).chunks_timeout(BATCH_MAX, GATHER));
+        while let Some(Some(batch)) = stop.run_until_cancelled(batches.next()).await {
+            self.answer(batch, &stop).await;
         }
     }
-}
 
-impl Looks {
-    pub(super) async fn run(mut self, store: Store, stop: CancellationToken) {
+    async fn answer(&self, mut batch: Vec<Question>, stop: &CancellationToken) {
+        let mut pauses = retry_pauses();
         loop {
-            let mut batch = Vec::new();
-            tokio::select! {
-                received = self.questions.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
-                () = stop.cancelled() => if self.questions.is_empty() { return } else { continue },
-            }
-            tokio::select! {
-                () = tokio::time::sleep(self.gather) => {}
-                () = stop.cancelled() => {}
-            }
-            while batch.len() < BATCH_MAX {
-                match self.questions.try_recv() {
-                    Ok(more) => batch.push(more),
-                    Err(_) => break,
-                }
-            }
-            answer(&store, batch, &stop).await;
-        }
-    }
-}
-
-async fn answer(store: &Store, mut batch: Vec<Question>, stop: &CancellationToken) {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        // Who asked may have given up meanwhile.
-        batch.retain(|question| !question.answer.is_closed());
-        if batch.is_empty() {
-            return;
-        }
-        let bookings: Vec<&Booked> = batch.iter().map(|question| &question.booked).collect();
-        match booking::find_overtaken(store, &bookings).await {
-            Ok(overtaken) => {
-                for Question { booked, answer } in batch {
-                    let standing = overtaken.get(&booked.proc).copied().unwrap_or(Standing::Stands);
-                    // Nobody waits for it any more.
-                    let _ = answer.send(standing);
-                }
+            // Who asked may have given up meanwhile.
+            batch.retain(|question| !question.answer.is_closed());
+            if batch.is_empty() {
                 return;
             }
-            Err(error) => tracing::debug!(error = error_chain(&error), "cannot look at the rows of launches now"),
+            let bookings: Vec<&Booked> = batch.iter().map(|question| &question.booked).collect();
+            match booking::find_overtaken(&self.shared.store, &bookings).await {
+                Ok(overtaken) => {
+                    for Question { booked, answer } in batch {
+                        let standing = overtaken.get(&booked.proc).copied().unwrap_or(Standing::Stands);
+                        // Nobody waits for it any more.
+                        let _ = answer.send(standing);
+                    }
+                    return;
+                }
+                Err(error) => tracing::debug!(error = error_chain(&error), "cannot look at the rows of launches now"),
+            }
+            if !sleep_or_stop(pauses.wait(), stop).await {
+                return;
+            }
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }
 }

@@ -1,16 +1,19 @@
 //! From a committed booking to a running frame, or back to a waiting one.
 //!
-//! `send` tells hosts to launch, `last_look` asks the rows right before and right after, `settle` asks
-//! hosts about what is not certain, `recover` finds by their rows the bookings that nobody vouches for,
-//! and `take_back` gives back what shall not or does not run.
+//! `machine` decides what becomes of each booking. Around it, `send` tells hosts to launch, `last_look` asks
+//! the rows right before, `settle` asks rows and hosts about what is not certain, `recover` finds by their
+//! rows the bookings that nobody vouches for, and `take_back` gives back what shall not or does not run.
 
 mod last_look;
+mod machine;
 mod recover;
 mod send;
 mod settle;
 mod take_back;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,22 +26,17 @@ use super::settings::Settings;
 use super::totals::Totals;
 use crate::booking::{self, CommitOutcome, UnbookCause, UnknownCommit};
 use crate::db::Store;
-use crate::model::{Booked, FrameId, LayerId, LayerLaunch, ProcId, WaitingFrame};
-use crate::rqd::Agents;
-use crate::telemetry::labels::LaunchResult;
+use crate::model::{Booked, LayerId, LayerLaunch, ProcId, WaitingFrame};
+use crate::rqd::{Agents, Backoff, LaunchOutcome};
 use crate::telemetry::{Metrics, error_chain};
 
-use last_look::{LastLook, Looks};
+use last_look::Question;
+use machine::{Call, Effect, Event, InHand};
 pub(super) use recover::{FOUND_AGE_MIN, Recovery};
 pub(super) use send::OWN_LACK_PAUSE;
-use settle::Unsettled;
-use take_back::TakeBack;
 
 /// Hosts asked at once about unknown launches.
 const SETTLE_HOSTS_MAX: usize = 32;
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Cuebot takes a proc that nobody reports for lost after 300 seconds.
-const LAUNCHED_KEPT: Duration = Duration::from_secs(330);
 
 /// Where launches go.
 #[derive(Clone, Debug)]
@@ -72,50 +70,13 @@ struct Shared {
     launches: TaskTracker,
     /// No launch is sent any more; what was not sent is taken back.
     closing: CancellationToken,
-    looks_before: LastLook,
-    looks_after: LastLook,
-    take_backs: mpsc::UnboundedSender<TakeBack>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Bookings whose fate is being worked on, with their frames. Recovery leaves them alone, and whatever
-    /// becomes of their rows, their frames are not booked again meanwhile: they may be starting.
-    in_hand: HashMap<ProcId, FrameId>,
-    /// Bookings that this process knows to have been launched, oldest first: not reported yet, or ended
-    /// with the report on its way. Cuebot's own sweep looks after what never reports.
-    launched: Launched,
-    unsettled: HashMap<ProcId, Unsettled>,
-}
-
-/// Known launches, remembered until Cuebot's sweep takes over.
-#[derive(Debug, Default)]
-struct Launched {
-    in_order: VecDeque<(Instant, ProcId)>,
-    procs: HashSet<ProcId>,
-}
-
-impl Launched {
-    fn add(&mut self, proc: &ProcId, now: Instant) {
-        while let Some((at, oldest)) = self.in_order.front()
-            && now.duration_since(*at) > LAUNCHED_KEPT
-        {
-            self.procs.remove(oldest);
-            self.in_order.pop_front();
-        }
-        if self.procs.insert(proc.clone()) {
-            self.in_order.push_back((now, proc.clone()));
-        }
-    }
+    last_looks: mpsc::UnboundedSender<Question>,
+    in_hand: Mutex<InHand>,
 }
 
 /// What the tasks of a launcher receive.
 #[derive(Debug)]
-pub(super) struct Inbox {
-    take_backs: mpsc::UnboundedReceiver<TakeBack>,
-    looks: [Looks; 2],
-}
+pub(super) struct Inbox(mpsc::UnboundedReceiver<Question>);
 
 impl Launcher {
     pub(super) fn new(
@@ -126,12 +87,10 @@ impl Launcher {
         metrics: Metrics,
         totals: Totals,
     ) -> (Self, Inbox) {
-        // Both are bounded by `waiting`: nothing is in here that did not hold a permit or a place in
-        // `in_hand`.
-        let (take_backs, taken_back) = mpsc::unbounded_channel();
-        let (looks_before, asked_before) = LastLook::before();
-        let (looks_after, asked_after) = LastLook::after();
+        // Bounded by `waiting`: nothing is in here that does not hold a permit.
+        let (last_looks, questions) = mpsc::unbounded_channel();
         let waiting = Arc::new(Semaphore::new(settings.launches_waiting_max));
+        let in_hand = Mutex::new(InHand::new(settings.confirm));
         let shared = Shared {
             store,
             targets,
@@ -143,21 +102,17 @@ impl Launcher {
             settling: Arc::new(Semaphore::new(SETTLE_HOSTS_MAX)),
             launches: TaskTracker::new(),
             closing: CancellationToken::new(),
-            looks_before,
-            looks_after,
-            take_backs,
-            state: Mutex::default(),
+            last_looks,
+            in_hand,
         };
-        (Self { shared: Arc::new(shared) }, Inbox { take_backs: taken_back, looks: [asked_before, asked_after] })
+        (Self { shared: Arc::new(shared) }, Inbox(questions))
     }
 
-    /// Runs until the last launcher is gone or `stop` is cancelled, and nothing is left to take back.
+    /// Runs until `stop` is cancelled.
     pub(super) async fn run(self, inbox: Inbox, stop: CancellationToken) {
-        let Inbox { take_backs, looks: [before, after] } = inbox;
         tokio::join!(
-            self.clone().run_take_back(take_backs, stop.clone()),
-            before.run(self.shared.store.clone(), stop.clone()),
-            after.run(self.shared.store.clone(), stop.clone()),
+            self.clone().run_take_back(stop.clone()),
+            self.clone().run_last_looks(inbox.0, stop.clone()),
             self.run_settle(stop),
         );
     }
@@ -183,7 +138,7 @@ impl Launcher {
             let permit = room.as_mut().and_then(|room| room.split(1));
             let (launcher, launches) = (self.clone(), Arc::clone(launches));
             self.shared.launches.spawn(async move {
-                launcher.launch_one(booked, &launches, committed_at).await;
+                launcher.launch_one(&booked, &launches, committed_at).await;
                 drop(permit);
             });
         }
@@ -199,7 +154,7 @@ impl Launcher {
         self.take_in_hand(&unknown.bookings);
         let (launcher, launches) = (self.clone(), Arc::clone(launches));
         self.shared.launches.spawn(async move {
-            let mut pause = Duration::from_millis(100);
+            let mut pauses = retry_pauses();
             let found = loop {
                 match booking::resolve_commit(&launcher.shared.store, &unknown).await {
                     Ok(CommitOutcome::Settled(found)) => break found,
@@ -210,12 +165,12 @@ impl Launcher {
                     // The next start finds what was booked by its rows.
                     break Vec::new();
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                tokio::time::sleep(pauses.wait()).await;
             };
             let kept: HashSet<&ProcId> = found.iter().map(|booked| &booked.proc).collect();
-            let gone = unknown.bookings.iter().map(|booked| &booked.proc).filter(|proc| !kept.contains(proc));
-            launcher.forget(gone);
+            for booked in unknown.bookings.iter().filter(|booked| !kept.contains(&booked.proc)) {
+                launcher.feed(booked, Event::Released);
+            }
             launcher.launch(found, &launches, sent_at, None);
         });
     }
@@ -223,28 +178,27 @@ impl Launcher {
     /// Sends no further launch, waits at most `limit` for those under way and for what must be taken
     /// back, and says how many are left: the next start settles them.
     pub(super) async fn close(&self, limit: Duration) -> usize {
-        let until = Instant::now() + limit;
+        let settled = async || {
+            self.shared.launches.wait().await;
+            while !self.in_hand().is_unsettled_only() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
         self.shared.launches.close();
         // Half of the time for what is already queued; the rest is taken back unsent.
-        if tokio::time::timeout(limit / 2, self.shared.launches.wait()).await.is_err() {
+        if tokio::time::timeout(limit / 2, settled()).await.is_err() {
             self.shared.closing.cancel();
+            let _ = tokio::time::timeout(limit / 2, settled()).await;
         }
-        let _ = tokio::time::timeout_at(tokio::time::Instant::from_std(until), self.shared.launches.wait()).await;
         self.shared.closing.cancel();
-        let only_unsettled = || {
-            let state = self.state();
-            state.in_hand.len() == state.unsettled.len()
-        };
-        while !only_unsettled() && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.state().in_hand.len()
+        self.in_hand().len()
     }
 
     /// Takes frames out that may be starting or running for a booking of ours, whatever their rows say.
     /// Returns how many there were, by layer.
     pub(super) fn without_in_hand(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
-        let in_hand: HashSet<FrameId> = self.state().in_hand.values().cloned().collect();
+        let in_hand = self.in_hand();
+        let in_hand = in_hand.frames();
         let mut taken_out = HashMap::new();
         for (layer, frames) in frames {
             let before = frames.len();
@@ -257,35 +211,59 @@ impl Launcher {
     }
 
     fn take_in_hand(&self, bookings: &[Booked]) {
-        self.state().in_hand.extend(bookings.iter().map(|booked| (booked.proc.clone(), booked.frame.clone())));
+        let mut in_hand = self.in_hand();
+        bookings.iter().for_each(|booked| in_hand.begin(booked));
     }
 
     /// Bookings whose launch is neither known to run nor known not to.
     pub(super) fn unsettled(&self) -> usize {
-        self.state().unsettled.len()
+        self.in_hand().unsettled()
     }
 
-    fn take_back(&self, booked: Booked, cause: UnbookCause) {
-        self.send_back(TakeBack { booked, cause, fence: booking::Fence::Version });
+    /// Takes what happened to a booking and does what follows, but for the call to its host, if there is one.
+    fn feed(&self, booked: &Booked, event: Event<'_>) -> Option<Call> {
+        let now = Instant::now();
+        // Held to the end, so that effects take place in the order of their events.
+        let mut in_hand = self.in_hand();
+        let mut call = None;
+        for effect in in_hand.take(&booked.proc, event, now) {
+            match effect {
+                Effect::Call(next) => call = Some(next),
+                effect => self.perform(booked, effect, now),
+            }
+        }
+        call
     }
 
-    fn send_back(&self, take_back: TakeBack) {
-        // The receiver outlives all launches; if it is gone the process ends and the next start settles.
-        let _ = self.shared.take_backs.send(take_back);
-    }
-
-    fn forget<'a>(&self, procs: impl IntoIterator<Item = &'a ProcId>) {
-        let mut state = self.state();
-        for proc in procs {
-            state.in_hand.remove(proc);
+    fn perform(&self, booked: &Booked, effect: Effect, now: Instant) {
+        let Shared { hints, metrics, totals, .. } = &*self.shared;
+        let (frame, host, proc) = (&booked.frame, &booked.host_name, &booked.proc);
+        match effect {
+            Effect::Count(result) => {
+                metrics.launch_ended(result);
+                totals.launch_ended(result);
+            }
+            Effect::HoldHost => hints.unsettled(&booked.host),
+            Effect::FreeHost => hints.settled(&booked.host),
+            Effect::HostWorks => hints.launch_ended(booked, &LaunchOutcome::Launched, now),
+            Effect::WithholdFrame => tracing::warn!(%frame, host, %proc,
+                "a booking vanished while its launch was on the way; its host is asked until the frame has ended"),
+            Effect::FreeFrame => tracing::info!(%frame, host, "a withheld frame has ended; it may be booked again"),
+            Effect::TakeBack { cause: UnbookCause::NotRunning, .. } => {
+                tracing::info!(%frame, host, "the host does not run the frame; taking the booking back");
+            }
+            Effect::TakeBack { cause: UnbookCause::Lost, fence } => tracing::warn!(%frame, host, %proc, ?fence,
+                "nobody's work holds a booking, its completion was lost; giving it back"),
+            Effect::TakeBack { .. } | Effect::Call(_) => {}
         }
     }
 
-    fn label(&self, label: LaunchResult) {
-        self.shared.metrics.launch_ended(label);
+    fn in_hand(&self) -> MutexGuard<'_, InHand> {
+        self.shared.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Between attempts while the database is away.
+const fn retry_pauses() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
 }

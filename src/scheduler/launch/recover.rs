@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::settle::Why;
+use super::machine::{Others, Why};
 use super::{LaunchTargets, Launcher};
-use crate::booking::{self, BookingError, SilenceEnds, SilentBooking};
+use crate::booking::{self, BookingError, Fence, SilenceEnds, SilentBooking};
 use crate::model::{Booked, ShowId};
 
 /// A booking so young may be in the middle of its commit's answer, whoever made it.
@@ -29,46 +29,37 @@ impl Launcher {
         shows: &[ShowId],
         silences: &SilenceEnds,
     ) -> Result<Recovery, BookingError> {
+        let now = Instant::now();
+        self.in_hand().forget_launched(now);
         if matches!(self.shared.targets, LaunchTargets::Nowhere) {
             return Ok(Recovery::default());
         }
-        let is_alone = self.is_alone().await;
+        let is_alone = self.others().await == Others::Nobody;
         let age = self.shared.settings.recovery_age();
         let store = &self.shared.store;
-        let now = Instant::now();
         let mut recovery = Recovery::default();
-        for booked in booking::find_unsettled(store, shows, age, true).await? {
-            let why = Why::Found { judged_from: now, only_while_alone: false };
-            recovery.never_reported += usize::from(self.take_over(booked, why));
-        }
+        let found = booking::find_unsettled(store, shows, age, true).await?;
+        recovery.never_reported += self.take_over(found, &Why::Found { judged_from: now, only_while_alone: false });
         if is_alone {
             // Those that are younger, the others being in hand.
             let judged_from = now + age.saturating_sub(FOUND_AGE_MIN);
-            for booked in booking::find_unsettled(store, shows, FOUND_AGE_MIN, false).await? {
-                let why = Why::Found { judged_from, only_while_alone: true };
-                recovery.never_reported += usize::from(self.take_over(booked, why));
-            }
+            let found = booking::find_unsettled(store, shows, FOUND_AGE_MIN, false).await?;
+            recovery.never_reported += self.take_over(found, &Why::Found { judged_from, only_while_alone: true });
         }
         for SilentBooking { booked, last_sign, has_frame } in booking::find_silent(store, shows, silences).await? {
-            recovery.silent += usize::from(self.take_over(booked, Why::Silent { last_sign, has_frame }));
+            let fence = if has_frame { Fence::Unmoved(last_sign) } else { Fence::Frameless(last_sign) };
+            recovery.silent += self.take_over(vec![booked], &Why::Silent(fence));
         }
         Ok(recovery)
     }
 
-    /// Whether it is asked about from now on; `false`: it is in hand already.
-    fn take_over(&self, booked: Booked, why: Why) -> bool {
-        {
-            let mut state = self.state();
-            let is_launched = state.launched.procs.contains(&booked.proc);
-            let is_vouched_for = is_launched && !matches!(why, Why::Silent { .. });
-            if is_vouched_for || state.in_hand.contains_key(&booked.proc) {
-                return false;
-            }
-            state.in_hand.insert(booked.proc.clone(), booked.frame.clone());
+    /// Returns how many are asked about from now on; the others are in hand already, or vouched for.
+    fn take_over(&self, found: Vec<Booked>, why: &Why) -> usize {
+        let taken = self.in_hand().find(found, why, Instant::now());
+        for booked in &taken {
+            tracing::debug!(frame = %booked.frame, host = %booked.host_name, proc = %booked.proc, ?why,
+                "found a booking that nobody vouches for; asking its host");
         }
-        tracing::debug!(frame = %booked.frame, host = %booked.host_name, proc = %booked.proc, ?why,
-            "found a booking that nobody vouches for; asking its host");
-        self.unsettle(booked, why);
-        true
+        taken.len()
     }
 }
