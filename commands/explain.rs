@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use cue_scheduler::db::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
 use cue_scheduler::explain::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks};
-use cue_scheduler::model::{Candidate, FacilityId, JobId, Snapshot, WaitReason};
+use cue_scheduler::model::{Candidate, FacilityId, Holds, JobId, Snapshot, WaitReason};
 use cue_scheduler::planner::{
     Ahead, CapReport, Explanation, GateReport, OnHost, PlacedOn, Precedence, Refusal, ShowTier, Verdict,
 };
@@ -61,7 +61,7 @@ pub(crate) async fn run(
     farm.warn_of_pauses(printer).await?;
     let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await?;
     name_left_out(&snapshot.left_out, printer);
-    let asked = Asked { farm: &farm, snapshot, format, printer };
+    let asked = Asked { farm: &farm, snapshot, holds: Holds::default(), format, printer };
     match args.what {
         ExplainWhat::Job { name } => asked.job(&name).await?,
         ExplainWhat::Layer { name } => asked.layer(&name).await?,
@@ -75,6 +75,8 @@ pub(crate) async fn run(
 struct Asked<'a> {
     farm: &'a FarmView,
     snapshot: Snapshot,
+    /// Of nothing: what a running scheduler remembers it does not tell.
+    holds: Holds,
     format: OutputFormat,
     printer: Printer,
 }
@@ -147,7 +149,7 @@ impl Asked<'_> {
     }
 
     fn stories<'s>(&'s self, snapshot: &'s Snapshot, books: &'s WorkBooks) -> Stories<'s> {
-        Stories::new(snapshot, &self.farm.settings.policy, books)
+        Stories::new(snapshot, &self.holds, &self.farm.settings.policy, books)
     }
 
     fn layer_names(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::reading::Reading;
 use super::row::{Columns, Problem};
 use super::{SnapshotOptions, StoreError};
-use crate::model::{FacilityId, Fractions, Host, HostState, LayerId, LeftOutRow, ThreadMode, Timestamp};
+use crate::model::{FacilityId, Host, HostState, LayerId, LeftOutRow, ThreadMode, Timestamp};
 use crate::units::{Amounts, Kib};
 
 /// Cuebot books no host that reports less free memory than this.
@@ -63,10 +63,9 @@ fn decode(row: &Columns<'_>, taken_at: Timestamp, options: &SnapshotOptions) -> 
     if row.kib("int_gpu_mem_total")? > Kib::ZERO {
         idle.gpu_memory = idle.gpu_memory.min(row.kib("int_gpu_mem_free")?);
     }
-    let id = row.text("pk_host")?;
-    let state = state(row, taken_at, options, has_low_memory, options.put_aside.get(id.as_str()))?;
+    let state = state(row, taken_at, options, has_low_memory)?;
     Ok(Host {
-        id: id.into(),
+        id: row.text("pk_host")?.into(),
         name: row.text("str_name")?,
         facility: row.text("pk_facility")?.into(),
         alloc: row.text("pk_alloc")?.into(),
@@ -82,7 +81,6 @@ fn decode(row: &Columns<'_>, taken_at: Timestamp, options: &SnapshotOptions) -> 
         total,
         idle,
         state,
-        fractions: Fractions::default(),
         reported_at: row.time("ts_ping")?,
         running_layers: row.texts("running_layers")?.into_iter().map(LayerId::from).collect::<BTreeSet<_>>(),
     })
@@ -93,7 +91,6 @@ fn state(
     taken_at: Timestamp,
     options: &SnapshotOptions,
     has_low_memory: bool,
-    put_aside: Option<&String>,
 ) -> Result<HostState, Problem> {
     let reported = row.text("str_state")?;
     if reported != "UP" {
@@ -113,8 +110,6 @@ fn state(
         HostState::LocalWork
     } else if has_low_memory {
         HostState::LowFreeMemory
-    } else if let Some(reason) = put_aside {
-        HostState::PutAside(reason.clone())
     } else {
         HostState::Open
     })

@@ -82,13 +82,7 @@ mod tests {
     use super::*;
 
     fn show(flag: Option<bool>) -> [ShowRow; 1] {
-        [ShowRow {
-            id: "id".into(),
-            name: "show".to_owned(),
-            is_active: true,
-            is_scheduler_managed: flag,
-            is_taken_back: false,
-        }]
+        [ShowRow { id: "id".into(), name: "show".to_owned(), is_active: true, is_scheduler_managed: flag }]
     }
 
     const CACHE: Duration = Duration::from_secs(30);

@@ -1,6 +1,6 @@
 //! What is remembered between passes: only to be polite, never to be right.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::flags::{Flags, Seen};
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
-use crate::model::{Booked, Fractions, Host, HostId, LayerId, ShowId, ShowRow};
+use crate::model::{Booked, Fractions, HostId, LayerId, ShowId, ShowRow};
 use crate::rqd::{AgentError, BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
 use crate::telemetry::error_chain;
 
@@ -54,7 +54,7 @@ struct State {
     unsettled: HashMap<HostId, u32>,
     flags: Flags,
     /// Of hosts that do not take all.
-    fractions: HashMap<HostId, Fractions>,
+    fractions: BTreeMap<HostId, Fractions>,
 }
 
 impl Hints {
@@ -71,16 +71,16 @@ impl Hints {
             paused_until: None,
             unsettled: HashMap::new(),
             flags: Flags::default(),
-            fractions: HashMap::new(),
+            fractions: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), silence: watch::Sender::new(false) }
     }
 
     /// Hosts to leave out of the next plan, with words for an operator.
     #[must_use]
-    pub fn put_aside(&self, now: Instant) -> HashMap<HostId, String> {
+    pub fn put_aside(&self, now: Instant) -> BTreeMap<HostId, String> {
         let state = self.state();
-        let mut aside = state.breakers.hosts_put_aside(now);
+        let mut aside: BTreeMap<HostId, String> = state.breakers.hosts_put_aside(now).into_iter().collect();
         for (host, held) in state.held_hosts.resting(now) {
             let seconds = held.as_secs();
             aside.insert(host.clone(), format!("another database session has held its row for {seconds} s"));
@@ -93,9 +93,9 @@ impl Hints {
     }
 
     #[must_use]
-    pub fn backing_off(&self, now: Instant) -> HashSet<LayerId> {
+    pub fn backing_off(&self, now: Instant) -> BTreeSet<LayerId> {
         let state = self.state();
-        let mut layers: HashSet<LayerId> = state.breakers.layers_put_aside(now).into_keys().collect();
+        let mut layers: BTreeSet<LayerId> = state.breakers.layers_put_aside(now).into_keys().collect();
         layers.extend(state.fruitless.layers(now).cloned());
         layers.extend(state.held_layers.resting(now).map(|(layer, _)| layer.clone()));
         layers
@@ -111,15 +111,9 @@ impl Hints {
         self.state().flags.kept(left_after, now)
     }
 
-    /// Says of hosts which fractions of a core their agents have refused.
-    pub(super) fn tell_fractions(&self, hosts: &mut [Host]) {
-        let state = self.state();
-        if state.fractions.is_empty() {
-            return;
-        }
-        for host in hosts {
-            host.fractions = state.fractions.get(&host.id).copied().unwrap_or_default();
-        }
+    /// Hosts whose agents have refused fractions of a core.
+    pub(super) fn fractions(&self) -> BTreeMap<HostId, Fractions> {
+        self.state().fractions.clone()
     }
 
     /// When something that is held back now may be planned again: no change in the database tells of it.
@@ -136,8 +130,8 @@ impl Hints {
 
     /// Layers that were held back after failures and of which one launch shall show whether they work.
     #[must_use]
-    pub fn on_probation(&self, now: Instant) -> HashSet<LayerId> {
-        self.state().breakers.layers_on_probation(now)
+    pub fn on_probation(&self, now: Instant) -> BTreeSet<LayerId> {
+        self.state().breakers.layers_on_probation(now).into_iter().collect()
     }
 
     /// Whether nothing shall be booked for a moment.

@@ -6,7 +6,7 @@ use super::error::PassError;
 use super::requests;
 use super::settings::Settings;
 use crate::db::{Store, StoreError, WaitingCount, WaitingFrames};
-use crate::model::{Cluster, FrameId, JobId, LayerId, LeftOutRow, Plan, Policy, Snapshot, WaitingFrame};
+use crate::model::{Cluster, FrameId, Holds, JobId, LayerId, LeftOutRow, Plan, Policy, Snapshot, WaitingFrame};
 use crate::planner::plan;
 
 /// What one look found and planned. It knows no hosts and layers that a running scheduler holds back
@@ -98,7 +98,7 @@ async fn planned(
 ) -> Result<(Snapshot, Plan, WaitingFrames, bool), StoreError> {
     let policy = policy.clone();
     // Planning a big farm takes long enough to hold up others on a small machine.
-    let (plan, snapshot) = tokio::task::spawn_blocking(move || (plan(&snapshot, &policy), snapshot))
+    let (plan, snapshot) = tokio::task::spawn_blocking(move || (plan(&snapshot, &Holds::default(), &policy), snapshot))
         .await
         .expect("the planner does not panic, and is not cancelled");
     let wanted = requests::wanted(&snapshot, &plan);

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Destination, FollowedProc, Redirect, Redirects, Store, StoreError};
-use crate::model::{HostId, Placement, Policy, ProcId, Snapshot, WaitReason};
+use crate::model::{Holds, HostId, Placement, Policy, ProcId, Snapshot, WaitReason};
 use crate::planner::plan;
 use crate::tasks::sleep_or_stop;
 use crate::telemetry::labels::RedirectEnd;
@@ -226,7 +226,7 @@ impl Known {
 /// Gives destinations of ours what is kept for them, under all the gates and caps of any plan, and takes
 /// what is kept for others out of the snapshot. What can not be used by its destination is kept for
 /// nobody. Positions are those of the snapshot.
-pub(super) fn place(snapshot: &mut Snapshot, kept: &[Kept], policy: &Policy) -> Vec<Placement> {
+pub(super) fn place(snapshot: &mut Snapshot, kept: &[Kept], holds: &Holds, policy: &Policy) -> Vec<Placement> {
     let mut placements = Vec::new();
     for Kept { host, held, destination, may_run } in kept {
         let Some(host) = snapshot.hosts.iter().position(|known| known.id == *host) else { continue };
@@ -237,7 +237,7 @@ pub(super) fn place(snapshot: &mut Snapshot, kept: &[Kept], policy: &Policy) -> 
             *may_run
         } else {
             let small = restricted(snapshot, host, room, &candidates);
-            let planned = plan(&small, policy);
+            let planned = plan(&small, holds, policy);
             for placement in &planned.placements {
                 let placement = Placement { candidate: candidates[placement.candidate], host, ..*placement };
                 snapshot.take(&placement);
@@ -400,7 +400,7 @@ mod tests {
         host.idle = amounts(2, 8, 0, 0);
         for (priority, frames) in [(500, 50), (1, 50)] {
             let job = farm.job(0);
-            farm.0.jobs[job].priority = priority;
+            farm.snapshot.jobs[job].priority = priority;
             farm.layer(job, frames);
         }
         farm
@@ -412,9 +412,9 @@ mod tests {
     }
 
     fn planned(farm: &mut Farm, kept: &[Kept]) -> Vec<Placement> {
-        let policy = Policy::default();
-        let mut placements = place(&mut farm.0, kept, &policy);
-        placements.extend(plan(&farm.0, &policy).placements);
+        let (holds, policy) = (Holds::default(), Policy::default());
+        let mut placements = place(&mut farm.snapshot, kept, &holds, &policy);
+        placements.extend(plan(&farm.snapshot, &holds, &policy).placements);
         placements
     }
 
@@ -427,10 +427,10 @@ mod tests {
     #[test]
     fn a_destination_of_ours_goes_before_what_is_more_urgent_on_what_was_freed_alone() {
         let mut farm = full_farm();
-        farm.0.hosts[0].idle = amounts(3, 12, 0, 0);
+        farm.snapshot.hosts[0].idle = amounts(3, 12, 0, 0);
         assert_eq!(frames(&planned(&mut farm, &[kept(true)])), [1, 2]);
-        assert_eq!(farm.0.jobs[1].cores, Cores::whole(2));
-        assert_eq!(farm.0.candidates[1].waiting_frames, 48);
+        assert_eq!(farm.snapshot.jobs[1].cores, Cores::whole(2));
+        assert_eq!(farm.snapshot.candidates[1].waiting_frames, 48);
         // Of no other order, the urgent job has it all.
         assert_eq!(frames(&planned(&mut full_farm(), &[])), [2, 0]);
     }
@@ -438,9 +438,9 @@ mod tests {
     #[test]
     fn a_group_is_any_job_in_its_folder() {
         let mut farm = full_farm();
-        let folder = crate::model::FolderRow { id: "folder-2".into(), ..farm.0.folders[0].clone() };
-        farm.0.folders.push(folder);
-        farm.0.jobs[1].folder = 1;
+        let folder = crate::model::FolderRow { id: "folder-2".into(), ..farm.snapshot.folders[0].clone() };
+        farm.snapshot.folders.push(folder);
+        farm.snapshot.jobs[1].folder = 1;
         let kept = Kept { destination: Destination::Group("folder-2".into()), ..kept(true) };
         assert_eq!(frames(&planned(&mut farm, &[kept])), [0, 2]);
     }
@@ -454,17 +454,17 @@ mod tests {
 
         // A gate that lasts: the urgent job takes what was freed.
         let mut farm = full_farm();
-        farm.0.jobs[1].is_paused = true;
+        farm.snapshot.jobs[1].is_paused = true;
         assert_eq!(frames(&planned(&mut farm, &[kept(true)])), [2, 0]);
         // A cap that the release may be about to lower.
         let mut farm = full_farm();
-        farm.0.folders.push(crate::model::FolderRow {
+        farm.snapshot.folders.push(crate::model::FolderRow {
             id: "full".into(),
             cores: Cores::whole(4),
             cores_max: Cap::AtMost(Cores::whole(4)),
-            ..farm.0.folders[0].clone()
+            ..farm.snapshot.folders[0].clone()
         });
-        farm.0.jobs[1].folder = 1;
+        farm.snapshot.jobs[1].folder = 1;
         assert_eq!(planned(&mut farm, &[kept(true)]), []);
     }
 
@@ -473,6 +473,6 @@ mod tests {
         let foreign = Kept { destination: Destination::Job("elsewhere".into()), ..kept(true) };
         let mut farm = full_farm();
         assert_eq!(planned(&mut farm, &[foreign.clone(), foreign.clone(), foreign]), []);
-        assert_eq!(farm.0.hosts[0].idle.cores, Cores::ZERO);
+        assert_eq!(farm.snapshot.hosts[0].idle.cores, Cores::ZERO);
     }
 }

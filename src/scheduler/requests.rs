@@ -96,7 +96,7 @@ pub(super) fn part(
             Ok(_) => parted.launchable.push(request),
             Err(error) => {
                 let problem = error_chain(&error);
-                parted.left_out.push(LeftOutRow { table: "frame", id: request.frame.id.to_string(), problem });
+                parted.left_out.push(LeftOutRow { table: "frame".into(), id: request.frame.id.to_string(), problem });
                 parted.broken.insert(request.frame.layer.clone(), error);
             }
         }

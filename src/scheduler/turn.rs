@@ -1,6 +1,6 @@
 //! One pass.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -22,7 +22,8 @@ use crate::booking::{Blame, BookOptions, BookingError, ChunkOutcome, Chunks, Los
 use crate::config::FlagOff;
 use crate::db::{SnapshotOptions, Store};
 use crate::model::{
-    Booked, BookingRequest, Cluster, FrameId, HostState, JobId, LayerId, LeftOutRow, Plan, ShowId, Snapshot, Timestamp,
+    Booked, BookingRequest, Cluster, FrameId, Holds, HostId, JobId, LayerId, LeftOutRow, Plan, ShowId, Snapshot,
+    Timestamp,
 };
 use crate::planner::plan;
 use crate::telemetry::labels::{CapTable, CheckoutOutcome};
@@ -64,16 +65,11 @@ impl Turn {
     pub(super) async fn run(&self, clusters: &[Cluster], stop: &CancellationToken) -> Result<PassReport, PassError> {
         let database_before = self.store.meter().reading();
         let started = Instant::now();
-        let mut snapshot = self.look(clusters).await?;
-        self.withhold_overdue(&mut snapshot);
-        if self.settings.learns_fractions {
-            self.hints.tell_fractions(&mut snapshot.hosts);
-        }
-        let shows_off = self.look_at_flags(&mut snapshot);
-        let probation = self.hints.on_probation(started);
-        for candidate in snapshot.candidates.iter_mut().filter(|candidate| probation.contains(&candidate.layer)) {
-            candidate.waiting_frames = candidate.waiting_frames.min(1);
-        }
+        let mut holds = self.held(started);
+        let mut snapshot = self.look(clusters, &holds).await?;
+        holds.overdue = self.overdue(&snapshot);
+        let (shows_off, taken_back) = self.look_at_flags(&snapshot);
+        holds.taken_back = taken_back;
         let kept = match self.sink {
             // After the snapshot: they tell of all that it shows as freed.
             Sink::Booking(_) => self.redirects.look(&self.store, &self.metrics, started).await?,
@@ -81,14 +77,14 @@ impl Turn {
         };
         self.redirects.set_something_waits(!snapshot.candidates.is_empty());
         let snapshot_took = started.elapsed();
-        self.metrics.snapshot_read(&snapshot, snapshot_took);
+        self.metrics.snapshot_read(&snapshot, &holds, snapshot_took);
 
         let policy = self.settings.policy.clone();
         let planning = Instant::now();
         // Planning a big farm takes long enough to hold up launches on a small machine.
         let plan = move || {
-            let mut redirected = redirects::place(&mut snapshot, &kept, &policy);
-            let mut planned = plan(&snapshot, &policy);
+            let mut redirected = redirects::place(&mut snapshot, &kept, &holds, &policy);
+            let mut planned = plan(&snapshot, &holds, &policy);
             redirected.append(&mut planned.placements);
             planned.placements = redirected;
             (planned, snapshot)
@@ -129,8 +125,19 @@ impl Turn {
         })
     }
 
+    /// What is remembered of failures and refusals.
+    fn held(&self, now: Instant) -> Holds {
+        Holds {
+            put_aside: self.hints.put_aside(now),
+            fractions: if self.settings.learns_fractions { self.hints.fractions() } else { BTreeMap::new() },
+            backing_off: self.hints.backing_off(now),
+            on_probation: self.hints.on_probation(now),
+            ..Holds::default()
+        }
+    }
+
     /// The farm as it is, or as a preview would have left it.
-    async fn look(&self, clusters: &[Cluster]) -> Result<Snapshot, PassError> {
+    async fn look(&self, clusters: &[Cluster], holds: &Holds) -> Result<Snapshot, PassError> {
         let options = self.snapshot_options();
         let Sink::Preview(preview) = &self.sink else {
             return Ok(self.store.load_snapshot(clusters, &options).await?);
@@ -138,7 +145,7 @@ impl Turn {
         preview.forget_overtaken(&self.store).await?;
         let mut snapshot = self.store.load_snapshot(clusters, &options).await?;
         // Nothing came of them: perhaps only a counter knows of their frames.
-        let doubted = snapshot.candidates.iter().filter(|candidate| candidate.is_backing_off);
+        let doubted = snapshot.candidates.iter().filter(|candidate| holds.backing_off.contains(&candidate.layer));
         let doubted: Vec<JobId> = doubted.map(|candidate| snapshot.jobs[candidate.job].id.clone()).collect();
         if !doubted.is_empty() {
             correct_counts(&mut snapshot, &self.store.load_waiting_counts(&doubted).await?);
@@ -147,9 +154,9 @@ impl Turn {
         Ok(snapshot)
     }
 
-    /// Names of shows whose flag was switched off while we run. Those that every Cuebot knows of by now are
-    /// not ours any more.
-    fn look_at_flags(&self, snapshot: &mut Snapshot) -> Vec<String> {
+    /// Names of shows whose flag was switched off while we run, and those that every Cuebot knows of by now:
+    /// they are not ours any more.
+    fn look_at_flags(&self, snapshot: &Snapshot) -> (Vec<String>, BTreeSet<ShowId>) {
         let left_after = self.settings.flag_off_after;
         let seen = self.hints.flags(&snapshot.shows, left_after, Instant::now());
         for show in &seen.switched_off {
@@ -163,24 +170,20 @@ impl Turn {
         for show in &seen.switched_on {
             tracing::info!(target: "scheduler", show, "the scheduler flag of a show is on again");
         }
-        if self.settings.flag_off == FlagOff::Stop {
-            for show in snapshot.shows.iter_mut().filter(|show| seen.taken_back.contains(&show.id)) {
-                show.is_taken_back = true;
-            }
-        }
-        seen.off
+        let taken_back = match self.settings.flag_off {
+            FlagOff::Stop => seen.taken_back.into_iter().collect(),
+            FlagOff::Keep => BTreeSet::new(),
+        };
+        (seen.off, taken_back)
     }
 
-    /// Hosts whose reports are overdue get nothing new: what they run ends unheard.
-    fn withhold_overdue(&self, snapshot: &mut Snapshot) {
+    /// Hosts whose reports are overdue.
+    fn overdue(&self, snapshot: &Snapshot) -> BTreeMap<HostId, i64> {
         let now = snapshot.taken_at;
         let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
         silence.look(now, snapshot.hosts.iter().map(|host| (&host.id, host.reported_at)));
-        for host in snapshot.hosts.iter_mut().filter(|host| host.state.is_open()) {
-            if silence.is_overdue(&host.id, host.reported_at, now) {
-                host.state = HostState::Stale { seconds: (now - host.reported_at).whole_seconds() };
-            }
-        }
+        let overdue = snapshot.hosts.iter().filter(|host| silence.is_overdue(&host.id, host.reported_at, now));
+        overdue.map(|host| (host.id.clone(), (now - host.reported_at).whole_seconds())).collect()
     }
 
     /// Feeds the metrics that tell shows and clusters apart.
@@ -227,12 +230,7 @@ impl Turn {
     }
 
     fn snapshot_options(&self) -> SnapshotOptions {
-        let now = Instant::now();
-        let mut options = SnapshotOptions {
-            backing_off: self.hints.backing_off(now),
-            put_aside: self.hints.put_aside(now),
-            ..self.settings.snapshot_options()
-        };
+        let mut options = self.settings.snapshot_options();
         if let Sink::Booking(_) = self.sink {
             // What is overdue is known better here, host by host.
             options.staleness = self.settings.host_staleness;
