@@ -171,7 +171,10 @@ impl<'s> Stories<'s> {
 
     #[must_use]
     pub fn layer(&self, found: &FoundLayer) -> LayerStory {
-        let waits = |candidate: &Candidate| candidate.layer == found.id && candidate.waiting_frames > 0;
+        let waits = |candidate: &Candidate| {
+            let seen = self.holds.waiting_found.get(&candidate.layer).copied().unwrap_or(u32::MAX);
+            candidate.layer == found.id && candidate.waiting_frames.min(seen) > 0
+        };
         let position = self.snapshot.candidates.iter().position(waits);
         let mut story = match position {
             Some(candidate) => self.waiting_layer(found, candidate),
