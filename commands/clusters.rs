@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use cue_scheduler::clusters::{AllocationOverview, ClusterOverview, WaitingByReason, named, overview};
 use cue_scheduler::model::Timestamp;
-use cue_scheduler::scheduler;
+use cue_scheduler::preview::Look;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::{ClustersCommand, OutputFormat};
-use crate::farm_view::{FarmView, name_left_out};
+use crate::farm_view::FarmView;
 use crate::listing::{Column, print_document, print_list, short_age, table};
 use crate::output::{OutputError, Printer};
 use crate::plan::count;
@@ -31,11 +31,7 @@ pub(crate) async fn run(
         ClustersCommand::List => None,
         ClustersCommand::Show { name } => Some(named(&farm.clusters, name)?),
     };
-    let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await;
-    let snapshot = snapshot.context("Failed to read the farm")?;
-    name_left_out(&snapshot.left_out, printer);
-    let seen = scheduler::see(&farm.store, snapshot, &farm.settings.policy).await.context("Failed to read the farm")?;
-    let (snapshot, plan) = (seen.snapshot, seen.plan);
+    let Look { snapshot, plan, .. } = farm.look(printer).await?;
     let last = farm.store.load_last_dispatches(&farm.clusters).await.context("Failed to read the last bookings")?;
     farm.store.close().await;
     let clusters = overview(&snapshot, &plan, &last);

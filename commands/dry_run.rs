@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cue_scheduler::db::MissingPrivilege;
-use cue_scheduler::scheduler::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow, PassReport};
+use cue_scheduler::preview::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
+use cue_scheduler::scheduler::PassReport;
 use cue_scheduler::telemetry::{Metrics, Registry};
 
 use crate::cli::{DryRunArgs, OutputFormat};
@@ -56,9 +57,8 @@ pub(crate) async fn run(
         RightsMissing::of(&missing).map_or(Ok(()), Err)?;
     }
     let stop = stop_signal()?;
-    let metrics = Metrics::new(&Registry::new())?;
     let FarmView { store, clusters, settings } = farm;
-    let mut dry_run = DryRun::new(store.clone(), clusters, settings, metrics, args.verify);
+    let mut dry_run = DryRun::new(store.clone(), clusters, settings, args.verify);
     let limits = DryRunLimits { cycles_max: args.cycles, time_max: args.time };
     let abandoned = async {
         stop.cancelled().await;

@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use cue_scheduler::db::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
 use cue_scheduler::explain::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks};
-use cue_scheduler::model::{Candidate, FacilityId, JobId, Snapshot, WaitReason};
+use cue_scheduler::model::{Candidate, FacilityId, Holds, JobId, Snapshot, WaitReason};
 use cue_scheduler::planner::{
     Ahead, CapReport, Explanation, GateReport, OnHost, PlacedOn, Precedence, Refusal, ShowTier, Verdict,
 };
-use cue_scheduler::scheduler::{self};
+use cue_scheduler::preview::{self, Look};
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainArgs, ExplainWhat, OutputFormat};
-use crate::farm_view::{FarmView, name_left_out};
+use crate::farm_view::FarmView;
 use crate::listing::{Column, print_document, print_list, short_age, table};
 use crate::output::Printer;
 use crate::settings::RunSettings;
@@ -59,9 +59,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
-    let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await?;
-    name_left_out(&snapshot.left_out, printer);
-    let asked = Asked { farm: &farm, snapshot, format, printer };
+    let Look { snapshot, holds, .. } = farm.look(printer).await?;
+    let asked = Asked { farm: &farm, snapshot, holds, format, printer };
     match args.what {
         ExplainWhat::Job { name } => asked.job(&name).await?,
         ExplainWhat::Layer { name } => asked.layer(&name).await?,
@@ -75,6 +74,8 @@ pub(crate) async fn run(
 struct Asked<'a> {
     farm: &'a FarmView,
     snapshot: Snapshot,
+    /// Without what a running scheduler remembers, which it does not tell.
+    holds: Holds,
     format: OutputFormat,
     printer: Printer,
 }
@@ -84,8 +85,8 @@ impl Asked<'_> {
         let names = || self.snapshot.jobs.iter().map(|job| job.name.clone()).collect();
         let found = one(self.farm.store.find_job(name).await?, "job", name, |job| job.name.clone(), names)?;
         let layers = self.farm.store.load_layers_of(&found.id).await?;
-        let (snapshot, books) = self.books(Some(&found.id)).await?;
-        let story = self.stories(&snapshot, &books).job(&found, &layers);
+        let (holds, books) = self.books(Some(&found.id)).await?;
+        let story = self.stories(&holds, &books).job(&found, &layers);
         self.print(&story, &layer_columns(), &story.layers, &story.job, |page| page.job(&story))
     }
 
@@ -93,8 +94,8 @@ impl Asked<'_> {
         let found = self.farm.store.find_layer(name).await?;
         let found =
             one(found, "layer", name, |layer| format!("{}/{}", layer.job_name, layer.name), || self.layer_names())?;
-        let (snapshot, books) = self.books(Some(&found.job)).await?;
-        let story = self.stories(&snapshot, &books).layer(&found);
+        let (holds, books) = self.books(Some(&found.job)).await?;
+        let story = self.stories(&holds, &books).layer(&found);
         let gates = story.explanation.as_ref().map(|told| told.gates.clone()).unwrap_or_default();
         self.print(&story, &gate_columns(), &gates, &layer_name(&story), |page| page.layer(&story))
     }
@@ -104,8 +105,8 @@ impl Asked<'_> {
         let found = one(found, "frame", name, |frame| format!("{}/{}", frame.job_name, frame.name), Vec::new)?;
         let layers = self.farm.store.load_layers_of(&found.job).await?;
         let layer = layers.into_iter().find(|layer| layer.id == found.layer).unwrap_or_else(|| layer_of(&found));
-        let (snapshot, books) = self.books(Some(&found.job)).await?;
-        let story = self.stories(&snapshot, &books).frame(&found, &layer);
+        let (holds, books) = self.books(Some(&found.job)).await?;
+        let story = self.stories(&holds, &books).frame(&found, &layer);
         let told = story.layer_story.as_ref().and_then(|layer| layer.explanation.as_ref());
         let gates = told.map(|told| told.gates.clone()).unwrap_or_default();
         let name = format!("{}/{}", story.job, story.frame);
@@ -122,17 +123,17 @@ impl Asked<'_> {
             frameless: store.load_frameless_procs(&found.id).await?,
             redirects: store.load_redirects_on(&found.id).await?,
         };
-        let (snapshot, books) = self.books(None).await?;
-        let story = self.stories(&snapshot, &books).host(&found.id, host_books);
+        let (holds, books) = self.books(None).await?;
+        let story = self.stories(&holds, &books).host(&found.id, host_books);
         let story = story.ok_or(NotOne::Elsewhere { name: found.name })?;
         let name = story.explanation.host.clone();
         self.print(&story, &on_host_columns(), &story.explanation.candidates, &name, |page| page.host(&story))
     }
 
-    /// What the rows say beside the snapshot, and the snapshot without waiting frames that nobody sees.
-    async fn books(&self, job: Option<&JobId>) -> anyhow::Result<(Snapshot, WorkBooks)> {
+    /// What the rows say beside the snapshot, and the holds without waiting frames that nobody sees.
+    async fn books(&self, job: Option<&JobId>) -> anyhow::Result<(Holds, WorkBooks)> {
         let store = &self.farm.store;
-        let mut snapshot = self.snapshot.clone();
+        let mut holds = self.holds.clone();
         let mut books = WorkBooks::default();
         if let Some(job) = job {
             books.counts = store.load_waiting_counts(std::slice::from_ref(job)).await?;
@@ -140,14 +141,13 @@ impl Asked<'_> {
             let facilities: BTreeSet<FacilityId> =
                 self.farm.clusters.iter().map(|cluster| cluster.facility.clone()).collect();
             books.held = store.load_held(&facilities.into_iter().collect::<Vec<_>>()).await?;
-            scheduler::correct_counts(&mut snapshot, &books.counts);
+            holds.waiting_found.extend(preview::bookable(&books.counts));
         }
-        let seen = scheduler::see(store, snapshot, &self.farm.settings.policy).await?;
-        Ok((seen.snapshot, books))
+        Ok((holds, books))
     }
 
-    fn stories<'s>(&'s self, snapshot: &'s Snapshot, books: &'s WorkBooks) -> Stories<'s> {
-        Stories::new(snapshot, &self.farm.settings.policy, books)
+    fn stories<'s>(&'s self, holds: &'s Holds, books: &'s WorkBooks) -> Stories<'s> {
+        Stories::new(&self.snapshot, holds, &self.farm.settings.policy, books)
     }
 
     fn layer_names(&self) -> Vec<String> {

@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 use cue_scheduler::db::{ConnectSettings, Store};
 use cue_scheduler::model::{Cluster, LeftOutRow};
-use cue_scheduler::scheduler::{self, Look, Settings};
+use cue_scheduler::preview::{self, Look};
+use cue_scheduler::scheduler::Settings;
 
 use crate::listing::short_age;
 use crate::output::Printer;
@@ -36,7 +37,7 @@ impl FarmView {
 
     /// One snapshot and one plan, and which frames it would book; names the rows that it cannot use.
     pub(crate) async fn look(&self, printer: Printer) -> anyhow::Result<Look> {
-        let look = scheduler::look(&self.store, &self.clusters, &self.settings).await?;
+        let look = preview::look(&self.store, &self.clusters, &self.settings).await?;
         name_left_out(&look.left_out, printer);
         Ok(look)
     }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use cue_scheduler::preview;
 use cue_scheduler::rqd::Agents;
 use cue_scheduler::scheduler::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::tasks::Tasks;
@@ -55,7 +56,7 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
         health,
         totals: Totals::default(),
     };
-    let service = Service::prepare(parts).await?;
+    let service = preview::prepare(parts).await?;
     service.run(stop).await;
     store.close().await;
     pages.stop(std::time::Duration::from_secs(1)).await;

@@ -82,9 +82,45 @@ pub(crate) async fn sleep_or_stop(time: Duration, stop: &CancellationToken) -> b
     }
 }
 
+/// Pauses that double, from the first up to a longest one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backoff {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, next: first }
+    }
+
+    pub(crate) fn next_pause(&mut self) -> Duration {
+        let pause = self.next.min(self.longest);
+        self.next = pause.saturating_mul(2);
+        pause
+    }
+
+    /// The next pause is the first one again.
+    pub(crate) const fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_begin_anew() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+        let seconds: Vec<u64> = (0..5).map(|_| backoff.next_pause().as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 5, 5]);
+        backoff.reset();
+        assert_eq!(backoff.next_pause(), Duration::from_secs(1));
+        // The first may be longer than the longest.
+        assert_eq!(Backoff::new(Duration::from_secs(9), Duration::from_secs(2)).next_pause(), Duration::from_secs(2));
+    }
 
     #[tokio::test]
     async fn a_stop_names_what_did_not_end() {

@@ -12,9 +12,8 @@ use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, seed};
 use cue_scheduler::model::{BookingRequest, Policy, Selection, TagChunkSizes, WaitReason};
-use cue_scheduler::scheduler::{
-    DryRun, DryRunEnd, DryRunLimits, LaunchTargets, LostRow, Parts, Service, Settings, Totals,
-};
+use cue_scheduler::preview::{self, DryRun, DryRunEnd, DryRunLimits, LostRow};
+use cue_scheduler::scheduler::{LaunchTargets, Parts, Settings, Totals};
 use cue_scheduler::telemetry::{Health, Metrics};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -28,8 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn dry_run(database: &TestDatabase, settings: Settings, is_verified: bool) -> DryRun {
     let store = database.store().await;
     let clusters = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
-    let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-    DryRun::new(store, clusters, settings, metrics, is_verified)
+    DryRun::new(store, clusters, settings, is_verified)
 }
 
 /// Until nothing more is booked; returns the frames that each cycle booked.
@@ -64,7 +62,7 @@ async fn serve(database: &TestDatabase, settings: Settings, passes: u64) {
         totals: totals.clone(),
     };
     let stop = CancellationToken::new();
-    let running = tokio::spawn(Service::prepare(parts).await.unwrap().run(stop.clone()));
+    let running = tokio::spawn(preview::prepare(parts).await.unwrap().run(stop.clone()));
     let enough = async {
         while totals.reading().passes < passes {
             tokio::time::sleep(Duration::from_millis(5)).await;

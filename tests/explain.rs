@@ -10,7 +10,7 @@ use cue_scheduler::farm::seed::{
     AllocSpec, FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, Seeded, ShowSpec, seed,
 };
 use cue_scheduler::model::{
-    Booked, FacilityId, Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason,
+    Booked, FacilityId, Holds, Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason,
 };
 use cue_scheduler::planner::{Verdict, plan};
 use cue_scheduler::units::{Cores, Gpus, Kib};
@@ -101,18 +101,19 @@ async fn planted() -> (TestDatabase, Seeded) {
     (database, seeded)
 }
 
-async fn snapshot(store: &Store, seeded: &Seeded) -> Snapshot {
+async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let clusters = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
-    let options = SnapshotOptions {
+    let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
+    let taken = snapshot.shows.iter().filter(|show| show.name == "taken");
+    let holds = Holds {
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
-        ..SnapshotOptions::default()
+        // Only a service that saw the flag on knows.
+        taken_back: taken.map(|show| show.id.clone()).collect(),
+        ..Holds::default()
     };
-    let mut snapshot = store.load_snapshot(&clusters, &options).await.unwrap();
-    // Only a service that saw the flag on knows.
-    snapshot.shows.iter_mut().for_each(|show| show.is_taken_back = show.name == "taken");
     assert_eq!((snapshot.left_out.as_slice(), snapshot.hosts.len()), (&[][..], HOSTS));
-    snapshot
+    (snapshot, holds)
 }
 
 fn facilities(snapshot: &Snapshot) -> Vec<FacilityId> {
@@ -133,12 +134,12 @@ async fn each_cause_is_found_first_with_true_counts() {
     let (database, seeded) = planted().await;
     let before = fingerprint(&database.pool()).await;
     let store = database.store().await;
-    let snapshot = snapshot(&store, &seeded).await;
+    let (snapshot, holds) = snapshot(&store, &seeded).await;
     // Three frames of the one layer that nothing holds back.
     let policy = Policy { frames_per_pass_max: 3, ..Policy::default() };
     let books = WorkBooks { held: store.load_held(&facilities(&snapshot)).await.unwrap(), ..WorkBooks::default() };
-    let stories = Stories::new(&snapshot, &policy, &books);
-    let planned = plan(&snapshot, &policy);
+    let stories = Stories::new(&snapshot, &holds, &policy, &books);
+    let planned = plan(&snapshot, &holds, &policy);
     let mut found = Vec::new();
     for reason in WaitReason::ALL.into_iter().filter(|reason| *reason != WaitReason::LostRace) {
         let job = seeded.jobs.iter().find(|job| job.name.ends_with(reason.as_str())).unwrap();

@@ -190,7 +190,7 @@ async fn a_frame_that_waits_while_a_proc_holds_it_is_named_and_left_alone() {
     let frames = store.load_waiting_frames(&[(seeded.layers[0].id.clone(), 3)]).await.unwrap();
     assert_eq!(frames.by_layer[&seeded.layers[0].id].len(), 2);
     let [left_out] = &frames.left_out[..] else { panic!("{:?}", frames.left_out) };
-    assert_eq!((left_out.table, left_out.id.as_str()), ("frame", booked[0].frame.as_str()));
+    assert_eq!((&*left_out.table, left_out.id.as_str()), ("frame", booked[0].frame.as_str()));
     assert!(left_out.problem.contains(booked[0].proc.as_str()), "{}", left_out.problem);
     assert_eq!(find_silent_now(&store, &seeded.shows[0].id).await, []);
     let fenced: Vec<(&Booked, Fence)> = booked.iter().map(|booked| (booked, Fence::Version)).collect();

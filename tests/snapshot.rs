@@ -8,7 +8,7 @@ use cue_scheduler::db::{SnapshotOptions, Store};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{
-    Cap, ClusterKind, CoreRequest, HostId, HostState, LayerId, LeftOutRow, LimitUse, Selection, Snapshot, Tag,
+    Cap, ClusterKind, CoreRequest, Holds, HostId, HostState, LayerId, LeftOutRow, LimitUse, Selection, Snapshot, Tag,
     TagChunkSizes, TagKind, ThreadMode, Timestamp,
 };
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
@@ -54,14 +54,10 @@ async fn wipe(pool: &PgPool) {
     .await;
 }
 
-async fn snapshot_with(store: &Store, options: &SnapshotOptions) -> Snapshot {
+async fn snapshot(store: &Store) -> Snapshot {
     let loaded = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap();
     assert_eq!(loaded.left_out, []);
-    store.load_snapshot(&loaded.clusters, options).await.unwrap()
-}
-
-async fn snapshot(store: &Store) -> Snapshot {
-    snapshot_with(store, &SnapshotOptions::default()).await
+    store.load_snapshot(&loaded.clusters, &SnapshotOptions::default()).await.unwrap()
 }
 
 #[tokio::test]
@@ -255,14 +251,13 @@ async fn a_host_that_takes_nothing_says_why() {
     ] {
         execute(&pool, &sql).await;
     }
-    let options =
-        SnapshotOptions { put_aside: [(put_aside, "it refuses".to_owned())].into(), ..SnapshotOptions::default() };
-    let read = snapshot_with(&store, &options).await;
+    let holds = Holds { put_aside: [(put_aside, "it refuses".to_owned())].into(), ..Holds::default() };
+    let read = snapshot(&store).await;
     assert_eq!(read.left_out, []);
     let states: Vec<HostState> = seeded
         .hosts
         .iter()
-        .map(|made| read.hosts.iter().find(|host| host.id == made.id).unwrap().state.clone())
+        .map(|made| holds.state(read.hosts.iter().find(|host| host.id == made.id).unwrap()).into_owned())
         .collect();
     assert!(matches!(states[4], HostState::Stale { seconds: 300..400 }), "{states:?}");
     assert_eq!(

@@ -11,7 +11,9 @@ use cue_scheduler::db::{MeterReading, SnapshotOptions, Store};
 use cue_scheduler::farm::audit::audit_rows;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, Seeded, seed};
-use cue_scheduler::model::{Booked, BookingRequest, LayerId, Policy, Selection, ShowId, TagChunkSizes, WaitingFrame};
+use cue_scheduler::model::{
+    Booked, BookingRequest, Holds, LayerId, Policy, Selection, ShowId, TagChunkSizes, WaitingFrame,
+};
 use cue_scheduler::planner::plan;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
@@ -44,7 +46,7 @@ async fn pass(store: &Store) -> (Vec<Booked>, BTreeMap<&'static str, MeterReadin
     let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
     assert_eq!(snapshot.left_out, []);
     note("snapshot");
-    let plan = plan(&snapshot, &Policy::default());
+    let plan = plan(&snapshot, &Holds::default(), &Policy::default());
     let mut wanted: BTreeMap<LayerId, u32> = BTreeMap::new();
     for placement in &plan.placements {
         *wanted.entry(snapshot.candidates[placement.candidate].layer.clone()).or_default() += placement.frames;

@@ -16,10 +16,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("db", &["units", "model"]),
     ("clusters", &["units", "model", "db"]),
     // Telemetry for the one way to log an error with its causes.
-    ("rqd", &["units", "model", "telemetry"]),
+    ("rqd", &["units", "model", "tasks", "telemetry"]),
     ("booking", &["units", "model", "db"]),
     ("scheduler", &["units", "model", "tasks", "config", "telemetry", "planner", "db", "clusters", "rqd", "booking"]),
-    ("preview", &["units", "model", "planner", "db", "scheduler"]),
+    ("preview", &["units", "model", "tasks", "config", "db", "clusters", "booking", "scheduler"]),
     ("explain", &["units", "model", "planner", "db", "scheduler"]),
     ("ops", &["units", "model", "telemetry", "db", "clusters", "rqd"]),
     (

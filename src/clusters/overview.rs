@@ -98,14 +98,19 @@ pub fn overview(
             one
         })
         .collect();
+    let mut placed: HashMap<usize, u64> = HashMap::new();
+    for placement in &plan.placements {
+        *placed.entry(placement.candidate).or_default() += u64::from(placement.frames);
+    }
     for (position, candidate) in snapshot.candidates.iter().enumerate() {
-        for &at in &candidate.clusters {
+        let left = waiting.get(&position).copied();
+        let placed = placed.get(&position).copied().unwrap_or_default();
+        let frames = placed + left.map_or(0, |(frames, _)| u64::from(frames));
+        for &at in candidate.clusters.iter().filter(|_| frames > 0) {
             let Some(cluster) = clusters.get_mut(at) else { continue };
             cluster.waiting_layers += 1;
-            cluster.waiting_frames += u64::from(candidate.waiting_frames);
-            let left = waiting.get(&position).copied();
-            let left_frames = left.map_or(0, |(frames, _)| frames);
-            cluster.placeable_frames += u64::from(candidate.waiting_frames.saturating_sub(left_frames));
+            cluster.waiting_frames += frames;
+            cluster.placeable_frames += placed;
             if let Some((frames, reason)) = left {
                 add_reason(&mut cluster.waiting_by_reason, reason, frames);
             }

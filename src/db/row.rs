@@ -157,7 +157,7 @@ fn null(column: &str) -> Problem {
 
 /// Leaves a row out: names it and goes on.
 pub(super) fn left_out(table: &'static str, id: &str, problem: impl Into<Problem>) -> LeftOutRow {
-    LeftOutRow { table, id: id.to_owned(), problem: problem.into() }
+    LeftOutRow { table: table.into(), id: id.to_owned(), problem: problem.into() }
 }
 
 /// A timestamp that may be infinite or beyond our calendar, brought to its ends: `infinity` in a

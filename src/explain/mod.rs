@@ -14,7 +14,7 @@ use crate::db::{
     OrderedRedirect, RunningOn, WaitingCount,
 };
 use crate::model::{
-    Candidate, FrameId, Host, HostId, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot, WaitReason,
+    Candidate, FrameId, Holds, Host, HostId, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot, WaitReason,
 };
 use crate::planner::{Explanation, HostExplanation, PlannedFarm, Refusal};
 use crate::units::Amounts;
@@ -25,6 +25,7 @@ use words::FullHosts;
 /// Tells the stories of one snapshot.
 pub struct Stories<'s> {
     snapshot: &'s Snapshot,
+    holds: &'s Holds,
     farm: PlannedFarm<'s>,
     books: &'s WorkBooks,
     holdings: Holdings<'s>,
@@ -163,14 +164,17 @@ pub struct RefusedBy {
 impl<'s> Stories<'s> {
     /// Makes the plan that the stories are about.
     #[must_use]
-    pub fn new(snapshot: &'s Snapshot, policy: &'s Policy, books: &'s WorkBooks) -> Self {
-        let (farm, holdings) = (PlannedFarm::new(snapshot, policy), Holdings::new(snapshot, &books.held));
-        Self { snapshot, farm, books, holdings }
+    pub fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy, books: &'s WorkBooks) -> Self {
+        let (farm, holdings) = (PlannedFarm::new(snapshot, holds, policy), Holdings::new(snapshot, &books.held));
+        Self { snapshot, holds, farm, books, holdings }
     }
 
     #[must_use]
     pub fn layer(&self, found: &FoundLayer) -> LayerStory {
-        let waits = |candidate: &Candidate| candidate.layer == found.id && candidate.waiting_frames > 0;
+        let waits = |candidate: &Candidate| {
+            let seen = self.holds.waiting_found.get(&candidate.layer).copied().unwrap_or(u32::MAX);
+            candidate.layer == found.id && candidate.waiting_frames.min(seen) > 0
+        };
         let position = self.snapshot.candidates.iter().position(waits);
         let mut story = match position {
             Some(candidate) => self.waiting_layer(found, candidate),
@@ -281,9 +285,10 @@ impl<'s> Stories<'s> {
         };
         let case = words::Case {
             snapshot: self.snapshot,
+            holds: self.holds,
             candidate,
             told: &explanation,
-            closed: closed_hosts(self.snapshot, candidate),
+            closed: closed_hosts(self.snapshot, self.holds, candidate),
             holdings: &self.holdings,
             full: &full,
         };
@@ -381,10 +386,10 @@ fn reached<'s>(snapshot: &'s Snapshot, candidate: &'s Candidate) -> impl Iterato
     })
 }
 
-fn closed_hosts(snapshot: &Snapshot, candidate: &Candidate) -> BTreeMap<&'static str, usize> {
+fn closed_hosts(snapshot: &Snapshot, holds: &Holds, candidate: &Candidate) -> BTreeMap<&'static str, usize> {
     let mut closed = BTreeMap::new();
-    for host in reached(snapshot, candidate).filter(|host| !host.state.is_open()) {
-        *closed.entry(host.state.as_str()).or_default() += 1;
+    for host in reached(snapshot, candidate).filter(|host| !holds.state(host).is_open()) {
+        *closed.entry(holds.state(host).as_str()).or_default() += 1;
     }
     closed
 }

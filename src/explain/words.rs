@@ -10,7 +10,7 @@ use super::{LayerStory, reached};
 use crate::db::{
     FoundFrame, FoundJob, FoundProc, FrameCounts, FramelessProc, HeldProc, HostLedger, OrderedRedirect, WaitingCount,
 };
-use crate::model::{Candidate, Cluster, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
+use crate::model::{Candidate, Cluster, Holds, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
 use crate::planner::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Refusal};
 use crate::scheduler::OVERDUE_AFTER;
 use crate::units::{Amounts, Cores, Gpus, Kib};
@@ -18,6 +18,7 @@ use crate::units::{Amounts, Cores, Gpus, Kib};
 /// A waiting layer with what was found about it.
 pub(super) struct Case<'c> {
     pub(super) snapshot: &'c Snapshot,
+    pub(super) holds: &'c Holds,
     pub(super) candidate: &'c Candidate,
     pub(super) told: &'c Explanation,
     pub(super) closed: BTreeMap<&'static str, usize>,
@@ -281,7 +282,7 @@ impl Case<'_> {
     }
 
     fn systems(&self) -> Vec<String> {
-        let open = reached(self.snapshot, self.candidate).filter(|host| host.state.is_open());
+        let open = reached(self.snapshot, self.candidate).filter(|host| self.holds.state(host).is_open());
         let systems: BTreeSet<&String> = open.flat_map(|host| &host.os).collect();
         systems.into_iter().cloned().collect()
     }

@@ -5,19 +5,17 @@ use std::collections::BTreeSet;
 use super::{Cap, FacilityId, FolderId, JobId, LayerId, ShowId, Tag, Timestamp};
 use crate::units::{Cores, Gpus, Kib};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ShowRow {
     pub id: ShowId,
     pub name: String,
     pub is_active: bool,
     /// Cuebot leaves the show to a scheduler; `None` where the schema has no such flag.
     pub is_scheduler_managed: Option<bool>,
-    /// The flag was switched off while we ran, and every Cuebot knows by now: the show is no longer ours.
-    pub is_taken_back: bool,
 }
 
 /// A folder ("group") with its caps and what runs in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FolderRow {
     pub id: FolderId,
     pub name: String,
@@ -28,7 +26,7 @@ pub struct FolderRow {
 }
 
 /// A PENDING job. `folder` and `show` are positions in the snapshot's lists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct JobRow {
     pub id: JobId,
     pub name: String,
@@ -50,7 +48,7 @@ pub struct JobRow {
 }
 
 /// A layer with waiting frames that at least one cluster may serve.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Candidate {
     pub layer: LayerId,
     pub layer_name: String,
@@ -76,12 +74,10 @@ pub struct Candidate {
     pub waiting_frames: u32,
     /// When its longest waiting work became ready, as nearly as the schema tells.
     pub waiting_since: Timestamp,
-    /// The scheduler itself holds it back for a while after failures.
-    pub is_backing_off: bool,
 }
 
 /// `layer.int_cores_min`, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum CoreRequest {
     /// Positive: this many, perhaps more by the reservation rule.
     AtLeast(Cores),

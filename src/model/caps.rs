@@ -4,7 +4,7 @@ use super::{AllocId, LimitId, ShowId, SubscriptionId};
 use crate::units::Cores;
 
 /// A ceiling, decoded once from the sentinels of its column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Cap<T> {
     Unlimited,
     /// Use after booking may be at most this.
@@ -22,7 +22,7 @@ impl<T: PartialOrd + Copy> Cap<T> {
 }
 
 /// The right of one show to use one allocation. A burst of 0 or less is frozen: nothing books.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Subscription {
     pub id: SubscriptionId,
     pub show: ShowId,
@@ -50,7 +50,7 @@ impl Subscription {
 }
 
 /// A named cap on running work across layers of any show, with its use at the snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LimitRow {
     pub id: LimitId,
     pub name: String,
@@ -59,7 +59,7 @@ pub struct LimitRow {
 
 /// How a limit counts. Limits that never block (advisory, disabled, a stale report, no maximum on a
 /// schema that says so) are not in the snapshot at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum LimitUse {
     /// Counts frames; a booking of one frame adds one.
     Frames { used: i64, max: i64 },

@@ -3,7 +3,7 @@
 use super::{AllocId, FacilityId, Host, ShowId, Tag};
 
 /// Work of one show in one facility that one tag, or one chunk of tags, reaches.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Cluster {
     /// Unique among the clusters of a build, stable across builds: `facility/show/tag` for an
     /// allocation cluster, `facility/show/manual-1` and so on for a chunk of tags.
@@ -15,7 +15,7 @@ pub struct Cluster {
     pub kind: ClusterKind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum ClusterKind {
     /// Hosts of the allocations of the facility that carry the tag and that the show subscribes to.
     /// `allocs` pairs id and name; a tag is not unique, so there may be several.
@@ -25,7 +25,7 @@ pub enum ClusterKind {
 }
 
 /// `host_tag.str_tag_type` of a tag cluster's tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum TagKind {
     Manual,
     Hostname,

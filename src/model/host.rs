@@ -8,7 +8,7 @@ use crate::units::{Amounts, Cores, Gpus, Kib};
 /// One host. `idle` is what may be promised: the ledger's idle amounts, or what procs leave of the total
 /// where that is less, with memory and GPU memory lowered to what the machine measured as free where that
 /// is less still.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Host {
     pub id: HostId,
     /// Also the name that the agent is dialled by and that `frame.str_host` must carry.
@@ -24,8 +24,6 @@ pub struct Host {
     pub total: Amounts,
     pub idle: Amounts,
     pub state: HostState,
-    /// What its agent has shown to take; what is not known is taken for granted.
-    pub fractions: Fractions,
     /// When Cuebot last heard of it.
     pub reported_at: Timestamp,
     /// Layers with a proc on this host now: warm for more of the same.
@@ -61,7 +59,7 @@ impl Host {
 
 /// Fractions of a core that an agent takes. One published agent refuses them for threadable frames, the
 /// other for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Fractions {
     #[default]
     Any,
@@ -82,7 +80,7 @@ impl Fractions {
 }
 
 /// `host.int_thread_mode`: 0, 1, 2. A row with any other number is left out of the snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ThreadMode {
     /// Cores follow the frame's share of memory.
     #[default]
@@ -94,7 +92,7 @@ pub enum ThreadMode {
 }
 
 /// Whether a host takes bookings now, and if not, why; the first that holds in this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum HostState {
     #[default]
     Open,

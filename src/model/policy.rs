@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::units::Kib;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Policy {
     pub job_order: JobOrder,
     /// Frames a layer may place before the next layer has its turn (turns repeat).
@@ -34,7 +34,7 @@ impl Default for Policy {
 }
 
 /// Order of jobs inside one show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum JobOrder {
     /// Highest priority first, then the job that started first.
     #[default]
@@ -44,7 +44,7 @@ pub enum JobOrder {
 }
 
 /// Which of the fitting hosts is taken first. The published flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HostStrategy {
     /// True: the smallest idle core count that fits. False: the largest.
     pub core_saturation: bool,
@@ -59,7 +59,7 @@ impl Default for HostStrategy {
 }
 
 /// What becomes of a reservation that is not a multiple of one core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum FractionalCores {
     /// Booked as it is.
     #[default]

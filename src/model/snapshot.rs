@@ -1,10 +1,12 @@
 //! One consistent reading of the farm, from one read-only transaction.
 
+use std::borrow::Cow;
+
 use super::{Candidate, Cluster, FolderRow, Host, JobRow, LimitRow, Placement, ShowRow, Subscription, Timestamp};
 
 /// Lists refer to each other by position. Order within each list is fixed by the reader (by name,
 /// then id), so that equal databases give equal snapshots and equal plans.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Snapshot {
     /// The database's clock.
     pub taken_at: Timestamp,
@@ -64,9 +66,9 @@ impl Snapshot {
 }
 
 /// A row that could not be used. It is left out, counted, and named once; the farm goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct LeftOutRow {
-    pub table: &'static str,
+    pub table: Cow<'static, str>,
     pub id: String,
     /// What is wrong and what to do about it.
     pub problem: String,

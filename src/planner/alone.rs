@@ -20,11 +20,10 @@ pub(super) struct Alone<'p, 's> {
 impl<'p, 's> Alone<'p, 's> {
     /// Of a host that the candidate's tags reach.
     pub(super) fn new(planner: &'p Planner<'s>, before: &Ledger<'s>, candidate: usize, host: usize) -> Self {
-        let row = &planner.snapshot.hosts[host];
         Self {
             planner,
             ledger: before.clone(),
-            room: Room::of(row, row.idle),
+            room: planner.view.room(host),
             candidate,
             host,
             subscription: planner.subscription_on(candidate, host),
@@ -33,17 +32,17 @@ impl<'p, 's> Alone<'p, 's> {
 
     /// Takes one more frame, or says which gate the host is stopped by first.
     pub(super) fn take(&mut self) -> Result<Amounts, WaitReason> {
-        let Planner { snapshot, policy, .. } = *self.planner;
-        let host = &snapshot.hosts[self.host];
+        let (view, policy) = (&self.planner.view, self.planner.policy);
+        let host = &view.snapshot.hosts[self.host];
         let work = self.planner.work(self.candidate);
         let demand = self.planner.demands.get(self.candidate);
         work.pass()?;
-        Nature { job: work.job(), candidate: work.candidate, host }.pass()?;
-        shape_gate(&demand.ask, &Room::emptied(host), policy)?;
+        Nature { job: work.job(), candidate: work.candidate, host, is_open: view.state(self.host).is_open() }.pass()?;
+        shape_gate(&demand.ask, &view.emptied(self.host), policy)?;
         let reserved = room_gate(&demand.ask, &self.room, policy);
         let wanted = reserved.unwrap_or(demand.least);
         let used = self.subscription.map(|position| self.ledger.subscription(position)).unwrap_or_default();
-        let subscription = self.subscription.map(|position| &snapshot.subscriptions[position]);
+        let subscription = self.subscription.map(|position| &view.snapshot.subscriptions[position]);
         Subscribed { subscription, used, wanted: wanted.cores }.pass()?;
         Capped { work, ledger: &self.ledger, wanted: &wanted }.pass()?;
         limit_gate(&self.ledger, work.candidate, self.host)?;

@@ -1,8 +1,10 @@
 //! The running account of everything that has a cap: the snapshot's use, plus what the plan adds.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
-use crate::model::{LimitUse, Snapshot};
+use super::view::View;
+use crate::model::{AssumedBooking, LimitUse, Snapshot};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// Cores and GPUs in use under one cap.
@@ -69,13 +71,48 @@ impl LimitAccount {
 }
 
 impl<'s> Ledger<'s> {
-    pub(super) fn new(snapshot: &'s Snapshot) -> Self {
-        Self {
+    pub(super) fn new(view: &View<'s>) -> Self {
+        let snapshot = view.snapshot;
+        let mut ledger = Self {
             snapshot,
             subscriptions: snapshot.subscriptions.iter().map(|subscription| subscription.cores).collect(),
             folders: snapshot.folders.iter().map(|row| Used { cores: row.cores, gpus: row.gpus }).collect(),
             jobs: snapshot.jobs.iter().map(|row| Used { cores: row.cores, gpus: row.gpus }).collect(),
             limits: snapshot.limits.iter().map(|limit| account(&limit.usage, snapshot)).collect(),
+        };
+        ledger.assume(&view.holds.assumed);
+        ledger
+    }
+
+    /// Counts bookings that the snapshot does not show.
+    fn assume(&mut self, bookings: &[AssumedBooking]) {
+        if bookings.is_empty() {
+            return;
+        }
+        let snapshot = self.snapshot;
+        let hosts = positions(snapshot.hosts.iter().map(|row| &row.id));
+        let subscriptions = positions(snapshot.subscriptions.iter().map(|row| (&row.show, &row.alloc)));
+        let folders = positions(snapshot.folders.iter().map(|row| &row.id));
+        let jobs = positions(snapshot.jobs.iter().map(|row| &row.id));
+        let limits = positions(snapshot.limits.iter().map(|row| &row.id));
+        for booking in bookings {
+            for _ in 0..booking.frames {
+                if let Some(&subscription) = subscriptions.get(&(&booking.show, &booking.alloc)) {
+                    self.subscriptions[subscription] += booking.reservation.cores;
+                }
+                if let Some(&folder) = folders.get(&booking.folder) {
+                    self.folders[folder] = self.folders[folder].with(&booking.reservation);
+                }
+                if let Some(&job) = jobs.get(&booking.job) {
+                    self.jobs[job] = self.jobs[job].with(&booking.reservation);
+                }
+                let Some(&host) = hosts.get(&booking.host) else { continue };
+                booking
+                    .limits
+                    .iter()
+                    .filter_map(|limit| limits.get(limit))
+                    .for_each(|&limit| self.limits[limit].take(host));
+            }
         }
     }
 
@@ -106,6 +143,11 @@ impl<'s> Ledger<'s> {
             self.limits[limit].take(host);
         }
     }
+}
+
+/// Of equal keys, the first one's.
+fn positions<K: Eq + Hash>(keys: impl DoubleEndedIterator<Item = K> + ExactSizeIterator) -> HashMap<K, usize> {
+    keys.enumerate().rev().map(|(position, key)| (key, position)).collect()
 }
 
 /// A host that takes a seat in this plan holds it as itself and not by name, since hosts that are named

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::fit::{Ask, Room};
+use super::fit::Ask;
 use super::gates::{Nature, shape_gate};
 use super::hosts::HostIndex;
-use crate::model::{AllocId, Candidate, FacilityId, Host, JobRow, Policy, Snapshot, Tag, WaitReason};
+use super::view::View;
+use crate::model::{AllocId, Candidate, FacilityId, Host, JobRow, Snapshot, Tag, WaitReason};
 use crate::units::{Amounts, Cores};
 
 /// What layers ask for that differ only in name, job and caps.
@@ -83,12 +84,8 @@ struct Reach<'s> {
 }
 
 impl Demands {
-    pub(super) fn of(
-        snapshot: &Snapshot,
-        policy: &Policy,
-        index: &HostIndex<'_>,
-        allocs: &HashMap<&AllocId, usize>,
-    ) -> Self {
+    pub(super) fn of(view: &View<'_>, index: &HostIndex<'_>, allocs: &HashMap<&AllocId, usize>) -> Self {
+        let snapshot = view.snapshot;
         let clusters_by_name = clusters_by_name(snapshot);
         let mut reaches: HashMap<Reach<'_>, Hosts> = HashMap::new();
         let mut known: HashMap<(Reach<'_>, Ask), usize> = HashMap::new();
@@ -103,12 +100,12 @@ impl Demands {
                 os: job.os.as_deref(),
                 is_threadable: candidate.is_threadable,
             };
-            let ask = Ask::of(candidate, policy);
+            let ask = Ask::of(candidate, view.policy);
             let demand = *known.entry((reach, ask)).or_insert_with(|| {
                 let hosts = reaches
                     .entry(reach)
-                    .or_insert_with(|| Hosts::reached(snapshot, candidate, job, index, &clusters_by_name));
-                list.push(hosts.demand(ask, snapshot, policy, index, allocs));
+                    .or_insert_with(|| Hosts::reached(view, candidate, job, index, &clusters_by_name));
+                list.push(hosts.demand(ask, view, index, allocs));
                 list.len() - 1
             });
             of_candidate.push(demand);
@@ -146,12 +143,13 @@ struct Hosts {
 
 impl Hosts {
     fn reached(
-        snapshot: &Snapshot,
+        view: &View<'_>,
         candidate: &Candidate,
         job: &JobRow,
         index: &HostIndex<'_>,
         clusters_by_name: &[usize],
     ) -> Self {
+        let snapshot = view.snapshot;
         let mut clusters = candidate.clusters.clone();
         clusters.sort_unstable_by_key(|&cluster| clusters_by_name[cluster]);
         // The first cluster that covers the host through one of the tags.
@@ -162,27 +160,30 @@ impl Hosts {
         let of_facility = |host: &Host| host.facility == job.facility;
         let groups: BTreeSet<usize> = candidate.tags.iter().flat_map(|tag| index.groups_with(tag)).copied().collect();
         let groups = groups.into_iter().filter_map(|group| {
-            let host = Some(index.representative(group)).filter(|host| of_facility(host))?;
+            let position = index.representative(group);
+            let host = Some(&snapshot.hosts[position]).filter(|host| of_facility(host))?;
             // The representative may carry rare tags that the others lack.
             let mut common = candidate.tags.iter().filter(|tag| index.groups_with(tag).contains(&group));
-            Some((Reached { group, cluster: reaching(&mut common, host)? }, host))
+            Some((Reached { group, cluster: reaching(&mut common, host)? }, position))
         });
         let pinned: BTreeSet<usize> =
             candidate.tags.iter().flat_map(|tag| index.hosts_with_rare(tag)).copied().collect();
         let pinned = pinned.into_iter().filter_map(|position| {
             let host = Some(&snapshot.hosts[position]).filter(|host| of_facility(host))?;
-            Some((Pinned { host: position, cluster: reaching(&mut candidate.tags.iter(), host)? }, host))
+            Some((Pinned { host: position, cluster: reaching(&mut candidate.tags.iter(), host)? }, position))
         });
 
+        let nature =
+            |host: usize| Nature { job, candidate, host: &snapshot.hosts[host], is_open: view.state(host).is_open() };
         let mut found = Self { groups: Vec::new(), pinned: Vec::new(), furthest: WaitReason::NoHostWithTags };
         for (reached, host) in groups {
-            match (Nature { job, candidate, host }).pass() {
+            match nature(host).pass() {
                 Ok(()) => found.groups.push(reached),
                 Err(reason) => found.furthest = found.furthest.max(reason),
             }
         }
         for (pinned, host) in pinned {
-            match (Nature { job, candidate, host }).pass() {
+            match nature(host).pass() {
                 Ok(()) => found.pinned.push(pinned),
                 Err(reason) => found.furthest = found.furthest.max(reason),
             }
@@ -191,33 +192,25 @@ impl Hosts {
     }
 
     /// Leaves out the hosts that are too small even when empty.
-    fn demand(
-        &self,
-        ask: Ask,
-        snapshot: &Snapshot,
-        policy: &Policy,
-        index: &HostIndex<'_>,
-        allocs: &HashMap<&AllocId, usize>,
-    ) -> Demand {
+    fn demand(&self, ask: Ask, view: &View<'_>, index: &HostIndex<'_>, allocs: &HashMap<&AllocId, usize>) -> Demand {
         let mut lanes: BTreeMap<usize, Lane> = BTreeMap::new();
         let mut exclusive_min = Cores(i64::MAX);
         for &reached in &self.groups {
             let emptied = &index.group(reached.group).emptied;
-            let fitting = emptied.iter().filter_map(|empty| shape_gate(&ask, empty, policy).ok());
+            let fitting = emptied.iter().filter_map(|empty| shape_gate(&ask, empty, view.policy).ok());
             let Some(smallest) = fitting.map(|amounts| amounts.cores).min() else { continue };
             exclusive_min = exclusive_min.min(smallest);
-            let alloc = allocs[&index.representative(reached.group).alloc];
+            let alloc = allocs[&view.snapshot.hosts[index.representative(reached.group)].alloc];
             lanes.entry(alloc).or_insert_with(|| Lane::new(alloc)).groups.push(reached);
         }
         for &pinned in &self.pinned {
-            let host = &snapshot.hosts[pinned.host];
-            let Ok(amounts) = shape_gate(&ask, &Room::emptied(host), policy) else { continue };
+            let Ok(amounts) = shape_gate(&ask, &view.emptied(pinned.host), view.policy) else { continue };
             exclusive_min = exclusive_min.min(amounts.cores);
-            let alloc = allocs[&host.alloc];
+            let alloc = allocs[&view.snapshot.hosts[pinned.host].alloc];
             lanes.entry(alloc).or_insert_with(|| Lane::new(alloc)).pinned.push(pinned);
         }
         let is_reached = !(self.groups.is_empty() && self.pinned.is_empty());
-        let cores = if ask.is_exclusive() && !lanes.is_empty() { exclusive_min } else { ask.cores_min(policy) };
+        let cores = if ask.is_exclusive() && !lanes.is_empty() { exclusive_min } else { ask.cores_min(view.policy) };
         Demand {
             ask,
             least: Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory },

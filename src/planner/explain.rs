@@ -16,7 +16,8 @@ use super::report::{
     Ahead, CapReport, Explanation, FullHost, HostExplanation, OnHost, OrderReport, PlacedOn, Quantity, ShowTier,
     Verdict,
 };
-use crate::model::{Cap, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
+use super::view::View;
+use crate::model::{Cap, Holds, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
 
 /// A farm with the plan that was made for it.
 pub struct PlannedFarm<'s> {
@@ -31,8 +32,8 @@ const AHEAD_MAX: usize = 10;
 impl<'s> PlannedFarm<'s> {
     /// Makes the plan.
     #[must_use]
-    pub fn new(snapshot: &'s Snapshot, policy: &'s Policy) -> Self {
-        let mut planner = Planner::new(snapshot, policy);
+    pub fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy) -> Self {
+        let mut planner = Planner::new(View::new(snapshot, holds, policy));
         let before = planner.ledger.clone();
         planner.place();
         Self { planner, before }
@@ -74,7 +75,7 @@ impl<'s> PlannedFarm<'s> {
         let hosts = Funnel::of(&self.planner, candidate).full_hosts();
         let full = |host: usize| FullHost {
             host,
-            is_given_work: self.planner.index.room(host).idle != self.planner.snapshot.hosts[host].idle,
+            is_given_work: self.planner.index.room(host).idle != self.planner.view.room(host).idle,
         };
         hosts.into_iter().map(full).collect()
     }
@@ -89,9 +90,9 @@ impl<'s> PlannedFarm<'s> {
         HostExplanation {
             host: row.name.clone(),
             alloc_name: row.alloc_name.clone(),
-            state: row.state.sentence(),
+            state: self.planner.view.state(host).sentence(),
             total: row.total,
-            idle_before: row.idle,
+            idle_before: self.planner.view.room(host).idle,
             idle_after: self.planner.index.room(host).idle,
             unreached: candidates.len() - found.len(),
             candidates: found,
@@ -188,8 +189,8 @@ impl<'s> PlannedFarm<'s> {
         let snapshot = planner.snapshot;
         let show = planner.show_of(candidate);
         let may_go = |position: usize| {
-            let row = &snapshot.candidates[position];
-            row.waiting_frames > 0 && !row.is_backing_off && planner.work(position).pass().is_ok()
+            let waiting = planner.view.waiting()[position];
+            planner.view.let_go(position, waiting) > 0 && planner.work(position).pass().is_ok()
         };
         let contend = |position: &usize| *position == candidate || may_go(*position);
         let contenders: Vec<usize> = planner.order.candidates.iter().copied().filter(contend).collect();
@@ -203,7 +204,7 @@ impl<'s> PlannedFarm<'s> {
                 job_name: snapshot.jobs[row.job].name.clone(),
                 by: precedence(snapshot, planner.policy.job_order, other, candidate),
                 takes_turns: planner.order.takes_turns(other, candidate),
-                placed_frames: row.waiting_frames - planner.waiting[other],
+                placed_frames: planner.view.waiting()[other] - planner.waiting[other],
                 waiting_frames: planner.waiting[other],
             }
         });
@@ -251,10 +252,11 @@ impl<'s> PlannedFarm<'s> {
             return None;
         }
         let mut alone = Alone::new(planner, &self.before, candidate, host);
+        let waiting_frames = planner.view.waiting()[candidate];
         let mut could_take = 0;
         let mut reservation = None;
         let mut then = None;
-        while could_take < row.waiting_frames && then.is_none() {
+        while could_take < waiting_frames && then.is_none() {
             match alone.take() {
                 Ok(amounts) => {
                     reservation = reservation.or(Some(amounts));
@@ -268,11 +270,12 @@ impl<'s> PlannedFarm<'s> {
             layer: row.layer.clone(),
             layer_name: row.layer_name.clone(),
             job_name: work.job().name.clone(),
-            waiting_frames: row.waiting_frames,
+            waiting_frames,
             could_take,
             reservation,
             refusal: alone.refusal().filter(|_| then >= Some(WaitReason::Shape)),
-            then: then.or(row.is_backing_off.then_some(WaitReason::BackOff)),
+            then: then
+                .or((planner.view.let_go(candidate, waiting_frames) < waiting_frames).then_some(WaitReason::BackOff)),
             placed_frames: placed.map(|placed| placed.frames).sum(),
         })
     }

@@ -88,21 +88,10 @@ pub struct Room {
 }
 
 impl Room {
+    /// Of a host whose agent takes all fractions.
     #[must_use]
     pub fn of(host: &Host, idle: Amounts) -> Self {
-        Self { thread_mode: host.thread_mode, cores: host.total.cores, idle, fractions: host.fractions }
-    }
-
-    /// The host with nothing on it. A ledger may claim more idle than there is; that counts.
-    #[must_use]
-    pub fn emptied(host: &Host) -> Self {
-        let idle = Amounts {
-            cores: host.total.cores.max(host.idle.cores),
-            memory: host.total.memory.max(host.idle.memory),
-            gpus: host.total.gpus.max(host.idle.gpus),
-            gpu_memory: host.total.gpu_memory.max(host.idle.gpu_memory),
-        };
-        Self { thread_mode: host.thread_mode, cores: idle.cores, idle, fractions: host.fractions }
+        Self { thread_mode: host.thread_mode, cores: host.total.cores, idle, fractions: Fractions::Any }
     }
 }
 

@@ -46,12 +46,10 @@ impl<'p, 's> Funnel<'p, 's> {
         hosts.sort_by_key(|&host| &snapshot.hosts[host].name);
         funnel.narrow(WaitReason::NoHostWithTags, &mut hosts, |host| reach_gate(&work, &snapshot.hosts[host]).is_ok());
         for (reason, is_open) in Nature::GATES {
-            funnel.narrow(reason, &mut hosts, |host| {
-                is_open(&Nature { job: work.job(), candidate: work.candidate, host: &snapshot.hosts[host] })
-            });
+            funnel.narrow(reason, &mut hosts, |host| is_open(&planner.nature(candidate, host)));
         }
         funnel.narrow(WaitReason::Shape, &mut hosts, |host| {
-            shape_gate(&demand.ask, &Room::emptied(&snapshot.hosts[host]), planner.policy).is_ok()
+            shape_gate(&demand.ask, &planner.view.emptied(host), planner.policy).is_ok()
         });
         funnel.allocs = allocs(planner, candidate);
         for (reason, is_open) in Subscribed::GATES {
@@ -117,7 +115,7 @@ impl<'p, 's> Funnel<'p, 's> {
         let mut gates: Vec<GateReport> = reports(&super::gates::Work::GATES, &work).collect();
         gates.extend(reports(&Capped::GATES, &capped));
         gates.push(report(WaitReason::LimitReached, planner.seat_gate(self.candidate).is_ok()));
-        let is_backing_off = work.candidate.is_backing_off;
+        let is_backing_off = planner.let_go(self.candidate) == 0;
         gates.push(report(WaitReason::BackOff, !(self.is_accepted && is_backing_off)));
         gates.push(report(WaitReason::PassFull, is_backing_off || !self.is_accepted));
         if let Some((refused, _)) = self.refused {
@@ -160,7 +158,7 @@ impl<'p, 's> Funnel<'p, 's> {
         }
         let able = self.passed(WaitReason::ThreadMode);
         if !able.is_empty() {
-            return self.nearest_by_room(able, |host| Room::emptied(&self.planner.snapshot.hosts[host]));
+            return self.nearest_by_room(able, |host| self.planner.view.emptied(host));
         }
         let stages = [WaitReason::OperatingSystem, WaitReason::NoHostOpen, WaitReason::NoHostWithTags];
         let furthest = stages.into_iter().find_map(|stage| self.passed(stage).first())?;
@@ -170,9 +168,9 @@ impl<'p, 's> Funnel<'p, 's> {
     fn nearest_by_nature(&self, host: usize) -> Option<NearMiss> {
         let work = self.planner.work(self.candidate);
         let row = &self.planner.snapshot.hosts[host];
-        let reason = Nature { job: work.job(), candidate: work.candidate, host: row }.pass().err()?;
+        let reason = self.planner.nature(self.candidate, host).pass().err()?;
         let miss = match reason {
-            WaitReason::NoHostOpen => Miss::State(row.state.sentence()),
+            WaitReason::NoHostOpen => Miss::State(self.planner.view.state(host).sentence()),
             WaitReason::OperatingSystem => {
                 Miss::OperatingSystem { wanted: work.job().os.clone().unwrap_or_default(), offered: row.os.clone() }
             }
@@ -190,7 +188,7 @@ impl<'p, 's> Funnel<'p, 's> {
         })?;
         let row = &self.planner.snapshot.hosts[nearest];
         let room = room(nearest);
-        let (reason, refusal) = match shape_gate(ask, &Room::emptied(row), self.planner.policy) {
+        let (reason, refusal) = match shape_gate(ask, &self.planner.view.emptied(nearest), self.planner.policy) {
             Ok(_) => {
                 (room_gate(ask, &room, self.planner.policy).err()?, reserve(ask, &room, self.planner.policy).err()?)
             }

@@ -6,7 +6,8 @@
 
 use super::caps::Ledger;
 use super::fit::{Ask, Refusal, Room, reserve, reserve_unprotected};
-use crate::model::{Candidate, Cap, FolderRow, Host, JobRow, Policy, Snapshot, Subscription, ThreadMode, WaitReason};
+use super::view::View;
+use crate::model::{Candidate, Cap, FolderRow, Host, JobRow, Policy, Subscription, ThreadMode, WaitReason};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// A reason, and whether what it is asked about may pass.
@@ -15,17 +16,17 @@ pub(super) type Gate<T> = (WaitReason, fn(&T) -> bool);
 /// A candidate, whatever the farm looks like.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
-    pub(super) snapshot: &'a Snapshot,
+    pub(super) view: &'a View<'a>,
     pub(super) candidate: &'a Candidate,
 }
 
 impl<'a> Work<'a> {
     pub(super) fn job(&self) -> &'a JobRow {
-        &self.snapshot.jobs[self.candidate.job]
+        &self.view.snapshot.jobs[self.candidate.job]
     }
 
     pub(super) fn folder(&self) -> &'a FolderRow {
-        &self.snapshot.folders[self.job().folder]
+        &self.view.snapshot.folders[self.job().folder]
     }
 }
 
@@ -33,9 +34,13 @@ impl Work<'_> {
     pub(super) const GATES: [Gate<Self>; 6] = [
         (WaitReason::JobPaused, |work| !work.job().is_paused),
         (WaitReason::AutoBookOff, |work| work.job().is_auto_book),
-        (WaitReason::ShowInactive, |work| work.snapshot.shows[work.job().show].is_active),
-        (WaitReason::ShowTakenBack, |work| !work.snapshot.shows[work.job().show].is_taken_back),
-        (WaitReason::StartAfter, |work| work.candidate.start_after.is_none_or(|start| start <= work.snapshot.taken_at)),
+        (WaitReason::ShowInactive, |work| work.view.snapshot.shows[work.job().show].is_active),
+        (WaitReason::ShowTakenBack, |work| {
+            !work.view.holds.taken_back.contains(&work.view.snapshot.shows[work.job().show].id)
+        }),
+        (WaitReason::StartAfter, |work| {
+            work.candidate.start_after.is_none_or(|start| start <= work.view.snapshot.taken_at)
+        }),
         (WaitReason::NotSelected, |work| !work.candidate.clusters.is_empty()),
     ];
 
@@ -47,7 +52,7 @@ impl Work<'_> {
 /// Whether a cluster of the layer's covers the host through one of its tags. Searches find such hosts
 /// through the index instead.
 pub(super) fn reach_gate(work: &Work<'_>, host: &Host) -> Result<(), WaitReason> {
-    let Work { snapshot, candidate } = work;
+    let Work { view: View { snapshot, .. }, candidate } = work;
     let is_covered = |&cluster: &usize| candidate.tags.iter().any(|tag| snapshot.clusters[cluster].covers(tag, host));
     let is_reached = host.facility == work.job().facility && candidate.clusters.iter().any(is_covered);
     if is_reached { Ok(()) } else { Err(WaitReason::NoHostWithTags) }
@@ -58,11 +63,12 @@ pub(super) struct Nature<'a> {
     pub(super) job: &'a JobRow,
     pub(super) candidate: &'a Candidate,
     pub(super) host: &'a Host,
+    pub(super) is_open: bool,
 }
 
 impl Nature<'_> {
     pub(super) const GATES: [Gate<Self>; 3] = [
-        (WaitReason::NoHostOpen, |nature| nature.host.state.is_open()),
+        (WaitReason::NoHostOpen, |nature| nature.is_open),
         (WaitReason::OperatingSystem, |nature| nature.job.os.as_ref().is_none_or(|os| nature.host.os.contains(os))),
         (WaitReason::ThreadMode, |nature| nature.host.thread_mode != ThreadMode::All || nature.candidate.is_threadable),
     ];
@@ -141,7 +147,7 @@ impl Capped<'_> {
 /// What subscription, folder and job leave in cores.
 pub(super) fn cores_left(work: &Work<'_>, ledger: &Ledger<'_>, subscription: usize) -> Cores {
     let job = work.job();
-    let of_show = work.snapshot.subscriptions[subscription].burst - ledger.subscription(subscription);
+    let of_show = work.view.snapshot.subscriptions[subscription].burst - ledger.subscription(subscription);
     let of_job = job.cores_max - ledger.job(work.candidate.job).cores;
     match work.folder().cores_max {
         Cap::Unlimited => of_show.min(of_job),

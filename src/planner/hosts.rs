@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::demand::Lane;
 use super::fit::{Ask, Room, reserve, width_under};
 use super::shelves::{Bounds, Key, SHELVES, ShelfKind, Within, key};
+use super::view::View;
 use crate::model::{AllocId, FacilityId, Host, Policy, Tag, ThreadMode};
 use crate::units::{Amounts, Cores};
 
@@ -20,7 +21,8 @@ const PINNED_HOSTS_MAX: usize = if cfg!(test) { 3 } else { 16 };
 pub(super) struct HostIndex<'s> {
     hosts: &'s [Host],
     policy: &'s Policy,
-    idle: Vec<Amounts>,
+    /// With what the plan has left of them.
+    rooms: Vec<Room>,
     /// Order of ids, so that ties do not depend on the order of rows.
     rank: Vec<u32>,
     by_rank: Vec<usize>,
@@ -34,7 +36,7 @@ pub(super) struct HostIndex<'s> {
 
 pub(super) struct Group {
     /// Any of its hosts: they answer alike to all but questions about amounts and rare tags.
-    pub(super) representative: usize,
+    representative: usize,
     /// The different hosts there are when empty.
     pub(super) emptied: Vec<Room>,
     /// Cores of the smallest of them.
@@ -78,7 +80,8 @@ pub(super) struct Found {
 
 impl<'s> HostIndex<'s> {
     /// `asked` are the tags that some candidate asks for; no other tag matters.
-    pub(super) fn new(hosts: &'s [Host], asked: &HashSet<&'s Tag>, policy: &'s Policy) -> Self {
+    pub(super) fn new(view: &View<'s>, asked: &HashSet<&'s Tag>) -> Self {
+        let hosts = &view.snapshot.hosts;
         let mut by_rank: Vec<usize> = (0..hosts.len()).collect();
         by_rank.sort_by(|&a, &b| hosts[a].id.cmp(&hosts[b].id));
         let mut rank = vec![0; hosts.len()];
@@ -87,8 +90,8 @@ impl<'s> HostIndex<'s> {
         }
         let mut index = Self {
             hosts,
-            policy,
-            idle: hosts.iter().map(|host| host.idle).collect(),
+            policy: view.policy,
+            rooms: (0..hosts.len()).map(|host| view.room(host)).collect(),
             rank,
             by_rank,
             group_of: Vec::with_capacity(hosts.len()),
@@ -104,11 +107,11 @@ impl<'s> HostIndex<'s> {
         }
         let is_common = |tagged: &mut Vec<usize>| tagged.len() > PINNED_HOSTS_MAX;
         let common = index.hosts_by_tag.extract_if(|_, tagged| is_common(tagged)).map(|(tag, _)| tag).collect();
-        index.build_groups(&common);
+        index.build_groups(&common, view);
         index
     }
 
-    fn build_groups(&mut self, common: &HashSet<&'s Tag>) {
+    fn build_groups(&mut self, common: &HashSet<&'s Tag>, view: &View<'s>) {
         #[derive(PartialEq, Eq, Hash)]
         struct Alike<'s> {
             facility: &'s FacilityId,
@@ -126,7 +129,7 @@ impl<'s> HostIndex<'s> {
                 tags: host.tags.iter().filter(|tag| common.contains(tag)).collect(),
                 os: &host.os,
                 thread_mode: host.thread_mode,
-                is_open: host.state.is_open(),
+                is_open: view.state(position).is_open(),
             };
             let group = *groups.entry(alike).or_insert_with_key(|alike| {
                 let group = self.groups.len();
@@ -145,12 +148,12 @@ impl<'s> HostIndex<'s> {
             });
             self.group_of.push(group);
             self.groups[group].hosts.push(position);
-            let emptied = Room::emptied(host);
+            let emptied = view.emptied(position);
             self.groups[group].cores_min = self.groups[group].cores_min.min(host.total.cores);
             if !self.groups[group].emptied.contains(&emptied) {
                 self.groups[group].emptied.push(emptied);
             }
-            if host.state.is_open() {
+            if view.state(position).is_open() {
                 self.shelve(position);
             }
         }
@@ -160,8 +163,8 @@ impl<'s> HostIndex<'s> {
         &self.groups[group]
     }
 
-    pub(super) fn representative(&self, group: usize) -> &'s Host {
-        &self.hosts[self.groups[group].representative]
+    pub(super) fn representative(&self, group: usize) -> usize {
+        self.groups[group].representative
     }
 
     /// All hosts of a lane; one that is reached both ways comes twice.
@@ -187,7 +190,7 @@ impl<'s> HostIndex<'s> {
 
     /// The host with what the plan has left of it.
     pub(super) fn room(&self, host: usize) -> Room {
-        Room::of(&self.hosts[host], self.idle[host])
+        self.rooms[host]
     }
 
     /// What GPU work has opened for other work since the last call.
@@ -199,11 +202,11 @@ impl<'s> HostIndex<'s> {
     pub(super) fn set_idle(&mut self, host: usize, idle: Amounts) {
         let (shelf, key) = self.place_of(host);
         self.groups[self.group_of[host]].shelves[shelf].remove(&key);
-        if idle.gpu_memory < self.idle[host].gpu_memory {
+        if idle.gpu_memory < self.rooms[host].idle.gpu_memory {
             self.opened.hosts.insert(host);
             self.opened.groups.insert(self.group_of[host]);
         }
-        self.idle[host] = idle;
+        self.rooms[host].idle = idle;
         self.shelve(host);
     }
 
@@ -213,7 +216,7 @@ impl<'s> HostIndex<'s> {
     }
 
     fn place_of(&self, host: usize) -> (usize, Key) {
-        let idle = &self.idle[host];
+        let idle = &self.rooms[host].idle;
         let kind = ShelfKind::of(idle, self.hosts[host].total.cores);
         (kind.index(), key(idle, self.rank[host], self.policy.host_strategy))
     }

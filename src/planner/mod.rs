@@ -1,6 +1,6 @@
 //! Deciding: which waiting layers go to which hosts now, and why the others wait.
 //!
-//! [`plan`] is a pure function of one snapshot and a policy. It reads no clock, draws no random
+//! [`plan`] is a pure function of one snapshot, the holds laid over it, and a policy. It reads no clock, draws no random
 //! number, logs nothing and waits for nobody, so `run`, the previews and the tests decide alike. Equal
 //! farms give equal plans, in whatever order the rows were read: every choice ends in a comparison of
 //! ids.
@@ -9,7 +9,7 @@
 //! a folder's or job's cap or a limit, but only the booking transaction knows whether that still
 //! holds.
 //!
-//! Reading order: [`plan`] (the steps), `order` (who is next), `demand` (which hosts a layer may go
+//! Reading order: [`plan`] (the steps), `view` (what it begins with), `order` (who is next), `demand` (which hosts a layer may go
 //! to at all), `hosts` and `shelves` (which of them it takes), `fit` (what it takes there), `caps` (what is used),
 //! `gates` (every reason to wait, each defined once). [`PlannedFarm`] tells the whole story of a plan.
 //!
@@ -30,6 +30,7 @@ mod report;
 mod shelves;
 #[cfg(test)]
 pub(crate) mod tests;
+mod view;
 mod waiting;
 
 pub use explain::PlannedFarm;

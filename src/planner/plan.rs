@@ -6,22 +6,26 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use super::caps::Ledger;
 use super::demand::{Demand, Demands, Lane};
 use super::fit::reserve;
-use super::gates::{Capped, Subscribed, Work, cores_left, limit_gate};
+use super::gates::{Capped, Nature, Subscribed, Work, cores_left, limit_gate};
 use super::hosts::{Found, HostIndex, Search, Spot};
 use super::order::{Line, Order, Standing};
-use crate::model::{AllocId, LayerId, Placement, Plan, Policy, ShowId, Snapshot, Tag, WaitReason, Waiting};
+use super::view::View;
+use crate::model::{
+    AllocId, Holds, HostId, LayerId, Placement, Plan, Policy, ShowId, Snapshot, Tag, WaitReason, Waiting,
+};
 use crate::units::{Amounts, Kib};
 
 /// Places what fits now, in order, and says why the rest waits.
 #[must_use]
-pub fn plan(snapshot: &Snapshot, policy: &Policy) -> Plan {
-    let mut planner = Planner::new(snapshot, policy);
+pub fn plan(snapshot: &Snapshot, holds: &Holds, policy: &Policy) -> Plan {
+    let mut planner = Planner::new(View::new(snapshot, holds, policy));
     planner.place();
     planner.plan()
 }
 
 /// A plan in the making.
 pub(super) struct Planner<'s> {
+    pub(super) view: View<'s>,
     pub(super) snapshot: &'s Snapshot,
     pub(super) policy: &'s Policy,
     pub(super) index: HostIndex<'s>,
@@ -60,23 +64,25 @@ struct Turn {
 }
 
 impl<'s> Planner<'s> {
-    pub(super) fn new(snapshot: &'s Snapshot, policy: &'s Policy) -> Self {
+    pub(super) fn new(view: View<'s>) -> Self {
+        let View { snapshot, policy, .. } = view;
         let asked: HashSet<&Tag> = snapshot.candidates.iter().flat_map(|candidate| &candidate.tags).collect();
-        let index = HostIndex::new(&snapshot.hosts, &asked, policy);
+        let index = HostIndex::new(&view, &asked);
         let allocs = alloc_ranks(snapshot);
         Self {
             snapshot,
             policy,
-            ledger: Ledger::new(snapshot),
-            demands: Demands::of(snapshot, policy, &index, &allocs),
+            ledger: Ledger::new(&view),
+            demands: Demands::of(&view, &index, &allocs),
             index,
             order: Order::of(snapshot, policy.job_order),
             subscriptions: subscriptions_by_alloc(snapshot, &allocs),
             allocs,
-            warm: warm_hosts(snapshot),
-            waiting: snapshot.candidates.iter().map(|candidate| candidate.waiting_frames).collect(),
+            warm: warm_hosts(&view),
+            waiting: view.waiting().to_vec(),
             frames_left: policy.frames_per_pass_max,
             placements: Vec::new(),
+            view,
         }
     }
 
@@ -99,9 +105,7 @@ impl<'s> Planner<'s> {
     fn contenders(&self) -> Vec<Contender> {
         let mut lines: BTreeMap<(&ShowId, usize), Vec<usize>> = BTreeMap::new();
         for &position in &self.order.candidates {
-            let candidate = &self.snapshot.candidates[position];
-            let is_held = candidate.is_backing_off || self.work(position).pass().is_err();
-            if is_held || self.waiting[position] == 0 {
+            if self.let_go(position) == 0 || self.work(position).pass().is_err() {
                 continue;
             }
             let show = self.show_of(position);
@@ -131,7 +135,7 @@ impl<'s> Planner<'s> {
             let next = queue.peek().map(|&Reverse(next)| next);
             let turn = Turn { candidate, subscription: *subscription, alloc: *alloc, frames_max, line, next };
             let placed = self.take_turn(&turn);
-            if placed == 0 || self.waiting[candidate] == 0 {
+            if placed == 0 || self.let_go(candidate) == 0 {
                 layers.leave();
             } else {
                 layers.spend(placed);
@@ -149,7 +153,7 @@ impl<'s> Planner<'s> {
     /// other show goes first. Returns how many.
     fn take_turn(&mut self, turn: &Turn) -> u32 {
         let &Turn { candidate, subscription, .. } = turn;
-        let frames_max = turn.frames_max.min(self.waiting[candidate]).min(self.frames_left);
+        let frames_max = turn.frames_max.min(self.let_go(candidate)).min(self.frames_left);
         // Its last frames may have gone to another allocation.
         if frames_max == 0 {
             return 0;
@@ -252,8 +256,23 @@ impl<'s> Planner<'s> {
         limit_gate(&self.ledger, &self.snapshot.candidates[candidate], host)
     }
 
-    pub(super) fn work(&self, candidate: usize) -> Work<'s> {
-        Work { snapshot: self.snapshot, candidate: &self.snapshot.candidates[candidate] }
+    /// Frames of a candidate that may go now.
+    pub(super) fn let_go(&self, candidate: usize) -> u32 {
+        self.view.let_go(candidate, self.waiting[candidate])
+    }
+
+    pub(super) fn work(&self, candidate: usize) -> Work<'_> {
+        Work { view: &self.view, candidate: &self.snapshot.candidates[candidate] }
+    }
+
+    pub(super) fn nature(&self, candidate: usize, host: usize) -> Nature<'_> {
+        let candidate = &self.snapshot.candidates[candidate];
+        Nature {
+            job: &self.snapshot.jobs[candidate.job],
+            candidate,
+            host: &self.snapshot.hosts[host],
+            is_open: self.view.state(host).is_open(),
+        }
     }
 
     pub(super) fn cap_gate(&self, candidate: usize, wanted: &Amounts) -> Result<(), WaitReason> {
@@ -336,13 +355,23 @@ fn subscriptions_by_alloc<'s>(
     found
 }
 
-fn warm_hosts(snapshot: &Snapshot) -> Vec<Vec<usize>> {
+fn warm_hosts(view: &View<'_>) -> Vec<Vec<usize>> {
+    let View { snapshot, holds, .. } = *view;
     let candidates: HashMap<&LayerId, usize> =
         snapshot.candidates.iter().enumerate().map(|(position, candidate)| (&candidate.layer, position)).collect();
     let mut warm = vec![Vec::new(); snapshot.candidates.len()];
     for (host, row) in snapshot.hosts.iter().enumerate() {
         for candidate in row.running_layers.iter().filter_map(|layer| candidates.get(layer)) {
             warm[*candidate].push(host);
+        }
+    }
+    if !holds.assumed.is_empty() {
+        let hosts: HashMap<&HostId, usize> =
+            snapshot.hosts.iter().enumerate().map(|(position, host)| (&host.id, position)).collect();
+        for booking in &holds.assumed {
+            if let (Some(&candidate), Some(&host)) = (candidates.get(&booking.layer), hosts.get(&booking.host)) {
+                warm[candidate].push(host);
+            }
         }
     }
     warm

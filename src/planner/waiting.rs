@@ -1,7 +1,6 @@
 //! Why what is left of a candidate waits, judged by what the whole plan leaves.
 
 use super::demand::{Demand, Lane};
-use super::fit::Room;
 use super::gates::{room_gate, shape_gate};
 use super::hosts::Search;
 use super::plan::Planner;
@@ -17,7 +16,7 @@ impl Planner<'_> {
     pub(super) fn reason(&self, candidate: usize) -> WaitReason {
         match self.try_once_more(candidate) {
             Err(reason) => reason,
-            Ok(()) if self.snapshot.candidates[candidate].is_backing_off => WaitReason::BackOff,
+            Ok(()) if self.let_go(candidate) == 0 => WaitReason::BackOff,
             Ok(()) => WaitReason::PassFull,
         }
     }
@@ -65,8 +64,7 @@ impl Planner<'_> {
     fn room_reason(&self, demand: &Demand, lanes: &[(&Lane, usize)]) -> WaitReason {
         let mut hosts = lanes.iter().flat_map(|(lane, _)| self.index.hosts_of(lane));
         let lacks_room = |host: usize| {
-            let emptied = Room::emptied(&self.snapshot.hosts[host]);
-            shape_gate(&demand.ask, &emptied, self.policy).is_ok()
+            shape_gate(&demand.ask, &self.view.emptied(host), self.policy).is_ok()
                 && room_gate(&demand.ask, &self.index.room(host), self.policy) == Err(WaitReason::Capacity)
         };
         if hosts.any(lacks_room) { WaitReason::Capacity } else { WaitReason::GpuReserved }

@@ -1,22 +1,46 @@
-//! A plan as a document: shown, kept in a file, and shown again later.
+//! What passes would do, without doing it: bookings go into memory ([`look`] for one pass, [`DryRun`] for
+//! many, [`prepare`] for a service). And a plan as a document: shown, kept in a file, and shown again later.
 //!
-//! The field names are what other programs read; they change only together with
+//! The document's field names are what other programs read; they change only together with
 //! [`PlanDocument::VERSION`]. Cores are in cores (half a core is 0.5), memory in KiB.
 
+mod dry_run;
+mod look;
+mod memory;
 mod narrow;
 mod overtaken;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use time::format_description::well_known::Rfc3339;
 
+pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
+pub use look::{Look, look};
+use memory::Memory;
+pub use memory::bookable;
 pub use narrow::Narrowing;
 pub use overtaken::{Overtaken, OvertakenCause};
 
 use crate::db::WaitingCount;
 use crate::model::{Cluster, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
-use crate::scheduler::{Look, PlacedFrame};
+use crate::scheduler::{Parts, PassError, PlacedFrame, Service};
 use crate::units::Amounts;
+
+/// The service as the settings have it: in dry-run mode nothing is booked, launched or repaired, and bookings
+/// are only remembered.
+///
+/// # Errors
+/// As [`Service::prepare`].
+pub async fn prepare(parts: Parts) -> Result<Service, PassError> {
+    if !parts.settings.is_dry_run {
+        return Service::prepare(parts).await;
+    }
+    Service::prepare_dry(parts, |store, settings, hints| {
+        Arc::new(Memory::heeding(hints.clone(), store.clone(), settings))
+    })
+    .await
+}
 
 /// Which frames would go where, what waits, and why.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::model::{ShowId, ShowRow};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Flags {
+    /// By when every Cuebot knows; `None`: such a show stays ours.
+    left_after: Option<Duration>,
     shows: HashMap<ShowId, Flag>,
 }
 
@@ -22,7 +24,7 @@ enum Flag {
 
 /// What one look at the flags found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FlagsSeen {
     /// Names of shows whose flag was on before and is off now, for the first time.
     pub(super) switched_off: Vec<String>,
     /// And of those that are on again.
@@ -34,9 +36,12 @@ pub(super) struct Seen {
 }
 
 impl Flags {
-    /// `left_after`: by when every Cuebot knows.
-    pub(super) fn look(&mut self, shows: &[ShowRow], left_after: Duration, now: Instant) -> Seen {
-        let mut seen = Seen::default();
+    pub(super) fn new(left_after: Option<Duration>) -> Self {
+        Self { left_after, shows: HashMap::new() }
+    }
+
+    pub(super) fn look(&mut self, shows: &[ShowRow], now: Instant) -> FlagsSeen {
+        let mut seen = FlagsSeen::default();
         for show in shows {
             let known = self.shows.get(&show.id).copied();
             match (show.is_scheduler_managed, known) {
@@ -56,7 +61,7 @@ impl Flags {
                     };
                     self.shows.insert(show.id.clone(), Flag::Off { since });
                     seen.off.push(show.name.clone());
-                    if now.duration_since(since) >= left_after {
+                    if self.left_after.is_some_and(|left_after| now.duration_since(since) >= left_after) {
                         seen.taken_back.push(show.id.clone());
                     }
                 }
@@ -66,10 +71,9 @@ impl Flags {
         seen
     }
 
-    /// Shows that stay ours although their flag may be off by now: those that it went off of less than
-    /// `left_after` ago, or with `None` all whose flag was ever on.
-    pub(super) fn kept(&self, left_after: Option<Duration>, now: Instant) -> HashSet<ShowId> {
-        let is_kept = |flag: &Flag| match (flag, left_after) {
+    /// Shows that stay ours although their flag may be off by now.
+    pub(super) fn kept(&self, now: Instant) -> HashSet<ShowId> {
+        let is_kept = |flag: &Flag| match (flag, self.left_after) {
             (Flag::Off { since }, Some(left_after)) => now.duration_since(*since) < left_after,
             (Flag::On, _) | (_, None) => true,
         };
@@ -82,42 +86,44 @@ mod tests {
     use super::*;
 
     fn show(flag: Option<bool>) -> [ShowRow; 1] {
-        [ShowRow {
-            id: "id".into(),
-            name: "show".to_owned(),
-            is_active: true,
-            is_scheduler_managed: flag,
-            is_taken_back: false,
-        }]
+        [ShowRow { id: "id".into(), name: "show".to_owned(), is_active: true, is_scheduler_managed: flag }]
     }
 
     const CACHE: Duration = Duration::from_secs(30);
 
     #[test]
     fn on_then_off_is_said_once_and_the_show_is_left_after_the_cache() {
-        let (mut flags, start) = (Flags::default(), Instant::now());
+        let (mut flags, start) = (Flags::new(Some(CACHE)), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(flags.look(&show(Some(true)), CACHE, after(0)), Seen::default());
+        assert_eq!(flags.look(&show(Some(true)), after(0)), FlagsSeen::default());
         let off = || vec!["show".to_owned()];
         assert_eq!(
-            flags.look(&show(Some(false)), CACHE, after(1)),
-            Seen { switched_off: off(), off: off(), ..Seen::default() }
+            flags.look(&show(Some(false)), after(1)),
+            FlagsSeen { switched_off: off(), off: off(), ..FlagsSeen::default() }
         );
-        assert_eq!(flags.look(&show(Some(false)), CACHE, after(30)), Seen { off: off(), ..Seen::default() });
-        let kept = |left_after, seconds| flags.kept(left_after, after(seconds)).len();
-        assert_eq!([kept(Some(CACHE), 30), kept(Some(CACHE), 31), kept(None, 31)], [1, 0, 1]);
+        assert_eq!(flags.look(&show(Some(false)), after(30)), FlagsSeen { off: off(), ..FlagsSeen::default() });
+        assert_eq!([30, 31].map(|seconds| flags.kept(after(seconds)).len()), [1, 0]);
         assert_eq!(
-            flags.look(&show(Some(false)), CACHE, after(31)),
-            Seen { off: off(), taken_back: vec!["id".into()], ..Seen::default() }
+            flags.look(&show(Some(false)), after(31)),
+            FlagsSeen { off: off(), taken_back: vec!["id".into()], ..FlagsSeen::default() }
         );
-        assert_eq!(flags.look(&show(Some(true)), CACHE, after(32)), Seen { switched_on: off(), ..Seen::default() });
+        assert_eq!(flags.look(&show(Some(true)), after(32)), FlagsSeen { switched_on: off(), ..FlagsSeen::default() });
+    }
+
+    #[test]
+    fn a_show_that_stays_ours_is_kept_and_never_taken_back() {
+        let (mut flags, start) = (Flags::new(None), Instant::now());
+        flags.look(&show(Some(true)), start);
+        assert_eq!(flags.look(&show(Some(false)), start + CACHE).off, ["show"]);
+        assert_eq!(flags.look(&show(Some(false)), start + CACHE * 3).taken_back, []);
+        assert_eq!(flags.kept(start + CACHE * 3).len(), 1);
     }
 
     #[test]
     fn a_show_that_was_never_on_is_ours_by_other_means() {
-        let (mut flags, now) = (Flags::default(), Instant::now());
+        let (mut flags, now) = (Flags::new(Some(CACHE)), Instant::now());
         for flag in [Some(false), None] {
-            assert_eq!(flags.look(&show(flag), CACHE, now), Seen::default());
+            assert_eq!(flags.look(&show(flag), now), FlagsSeen::default());
         }
     }
 }

@@ -11,7 +11,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use super::requests::PlacedFrame;
+use crate::booking::{Blame, ChunkOutcome, LostReason};
 use crate::model::{FrameId, LayerId, WaitingFrame};
+use crate::tasks::Backoff;
 
 const HELD_BACK_FIRST: Duration = Duration::from_secs(1);
 /// How long a frame is passed over whose row another session holds.
@@ -36,7 +39,7 @@ pub(super) struct Fruitless {
 
 #[derive(Debug)]
 struct HeldBack {
-    times: u32,
+    wait: Backoff,
     until: Instant,
 }
 
@@ -56,9 +59,19 @@ impl Strikes {
     }
 }
 
+/// What a pass has tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried<'t> {
+    /// Layers that were given hosts.
+    pub(super) layers: &'t [LayerId],
+    pub(super) frames: &'t [PlacedFrame],
+    /// Layers of which another session held frames a moment ago.
+    pub(super) locked: &'t HashSet<LayerId>,
+}
+
 /// What became of one layer that was given hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+enum Fate {
     Booked,
     /// Nothing was booked, for a reason that passes by itself.
     Excused,
@@ -125,13 +138,47 @@ impl Fruitless {
         self.strike(frame, version, STRIKES_MAX, now);
     }
 
+    /// Takes what came of a pass. The reason decides whose fault a loss is: a lock is nobody's, a host's
+    /// refusal is not the frame's.
+    pub(super) fn judge(&mut self, tried: &Tried<'_>, outcome: &ChunkOutcome, now: Instant) {
+        let versions: HashMap<&FrameId, i32> =
+            tried.frames.iter().map(|placed| (&placed.frame.id, placed.frame.version)).collect();
+        let blames: HashMap<&FrameId, Blame> =
+            outcome.refusals.iter().map(|refusal| (&refusal.frame, refusal.blames)).collect();
+        let fate = |layer| if tried.locked.contains(layer) { Fate::Locked } else { Fate::Nothing };
+        let mut fates: HashMap<&LayerId, Fate> = tried.layers.iter().map(|layer| (layer, fate(layer))).collect();
+        for lost in &outcome.lost {
+            let Some(&version) = versions.get(&lost.frame) else { continue };
+            match (lost.reason, blames.get(&lost.frame)) {
+                (LostReason::NothingReserved, _) | (LostReason::Refused, Some(Blame::Frame)) => {
+                    self.hopeless(&lost.frame, version, now);
+                }
+                (LostReason::FrameTaken, _) => self.taken(&lost.frame, version, now),
+                (LostReason::FrameLocked, _) => {
+                    self.locked(&lost.frame, version, now);
+                    fates.insert(&lost.layer, Fate::Locked);
+                }
+                (LostReason::Refused, Some(Blame::Layer)) => self.relieve(&lost.frame),
+                // Somebody else was faster, or holds a row; the next snapshot knows.
+                _ => {
+                    self.relieve(&lost.frame);
+                    fates.insert(&lost.layer, Fate::Excused);
+                }
+            }
+        }
+        for booked in &outcome.booked {
+            fates.insert(&booked.layer, Fate::Booked);
+        }
+        self.judge_layers(fates.into_iter(), now);
+    }
+
     /// Somebody else had the frame. Now and then that is so.
-    pub(super) fn taken(&mut self, frame: &FrameId, version: i32, now: Instant) {
+    fn taken(&mut self, frame: &FrameId, version: i32, now: Instant) {
         self.strike(frame, version, 1, now);
     }
 
     /// Another session holds the frame's row: those behind it go first for a moment.
-    pub(super) fn locked(&mut self, frame: &FrameId, version: i32, now: Instant) {
+    fn locked(&mut self, frame: &FrameId, version: i32, now: Instant) {
         if let Some(known) = self.remember(frame, version, now) {
             known.in_a_row = 0;
             known.locked_until = now + LOCKED_FRAME_REST;
@@ -139,7 +186,7 @@ impl Fruitless {
     }
 
     /// The frame was lost for a reason that is not its own: strikes count only in a row.
-    pub(super) fn relieve(&mut self, frame: &FrameId) {
+    fn relieve(&mut self, frame: &FrameId) {
         self.frames.remove(frame);
     }
 
@@ -164,27 +211,26 @@ impl Fruitless {
         Some(known)
     }
 
-    /// Takes what became of layers that were given hosts. One of which all frames were passed over, since
-    /// another session held them a moment ago, is not to blame either.
-    pub(super) fn judge<'a>(&mut self, fates: impl Iterator<Item = (&'a LayerId, Fate)>, now: Instant) {
+    /// A layer of which all frames were passed over, since another session held them a moment ago, is not
+    /// to blame either.
+    fn judge_layers<'a>(&mut self, fates: impl Iterator<Item = (&'a LayerId, Fate)>, now: Instant) {
+        let longest = self.back_off;
         for (layer, fate) in fates {
+            let fresh = || HeldBack { wait: Backoff::new(HELD_BACK_FIRST, longest), until: now };
             match fate {
                 Fate::Booked => _ = self.layers.remove(layer),
                 Fate::Excused => {}
                 Fate::Locked => {
-                    let held = self.layers.entry(layer.clone()).or_insert(HeldBack { times: 0, until: now });
+                    let held = self.layers.entry(layer.clone()).or_insert_with(fresh);
                     held.until = held.until.max(now + LOCKED_LAYER_REST);
                 }
                 Fate::Nothing => {
-                    let held = self.layers.entry(layer.clone()).or_insert(HeldBack { times: 0, until: now });
-                    let wait = HELD_BACK_FIRST.saturating_mul(2u32.saturating_pow(held.times)).min(self.back_off);
-                    held.times = held.times.saturating_add(1);
-                    held.until = now + wait;
+                    let held = self.layers.entry(layer.clone()).or_insert_with(fresh);
+                    held.until = now + held.wait.next_pause();
                 }
             }
         }
-        let quiet = self.back_off;
-        self.layers.retain(|_, held| held.until + quiet > now);
+        self.layers.retain(|_, held| held.until + longest > now);
     }
 }
 
@@ -271,7 +317,7 @@ mod tests {
         let (mut fruitless, start) = (Fruitless::new(Duration::from_secs(8)), Instant::now());
         let layer = LayerId::from("layer");
         for _ in 0..5 {
-            fruitless.judge([(&layer, Fate::Locked)].into_iter(), start);
+            fruitless.judge_layers([(&layer, Fate::Locked)].into_iter(), start);
             assert!(fruitless.layers(start).next().is_some());
             assert!(fruitless.layers(start + LOCKED_LAYER_REST).next().is_none());
         }
@@ -283,12 +329,12 @@ mod tests {
         let layer = LayerId::from("layer");
         let mut waits = Vec::new();
         for _ in 0..5 {
-            fruitless.judge([(&layer, Fate::Nothing)].into_iter(), start);
+            fruitless.judge_layers([(&layer, Fate::Nothing)].into_iter(), start);
             let held = |second: &u64| fruitless.layers(start + Duration::from_secs(*second)).next().is_some();
             waits.push((0..20).find(|second| !held(second)));
         }
         assert_eq!(waits, [Some(1), Some(2), Some(4), Some(8), Some(8)]);
-        fruitless.judge([(&layer, Fate::Booked)].into_iter(), start);
+        fruitless.judge_layers([(&layer, Fate::Booked)].into_iter(), start);
         assert!(fruitless.layers(start).next().is_none());
     }
 }

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+use crate::tasks::Backoff;
+
 /// Held for so long, it is no release in progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 const REST_FIRST: Duration = Duration::from_secs(1);
@@ -24,7 +26,7 @@ pub(super) struct HeldRows<Key> {
 struct Held {
     since: Instant,
     seen_at: Instant,
-    rests: u32,
+    rest: Backoff,
     until: Instant,
 }
 
@@ -36,13 +38,12 @@ impl<Key: Clone + Eq + Hash> HeldRows<Key> {
     /// It was found held.
     pub(super) fn found(&mut self, key: &Key, now: Instant) {
         self.held.retain(|_, held| now < held.seen_at + FORGOTTEN_AFTER);
-        let fresh = Held { since: now, seen_at: now, rests: 0, until: now };
+        let fresh = Held { since: now, seen_at: now, rest: Backoff::new(REST_FIRST, self.rest_max), until: now };
         let held = self.held.entry(key.clone()).or_insert(fresh);
         held.seen_at = now;
         // Many chunks of one pass find the same.
         if now >= held.until && now.duration_since(held.since) >= PATIENCE {
-            held.until = now + REST_FIRST.saturating_mul(2u32.saturating_pow(held.rests)).min(self.rest_max);
-            held.rests = held.rests.saturating_add(1);
+            held.until = now + held.rest.next_pause();
         }
     }
 

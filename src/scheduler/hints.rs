@@ -1,17 +1,20 @@
 //! What is remembered between passes: only to be polite, never to be right.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::flags::{Flags, Seen};
+use super::flags::{Flags, FlagsSeen};
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
+use super::settings::Settings;
+use super::silence::Silence;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
-use crate::model::{Booked, Fractions, Host, HostId, LayerId, ShowId, ShowRow};
-use crate::rqd::{AgentError, BreakerSettings, Breakers, LaunchOutcome, RunFrameError};
+use crate::config::FlagOff;
+use crate::model::{Booked, Fractions, Holds, HostId, LayerId, ShowId, Snapshot};
+use crate::rqd::{AgentError, Breakers, LaunchOutcome, RunFrameError};
 use crate::telemetry::error_chain;
 
 /// How long after a pause for want of file descriptors the want is told on.
@@ -32,7 +35,7 @@ const TELLING_FRAMES_MIN: usize = 10;
 
 /// Hosts and layers that are held back for a while. Cloning shares them.
 #[derive(Clone, Debug)]
-pub struct Hints {
+pub(crate) struct Hints {
     state: Arc<Mutex<State>>,
     /// Whether Cuebot is silent: nothing is booked or launched.
     silence: watch::Sender<bool>,
@@ -54,72 +57,86 @@ struct State {
     unsettled: HashMap<HostId, u32>,
     flags: Flags,
     /// Of hosts that do not take all.
-    fractions: HashMap<HostId, Fractions>,
+    fractions: BTreeMap<HostId, Fractions>,
+    reports: Silence,
 }
 
-impl Hints {
-    #[must_use]
-    pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
-        let back_off = layers.cool_down_max;
-        let state = State {
-            breakers: Breakers::new(hosts, layers),
-            fruitless: Fruitless::new(back_off),
-            held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
-            host_found_held: None,
-            held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
-            frames_per_second: None,
-            paused_until: None,
-            unsettled: HashMap::new(),
-            flags: Flags::default(),
-            fractions: HashMap::new(),
-        };
-        Self { state: Arc::new(Mutex::new(state)), silence: watch::Sender::new(false) }
-    }
-
+impl State {
     /// Hosts to leave out of the next plan, with words for an operator.
-    #[must_use]
-    pub fn put_aside(&self, now: Instant) -> HashMap<HostId, String> {
-        let state = self.state();
-        let mut aside = state.breakers.hosts_put_aside(now);
-        for (host, held) in state.held_hosts.resting(now) {
+    fn put_aside(&self, now: Instant) -> BTreeMap<HostId, String> {
+        let mut aside: BTreeMap<HostId, String> = self.breakers.hosts_put_aside(now).into_iter().collect();
+        for (host, held) in self.held_hosts.resting(now) {
             let seconds = held.as_secs();
             aside.insert(host.clone(), format!("another database session has held its row for {seconds} s"));
         }
-        for (host, launches) in &state.unsettled {
+        for (host, launches) in &self.unsettled {
             let reason = aside.get(host).map(|reason| format!("; {reason}")).unwrap_or_default();
             aside.insert(host.clone(), format!("{launches} launches without a known outcome{reason}"));
         }
         aside
     }
 
-    #[must_use]
-    pub fn backing_off(&self, now: Instant) -> HashSet<LayerId> {
-        let state = self.state();
-        let mut layers: HashSet<LayerId> = state.breakers.layers_put_aside(now).into_keys().collect();
-        layers.extend(state.fruitless.layers(now).cloned());
-        layers.extend(state.held_layers.resting(now).map(|(layer, _)| layer.clone()));
+    fn backing_off(&self, now: Instant) -> BTreeSet<LayerId> {
+        let mut layers: BTreeSet<LayerId> = self.breakers.layers_put_aside(now).into_keys().collect();
+        layers.extend(self.fruitless.layers(now).cloned());
+        layers.extend(self.held_layers.resting(now).map(|(layer, _)| layer.clone()));
         layers
     }
 
-    /// Takes the shows' flags as they are now.
-    pub(super) fn flags(&self, shows: &[ShowRow], left_after: Duration, now: Instant) -> Seen {
-        self.state().flags.look(shows, left_after, now)
+    /// Hosts whose reports are overdue, and since how many seconds there was none.
+    fn overdue(&mut self, snapshot: &Snapshot) -> BTreeMap<HostId, i64> {
+        let now = snapshot.taken_at;
+        self.reports.look(now, snapshot.hosts.iter().map(|host| (&host.id, host.reported_at)));
+        let overdue = snapshot.hosts.iter().filter(|host| self.reports.is_overdue(&host.id, host.reported_at, now));
+        overdue.map(|host| (host.id.clone(), (now - host.reported_at).whole_seconds())).collect()
+    }
+}
+
+impl Hints {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let left_after = (settings.flag_off == FlagOff::Stop).then_some(settings.flag_off_after);
+        let state = State {
+            breakers: Breakers::new(settings.host_breaker, settings.layer_breaker()),
+            fruitless: Fruitless::new(settings.layer_back_off),
+            held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
+            host_found_held: None,
+            held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
+            frames_per_second: None,
+            paused_until: None,
+            unsettled: HashMap::new(),
+            flags: Flags::new(left_after),
+            fractions: BTreeMap::new(),
+            reports: Silence::new(settings.cuebot_silence).looking_every(settings.monitor_interval),
+        };
+        Self { state: Arc::new(Mutex::new(state)), silence: watch::Sender::new(false) }
+    }
+
+    /// Adds to the holds what is remembered that concerns the snapshot, and takes in what the snapshot shows.
+    pub(super) fn hold(&self, holds: &mut Holds, snapshot: &Snapshot, now: Instant) -> FlagsSeen {
+        let mut state = self.state();
+        let flags = state.flags.look(&snapshot.shows, now);
+        holds.put_aside = state.put_aside(now);
+        holds.overdue = state.overdue(snapshot);
+        holds.fractions = state.fractions.clone();
+        holds.backing_off = state.backing_off(now);
+        holds.on_probation = state.breakers.layers_on_probation(now).into_iter().collect();
+        holds.taken_back = flags.taken_back.iter().cloned().collect();
+        flags
+    }
+
+    /// Layers that are held back for a while.
+    pub(crate) fn backing_off(&self, now: Instant) -> BTreeSet<LayerId> {
+        self.state().backing_off(now)
     }
 
     /// As [`Flags::kept`].
-    pub(super) fn shows_kept(&self, left_after: Option<Duration>, now: Instant) -> HashSet<ShowId> {
-        self.state().flags.kept(left_after, now)
+    pub(super) fn shows_kept(&self, now: Instant) -> HashSet<ShowId> {
+        self.state().flags.kept(now)
     }
 
-    /// Says of hosts which fractions of a core their agents have refused.
-    pub(super) fn tell_fractions(&self, hosts: &mut [Host]) {
-        let state = self.state();
-        if state.fractions.is_empty() {
-            return;
-        }
-        for host in hosts {
-            host.fractions = state.fractions.get(&host.id).copied().unwrap_or_default();
-        }
+    /// Gives `act` what is known of the hosts' reports.
+    pub(super) fn reports<T>(&self, act: impl FnOnce(&mut Silence) -> T) -> T {
+        act(&mut self.state().reports)
     }
 
     /// When something that is held back now may be planned again: no change in the database tells of it.
@@ -132,12 +149,6 @@ impl Hints {
             state.held_layers.next_release(now),
         ];
         releases.into_iter().flatten().min()
-    }
-
-    /// Layers that were held back after failures and of which one launch shall show whether they work.
-    #[must_use]
-    pub fn on_probation(&self, now: Instant) -> HashSet<LayerId> {
-        self.state().breakers.layers_on_probation(now)
     }
 
     /// Whether nothing shall be booked for a moment.
@@ -313,25 +324,24 @@ mod tests {
 
     #[test]
     fn a_host_is_put_aside_with_all_that_is_known_of_it() {
-        let (hints, host, now) =
-            (Hints::new(BreakerSettings::hosts(), BreakerSettings::layers()), "h".into(), Instant::now());
+        let (hints, host, now) = (Hints::new(&Settings::default()), "h".into(), Instant::now());
         hints.unsettled(&host);
-        assert_eq!(hints.put_aside(now)[&host], "1 launches without a known outcome");
+        assert_eq!(hints.state().put_aside(now)[&host], "1 launches without a known outcome");
         let unfit = AgentError::Unfit { host: "node-1".to_owned(), fault: AnswerFault::Endless };
         assert_eq!(hints.begin_question(&host, now), Ok(()));
         hints.end_question(&host, Some(&unfit), now);
-        let reason = &hints.put_aside(now)[&host];
+        let reason = &hints.state().put_aside(now)[&host];
         assert!(
             reason.starts_with("1 launches without a known outcome; what answers as the agent of node-1 is"),
             "{reason}"
         );
         hints.settled(&host);
-        assert!(hints.put_aside(now)[&host].ends_with("it goes on sending after its answer"));
+        assert!(hints.state().put_aside(now)[&host].ends_with("it goes on sending after its answer"));
     }
 
     #[test]
     fn a_shortage_of_descriptors_is_told_for_longer_than_it_pauses() {
-        let (hints, now) = (Hints::new(BreakerSettings::hosts(), BreakerSettings::layers()), Instant::now());
+        let (hints, now) = (Hints::new(&Settings::default()), Instant::now());
         assert!(!hints.lacks_descriptors(now));
         let pause = Duration::from_secs(5);
         hints.pause(pause, now);

@@ -1,6 +1,6 @@
 //! The loop that ties the rooms together: snapshot, plan, frames, bookings, launches.
 //!
-//! A pass is one turn of that way. While work flows a pass follows after a rest as long as its look at
+//! A pass goes this way once (`cycle`); when the next one follows is decided by `pacing`. While work flows a pass follows after a rest as long as its look at
 //! the farm took, or at once when it was cut short; while nothing can be placed a cheap probe looks for
 //! changes, and a full look is taken at least every `queue.monitor_interval`.
 //!
@@ -14,42 +14,44 @@
 //!   looked at only after that time, so that nobody judges what another instance may still launch;
 //! - every loop survives its own errors and ends when told to stop.
 //!
-//! Loops: `passes` (the turns), `clusters` (rebuild), `unbook` (batches of bookings to take back),
-//! `settle` (unknown launches), `silence` (whether Cuebot answers), `recover` (bookings of dead instances
-//! and lost completions), `redirects` (orders to move a proc), `repair` (counters and idle amounts
-//! that drifted, releases that Cuebot leaves to us). In a dry run `passes`, `clusters`, and `dry run`, which
-//! says so once a minute.
+//! Loops: `passes`, `clusters` (rebuild), `settle` (unknown launches, and bookings to take back), `silence`
+//! (whether Cuebot answers), `recover` (bookings of dead instances and lost completions), `redirects` (orders
+//! to move a proc), `repair` (counters and idle amounts that drifted, releases that Cuebot leaves to us). In
+//! a dry run only `passes` and `clusters`.
 //!
-//! A pass differs only in its sink: bookings go into the database and on to the hosts, or into a preview
-//! that the next pass sees as if they had been made ([`DryRun`]).
+//! Passes differ only in their sink: bookings go into the database and on to the hosts (`live`), or into a
+//! preview's memory.
 
-mod dry_run;
+mod context;
+mod cycle;
 mod error;
 mod flags;
 mod fruitless;
 mod held_rows;
 mod hints;
 mod launch;
-mod look;
+mod live;
 mod named_once;
 mod outage;
+mod pacing;
+mod passes;
 mod redirects;
-mod remembered;
 mod repair;
 mod report;
 mod requests;
 mod service;
 mod settings;
 mod silence;
+mod tell;
 mod totals;
-mod turn;
 
-pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
+pub(crate) use cycle::{Chunk, Cycle, Pass, Sink, View};
 pub use error::PassError;
-pub use hints::Hints;
-pub use launch::{LaunchTargets, Launcher};
-pub use look::{Look, PlacedFrame, Seen, correct_counts, look, see};
+pub(crate) use hints::Hints;
+pub use launch::LaunchTargets;
+pub(crate) use pacing::{End, Event, Pacing, Passed, Step};
 pub use report::{PassReport, WaitingCount};
+pub(crate) use requests::PlacedFrame;
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
 pub(crate) use silence::OVERDUE_AFTER;

@@ -19,7 +19,7 @@ impl NamedOnce {
     pub(super) fn name(&mut self, rows: &[LeftOutRow]) {
         let now: HashSet<LeftOutRow> = rows.iter().take(REMEMBERED_MAX).cloned().collect();
         for row in now.difference(&self.known) {
-            tracing::warn!(table = row.table, id = %row.id, problem = %row.problem, "left a row out");
+            tracing::warn!(table = %row.table, id = %row.id, problem = %row.problem, "left a row out");
         }
         self.known = now;
     }

@@ -2,20 +2,18 @@
 //! bookings of our shows by others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::context::{Context, sorted};
 use super::launch::{FOUND_AGE_MIN, Launcher, Recovery};
 use super::silence::Change;
-use super::turn::Turn;
 use crate::booking::SilenceEnds;
 use crate::db::{EndedFrames, ForeignBookings, NewestReport};
-use crate::model::{Cluster, ShowId, Timestamp};
+use crate::model::{ShowId, Timestamp};
 use crate::tasks::sleep_or_stop;
-use crate::telemetry::{Condition, Health, error_chain};
+use crate::telemetry::{Condition, error_chain};
 
 /// Between two warnings that somebody else books a show.
 const FOREIGN_QUIET: Duration = Duration::from_mins(10);
@@ -23,16 +21,11 @@ const FOREIGN_QUIET: Duration = Duration::from_mins(10);
 const SILENCE_TICK: Duration = Duration::from_secs(1);
 
 /// Watches whether host reports arrive at all. While none does, nothing is booked or launched.
-pub(super) async fn run_silence(
-    turn: Turn,
-    clusters: watch::Receiver<Arc<[Cluster]>>,
-    health: Health,
-    stop: CancellationToken,
-) {
+pub(super) async fn run_silence(context: Context, stop: CancellationToken) {
+    let Context { store, hints, metrics, health, .. } = &context;
     let (mut is_database_away, mut server) = (false, None);
     while sleep_or_stop(SILENCE_TICK, &stop).await {
-        let clusters = Arc::clone(&clusters.borrow());
-        let NewestReport { looked_at, newest, server_started } = match turn.store.newest_report(&clusters).await {
+        let NewestReport { looked_at, newest, server_started } = match store.newest_report(&context.clusters()).await {
             Ok(found) => found,
             Err(error) => {
                 is_database_away |= error.is_connection_lost();
@@ -40,21 +33,20 @@ pub(super) async fn run_silence(
             }
         };
         is_database_away |= server.replace(server_started).is_some_and(|before| before != server_started);
-        let (change, is_silent) = {
-            let mut silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        let (change, is_silent) = hints.reports(|reports| {
             if std::mem::take(&mut is_database_away) {
-                silence.database_is_back(looked_at);
+                reports.database_is_back(looked_at);
             }
-            (silence.newest(looked_at, newest), silence.is_silent())
-        };
+            (reports.newest(looked_at, newest), reports.is_silent())
+        });
         let age = newest.and_then(|newest| Duration::try_from(looked_at - newest).ok()).unwrap_or_default();
-        turn.metrics.set_cuebot_silent(is_silent, age);
-        turn.hints.set_silence(is_silent);
+        metrics.set_cuebot_silent(is_silent, age);
+        hints.set_silence(is_silent);
         if is_silent {
             let reason = format!("no host report for {} s: Cuebot does not answer", age.as_secs());
             health.raise(Condition::CuebotSilent, reason.clone());
             if change == Change::Began {
-                turn.metrics.cuebot_fell_silent();
+                metrics.cuebot_fell_silent();
                 tracing::error!(target: "scheduler", "{reason}; nothing is booked or launched until one arrives");
             }
         } else if health.clear(Condition::CuebotSilent) {
@@ -73,12 +65,12 @@ struct Completions {
 }
 
 impl Completions {
-    async fn are_applied(&mut self, turn: &Turn, shows: &[ShowId], ended: Timestamp, now: Timestamp) -> bool {
+    async fn are_applied(&mut self, context: &Context, shows: &[ShowId], ended: Timestamp, now: Timestamp) -> bool {
         // What runs may run for hours.
-        if now - ended > turn.settings.lost_after * 4 / 3 {
+        if now - ended > context.settings.lost_after * 4 / 3 {
             return true;
         }
-        let Ok(EndedFrames { frames, has_survivors }) = turn.store.ended_frames(shows, ended).await else {
+        let Ok(EndedFrames { frames, has_survivors }) = context.store.ended_frames(shows, ended).await else {
             return false;
         };
         // Where everything was lost there is nothing left to be applied.
@@ -94,49 +86,66 @@ impl Completions {
 }
 
 /// Looks for bookings that a dead instance left without a launch, and for those whose completion was lost.
-pub(super) async fn run_recover(
-    turn: Turn,
-    launcher: Launcher,
-    clusters: watch::Receiver<Arc<[Cluster]>>,
-    stop: CancellationToken,
-) {
-    let mut completions = Completions::default();
-    let mut foreign = Foreign::default();
+pub(super) async fn run_recover(context: Context, launcher: Launcher, stop: CancellationToken) {
+    let interval = context.settings.recover_interval;
+    let mut recovering =
+        Recovering { context, launcher, completions: Completions::default(), foreign: Foreign::default() };
     // What a dead process left a moment ago is old enough at the second look.
-    let mut pause = turn.settings.recover_interval.min(FOUND_AGE_MIN);
+    let mut pause = interval.min(FOUND_AGE_MIN);
     loop {
-        recover_once(&turn, &launcher, &clusters, &mut completions, &mut foreign).await;
+        recovering.look().await;
         if !sleep_or_stop(pause, &stop).await {
             return;
         }
-        pause = turn.settings.recover_interval;
+        pause = interval;
     }
 }
 
-async fn recover_once(
-    turn: &Turn,
-    launcher: &Launcher,
-    clusters: &watch::Receiver<Arc<[Cluster]>>,
-    completions: &mut Completions,
-    foreign: &mut Foreign,
-) {
-    // While Cuebot's planner is active: its bookings are not ours to judge, it may launch them later than
-    // we would.
-    if !matches!(turn.foreign_planner_blocks().await, Ok(false)) {
-        return;
-    }
-    let clusters = Arc::clone(&clusters.borrow());
-    let Ok(NewestReport { looked_at, .. }) = turn.store.newest_report(&clusters).await else { return };
-    let shows = shows_of(&clusters);
-    let silences = silence_ends(turn, &shows, looked_at, completions).await;
-    match launcher.recover(&shows, &silences).await {
-        Ok(found) if found == Recovery::default() => {}
-        Ok(Recovery { never_reported, silent }) => {
-            tracing::info!(never_reported, silent, "asking hosts about bookings that nobody vouches for");
+struct Recovering {
+    context: Context,
+    launcher: Launcher,
+    completions: Completions,
+    foreign: Foreign,
+}
+
+impl Recovering {
+    async fn look(&mut self) {
+        // While Cuebot's planner is active: its bookings are not ours to judge, it may launch them later than
+        // we would.
+        if !matches!(self.context.foreign_planner_blocks().await, Ok(false)) {
+            return;
         }
-        Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),
+        let clusters = self.context.clusters();
+        let Ok(NewestReport { looked_at, .. }) = self.context.store.newest_report(&clusters).await else { return };
+        let shows = sorted(clusters.iter().map(|cluster| &cluster.show));
+        let silences = self.silence_ends(&shows, looked_at).await;
+        match self.launcher.recover(&shows, &silences).await {
+            Ok(found) if found == Recovery::default() => {}
+            Ok(Recovery { never_reported, silent }) => {
+                tracing::info!(never_reported, silent, "asking hosts about bookings that nobody vouches for");
+            }
+            Err(error) => tracing::debug!(error = error_chain(&error), "cannot look for unsettled bookings now"),
+        }
+        self.foreign.look(&self.context, &shows, looked_at).await;
     }
-    foreign.look(turn, &shows, looked_at).await;
+
+    /// The silences that explain a missing sign of life by now.
+    async fn silence_ends(&mut self, shows: &[ShowId], looked_at: Timestamp) -> SilenceEnds {
+        let Context { hints, settings, .. } = &self.context;
+        if hints.is_silence() {
+            return SilenceEnds::default();
+        }
+        let ends = |age| hints.reports(|reports| reports.ends(looked_at, age));
+        let (all, old_enough) = (ends(Duration::ZERO), ends(settings.lost_after));
+        // Counted from the first look after the silence on, so that what is applied since is seen. A silence of
+        // the farm is one of its hosts too.
+        match all.farm {
+            Some(ended) if !self.completions.are_applied(&self.context, shows, ended, looked_at).await => {
+                SilenceEnds::default()
+            }
+            _ => old_enough,
+        }
+    }
 }
 
 /// Counts what others book of our shows, and warns of it now and then.
@@ -147,13 +156,13 @@ struct Foreign {
 }
 
 impl Foreign {
-    async fn look(&mut self, turn: &Turn, shows: &[ShowId], looked_at: Timestamp) {
+    async fn look(&mut self, context: &Context, shows: &[ShowId], looked_at: Timestamp) {
         let now = Instant::now();
         // What was booked before we ran is nobody's fault.
         let Some(last) = self.looked_at.replace(looked_at) else { return };
-        let Ok(found) = turn.store.foreign_bookings(shows, last, looked_at).await else { return };
+        let Ok(found) = context.store.foreign_bookings(shows, last, looked_at).await else { return };
         for ForeignBookings { show_name, bookings } in found {
-            turn.metrics.foreign_booked(&show_name, bookings);
+            context.metrics.foreign_booked(&show_name, bookings);
             let is_quiet = self.warned_at.get(&show_name).is_some_and(|at| now - *at < FOREIGN_QUIET);
             if !is_quiet {
                 tracing::warn!(
@@ -167,33 +176,4 @@ impl Foreign {
             }
         }
     }
-}
-
-/// The silences that explain a missing sign of life by now.
-async fn silence_ends(
-    turn: &Turn,
-    shows: &[ShowId],
-    looked_at: Timestamp,
-    completions: &mut Completions,
-) -> SilenceEnds {
-    let (all, old_enough) = {
-        let silence = turn.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        (silence.ends(looked_at, Duration::ZERO), silence.ends(looked_at, turn.settings.lost_after))
-    };
-    if turn.hints.is_silence() {
-        return SilenceEnds::default();
-    }
-    // Counted from the first look after the silence on, so that what is applied since is seen. A silence of
-    // the farm is one of its hosts too.
-    match all.farm {
-        Some(ended) if !completions.are_applied(turn, shows, ended, looked_at).await => SilenceEnds::default(),
-        _ => old_enough,
-    }
-}
-
-fn shows_of(clusters: &[Cluster]) -> Vec<ShowId> {
-    let mut shows: Vec<ShowId> = clusters.iter().map(|cluster| cluster.show.clone()).collect();
-    shows.sort();
-    shows.dedup();
-    shows
 }

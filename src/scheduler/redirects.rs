@@ -10,6 +10,7 @@
 //! Read after a snapshot, the orders tell of everything that the snapshot shows as freed. What such a look
 //! finds to have reached its destination may not be in the snapshot yet: for that one it is still kept.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Destination, FollowedProc, Redirect, Redirects, Store, StoreError};
-use crate::model::{HostId, Placement, Policy, ProcId, Snapshot, WaitReason};
+use crate::model::{AssumedBooking, Holds, Host, HostId, Placement, Policy, ProcId, Snapshot, WaitReason};
 use crate::planner::plan;
 use crate::tasks::sleep_or_stop;
 use crate::telemetry::labels::RedirectEnd;
@@ -104,7 +105,7 @@ impl RedirectWatch {
 
 /// What is kept on a host, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     host: HostId,
     held: Amounts,
     destination: Destination,
@@ -223,34 +224,47 @@ impl Known {
     }
 }
 
-/// Gives destinations of ours what is kept for them, under all the gates and caps of any plan, and takes
-/// what is kept for others out of the snapshot. What can not be used by its destination is kept for
-/// nobody. Positions are those of the snapshot.
-pub(super) fn place(snapshot: &mut Snapshot, kept: &[Kept], policy: &Policy) -> Vec<Placement> {
-    let mut placements = Vec::new();
-    for Kept { host, held, destination, may_run } in kept {
-        let Some(host) = snapshot.hosts.iter().position(|known| known.id == *host) else { continue };
-        let room = held.min(snapshot.hosts[host].idle);
+/// Gives destinations of ours what is kept for them, under all the gates and caps of any plan. Returns with
+/// that the holds for all else: what was given counts as booked, what is kept for others is withheld, and what
+/// its destination cannot use is kept for nobody. Positions are those of the snapshot.
+pub(super) fn place<'h>(
+    snapshot: &Snapshot,
+    holds: &'h Holds,
+    kept: &[Kept],
+    policy: &Policy,
+) -> (Vec<Placement>, Cow<'h, Holds>) {
+    let (mut placements, mut laid) = (Vec::new(), Cow::Borrowed(holds));
+    for Kept { host: id, held, destination, may_run } in kept {
+        let Some(host) = snapshot.hosts.iter().position(|known| known.id == *id) else { continue };
+        let holds = laid.to_mut();
+        let withheld = holds.withheld.get(id).copied().unwrap_or_default();
+        let idle = idle_under(holds, &snapshot.hosts[host]);
+        let room = held.min(idle);
         let candidates = candidates_of(snapshot, destination);
         let is_kept = if candidates.is_empty() {
             // Cuebot's.
             *may_run
         } else {
-            let small = restricted(snapshot, host, room, &candidates);
-            let planned = plan(&small, policy);
+            holds.withheld.insert(id.clone(), withheld + idle - room);
+            let planned = plan(&restricted(snapshot, host, &candidates), holds, policy);
             for placement in &planned.placements {
                 let placement = Placement { candidate: candidates[placement.candidate], host, ..*placement };
-                snapshot.take(&placement);
+                holds.assumed.push(AssumedBooking::of_placement(snapshot, &placement));
                 placements.push(placement);
             }
             planned.placements.is_empty() && !planned.waiting.iter().all(|waiting| is_lasting(waiting.reason))
         };
-        if is_kept {
-            let idle = &mut snapshot.hosts[host].idle;
-            *idle = (*idle - room).max(Amounts::default());
-        }
+        holds.withheld.insert(id.clone(), if is_kept { withheld + room } else { withheld });
     }
-    placements
+    (placements, laid)
+}
+
+/// What the holds leave idle of a host.
+fn idle_under(holds: &Holds, host: &Host) -> Amounts {
+    let of_host = holds.assumed.iter().filter(|booking| booking.host == host.id);
+    let booked: Amounts = of_host.flat_map(|booking| (0..booking.frames).map(|_| booking.reservation)).sum();
+    let withheld = holds.withheld.get(&host.id).copied().unwrap_or_default();
+    (host.idle - booked - withheld).max(Amounts::default())
 }
 
 /// Positions of the waiting layers of a destination.
@@ -267,14 +281,12 @@ fn candidates_of(snapshot: &Snapshot, destination: &Destination) -> Vec<usize> {
     (0..snapshot.candidates.len()).filter(is_of).collect()
 }
 
-/// The farm with one host, of which `room` is idle, and some of the waiting layers.
-fn restricted(snapshot: &Snapshot, host: usize, room: Amounts, candidates: &[usize]) -> Snapshot {
-    let mut host = snapshot.hosts[host].clone();
-    host.idle = room;
+/// The farm with one host and some of the waiting layers.
+fn restricted(snapshot: &Snapshot, host: usize, candidates: &[usize]) -> Snapshot {
     Snapshot {
         taken_at: snapshot.taken_at,
         clusters: snapshot.clusters.clone(),
-        hosts: vec![host],
+        hosts: vec![snapshot.hosts[host].clone()],
         shows: snapshot.shows.clone(),
         subscriptions: snapshot.subscriptions.clone(),
         folders: snapshot.folders.clone(),
@@ -400,7 +412,7 @@ mod tests {
         host.idle = amounts(2, 8, 0, 0);
         for (priority, frames) in [(500, 50), (1, 50)] {
             let job = farm.job(0);
-            farm.0.jobs[job].priority = priority;
+            farm.snapshot.jobs[job].priority = priority;
             farm.layer(job, frames);
         }
         farm
@@ -411,11 +423,11 @@ mod tests {
         Kept { host, held, destination, may_run }
     }
 
-    fn planned(farm: &mut Farm, kept: &[Kept]) -> Vec<Placement> {
-        let policy = Policy::default();
-        let mut placements = place(&mut farm.0, kept, &policy);
-        placements.extend(plan(&farm.0, &policy).placements);
-        placements
+    fn planned(farm: &Farm, kept: &[Kept]) -> (Vec<Placement>, Holds) {
+        let (holds, policy) = (Holds::default(), Policy::default());
+        let (mut placements, laid) = place(&farm.snapshot, &holds, kept, &policy);
+        placements.extend(plan(&farm.snapshot, &laid, &policy).placements);
+        (placements, laid.into_owned())
     }
 
     /// How many frames each of the two jobs gets.
@@ -427,52 +439,53 @@ mod tests {
     #[test]
     fn a_destination_of_ours_goes_before_what_is_more_urgent_on_what_was_freed_alone() {
         let mut farm = full_farm();
-        farm.0.hosts[0].idle = amounts(3, 12, 0, 0);
-        assert_eq!(frames(&planned(&mut farm, &[kept(true)])), [1, 2]);
-        assert_eq!(farm.0.jobs[1].cores, Cores::whole(2));
-        assert_eq!(farm.0.candidates[1].waiting_frames, 48);
+        farm.snapshot.hosts[0].idle = amounts(3, 12, 0, 0);
+        let (placements, holds) = planned(&farm, &[kept(true)]);
+        assert_eq!(frames(&placements), [1, 2]);
+        let booked: u32 = holds.assumed.iter().map(|booking| booking.frames).sum();
+        assert_eq!((booked, &holds.assumed[0].job), (2, &"job-0001".into()));
         // Of no other order, the urgent job has it all.
-        assert_eq!(frames(&planned(&mut full_farm(), &[])), [2, 0]);
+        assert_eq!(frames(&planned(&full_farm(), &[]).0), [2, 0]);
     }
 
     #[test]
     fn a_group_is_any_job_in_its_folder() {
         let mut farm = full_farm();
-        let folder = crate::model::FolderRow { id: "folder-2".into(), ..farm.0.folders[0].clone() };
-        farm.0.folders.push(folder);
-        farm.0.jobs[1].folder = 1;
+        let folder = crate::model::FolderRow { id: "folder-2".into(), ..farm.snapshot.folders[0].clone() };
+        farm.snapshot.folders.push(folder);
+        farm.snapshot.jobs[1].folder = 1;
         let kept = Kept { destination: Destination::Group("folder-2".into()), ..kept(true) };
-        assert_eq!(frames(&planned(&mut farm, &[kept])), [0, 2]);
+        assert_eq!(frames(&planned(&farm, &[kept]).0), [0, 2]);
     }
 
     #[test]
     fn what_cuebot_books_is_left_alone_and_what_can_not_run_there_keeps_nothing() {
         let foreign = Kept { destination: Destination::Job("elsewhere".into()), ..kept(true) };
-        assert_eq!(planned(&mut full_farm(), std::slice::from_ref(&foreign)), []);
+        assert_eq!(planned(&full_farm(), std::slice::from_ref(&foreign)).0, []);
         let cannot = Kept { may_run: false, ..foreign };
-        assert_eq!(frames(&planned(&mut full_farm(), &[cannot])), [2, 0]);
+        assert_eq!(frames(&planned(&full_farm(), &[cannot]).0), [2, 0]);
 
         // A gate that lasts: the urgent job takes what was freed.
         let mut farm = full_farm();
-        farm.0.jobs[1].is_paused = true;
-        assert_eq!(frames(&planned(&mut farm, &[kept(true)])), [2, 0]);
+        farm.snapshot.jobs[1].is_paused = true;
+        assert_eq!(frames(&planned(&farm, &[kept(true)]).0), [2, 0]);
         // A cap that the release may be about to lower.
         let mut farm = full_farm();
-        farm.0.folders.push(crate::model::FolderRow {
+        farm.snapshot.folders.push(crate::model::FolderRow {
             id: "full".into(),
             cores: Cores::whole(4),
             cores_max: Cap::AtMost(Cores::whole(4)),
-            ..farm.0.folders[0].clone()
+            ..farm.snapshot.folders[0].clone()
         });
-        farm.0.jobs[1].folder = 1;
-        assert_eq!(planned(&mut farm, &[kept(true)]), []);
+        farm.snapshot.jobs[1].folder = 1;
+        assert_eq!(planned(&farm, &[kept(true)]).0, []);
     }
 
     #[test]
     fn more_is_kept_on_a_host_than_is_idle_there_and_nothing_goes_below_zero() {
         let foreign = Kept { destination: Destination::Job("elsewhere".into()), ..kept(true) };
-        let mut farm = full_farm();
-        assert_eq!(planned(&mut farm, &[foreign.clone(), foreign.clone(), foreign]), []);
-        assert_eq!(farm.0.hosts[0].idle.cores, Cores::ZERO);
+        let (placements, holds) = planned(&full_farm(), &[foreign.clone(), foreign.clone(), foreign]);
+        assert_eq!(placements, []);
+        assert_eq!(holds.withheld["host-0000"], amounts(2, 8, 0, 0));
     }
 }

@@ -1,26 +1,23 @@
 //! The loop that compares counters and idle amounts with procs, at intervals, sooner while something is
 //! wrong, and when a Cuebot says that it left a release to us.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::turn::Turn;
+use super::context::{Context, sorted};
 use crate::booking::{BookingError, RepairScope, Repairs, RepairsDone};
 use crate::db::{ReleaseNotice, Releases};
 use crate::model::Cluster;
 use crate::telemetry::error_chain;
 
-/// Notifications come in bursts; one turn serves a burst.
+/// Notifications come in bursts; one look serves a burst.
 const GATHER: Duration = Duration::from_millis(500);
 /// At most one part in so many of the time goes into repairs.
 const SHARE: u32 = 10;
 
-pub(super) async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluster]>>, stop: CancellationToken) {
-    let mut repairing =
-        Repairing { turn, clusters, repairs: Repairs::default(), releases: None, has_unreadable: false };
+pub(super) async fn run_repair(context: Context, stop: CancellationToken) {
+    let mut repairing = Repairing { context, repairs: Repairs::default(), releases: None, has_unreadable: false };
     let mut look_at = Instant::now();
     let mut account_at = None;
     loop {
@@ -40,7 +37,7 @@ pub(super) async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluste
             }
         }
         let began = Instant::now();
-        let look_again = repairing.turn(look_at <= began).await;
+        let look_again = repairing.repair(look_at <= began).await;
         let rest = (began.elapsed() * SHARE).max(GATHER);
         account_at = None;
         look_at = match look_again {
@@ -56,8 +53,7 @@ pub(super) async fn run_repair(turn: Turn, clusters: watch::Receiver<Arc<[Cluste
 }
 
 struct Repairing {
-    turn: Turn,
-    clusters: watch::Receiver<Arc<[Cluster]>>,
+    context: Context,
     repairs: Repairs,
     /// `None` where no Cuebot announces anything, and while the connection is lost.
     releases: Option<Releases>,
@@ -66,8 +62,8 @@ struct Repairing {
 
 impl Repairing {
     async fn listen(&mut self) {
-        if self.releases.is_none() && self.turn.store.features().has_scheduler_managed {
-            self.releases = self.turn.store.listen_for_releases().await.ok();
+        if self.releases.is_none() && self.context.store.features().has_scheduler_managed {
+            self.releases = self.context.store.listen_for_releases().await.ok();
         }
     }
 
@@ -96,7 +92,7 @@ impl Repairing {
         match notice {
             ReleaseNotice::Release(release) => self.repairs.announce(release),
             ReleaseNotice::Unreadable => {
-                self.turn.metrics.release_unreadable();
+                self.context.metrics.release_unreadable();
                 if !std::mem::replace(&mut self.has_unreadable, true) {
                     tracing::warn!(
                         "a notification about a release is not what Cuebot writes; such ones are ignored and counted"
@@ -108,40 +104,40 @@ impl Repairing {
 
     /// Subtracts what was announced and, where it is time for it, looks at everything. Returns when to
     /// look again, if it has looked.
-    async fn turn(&mut self, is_look_due: bool) -> Option<Duration> {
-        let interval = self.turn.settings.repair_interval;
+    async fn repair(&mut self, is_look_due: bool) -> Option<Duration> {
+        let interval = self.context.settings.repair_interval;
         // While Cuebot's planner is active it writes these counters after its commits.
-        if !matches!(self.turn.foreign_planner_blocks().await, Ok(false)) {
+        if !matches!(self.context.foreign_planner_blocks().await, Ok(false)) {
             return is_look_due.then_some(interval);
         }
-        let scope = scope_of(&self.clusters.borrow());
+        let scope = scope_of(&self.context.clusters());
         self.hear_all().await;
-        let accounted = self.repairs.account(&self.turn.store, &scope.shows).await;
+        let accounted = self.repairs.account(&self.context.store, &scope.shows).await;
         self.record(accounted);
         if !is_look_due {
             return None;
         }
         let began = Instant::now();
         let looked = self.look(&scope).await;
-        self.turn.metrics.repair_ended(began.elapsed());
+        self.context.metrics.repair_ended(began.elapsed());
         Some(self.record(looked).and_then(|done| done.look_again).map_or(interval, |soon| soon.min(interval)))
     }
 
     async fn look(&mut self, scope: &RepairScope) -> Result<RepairsDone, BookingError> {
-        let observation = self.repairs.observe(&self.turn.store, scope).await?;
+        let observation = self.repairs.observe(&self.context.store, scope).await?;
         // What has been announced by now is no surplus.
         self.hear_all().await;
-        self.repairs.correct(&self.turn.store, observation).await
+        self.repairs.correct(&self.context.store, observation).await
     }
 
     fn record(&self, done: Result<RepairsDone, BookingError>) -> Option<RepairsDone> {
         match done {
             Ok(done) => {
                 for (table, rows) in RepairsDone::rows(&done.drift) {
-                    self.turn.metrics.drift_repaired(table.as_str(), rows);
+                    self.context.metrics.drift_repaired(table.as_str(), rows);
                 }
                 for (table, rows) in RepairsDone::rows(&done.releases) {
-                    self.turn.metrics.releases_accounted(table.as_str(), rows);
+                    self.context.metrics.releases_accounted(table.as_str(), rows);
                 }
                 Some(done)
             }
@@ -154,13 +150,8 @@ impl Repairing {
 }
 
 fn scope_of(clusters: &[Cluster]) -> RepairScope {
-    let mut scope = RepairScope {
-        shows: clusters.iter().map(|cluster| cluster.show.clone()).collect(),
-        facilities: clusters.iter().map(|cluster| cluster.facility.clone()).collect(),
-    };
-    scope.shows.sort();
-    scope.shows.dedup();
-    scope.facilities.sort();
-    scope.facilities.dedup();
-    scope
+    RepairScope {
+        shows: sorted(clusters.iter().map(|cluster| &cluster.show)),
+        facilities: sorted(clusters.iter().map(|cluster| &cluster.facility)),
+    }
 }

@@ -1,6 +1,6 @@
 //! What one pass came to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::booking::{Lost, LostReason, Refusal};
@@ -10,11 +10,8 @@ use crate::model::{LayerId, LeftOutRow, Plan, Snapshot, WaitReason, Waiting};
 /// Figures of one pass.
 #[derive(Clone, Debug, Default)]
 pub struct PassReport {
-    /// Layers with waiting frames, and the jobs they stand in.
+    /// Layers with waiting frames.
     pub candidates: usize,
-    pub jobs: usize,
-    /// Jobs of which at least one frame was booked.
-    pub jobs_booked: usize,
     pub hosts: usize,
     /// Frames that the plan placed.
     pub planned: u64,
@@ -41,28 +38,9 @@ pub struct WaitingCount {
 }
 
 impl PassReport {
-    /// Whether the next pass should follow at once.
-    #[must_use]
-    pub fn did_something(&self) -> bool {
-        self.booked > 0
-    }
-
-    /// Whether everything that was placed came to nothing: without that, others have their turn at once.
-    #[must_use]
-    pub fn came_to_nothing(&self) -> bool {
-        self.planned > 0 && self.booked == 0
-    }
-
     /// Whether work was left that the next pass can place at once.
-    #[must_use]
-    pub fn is_cut_short(&self) -> bool {
+    pub(super) fn is_cut_short(&self) -> bool {
         self.booked > 0 && self.waiting.contains_key(&WaitReason::PassFull)
-    }
-
-    /// Whether nothing waits at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.candidates == 0
     }
 }
 
@@ -87,8 +65,21 @@ pub(super) fn add_lost(plan: &mut Plan, snapshot: &Snapshot, lost: &[Lost]) {
     }
 }
 
-/// Waiting layers and frames by reason.
-pub(super) fn counts(plan: &Plan) -> BTreeMap<WaitReason, WaitingCount> {
+/// Layers with waiting frames, as the plan has them: those that it places and those that it leaves.
+pub(super) fn candidates(plan: &Plan) -> usize {
+    let placed = plan.placements.iter().map(|placement| placement.candidate);
+    placed.chain(plan.waiting.iter().map(|waiting| waiting.candidate)).collect::<HashSet<_>>().len()
+}
+
+pub(super) fn lost_by_reason(lost: &[Lost]) -> BTreeMap<LostReason, u64> {
+    let mut counts = BTreeMap::new();
+    for lost in lost {
+        *counts.entry(lost.reason).or_default() += 1;
+    }
+    counts
+}
+
+pub(super) fn waiting_by_reason(plan: &Plan) -> BTreeMap<WaitReason, WaitingCount> {
     let mut counts: BTreeMap<WaitReason, WaitingCount> = BTreeMap::new();
     for waiting in &plan.waiting {
         let count = counts.entry(waiting.reason).or_default();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::db::new_proc_id;
 use crate::model::{
-    Booked, BookingRequest, LayerId, LayerLaunch, LeftOutRow, Placement, Plan, Snapshot, Timestamp, WaitingFrame,
+    Booked, BookingRequest, Holds, LayerId, LayerLaunch, LeftOutRow, Plan, Snapshot, Timestamp, WaitingFrame,
 };
 use crate::rqd::{MemoryLimitFactors, RunFrameError, build_run_frame};
 use crate::telemetry::error_chain;
@@ -24,43 +24,52 @@ pub(super) fn wanted(snapshot: &Snapshot, plan: &Plan) -> Vec<(LayerId, u32)> {
     wanted
 }
 
-/// The frames that were found, each with the position of its placement. Frames are handed out in
-/// dispatch order, in the order in which the plan decided.
+/// Frames of each layer that count as booked, and whose rows say that they wait.
+#[must_use]
+pub(super) fn assumed(holds: &Holds) -> HashMap<&LayerId, u32> {
+    let mut frames: HashMap<&LayerId, u32> = HashMap::new();
+    for booking in &holds.assumed {
+        let count = frames.entry(&booking.layer).or_default();
+        *count = count.saturating_add(booking.frames);
+    }
+    frames
+}
+
+/// A frame and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedFrame {
+    /// Position in the plan's placements.
+    pub placement: usize,
+    pub frame: WaitingFrame,
+}
+
+/// Gives the frames that were found to the placements: in dispatch order, in the order in which the plan
+/// decided.
 #[must_use]
 pub(super) fn hand_out(
     snapshot: &Snapshot,
     plan: &Plan,
     frames: HashMap<LayerId, Vec<WaitingFrame>>,
-) -> Vec<(usize, WaitingFrame)> {
+) -> Vec<PlacedFrame> {
     let mut frames: HashMap<LayerId, VecDeque<WaitingFrame>> =
         frames.into_iter().map(|(layer, frames)| (layer, frames.into())).collect();
     let mut handed_out = Vec::new();
     for (position, placement) in plan.placements.iter().enumerate() {
         let Some(queue) = frames.get_mut(&snapshot.candidates[placement.candidate].layer) else { continue };
         let count = queue.len().min(placement.frames as usize);
-        handed_out.extend(queue.drain(..count).map(|frame| (position, frame)));
+        handed_out.extend(queue.drain(..count).map(|frame| PlacedFrame { placement: position, frame }));
     }
     handed_out
 }
 
-/// One request per placed frame that was found, in the order in which the plan decided.
-#[must_use]
-pub(super) fn build(
-    snapshot: &Snapshot,
-    plan: &Plan,
-    frames: HashMap<LayerId, Vec<WaitingFrame>>,
-) -> Vec<BookingRequest> {
-    let handed_out = hand_out(snapshot, plan, frames).into_iter();
-    handed_out.map(|(placement, frame)| request(snapshot, &plan.placements[placement], frame)).collect()
-}
-
-pub(super) fn request(snapshot: &Snapshot, placement: &Placement, frame: WaitingFrame) -> BookingRequest {
+pub(super) fn request(snapshot: &Snapshot, plan: &Plan, placed: &PlacedFrame) -> BookingRequest {
+    let placement = &plan.placements[placed.placement];
     let candidate = &snapshot.candidates[placement.candidate];
     let job = &snapshot.jobs[candidate.job];
     let host = &snapshot.hosts[placement.host];
     BookingRequest {
         proc: new_proc_id(),
-        frame,
+        frame: placed.frame.clone(),
         host: host.id.clone(),
         host_name: host.name.clone(),
         alloc: host.alloc.clone(),
@@ -75,6 +84,7 @@ pub(super) fn request(snapshot: &Snapshot, placement: &Placement, frame: Waiting
 #[derive(Debug, Default)]
 pub(super) struct Parted {
     pub(super) launchable: Vec<BookingRequest>,
+    pub(super) unlaunchable: Vec<WaitingFrame>,
     pub(super) left_out: Vec<LeftOutRow>,
     /// Layers of which no frame is launchable.
     pub(super) broken: HashMap<LayerId, RunFrameError>,
@@ -95,8 +105,9 @@ pub(super) fn part(
             Ok(_) => parted.launchable.push(request),
             Err(error) => {
                 let problem = error_chain(&error);
-                parted.left_out.push(LeftOutRow { table: "frame", id: request.frame.id.to_string(), problem });
+                parted.left_out.push(LeftOutRow { table: "frame".into(), id: request.frame.id.to_string(), problem });
                 parted.broken.insert(request.frame.layer.clone(), error);
+                parted.unlaunchable.push(request.frame);
             }
         }
     }

@@ -165,7 +165,6 @@ impl Settings {
         SnapshotOptions {
             staleness: overdue.map_or(self.host_staleness, |overdue| self.host_staleness.min(overdue)),
             limit_settle_window: self.limit_settle_window,
-            ..SnapshotOptions::default()
         }
     }
 

@@ -9,7 +9,7 @@ use super::Metrics;
 use super::labels::{
     CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, RedirectEnd, host_state,
 };
-use crate::model::{Cluster, Plan, Snapshot, Tag, WaitReason};
+use crate::model::{Cluster, Holds, Plan, Snapshot, Tag, WaitReason};
 
 /// What one pass asked of the database, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +22,15 @@ pub struct PassFigures {
 }
 
 impl Metrics {
-    /// A snapshot was read: its hosts, clusters, jobs and unusable rows.
-    pub fn snapshot_read(&self, snapshot: &Snapshot, duration: Duration) {
+    /// A snapshot was read and what is held is known: its hosts, clusters, jobs and unusable rows.
+    pub fn snapshot_read(&self, snapshot: &Snapshot, holds: &Holds, duration: Duration) {
         self.job_query_duration.observe(duration.as_secs_f64());
         let jobs: BTreeSet<usize> = snapshot.candidates.iter().map(|candidate| candidate.job).collect();
         self.jobs_queried.inc_by(jobs.len() as u64);
-        set_counts(&self.hosts, &HOST_STATES, snapshot.hosts.iter().map(|host| host_state(&host.state)));
+        set_counts(&self.hosts, &HOST_STATES, snapshot.hosts.iter().map(|host| host_state(&holds.state(host))));
         self.left_out_rows.reset();
         for row in &snapshot.left_out {
-            self.left_out_rows.with_label_values(&[row.table]).inc();
+            self.left_out_rows.with_label_values(&[&*row.table]).inc();
         }
         self.count_clusters(snapshot);
     }

@@ -1,14 +1,14 @@
 //! Waiting layers, and the jobs and folders they stand in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
 use super::caps::Limits;
 use crate::db::row::left_out;
 use crate::db::{Features, Problem, Row, Source as _, Statement, StoreError, Tx};
 use crate::model::{
-    Candidate, Cap, Cluster, CoreRequest, FacilityId, FolderId, FolderRow, JobId, JobRow, LayerId, LeftOutRow, LimitId,
-    ShowId, ShowRow, Tag, Timestamp,
+    Candidate, Cap, Cluster, CoreRequest, FacilityId, FolderId, FolderRow, JobId, JobRow, LeftOutRow, LimitId, ShowId,
+    ShowRow, Tag, Timestamp,
 };
 use crate::units::{Cores, Gpus};
 
@@ -57,7 +57,6 @@ fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
         dispatch_order: row.small_number("int_dispatch_order")?,
         waiting_frames: u32::try_from(row.amount("int_waiting_count")?).unwrap_or(u32::MAX),
         waiting_since: Timestamp::UNIX_EPOCH,
-        is_backing_off: false,
     };
     Ok(Layer {
         candidate,
@@ -195,7 +194,6 @@ pub(super) struct Surroundings<'s> {
     pub(super) shows: &'s [ShowRow],
     pub(super) jobs: &'s [JobRow],
     pub(super) limits: &'s Limits,
-    pub(super) backing_off: &'s HashSet<LayerId>,
 }
 
 /// Looks up what the layers refer to; a layer whose job was left out goes with it.
@@ -210,7 +208,6 @@ pub(super) fn build(layers: Vec<Layer>, around: &Surroundings<'_>, left_out: &mu
         candidate.job = position;
         candidate.clusters = reach.clusters(&job.facility, &around.shows[job.show].id, &candidate.tags);
         candidate.waiting_since = waiting_since(eligible_since, job.started_at, candidate.start_after, around.taken_at);
-        candidate.is_backing_off = around.backing_off.contains(&candidate.layer);
         for limit in bound.iter().filter(|limit| around.limits.unknown.contains(*limit)) {
             let problem = format!("layer {} is bound to this limit, which does not exist; unbind it", candidate.layer);
             left_out.push(self::left_out("layer_limit", limit.as_str(), problem));

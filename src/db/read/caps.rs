@@ -56,7 +56,6 @@ fn decode_show(row: &Row<'_>) -> Result<ShowRow, Problem> {
         name: row.text("str_name")?,
         is_active: row.flag("b_active")?,
         is_scheduler_managed: row.flag_or_null("is_scheduler_managed")?,
-        is_taken_back: false,
     })
 }
 

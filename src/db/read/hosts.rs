@@ -3,7 +3,7 @@
 use super::snapshot::SnapshotOptions;
 use crate::db::row::{AMOUNTS, HELD, IDLE};
 use crate::db::{Problem, Row, Source as _, Statement, StoreError, Tx};
-use crate::model::{Cluster, Fractions, Host, HostState, LeftOutRow, ThreadMode, Timestamp};
+use crate::model::{Cluster, Host, HostState, LeftOutRow, ThreadMode, Timestamp};
 use crate::units::{Amounts, Kib};
 
 /// Cuebot books no host that reports less free memory than this.
@@ -40,10 +40,9 @@ fn decode(row: &Row<'_>, taken_at: Timestamp, options: &SnapshotOptions) -> Resu
     if row.kib("int_gpu_mem_total")? > Kib::ZERO {
         idle.gpu_memory = idle.gpu_memory.min(row.kib("int_gpu_mem_free")?);
     }
-    let id = row.text("pk_host")?;
-    let state = state(row, taken_at, options, has_low_memory, options.put_aside.get(id.as_str()))?;
+    let state = state(row, taken_at, options, has_low_memory)?;
     Ok(Host {
-        id: id.into(),
+        id: row.text("pk_host")?.into(),
         name: row.text("str_name")?,
         facility: row.id("pk_facility")?,
         alloc: row.id("pk_alloc")?,
@@ -59,7 +58,6 @@ fn decode(row: &Row<'_>, taken_at: Timestamp, options: &SnapshotOptions) -> Resu
         total,
         idle,
         state,
-        fractions: Fractions::default(),
         reported_at: row.time("ts_ping")?,
         running_layers: row.ids("running_layers")?,
     })
@@ -70,7 +68,6 @@ fn state(
     taken_at: Timestamp,
     options: &SnapshotOptions,
     has_low_memory: bool,
-    put_aside: Option<&String>,
 ) -> Result<HostState, Problem> {
     let reported = row.text("str_state")?;
     if reported != "UP" {
@@ -90,8 +87,6 @@ fn state(
         HostState::LocalWork
     } else if has_low_memory {
         HostState::LowFreeMemory
-    } else if let Some(reason) = put_aside {
-        HostState::PutAside(reason.clone())
     } else {
         HostState::Open
     })

@@ -1,11 +1,10 @@
 //! The snapshot: hosts, candidates and caps at one moment.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{candidates, caps, hosts};
 use crate::db::{Store, StoreError, Tx};
-use crate::model::{Cluster, HostId, LayerId, Snapshot};
+use crate::model::{Cluster, Snapshot};
 
 /// What a snapshot is told besides the clusters.
 #[derive(Clone, Debug)]
@@ -14,20 +13,11 @@ pub struct SnapshotOptions {
     pub staleness: Duration,
     /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
     pub limit_settle_window: Duration,
-    /// Layers that the scheduler holds back for a while after failures.
-    pub backing_off: HashSet<LayerId>,
-    /// Hosts that the scheduler withholds, and why, in words for an operator.
-    pub put_aside: HashMap<HostId, String>,
 }
 
 impl Default for SnapshotOptions {
     fn default() -> Self {
-        Self {
-            staleness: Duration::from_mins(2),
-            limit_settle_window: Duration::from_mins(2),
-            backing_off: HashSet::new(),
-            put_aside: HashMap::new(),
-        }
+        Self { staleness: Duration::from_mins(2), limit_settle_window: Duration::from_mins(2) }
     }
 }
 
@@ -56,14 +46,8 @@ impl Store {
         .await?;
         reading.end().await?;
 
-        let around = candidates::Surroundings {
-            taken_at,
-            clusters,
-            shows: &show_rows,
-            jobs: &jobs.jobs,
-            limits: &limits,
-            backing_off: &options.backing_off,
-        };
+        let around =
+            candidates::Surroundings { taken_at, clusters, shows: &show_rows, jobs: &jobs.jobs, limits: &limits };
         let candidates = candidates::build(layers, &around, &mut left_out);
         Ok(Snapshot {
             taken_at,

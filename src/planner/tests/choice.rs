@@ -7,9 +7,9 @@ use crate::units::{Cores, Kib};
 
 /// Frames placed per candidate.
 fn shares(farm: &Farm, policy: &Policy) -> Vec<u32> {
-    let plan = plan(&farm.0, policy);
+    let plan = plan(&farm.snapshot, &farm.holds, policy);
     let frames = |candidate| placed(&plan, candidate).into_iter().map(|(_, frames)| frames).sum();
-    (0..farm.0.candidates.len()).map(frames).collect()
+    (0..farm.snapshot.candidates.len()).map(frames).collect()
 }
 
 fn turn(frames_per_layer_turn: u32) -> Policy {
@@ -37,7 +37,7 @@ fn the_higher_priority_takes_all_it_can_first() {
     farm.host(amounts(8, 64, 0, 0));
     for priority in [1, 9] {
         let job = farm.job(0);
-        farm.0.jobs[job].priority = priority;
+        farm.snapshot.jobs[job].priority = priority;
         farm.layer(job, 6);
     }
     assert_eq!(shares(&farm, &turn(2)), [2, 6]);
@@ -49,10 +49,10 @@ fn a_lower_priority_takes_what_the_higher_has_no_use_for() {
     farm.host(amounts(8, 2, 0, 0));
     for (priority, gib) in [(1, 1), (9, 3)] {
         let job = farm.job(0);
-        farm.0.jobs[job].priority = priority;
+        farm.snapshot.jobs[job].priority = priority;
         farm.layer(job, 6).memory = Kib::gib(gib);
     }
-    let plan = plan(&farm.0, &Policy::default());
+    let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
     assert_eq!((placed(&plan, 0), reason(&plan, 1)), (vec![(0, 2)], Some(WaitReason::Shape)));
 }
 
@@ -62,7 +62,7 @@ fn jobs_of_one_priority_share_and_the_one_that_started_first_begins() {
     farm.host(amounts(8, 64, 0, 0));
     for started in [20, 10] {
         let job = farm.job(0);
-        farm.0.jobs[job].started_at = at(started);
+        farm.snapshot.jobs[job].started_at = at(started);
         farm.layer(job, 100);
     }
     assert_eq!(shares(&farm, &turn(3)), [3, 5]);
@@ -84,8 +84,8 @@ fn in_order_of_arrival_priority_does_not_count() {
     farm.host(amounts(8, 64, 0, 0));
     for (started, priority) in [(20, 9), (10, 1)] {
         let job = farm.job(0);
-        farm.0.jobs[job].started_at = at(started);
-        farm.0.jobs[job].priority = priority;
+        farm.snapshot.jobs[job].started_at = at(started);
+        farm.snapshot.jobs[job].priority = priority;
         farm.layer(job, 6);
     }
     let fifo = Policy { job_order: JobOrder::Fifo, ..turn(2) };
@@ -95,7 +95,7 @@ fn in_order_of_arrival_priority_does_not_count() {
 #[test]
 fn shows_share_an_allocation_by_the_sizes_of_their_subscriptions() {
     let mut farm = Farm::new();
-    farm.0.subscriptions[0].size = Cores::whole(10);
+    farm.snapshot.subscriptions[0].size = Cores::whole(10);
     farm.show("other", 30, 1_000);
     for _ in 0..10 {
         farm.host(amounts(8, 64, 0, 0));
@@ -111,7 +111,7 @@ fn shows_share_an_allocation_by_the_sizes_of_their_subscriptions() {
 fn what_a_show_already_uses_counts() {
     let mut farm = Farm::new();
     farm.show("other", 100, 1_000);
-    farm.0.subscriptions[0].cores = Cores::whole(6);
+    farm.snapshot.subscriptions[0].cores = Cores::whole(6);
     farm.host(amounts(8, 64, 0, 0));
     for show in 0..2 {
         let job = farm.job(show);
@@ -132,7 +132,7 @@ fn the_flags_choose_the_host() {
     layer.is_threadable = true;
     let first = |core_saturation, memory_saturation| {
         let host_strategy = HostStrategy { core_saturation, memory_saturation };
-        placed(&plan(&farm.0, &Policy { host_strategy, ..Policy::default() }), 0)[0].0
+        placed(&plan(&farm.snapshot, &farm.holds, &Policy { host_strategy, ..Policy::default() }), 0)[0].0
     };
     assert_eq!(first(true, false), 2);
     assert_eq!(first(true, true), 1);
@@ -148,11 +148,11 @@ fn among_equal_hosts_one_that_runs_the_layer_is_taken() {
     }
     let job = farm.job(0);
     let layer = farm.layer(job, 1).layer.clone();
-    farm.0.hosts[2].running_layers = [layer].into();
-    assert_eq!(placed(&plan(&farm.0, &Policy::default()), 0), [(2, 1)]);
+    farm.snapshot.hosts[2].running_layers = [layer].into();
+    assert_eq!(placed(&plan(&farm.snapshot, &farm.holds, &Policy::default()), 0), [(2, 1)]);
     // Only among equals: the strategy wants the smaller host.
-    farm.0.hosts[1].idle.cores = Cores::whole(7);
-    assert_eq!(placed(&plan(&farm.0, &Policy::default()), 0), [(1, 1)]);
+    farm.snapshot.hosts[1].idle.cores = Cores::whole(7);
+    assert_eq!(placed(&plan(&farm.snapshot, &farm.holds, &Policy::default()), 0), [(1, 1)]);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn equal_hosts_are_taken_in_the_order_of_their_ids() {
     }
     let job = farm.job(0);
     farm.layer(job, 2);
-    assert_eq!(placed(&plan(&farm.0, &Policy::default()), 0), [(1, 1), (2, 1)]);
+    assert_eq!(placed(&plan(&farm.snapshot, &farm.holds, &Policy::default()), 0), [(1, 1), (2, 1)]);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_layer_of_several_clusters_is_placed_once_and_counted_under_the_first() {
     farm.host(amounts(8, 64, 0, 0));
     let job = farm.job(0);
     farm.layer(job, 2);
-    let plan = plan(&farm.0, &Policy::default());
+    let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
     let reservation = crate::units::Amounts { memory: Kib::gib(1), ..amounts(1, 0, 0, 0) };
     assert_eq!(plan.placements, [Placement { candidate: 0, host: 0, cluster: 0, frames: 2, reservation }]);
     assert!(plan.waiting.is_empty());
@@ -187,7 +187,7 @@ fn frames_that_reserve_different_amounts_are_separate_placements() {
     let layer = farm.layer(job, 3);
     layer.is_threadable = true;
     layer.memory = Kib::gib(10);
-    let plan = plan(&farm.0, &Policy::default());
+    let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
     // 10 of 32 GiB are worth 2.5 cores, then 10 of 22 are worth 3.6 of what is idle.
     let reserved: Vec<_> = plan.placements.iter().map(|p| (p.frames, p.reservation.cores.to_string())).collect();
     assert_eq!(reserved, [(1, "3".to_owned()), (1, "4".to_owned()), (1, "1".to_owned())]);
@@ -199,6 +199,6 @@ fn a_burst_may_be_used_to_the_last_core() {
     farm.host(amounts(200, 640, 0, 0));
     let job = farm.job(0);
     farm.layer(job, 200);
-    let plan = plan(&farm.0, &Policy::default());
+    let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
     assert_eq!((plan.placed_frames(), reason(&plan, 0)), (100, Some(WaitReason::SubscriptionBurst)));
 }

@@ -6,7 +6,7 @@ use crate::planner::{Explanation, HostCount, Miss, PlannedFarm, Precedence, Quan
 use crate::units::{Cores, Gpus, Kib};
 
 fn explain(farm: &Farm, candidate: usize) -> Explanation {
-    PlannedFarm::new(&farm.0, &Policy::default()).explain(candidate)
+    PlannedFarm::new(&farm.snapshot, &farm.holds, &Policy::default()).explain(candidate)
 }
 
 /// One layer of four frames and hosts of 4 cores and 8 GiB.
@@ -36,13 +36,13 @@ fn what_is_placed_has_no_reason_to_wait() {
 #[test]
 fn gates_count_the_hosts_that_they_take_away() {
     let mut farm = farm(5);
-    farm.0.hosts[0].tags.clear();
-    farm.0.hosts[1].state = HostState::Locked;
-    farm.0.hosts[2].os = vec!["windows".to_owned()];
-    farm.0.candidates[0].memory = Kib::gib(7);
-    farm.0.hosts[3].total.memory = Kib::gib(6);
-    farm.0.hosts[3].idle.memory = Kib::gib(6);
-    farm.0.hosts[4].idle.memory = Kib::gib(5);
+    farm.snapshot.hosts[0].tags.clear();
+    farm.snapshot.hosts[1].state = HostState::Locked;
+    farm.snapshot.hosts[2].os = vec!["windows".to_owned()];
+    farm.snapshot.candidates[0].memory = Kib::gib(7);
+    farm.snapshot.hosts[3].total.memory = Kib::gib(6);
+    farm.snapshot.hosts[3].idle.memory = Kib::gib(6);
+    farm.snapshot.hosts[4].idle.memory = Kib::gib(5);
     let told = explain(&farm, 0);
     assert_eq!(told.reason, Some(WaitReason::Capacity));
     assert_eq!(hosts_at(&told, WaitReason::NoHostWithTags), Some((Verdict::Passed, 5, 4)));
@@ -59,9 +59,9 @@ fn gates_count_the_hosts_that_they_take_away() {
 #[test]
 fn the_nearest_host_lacks_the_fewest_kinds_and_the_least() {
     let mut farm = farm(3);
-    farm.0.hosts[0].idle = amounts(0, 0, 0, 0);
-    farm.0.hosts[1].idle = crate::units::Amounts { cores: Cores(80), ..amounts(0, 8, 0, 0) };
-    farm.0.hosts[2].idle = crate::units::Amounts { cores: Cores(90), ..amounts(0, 8, 0, 0) };
+    farm.snapshot.hosts[0].idle = amounts(0, 0, 0, 0);
+    farm.snapshot.hosts[1].idle = crate::units::Amounts { cores: Cores(80), ..amounts(0, 8, 0, 0) };
+    farm.snapshot.hosts[2].idle = crate::units::Amounts { cores: Cores(90), ..amounts(0, 8, 0, 0) };
     let nearest = explain(&farm, 0).nearest.expect("all are short");
     assert_eq!(nearest.host, "host-0002");
 }
@@ -69,11 +69,11 @@ fn the_nearest_host_lacks_the_fewest_kinds_and_the_least() {
 #[test]
 fn a_host_that_is_ruled_out_says_by_what() {
     let mut farm = farm(1);
-    farm.0.hosts[0].state = HostState::Stale { seconds: 130 };
+    farm.snapshot.hosts[0].state = HostState::Stale { seconds: 130 };
     let nearest = explain(&farm, 0).nearest.expect("there is one host");
     assert_eq!(nearest.miss, Miss::State("no report for 130 s".to_owned()));
-    farm.0.hosts[0].state = HostState::Open;
-    farm.0.jobs[0].os = Some("windows".to_owned());
+    farm.snapshot.hosts[0].state = HostState::Open;
+    farm.snapshot.jobs[0].os = Some("windows".to_owned());
     let nearest = explain(&farm, 0).nearest.expect("there is one host");
     assert_eq!(nearest.miss, Miss::OperatingSystem { wanted: "windows".to_owned(), offered: vec!["linux".to_owned()] });
 }
@@ -81,10 +81,10 @@ fn a_host_that_is_ruled_out_says_by_what() {
 #[test]
 fn caps_stand_with_their_use_before_and_after() {
     let mut farm = farm(1);
-    farm.0.folders[0].cores_max = Cap::AtMost(Cores::whole(3));
-    farm.0.folders[0].cores = Cores::whole(1);
+    farm.snapshot.folders[0].cores_max = Cap::AtMost(Cores::whole(3));
+    farm.snapshot.folders[0].cores = Cores::whole(1);
     let limit = farm.limit(LimitUse::Frames { used: 2, max: 9 });
-    farm.0.candidates[0].limits = vec![limit];
+    farm.snapshot.candidates[0].limits = vec![limit];
     let told = explain(&farm, 0);
     assert_eq!((told.reason, told.waiting_frames), (Some(WaitReason::FolderCores), 2));
     let cap = |reason| told.caps.iter().find(|cap| cap.reason == reason).expect("every cap is listed");
@@ -103,9 +103,9 @@ fn caps_stand_with_their_use_before_and_after() {
 #[test]
 fn a_frame_that_is_too_wide_for_a_cap_says_where_it_would_go() {
     let mut farm = farm(1);
-    farm.0.candidates[0].is_threadable = true;
-    farm.0.candidates[0].memory = Kib::gib(7);
-    farm.0.jobs[0].cores_max = Cores::whole(3);
+    farm.snapshot.candidates[0].is_threadable = true;
+    farm.snapshot.candidates[0].memory = Kib::gib(7);
+    farm.snapshot.jobs[0].cores_max = Cores::whole(3);
     let told = explain(&farm, 0);
     assert_eq!(told.reason, Some(WaitReason::JobCores));
     let nearest = told.nearest.expect("the host has room");
@@ -116,7 +116,7 @@ fn a_frame_that_is_too_wide_for_a_cap_says_where_it_would_go() {
 fn the_order_names_what_goes_before_and_why() {
     let mut farm = farm(1);
     let urgent = farm.job(0);
-    farm.0.jobs[urgent].priority = 200;
+    farm.snapshot.jobs[urgent].priority = 200;
     farm.layer(urgent, 3);
     farm.layer(0, 5).dispatch_order = -1;
     let order = explain(&farm, 0).order;
@@ -137,9 +137,10 @@ fn a_host_tells_what_each_layer_could_take_and_what_stops_it() {
     let job = farm.job(0);
     farm.layer(job, 9);
     farm.layer(job, 1).tags = super::farm::tags(&["elsewhere"]);
-    farm.layer(job, 1).is_backing_off = true;
+    let held = farm.layer(job, 1).layer.clone();
+    farm.holds.backing_off.insert(held);
     let policy = Policy::default();
-    let planned = PlannedFarm::new(&farm.0, &policy);
+    let planned = PlannedFarm::new(&farm.snapshot, &farm.holds, &policy);
     let told = planned.explain_host(0);
     assert_eq!((told.state.as_str(), told.idle_after, told.unreached), ("open", amounts(0, 4, 0, 0), 1));
     let seen: Vec<_> =

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Candidate, Cap, Cluster, ClusterKind, CoreRequest, FolderRow, Fractions, Host, HostState, JobRow, LimitRow,
-    LimitUse, Plan, ShowRow, Snapshot, Subscription, Tag, ThreadMode, Timestamp, WaitReason,
+    Candidate, Cap, Cluster, ClusterKind, CoreRequest, FolderRow, Holds, Host, HostState, JobRow, LimitRow, LimitUse,
+    Plan, ShowRow, Snapshot, Subscription, Tag, ThreadMode, Timestamp, WaitReason,
 };
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Starts with one show that may use 100 cores of the one allocation, one folder without caps, and
 /// the cluster of the tag `general`.
-pub(crate) struct Farm(pub(crate) Snapshot);
+#[derive(Clone, Debug)]
+pub(crate) struct Farm {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) holds: Holds,
+}
 
 pub(crate) fn tags(tags: &[&str]) -> BTreeSet<Tag> {
     tags.iter().map(Tag::new).collect()
@@ -22,8 +26,8 @@ pub(crate) fn amounts(cores: i64, gib: i64, gpus: i64, gpu_gib: i64) -> Amounts 
 
 impl Farm {
     pub(crate) fn new() -> Self {
-        let mut farm = Self(Snapshot::default());
-        farm.0.folders.push(FolderRow {
+        let mut farm = Self { snapshot: Snapshot::default(), holds: Holds::default() };
+        farm.snapshot.folders.push(FolderRow {
             id: "folder".into(),
             name: "folder".to_owned(),
             cores: Cores::ZERO,
@@ -37,21 +41,20 @@ impl Farm {
 
     /// A show with a subscription in whole cores to `alloc` and a cluster for `general` there.
     pub(crate) fn show(&mut self, name: &str, size: i64, burst: i64) -> usize {
-        self.0.shows.push(ShowRow {
+        self.snapshot.shows.push(ShowRow {
             id: name.into(),
             name: name.to_owned(),
             is_active: true,
             is_scheduler_managed: None,
-            is_taken_back: false,
         });
         self.subscribe(name, "alloc", size, burst);
         let allocs = vec![("alloc".into(), "alloc".to_owned())];
         self.cluster(name, ClusterKind::Allocation { tag: "general".into(), allocs });
-        self.0.shows.len() - 1
+        self.snapshot.shows.len() - 1
     }
 
     pub(crate) fn subscribe(&mut self, show: &str, alloc: &str, size: i64, burst: i64) {
-        self.0.subscriptions.push(Subscription {
+        self.snapshot.subscriptions.push(Subscription {
             id: format!("{show}-{alloc}").into(),
             show: show.into(),
             alloc: alloc.into(),
@@ -62,21 +65,21 @@ impl Farm {
     }
 
     pub(crate) fn cluster(&mut self, show: &str, kind: ClusterKind) -> usize {
-        self.0.clusters.push(Cluster {
-            name: format!("{show}-{}", self.0.clusters.len()),
+        self.snapshot.clusters.push(Cluster {
+            name: format!("{show}-{}", self.snapshot.clusters.len()),
             facility: "facility".into(),
             facility_name: "facility".to_owned(),
             show: show.into(),
             show_name: show.to_owned(),
             kind,
         });
-        self.0.clusters.len() - 1
+        self.snapshot.clusters.len() - 1
     }
 
     /// An empty open host with the tag `general`.
     pub(crate) fn host(&mut self, total: Amounts) -> &mut Host {
-        let name = format!("host-{:04}", self.0.hosts.len());
-        self.0.hosts.push(Host {
+        let name = format!("host-{:04}", self.snapshot.hosts.len());
+        self.snapshot.hosts.push(Host {
             id: name.as_str().into(),
             name,
             facility: "facility".into(),
@@ -88,17 +91,16 @@ impl Farm {
             total,
             idle: total,
             state: HostState::Open,
-            fractions: Fractions::Any,
             reported_at: Timestamp::UNIX_EPOCH,
             running_layers: BTreeSet::new(),
         });
-        self.0.hosts.last_mut().expect("just pushed")
+        self.snapshot.hosts.last_mut().expect("just pushed")
     }
 
     /// A job of a show, priority 100, all of whose caps are wide.
     pub(crate) fn job(&mut self, show: usize) -> usize {
-        let name = format!("job-{:04}", self.0.jobs.len());
-        self.0.jobs.push(JobRow {
+        let name = format!("job-{:04}", self.snapshot.jobs.len());
+        self.snapshot.jobs.push(JobRow {
             id: name.as_str().into(),
             name,
             show,
@@ -114,15 +116,16 @@ impl Farm {
             gpus: Gpus::ZERO,
             gpus_max: Gpus(100),
         });
-        self.0.jobs.len() - 1
+        self.snapshot.jobs.len() - 1
     }
 
     /// A layer of one-core, one-GiB frames that are not threadable and go to `general`.
     pub(crate) fn layer(&mut self, job: usize, frames: u32) -> &mut Candidate {
-        let show = self.0.shows[self.0.jobs[job].show].id.clone();
-        let clusters = (0..self.0.clusters.len()).filter(|&cluster| self.0.clusters[cluster].show == show).collect();
-        let name = format!("layer-{:04}", self.0.candidates.len());
-        self.0.candidates.push(Candidate {
+        let show = self.snapshot.shows[self.snapshot.jobs[job].show].id.clone();
+        let clusters =
+            (0..self.snapshot.clusters.len()).filter(|&cluster| self.snapshot.clusters[cluster].show == show).collect();
+        let name = format!("layer-{:04}", self.snapshot.candidates.len());
+        self.snapshot.candidates.push(Candidate {
             layer: name.as_str().into(),
             layer_name: name,
             job,
@@ -140,16 +143,15 @@ impl Farm {
             dispatch_order: 0,
             waiting_frames: frames,
             waiting_since: Timestamp::UNIX_EPOCH,
-            is_backing_off: false,
         });
-        self.0.candidates.last_mut().expect("just pushed")
+        self.snapshot.candidates.last_mut().expect("just pushed")
     }
 
     /// A limit; bind it by its position.
     pub(crate) fn limit(&mut self, usage: LimitUse) -> usize {
-        let name = format!("limit-{}", self.0.limits.len());
-        self.0.limits.push(LimitRow { id: name.as_str().into(), name, usage });
-        self.0.limits.len() - 1
+        let name = format!("limit-{}", self.snapshot.limits.len());
+        self.snapshot.limits.push(LimitRow { id: name.as_str().into(), name, usage });
+        self.snapshot.limits.len() - 1
     }
 }
 

@@ -12,7 +12,11 @@ fn reason_after(change: impl FnOnce(&mut Farm)) -> Option<WaitReason> {
     let job = farm.job(0);
     farm.layer(job, 1);
     change(&mut farm);
-    reason(&plan(&farm.0, &Policy::default()), 0)
+    reason(&plan(&farm.snapshot, &farm.holds, &Policy::default()), 0)
+}
+
+fn hold_back(farm: &mut Farm) {
+    farm.holds.backing_off.insert(farm.snapshot.candidates[0].layer.clone());
 }
 
 #[test]
@@ -22,24 +26,24 @@ fn nothing_in_the_way_means_no_reason() {
 
 #[test]
 fn what_the_job_and_its_show_say() {
-    assert_eq!(reason_after(|farm| farm.0.jobs[0].is_paused = true), Some(WaitReason::JobPaused));
-    assert_eq!(reason_after(|farm| farm.0.jobs[0].is_auto_book = false), Some(WaitReason::AutoBookOff));
-    assert_eq!(reason_after(|farm| farm.0.shows[0].is_active = false), Some(WaitReason::ShowInactive));
+    assert_eq!(reason_after(|farm| farm.snapshot.jobs[0].is_paused = true), Some(WaitReason::JobPaused));
+    assert_eq!(reason_after(|farm| farm.snapshot.jobs[0].is_auto_book = false), Some(WaitReason::AutoBookOff));
+    assert_eq!(reason_after(|farm| farm.snapshot.shows[0].is_active = false), Some(WaitReason::ShowInactive));
     let later = Timestamp::UNIX_EPOCH + time::Duration::seconds(1);
-    let after = |farm: &mut Farm| farm.0.candidates[0].start_after = Some(later);
+    let after = |farm: &mut Farm| farm.snapshot.candidates[0].start_after = Some(later);
     assert_eq!(reason_after(after), Some(WaitReason::StartAfter));
     let come = |farm: &mut Farm| {
         after(farm);
-        farm.0.taken_at = later;
+        farm.snapshot.taken_at = later;
     };
     assert_eq!(reason_after(come), None);
-    assert_eq!(reason_after(|farm| farm.0.candidates[0].clusters.clear()), Some(WaitReason::NotSelected));
+    assert_eq!(reason_after(|farm| farm.snapshot.candidates[0].clusters.clear()), Some(WaitReason::NotSelected));
 }
 
 #[test]
 fn subscriptions() {
-    assert_eq!(reason_after(|farm| farm.0.subscriptions.clear()), Some(WaitReason::NoSubscription));
-    let burst = |centicores: i64| move |farm: &mut Farm| farm.0.subscriptions[0].burst = Cores(centicores);
+    assert_eq!(reason_after(|farm| farm.snapshot.subscriptions.clear()), Some(WaitReason::NoSubscription));
+    let burst = |centicores: i64| move |farm: &mut Farm| farm.snapshot.subscriptions[0].burst = Cores(centicores);
     assert_eq!(reason_after(burst(0)), Some(WaitReason::SubscriptionFrozen));
     assert_eq!(reason_after(burst(-1)), Some(WaitReason::SubscriptionFrozen));
     assert_eq!(reason_after(burst(99)), Some(WaitReason::SubscriptionBurst));
@@ -49,34 +53,34 @@ fn subscriptions() {
 #[test]
 fn a_subscription_that_no_matching_host_belongs_to_does_not_count() {
     let elsewhere = |farm: &mut Farm| {
-        farm.0.subscriptions[0].burst = Cores::ZERO;
+        farm.snapshot.subscriptions[0].burst = Cores::ZERO;
         farm.subscribe("show", "elsewhere", 10, 10);
     };
     assert_eq!(reason_after(elsewhere), Some(WaitReason::SubscriptionFrozen));
     let two = |farm: &mut Farm| {
         elsewhere(farm);
         farm.cluster("show", ClusterKind::Tags { kind: crate::model::TagKind::Manual, tags: vec!["general".into()] });
-        farm.0.candidates[0].clusters = vec![0, 1];
+        farm.snapshot.candidates[0].clusters = vec![0, 1];
         farm.host(amounts(4, 8, 0, 0)).alloc = "elsewhere".into();
     };
     assert_eq!(reason_after(two), None);
     // The room elsewhere is all that counts then: the idle host of the frozen allocation does not.
     let busy = |farm: &mut Farm| {
         two(farm);
-        farm.0.hosts[1].idle = amounts(0, 0, 0, 0);
+        farm.snapshot.hosts[1].idle = amounts(0, 0, 0, 0);
     };
     assert_eq!(reason_after(busy), Some(WaitReason::Capacity));
 }
 
 #[test]
 fn folder_and_job_caps() {
-    let folder = |cores: i64| move |farm: &mut Farm| farm.0.folders[0].cores_max = Cap::AtMost(Cores(cores));
+    let folder = |cores: i64| move |farm: &mut Farm| farm.snapshot.folders[0].cores_max = Cap::AtMost(Cores(cores));
     assert_eq!(reason_after(folder(99)), Some(WaitReason::FolderCores));
     assert_eq!(reason_after(folder(100)), None);
-    let folder_gpus = |farm: &mut Farm| farm.0.folders[0].gpus_max = Cap::AtMost(Gpus::ZERO);
+    let folder_gpus = |farm: &mut Farm| farm.snapshot.folders[0].gpus_max = Cap::AtMost(Gpus::ZERO);
     assert_eq!(reason_after(folder_gpus), None);
     let on_gpu = |farm: &mut Farm| {
-        farm.0.candidates[0].gpus = Gpus(1);
+        farm.snapshot.candidates[0].gpus = Gpus(1);
         folder_gpus(farm);
     };
     assert_eq!(reason_after(on_gpu), Some(WaitReason::FolderGpus));
@@ -86,15 +90,15 @@ fn folder_and_job_caps() {
     };
     assert_eq!(reason_after(with_gpu_host), Some(WaitReason::FolderGpus));
     for max in [0, -1] {
-        let job = |farm: &mut Farm| farm.0.jobs[0].cores_max = Cores(max);
+        let job = |farm: &mut Farm| farm.snapshot.jobs[0].cores_max = Cores(max);
         assert_eq!(reason_after(job), Some(WaitReason::JobCapNotPositive));
     }
-    assert_eq!(reason_after(|farm| farm.0.jobs[0].gpus_max = Gpus(-1)), Some(WaitReason::JobCapNotPositive));
-    assert_eq!(reason_after(|farm| farm.0.jobs[0].gpus_max = Gpus(0)), None);
-    assert_eq!(reason_after(|farm| farm.0.jobs[0].cores_max = Cores(99)), Some(WaitReason::JobCores));
+    assert_eq!(reason_after(|farm| farm.snapshot.jobs[0].gpus_max = Gpus(-1)), Some(WaitReason::JobCapNotPositive));
+    assert_eq!(reason_after(|farm| farm.snapshot.jobs[0].gpus_max = Gpus(0)), None);
+    assert_eq!(reason_after(|farm| farm.snapshot.jobs[0].cores_max = Cores(99)), Some(WaitReason::JobCores));
     let over_gpus = |farm: &mut Farm| {
-        farm.0.jobs[0].gpus = Gpus(2);
-        farm.0.jobs[0].gpus_max = Gpus(1);
+        farm.snapshot.jobs[0].gpus = Gpus(2);
+        farm.snapshot.jobs[0].gpus_max = Gpus(1);
     };
     assert_eq!(reason_after(over_gpus), Some(WaitReason::JobGpus));
 }
@@ -103,9 +107,9 @@ fn folder_and_job_caps() {
 fn a_cap_is_judged_by_what_the_frame_takes_on_the_hosts_that_have_room() {
     // Selfish: it takes all four cores of the host, though it asks for one.
     let wide = |farm: &mut Farm| {
-        farm.0.candidates[0].is_threadable = true;
-        farm.0.candidates[0].memory = Kib::gib(7);
-        farm.0.folders[0].cores_max = Cap::AtMost(Cores::whole(3));
+        farm.snapshot.candidates[0].is_threadable = true;
+        farm.snapshot.candidates[0].memory = Kib::gib(7);
+        farm.snapshot.folders[0].cores_max = Cap::AtMost(Cores::whole(3));
     };
     assert_eq!(reason_after(wide), Some(WaitReason::FolderCores));
     let beside_a_smaller_host = |farm: &mut Farm| {
@@ -120,7 +124,7 @@ fn all_limits_must_have_room() {
     let limits = |usages: Vec<LimitUse>| {
         move |farm: &mut Farm| {
             let bound = usages.into_iter().map(|usage| farm.limit(usage)).collect();
-            farm.0.candidates[0].limits = bound;
+            farm.snapshot.candidates[0].limits = bound;
         }
     };
     let frames = |used, max| LimitUse::Frames { used, max };
@@ -145,7 +149,7 @@ fn a_host_takes_one_seat_for_any_number_of_frames() {
     let seats = farm.limit(LimitUse::Hosts { used: 0, max: 1, holders: std::collections::BTreeSet::new() });
     let job = farm.job(0);
     farm.layer(job, 4).limits = vec![seats];
-    let plan = plan(&farm.0, &Policy::default());
+    let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
     assert_eq!(placed(&plan, 0), [(0, 2)]);
     assert_eq!(reason(&plan, 0), Some(WaitReason::LimitReached));
 }
@@ -155,9 +159,9 @@ fn seats_are_held_by_short_names_and_by_whole_ones() {
     let on = |host: &str, holder: &str| {
         let holders = [holder.to_owned()].into();
         reason_after(|farm| {
-            farm.0.hosts[0].name = host.to_owned();
+            farm.snapshot.hosts[0].name = host.to_owned();
             let seats = farm.limit(LimitUse::Hosts { used: 1, max: 1, holders });
-            farm.0.candidates[0].limits = vec![seats];
+            farm.snapshot.candidates[0].limits = vec![seats];
         })
     };
     assert_eq!(on("Alpha.example.com", "alpha"), None);
@@ -168,22 +172,25 @@ fn seats_are_held_by_short_names_and_by_whole_ones() {
 
 #[test]
 fn what_hosts_are() {
-    assert_eq!(reason_after(|farm| farm.0.candidates[0].tags = tags(&["unknown"])), Some(WaitReason::NoHostWithTags));
-    let elsewhere = |farm: &mut Farm| farm.0.hosts[0].facility = "other".into();
+    assert_eq!(
+        reason_after(|farm| farm.snapshot.candidates[0].tags = tags(&["unknown"])),
+        Some(WaitReason::NoHostWithTags)
+    );
+    let elsewhere = |farm: &mut Farm| farm.snapshot.hosts[0].facility = "other".into();
     assert_eq!(reason_after(elsewhere), Some(WaitReason::NoHostWithTags));
-    assert_eq!(reason_after(|farm| farm.0.hosts[0].state = HostState::Locked), Some(WaitReason::NoHostOpen));
+    assert_eq!(reason_after(|farm| farm.snapshot.hosts[0].state = HostState::Locked), Some(WaitReason::NoHostOpen));
     let os = |os: Option<&str>| {
         let os = os.map(str::to_owned);
-        move |farm: &mut Farm| farm.0.jobs[0].os = os
+        move |farm: &mut Farm| farm.snapshot.jobs[0].os = os
     };
     assert_eq!(reason_after(os(Some("Linux"))), Some(WaitReason::OperatingSystem));
     assert_eq!(reason_after(os(None)), None);
-    assert_eq!(reason_after(|farm| farm.0.hosts[0].thread_mode = ThreadMode::All), Some(WaitReason::ThreadMode));
-    assert_eq!(reason_after(|farm| farm.0.candidates[0].memory = Kib::gib(9)), Some(WaitReason::Shape));
-    assert_eq!(reason_after(|farm| farm.0.hosts[0].idle = amounts(4, 0, 0, 0)), Some(WaitReason::Capacity));
+    assert_eq!(reason_after(|farm| farm.snapshot.hosts[0].thread_mode = ThreadMode::All), Some(WaitReason::ThreadMode));
+    assert_eq!(reason_after(|farm| farm.snapshot.candidates[0].memory = Kib::gib(9)), Some(WaitReason::Shape));
+    assert_eq!(reason_after(|farm| farm.snapshot.hosts[0].idle = amounts(4, 0, 0, 0)), Some(WaitReason::Capacity));
     let whole = |farm: &mut Farm| {
-        farm.0.candidates[0].cores = CoreRequest::WholeHost;
-        farm.0.hosts[0].idle.cores = Cores::whole(3);
+        farm.snapshot.candidates[0].cores = CoreRequest::WholeHost;
+        farm.snapshot.hosts[0].idle.cores = Cores::whole(3);
     };
     assert_eq!(reason_after(whole), Some(WaitReason::Capacity));
 }
@@ -191,7 +198,7 @@ fn what_hosts_are() {
 #[test]
 fn the_reason_is_that_of_the_host_which_gets_furthest() {
     let mixed = |farm: &mut Farm| {
-        farm.0.hosts[0].state = HostState::NotUp("DOWN".to_owned());
+        farm.snapshot.hosts[0].state = HostState::NotUp("DOWN".to_owned());
         farm.host(amounts(4, 8, 0, 0)).os = vec!["windows".to_owned()];
     };
     assert_eq!(reason_after(mixed), Some(WaitReason::OperatingSystem));
@@ -200,7 +207,7 @@ fn the_reason_is_that_of_the_host_which_gets_furthest() {
 #[test]
 fn idle_gpus_are_kept_until_gpu_work_uses_them() {
     let gpu_host = |farm: &mut Farm| {
-        farm.0.hosts.clear();
+        farm.snapshot.hosts.clear();
         farm.host(amounts(8, 64, 1, 8));
     };
     assert_eq!(reason_after(gpu_host), Some(WaitReason::GpuReserved));
@@ -221,16 +228,16 @@ fn idle_gpus_are_kept_until_gpu_work_uses_them() {
 
 #[test]
 fn back_off_and_a_full_pass_hold_only_what_would_fit() {
-    assert_eq!(reason_after(|farm| farm.0.candidates[0].is_backing_off = true), Some(WaitReason::BackOff));
+    assert_eq!(reason_after(hold_back), Some(WaitReason::BackOff));
     let no_room = |farm: &mut Farm| {
-        farm.0.candidates[0].is_backing_off = true;
-        farm.0.hosts[0].idle = amounts(0, 0, 0, 0);
+        hold_back(farm);
+        farm.snapshot.hosts[0].idle = amounts(0, 0, 0, 0);
     };
     assert_eq!(reason_after(no_room), Some(WaitReason::Capacity));
     let mut farm = Farm::new();
     farm.host(amounts(4, 8, 0, 0));
     let job = farm.job(0);
     farm.layer(job, 3);
-    let plan = plan(&farm.0, &Policy { frames_per_pass_max: 2, ..Policy::default() });
+    let plan = plan(&farm.snapshot, &farm.holds, &Policy { frames_per_pass_max: 2, ..Policy::default() });
     assert_eq!((plan.placed_frames(), reason(&plan, 0)), (2, Some(WaitReason::PassFull)));
 }

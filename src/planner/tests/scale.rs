@@ -12,10 +12,10 @@ fn large_farm(hosts: usize, layers: usize) -> Farm {
     for show in 1..20 {
         farm.show(&format!("show-{show:02}"), 500 * (1 + show), 20_000);
     }
-    farm.0.subscriptions[0].size = Cores::whole(500);
-    farm.0.subscriptions[0].burst = Cores::whole(20_000);
+    farm.snapshot.subscriptions[0].size = Cores::whole(500);
+    farm.snapshot.subscriptions[0].burst = Cores::whole(20_000);
     for show in 0..20 {
-        let name = farm.0.shows[show].name.clone();
+        let name = farm.snapshot.shows[show].name.clone();
         farm.subscribe(&name, "cloud", 1_000, 5_000);
         let mut pins: Vec<crate::model::Tag> =
             (0..hosts).map(|host| format!("host-{host:04}").as_str().into()).collect();
@@ -42,7 +42,7 @@ fn large_farm(hosts: usize, layers: usize) -> Farm {
     }
     for job in 0..500 {
         let position = farm.job(job % 20);
-        farm.0.jobs[position].priority = i32::try_from(job % 7).unwrap_or_default();
+        farm.snapshot.jobs[position].priority = i32::try_from(job % 7).unwrap_or_default();
     }
     for layer in 0..layers {
         let row = farm.layer(layer % 500, 60);
@@ -65,8 +65,8 @@ fn large_farm(hosts: usize, layers: usize) -> Farm {
 
 fn check(farm: &Farm, plan: &Plan, frames_max: u64) {
     assert_eq!(plan.placed_frames(), frames_max);
-    let mut left: Vec<u32> = farm.0.candidates.iter().map(|candidate| candidate.waiting_frames).collect();
-    let mut idle: Vec<_> = farm.0.hosts.iter().map(|host| host.idle).collect();
+    let mut left: Vec<u32> = farm.snapshot.candidates.iter().map(|candidate| candidate.waiting_frames).collect();
+    let mut idle: Vec<_> = farm.snapshot.hosts.iter().map(|host| host.idle).collect();
     for placement in &plan.placements {
         left[placement.candidate] -= placement.frames;
         for _ in 0..placement.frames {
@@ -82,7 +82,7 @@ fn check(farm: &Farm, plan: &Plan, frames_max: u64) {
 #[test]
 fn ten_thousand_hosts_and_five_thousand_layers() {
     let farm = large_farm(10_000, 5_000);
-    let plan = plan(&farm.0, &Policy::default());
+    let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
     check(&farm, &plan, 20_000);
     assert!(plan.waiting.iter().any(|waiting| waiting.reason == WaitReason::PassFull));
 }
@@ -91,7 +91,7 @@ fn ten_thousand_hosts_and_five_thousand_layers() {
 fn a_large_farm_filled_to_the_last_core() {
     let farm = large_farm(2_500, 1_250);
     let policy = Policy { frames_per_pass_max: u32::MAX, ..Policy::default() };
-    let plan = plan(&farm.0, &policy);
+    let plan = plan(&farm.snapshot, &farm.holds, &policy);
     check(&farm, &plan, plan.placed_frames());
     assert!(plan.placed_frames() > 30_000);
     assert!(plan.waiting.iter().all(|waiting| waiting.reason != WaitReason::PassFull));

@@ -51,7 +51,7 @@ pub(super) type Launches = Arc<HashMap<LayerId, LayerLaunch>>;
 
 /// Launches bookings and settles what becomes of them. Cloning shares the work.
 #[derive(Clone, Debug)]
-pub struct Launcher {
+pub(super) struct Launcher {
     shared: Arc<Shared>,
 }
 

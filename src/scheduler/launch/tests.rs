@@ -10,8 +10,8 @@ use super::machine::{Call, Due, Effect, Event, InHand, Others, Runs, Why};
 use super::send::given_up;
 use crate::booking::{Fence, Standing, UnbookCause};
 use crate::model::{Booked, HostId, ProcId};
-use crate::rqd::{AgentError, AnswerFault, BreakerSettings, Code, ConfirmSettings, LaunchOutcome};
-use crate::scheduler::Hints;
+use crate::rqd::{AgentError, AnswerFault, Code, ConfirmSettings, LaunchOutcome};
+use crate::scheduler::{Hints, Settings};
 use crate::telemetry::labels::LaunchResult;
 use crate::units::Amounts;
 
@@ -431,7 +431,7 @@ proptest! {
 async fn a_launch_that_waits_is_given_up_for_its_time_its_host_a_silence_or_the_end() {
     let began = tokio::time::Instant::now();
     let deadline = began + SECOND * 20;
-    let (hints, closing) = (Hints::new(BreakerSettings::hosts(), BreakerSettings::layers()), CancellationToken::new());
+    let (hints, closing) = (Hints::new(&Settings::default()), CancellationToken::new());
     let host = HostId::from("host");
     assert_eq!(given_up(&closing, &hints, &host, deadline).await, UnbookCause::LaunchTooLate);
     assert_eq!(began.elapsed(), SECOND * 20);

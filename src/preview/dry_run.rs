@@ -1,27 +1,18 @@
 //! Passes for a while, of which nothing is written and nothing launched.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::error::PassError;
-use super::hints::Hints;
-use super::redirects::RedirectWatch;
-use super::remembered::Remembered;
-use super::report::PassReport;
-use super::service::FRUITLESS_PASSES_MAX;
-use super::settings::Settings;
-use super::silence::Silence;
-use super::turn::{Sink, Turn};
+use super::ReasonRow;
+use super::memory::Memory;
 use crate::booking::{LostReason, Refusal};
 use crate::clusters;
-use crate::config::CuebotSilence;
-use crate::db::{ChangeProbe, Store};
+use crate::db::Store;
 use crate::model::{BookingRequest, Cluster, FrameId};
-use crate::preview::ReasonRow;
-use crate::telemetry::Metrics;
+use crate::scheduler::{Cycle, End, Event, Pacing, PassError, PassReport, Passed, Settings, Step};
+use crate::tasks::sleep_or_stop;
 
 /// How long a dry run goes on. Without either bound it ends when a cycle books nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,11 +72,11 @@ pub struct LostRow {
     pub frames: u64,
 }
 
-/// A dry run. Cycles follow each other as the service's do.
+/// A dry run. Cycles follow each other as the service's passes do, without a rest after one that booked.
 #[derive(Debug)]
 pub struct DryRun {
-    turn: Turn,
-    preview: Remembered,
+    cycle: Cycle,
+    memory: Memory,
     is_verified: bool,
     clusters: Vec<Cluster>,
     clusters_built: Instant,
@@ -102,21 +93,12 @@ pub struct DryRun {
 impl DryRun {
     /// With `is_verified` each booking transaction goes to the database, and is rolled back.
     #[must_use]
-    pub fn new(store: Store, clusters: Vec<Cluster>, settings: Settings, metrics: Metrics, is_verified: bool) -> Self {
-        let preview = Remembered::new(is_verified);
-        let hints = Hints::new(settings.host_breaker, settings.layer_breaker());
+    pub fn new(store: Store, clusters: Vec<Cluster>, settings: Settings, is_verified: bool) -> Self {
+        let memory = Memory::new(store, &settings).verified(is_verified);
+        let settings = Settings { empty_looks_max: None, ..settings };
         Self {
-            turn: Turn {
-                store,
-                sink: Sink::Preview(preview.clone()),
-                settings,
-                hints,
-                metrics,
-                // It knows nothing of how the hosts report, as the other previews.
-                silence: Arc::new(Mutex::new(Silence::new(CuebotSilence::Off))),
-                redirects: RedirectWatch::default(),
-            },
-            preview,
+            cycle: memory.cycle(settings),
+            memory,
             is_verified,
             clusters,
             clusters_built: Instant::now(),
@@ -155,13 +137,13 @@ impl DryRun {
         mut on_cycle: impl FnMut(u32, &PassReport),
     ) -> Result<DryRunEnd, PassError> {
         let until = limits.time_max.map(|time| Instant::now() + time);
+        let is_over = || until.is_some_and(|until| Instant::now() >= until);
         let cycles_before = self.cycles;
-        let mut fruitless = 0;
+        let mut pacing = Pacing::new(&self.cycle.settings, Instant::now());
         loop {
             // Taken before the snapshot, so that what changes during the cycle shows as a change.
-            let before = self.turn.store.probe_change(&self.clusters).await?;
-            let began = Instant::now();
-            self.cycle(stop).await?;
+            let before = self.cycle.store.probe_change(&self.clusters).await?;
+            let event = self.pass(stop).await?;
             on_cycle(self.cycles, &self.last);
             if stop.is_cancelled() {
                 return Ok(DryRunEnd::Stopped);
@@ -169,34 +151,40 @@ impl DryRun {
             if limits.cycles_max.is_some_and(|max| self.cycles - cycles_before >= max) {
                 return Ok(DryRunEnd::CyclesDone);
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if is_over() {
                 return Ok(DryRunEnd::TimeUp);
             }
-            // Frames that were not found are held back by now, and others have their turn; what was found and
-            // lost stays lost.
-            let found_none = self.last.came_to_nothing() && self.last.lost.is_empty();
-            fruitless = if found_none { fruitless + 1 } else { 0 };
-            if self.last.did_something() || (1..FRUITLESS_PASSES_MAX).contains(&fruitless) {
-                continue;
-            }
-            if limits.cycles_max.is_none() && limits.time_max.is_none() {
-                return Ok(DryRunEnd::NothingToBook);
-            }
-            if let Some(end) = self.rest(before, began, until, stop).await? {
-                return Ok(end);
+            let mut step = pacing.next(event, Instant::now());
+            while let Step::Pass(rest) | Step::Probe(rest) = step
+                && self.last.booked == 0
+                && rest > Duration::ZERO
+            {
+                if limits.cycles_max.is_none() && until.is_none() {
+                    return Ok(DryRunEnd::NothingToBook);
+                }
+                let time_left = until.map_or(rest, |until| until.saturating_duration_since(Instant::now()));
+                if !sleep_or_stop(rest.min(time_left), stop).await {
+                    return Ok(DryRunEnd::Stopped);
+                }
+                if is_over() {
+                    return Ok(DryRunEnd::TimeUp);
+                }
+                let Step::Probe(_) = step else { break };
+                let has_changed = self.cycle.store.probe_change(&self.clusters).await? != before;
+                step = pacing.next(Event::Probed { has_changed }, Instant::now());
             }
         }
     }
 
-    async fn cycle(&mut self, stop: &CancellationToken) -> Result<(), PassError> {
+    async fn pass(&mut self, stop: &CancellationToken) -> Result<Event, PassError> {
         let began = Instant::now();
         self.began.get_or_insert(began);
-        if self.clusters_built.elapsed() >= self.turn.settings.cluster_reload_interval {
-            let settings = &self.turn.settings;
-            self.clusters = clusters::load(&self.turn.store, &settings.selection, settings.chunk_sizes).await?.clusters;
+        let Cycle { store, settings, .. } = &self.cycle;
+        if self.clusters_built.elapsed() >= settings.cluster_reload_interval {
+            self.clusters = clusters::load(store, &settings.selection, settings.chunk_sizes).await?.clusters;
             self.clusters_built = Instant::now();
         }
-        self.last = self.turn.run(&self.clusters, stop).await?;
+        self.last = self.cycle.pass(&self.clusters, stop, |_| {}).await?.report;
         self.cycles += 1;
         self.planned += self.last.planned;
         self.busy += began.elapsed();
@@ -206,40 +194,19 @@ impl DryRun {
         for refusal in &self.last.refusals {
             self.refused.insert(refusal.frame.clone(), refusal.clone());
         }
-        Ok(())
-    }
-
-    /// After a cycle that booked nothing: until something changes, or the longest interval has passed.
-    async fn rest(
-        &self,
-        before: ChangeProbe,
-        began: Instant,
-        until: Option<Instant>,
-        stop: &CancellationToken,
-    ) -> Result<Option<DryRunEnd>, PassError> {
-        let settings = &self.turn.settings;
-        let gap = settings.probe_interval.max(settings.saturated_rest).max(began.elapsed());
-        while began.elapsed() < settings.monitor_interval {
-            let time_left = until.map_or(gap, |until| until.saturating_duration_since(Instant::now()));
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(Some(DryRunEnd::Stopped)),
-                () = tokio::time::sleep(gap.min(time_left)) => {}
-            }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(Some(DryRunEnd::TimeUp));
-            }
-            if self.turn.store.probe_change(&self.clusters).await? != before {
-                break;
-            }
-        }
-        Ok(None)
+        // Frames that were not found are held back by now, and others have their turn; what was found and
+        // lost stays lost.
+        let end = match End::of(&self.last) {
+            End::Fruitless if !self.last.lost.is_empty() => End::Saturated,
+            end => end,
+        };
+        Ok(Event::Passed(Passed { began, end, released_at: None, is_probed: true }))
     }
 
     /// What would be booked now, in no particular order.
     #[must_use]
     pub fn booked(&self) -> Vec<BookingRequest> {
-        self.preview.booked()
+        self.memory.booked()
     }
 
     /// The last cycle.
@@ -250,7 +217,7 @@ impl DryRun {
 
     #[must_use]
     pub fn summary(&self) -> DryRunSummary {
-        let reading = self.preview.reading();
+        let reading = self.memory.reading();
         let busy = self.busy.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for reading")]
         let frames = reading.frames as f64;

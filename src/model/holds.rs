@@ -1,0 +1,101 @@
+//! What holds work back, or counts as done, without being a fact of the database.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    AllocId, BookingRequest, FolderId, Fractions, Host, HostId, HostState, JobId, LayerId, LimitId, Placement, ShowId,
+    Snapshot,
+};
+use crate::units::Amounts;
+
+/// Laid over a snapshot by whoever plans with it; empty when nothing is known beside the snapshot. Keys that
+/// the snapshot does not have concern nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holds {
+    /// Hosts that take nothing, and why, in words for an operator.
+    pub put_aside: BTreeMap<HostId, String>,
+    /// Hosts whose next report is overdue: what they run ends unheard. Seconds since the last one.
+    pub overdue: BTreeMap<HostId, i64>,
+    /// Hosts whose agents have shown not to take all fractions of a core.
+    pub fractions: BTreeMap<HostId, Fractions>,
+    /// Of what a host has idle, so much is handed out to nobody.
+    pub withheld: BTreeMap<HostId, Amounts>,
+    /// Layers held back for a while after failures.
+    pub backing_off: BTreeSet<LayerId>,
+    /// Layers that were held back, and of which one frame shall show whether they work.
+    pub on_probation: BTreeSet<LayerId>,
+    /// Frames that were found to wait, of layers whose counter may promise more.
+    pub waiting_found: BTreeMap<LayerId, u32>,
+    /// Shows whose scheduler flag was switched off while we ran, and every Cuebot knows by now: they are no
+    /// longer ours.
+    pub taken_back: BTreeSet<ShowId>,
+    /// Bookings that count as made.
+    pub assumed: Vec<AssumedBooking>,
+}
+
+/// Frames of a layer on a host that count as booked although the snapshot does not show them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AssumedBooking {
+    pub host: HostId,
+    pub alloc: AllocId,
+    pub layer: LayerId,
+    pub job: JobId,
+    pub folder: FolderId,
+    pub show: ShowId,
+    pub limits: Vec<LimitId>,
+    pub frames: u32,
+    /// Per frame.
+    pub reservation: Amounts,
+}
+
+impl Holds {
+    /// Whether a host takes bookings; its own state comes before what holds it back.
+    #[must_use]
+    pub fn state<'h>(&self, host: &'h Host) -> Cow<'h, HostState> {
+        if !host.state.is_open() {
+            Cow::Borrowed(&host.state)
+        } else if let Some(reason) = self.put_aside.get(&host.id) {
+            Cow::Owned(HostState::PutAside(reason.clone()))
+        } else if let Some(&seconds) = self.overdue.get(&host.id) {
+            Cow::Owned(HostState::Stale { seconds })
+        } else {
+            Cow::Borrowed(&host.state)
+        }
+    }
+}
+
+impl AssumedBooking {
+    #[must_use]
+    pub fn of_request(request: &BookingRequest) -> Self {
+        Self {
+            host: request.host.clone(),
+            alloc: request.alloc.clone(),
+            layer: request.frame.layer.clone(),
+            job: request.frame.job.clone(),
+            folder: request.folder.clone(),
+            show: request.show.clone(),
+            limits: request.limits.clone(),
+            frames: 1,
+            reservation: request.reservation,
+        }
+    }
+
+    /// `placement` is of a plan for the snapshot.
+    #[must_use]
+    pub fn of_placement(snapshot: &Snapshot, placement: &Placement) -> Self {
+        let candidate = &snapshot.candidates[placement.candidate];
+        let (job, host) = (&snapshot.jobs[candidate.job], &snapshot.hosts[placement.host]);
+        Self {
+            host: host.id.clone(),
+            alloc: host.alloc.clone(),
+            layer: candidate.layer.clone(),
+            job: job.id.clone(),
+            folder: snapshot.folders[job.folder].id.clone(),
+            show: snapshot.shows[job.show].id.clone(),
+            limits: candidate.limits.iter().map(|&limit| snapshot.limits[limit].id.clone()).collect(),
+            frames: placement.frames,
+            reservation: placement.reservation,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What the loops of a service share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::hints::Hints;
+use super::settings::Settings;
+use crate::db::{Store, StoreError};
+use crate::model::Cluster;
+use crate::telemetry::{Health, Metrics};
+
+/// Cloning shares it.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) store: Store,
+    pub(super) settings: Settings,
+    pub(super) hints: Hints,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+    pub(super) clusters: watch::Receiver<Arc<[Cluster]>>,
+}
+
+impl Context {
+    /// The clusters as they were built last.
+    pub(super) fn clusters(&self) -> Arc<[Cluster]> {
+        Arc::clone(&self.clusters.borrow())
+    }
+
+    /// Whether Cuebot's own planner is active, and nothing shall be booked beside it.
+    pub(super) async fn foreign_planner_blocks(&self) -> Result<bool, StoreError> {
+        Ok(!self.settings.book_beside_foreign_planner && self.store.foreign_planner_active().await?)
+    }
+}
+
+/// Each once.
+pub(super) fn sorted<'i, T: Clone + Ord + 'i>(items: impl Iterator<Item = &'i T>) -> Vec<T> {
+    items.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+}

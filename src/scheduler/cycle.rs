@@ -1,0 +1,292 @@
+//! One pass: read the farm, plan, read the frames that the plan asks for, and book them in chunks.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::error::PassError;
+use super::flags::FlagsSeen;
+use super::fruitless::Tried;
+use super::hints::Hints;
+use super::launch::Launches;
+use super::redirects::{self, Kept};
+use super::report::{self, PassReport};
+use super::requests::{self, PlacedFrame};
+use super::settings::Settings;
+use crate::booking::{BookOptions, BookingError, ChunkOutcome, Chunks, Lost};
+use crate::db::{Store, StoreError};
+use crate::model::{
+    Booked, BookingRequest, Cluster, FrameId, Holds, LayerId, LeftOutRow, Plan, Snapshot, WaitingFrame,
+};
+use crate::planner::plan;
+use crate::telemetry::error_chain;
+
+/// Where the bookings of a pass go. All else is the same in every pass.
+pub(crate) trait Sink: Debug + Send + Sync {
+    /// Reads the farm, and what is promised of it that the rows do not show.
+    fn look<'a>(&'a self, clusters: &'a [Cluster]) -> BoxFuture<'a, Result<View, StoreError>>;
+
+    /// Takes out frames that have gone here already, whatever their rows say. Returns of which layers so
+    /// many more are to be asked for another time.
+    fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32>;
+
+    fn book<'a>(&'a self, chunk: Chunk<'a>) -> BoxFuture<'a, Result<ChunkOutcome, BookingError>>;
+}
+
+/// The farm as a pass finds it.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    pub(crate) snapshot: Snapshot,
+    /// Without the hints, which every pass heeds.
+    pub(crate) holds: Holds,
+    /// For the destinations of redirects, before anything else is planned.
+    pub(crate) kept: Vec<Kept>,
+}
+
+/// Requests that are booked in one transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk<'c> {
+    pub(crate) requests: &'c [BookingRequest],
+    pub(crate) options: &'c BookOptions,
+    pub(super) launches: &'c Launches,
+    pub(crate) stop: &'c CancellationToken,
+}
+
+/// What every pass works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Cycle {
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+    pub(crate) hints: Hints,
+    pub(crate) sink: Arc<dyn Sink>,
+}
+
+/// A plan, and what it was made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Planned {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) holds: Holds,
+    pub(crate) plan: Plan,
+    pub(super) flags: FlagsSeen,
+    pub(super) snapshot_took: Duration,
+    pub(super) plan_took: Duration,
+}
+
+/// What a pass found and planned, and what came of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pass {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) holds: Holds,
+    /// Frames that were lost when they were booked wait in it again.
+    pub(crate) plan: Plan,
+    /// The frames that were booked, in the order of the plan's placements.
+    pub(crate) frames: Vec<PlacedFrame>,
+    /// Whether all frames were there that the plan asked for.
+    pub(crate) has_all: bool,
+    pub(super) booked: Vec<Booked>,
+    pub(super) lost: Vec<Lost>,
+    pub(crate) report: PassReport,
+}
+
+/// The frames that a plan asks for, as far as they are there.
+#[derive(Debug, Default)]
+struct Found {
+    layers: Vec<LayerId>,
+    frames: Vec<PlacedFrame>,
+    launches: Launches,
+    /// Layers of which another session holds frames.
+    locked: HashSet<LayerId>,
+    left_out: Vec<LeftOutRow>,
+}
+
+impl Cycle {
+    /// Takes one full look at the farm and hands what the plan places to the sink; `tell` hears of the plan
+    /// before that. Chunks that were not begun when `stop` is cancelled are left for the next start.
+    pub(crate) async fn pass(
+        &self,
+        clusters: &[Cluster],
+        stop: &CancellationToken,
+        tell: impl FnOnce(&Planned),
+    ) -> Result<Pass, PassError> {
+        let database = self.store.meter().reading();
+        let planned = self.plan(clusters).await?;
+        tell(&planned);
+        let booking = Instant::now();
+        let mut found = self.find_frames(&planned).await?;
+        let placed = planned.plan.placed_frames();
+        let has_all = found.frames.len() as u64 == placed;
+        let requests = self.launchable(&planned, &mut found).await;
+        let outcome = self.book(requests, &found.launches, stop).await;
+        if outcome.cut_short_by.is_none() && !stop.is_cancelled() {
+            let tried = Tried { layers: &found.layers, frames: &found.frames, locked: &found.locked };
+            self.hints.fruitless(|fruitless| fruitless.judge(&tried, &outcome, Instant::now()));
+        }
+        let ChunkOutcome { booked, lost, refusals, cut_short_by, .. } = outcome;
+        if let Some(error) = cut_short_by {
+            // What other chunks booked is launched in any case; the next pass sees it.
+            return Err(error.into());
+        }
+        let ids: HashSet<&FrameId> = booked.iter().map(|booked| &booked.frame).collect();
+        found.frames.retain(|placed| ids.contains(&placed.frame.id));
+        let Planned { snapshot, holds, mut plan, flags, snapshot_took, plan_took } = planned;
+        let candidates = report::candidates(&plan);
+        report::add_lost(&mut plan, &snapshot, &lost);
+        let report = PassReport {
+            candidates,
+            hosts: snapshot.hosts.len(),
+            planned: placed,
+            booked: booked.len() as u64,
+            lost: report::lost_by_reason(&lost),
+            refusals,
+            waiting: report::waiting_by_reason(&plan),
+            left_out: [&snapshot.left_out[..], &found.left_out].concat(),
+            database: self.store.meter().reading() - database,
+            snapshot_took,
+            plan_took,
+            booking_took: booking.elapsed(),
+            shows_off: flags.off,
+        };
+        Ok(Pass { snapshot, holds, plan, frames: found.frames, has_all, booked, lost, report })
+    }
+
+    async fn plan(&self, clusters: &[Cluster]) -> Result<Planned, PassError> {
+        let started = Instant::now();
+        let View { snapshot, mut holds, kept } = self.sink.look(clusters).await?;
+        let flags = self.hints.hold(&mut holds, &snapshot, started);
+        let snapshot_took = started.elapsed();
+        let policy = self.settings.policy.clone();
+        let planning = Instant::now();
+        // Planning a big farm takes long enough to hold up launches on a small machine.
+        let decide = move || {
+            let (mut placements, laid) = redirects::place(&snapshot, &holds, &kept, &policy);
+            let mut plan = plan(&snapshot, &laid, &policy);
+            placements.append(&mut plan.placements);
+            drop(laid);
+            (snapshot, holds, Plan { placements, ..plan })
+        };
+        let (snapshot, holds, plan) =
+            tokio::task::spawn_blocking(decide).await.expect("the planner does not panic, and is not cancelled");
+        Ok(Planned { snapshot, holds, plan, flags, snapshot_took, plan_took: planning.elapsed() })
+    }
+
+    /// Reads the frames that a plan asks for, and what it takes to launch them.
+    async fn find_frames(&self, planned: &Planned) -> Result<Found, StoreError> {
+        let Planned { snapshot, holds, plan, .. } = planned;
+        let mut wanted = requests::wanted(snapshot, plan);
+        if wanted.is_empty() {
+            return Ok(Found::default());
+        }
+        let layers: Vec<LayerId> = wanted.iter().map(|(layer, _)| layer.clone()).collect();
+        let assumed = requests::assumed(holds);
+        self.hints.fruitless(|fruitless| {
+            for (layer, frames) in &mut wanted {
+                let others = assumed.get(layer).copied().unwrap_or_default();
+                *frames = frames.saturating_add(others).saturating_add(fruitless.additional(layer));
+            }
+        });
+        let (mut frames, launches) =
+            tokio::try_join!(self.store.load_waiting_frames(&wanted), self.store.load_layer_launches(&layers))?;
+        for (layer, booked) in self.sink.take_out_booked(&mut frames.by_layer) {
+            *frames.left_out_of_layer.entry(layer).or_default() += booked;
+        }
+        let now = Instant::now();
+        let locked =
+            self.hints.fruitless(|fruitless| fruitless.pass_over(&mut frames.by_layer, &frames.left_out_of_layer, now));
+        Ok(Found {
+            layers,
+            frames: requests::hand_out(snapshot, plan, frames.by_layer),
+            launches: Arc::new(launches.by_layer),
+            locked,
+            left_out: [frames.left_out, launches.left_out].concat(),
+        })
+    }
+
+    /// Requests for the frames that an agent could be told to run. A layer of which there is none is held
+    /// back, so that its broken frames do not take a place in every plan.
+    async fn launchable(&self, planned: &Planned, found: &mut Found) -> Vec<BookingRequest> {
+        let Planned { snapshot, plan, .. } = planned;
+        let requests = found.frames.iter().map(|placed| requests::request(snapshot, plan, placed)).collect();
+        let (launches, factors) = (Arc::clone(&found.launches), self.settings.memory_limits);
+        let part = move || requests::part(requests, &launches, &factors, time::OffsetDateTime::now_utc());
+        // Twenty thousand messages with long ranges take a while.
+        let parted = tokio::task::spawn_blocking(part).await.expect("it does not panic, and is not cancelled");
+        let now = Instant::now();
+        self.hints.fruitless(|fruitless| {
+            for frame in &parted.unlaunchable {
+                fruitless.hopeless(&frame.id, frame.version, now);
+            }
+        });
+        for (layer, error) in &parted.broken {
+            self.hints.unlaunchable(layer, error, now);
+        }
+        found.left_out.extend(parted.left_out);
+        parted.launchable
+    }
+
+    /// Books in chunks, some at once. An error of one chunk does not keep the others from being booked.
+    async fn book(&self, requests: Vec<BookingRequest>, launches: &Launches, stop: &CancellationToken) -> ChunkOutcome {
+        let mut chunks = Chunks::of(requests);
+        let chunks = std::iter::from_fn(|| {
+            // Not all that a transaction may take: what it waits for is not ours to know.
+            let time = self.store.lock_budget() * 5 / 8;
+            chunks.next(self.hints.chunk_frames(self.settings.chunk_frames_max, time))
+        });
+        let chunks = chunks.map(|requests| self.book_chunk(requests, launches, stop));
+        let mut outcomes = futures::stream::iter(chunks).buffer_unordered(self.settings.chunks_in_flight_max);
+        let mut all = ChunkOutcome::default();
+        while let Some(outcome) = outcomes.next().await {
+            match outcome {
+                Ok(chunk) => {
+                    all.booked.extend(chunk.booked);
+                    all.lost.extend(chunk.lost);
+                    all.refusals.extend(chunk.refusals);
+                    all.cut_short_by = chunk.cut_short_by.or(all.cut_short_by);
+                }
+                Err(error) => all.cut_short_by = Some(error),
+            }
+        }
+        all
+    }
+
+    async fn book_chunk(
+        &self,
+        mut requests: Vec<BookingRequest>,
+        launches: &Launches,
+        stop: &CancellationToken,
+    ) -> Result<ChunkOutcome, BookingError> {
+        if stop.is_cancelled() {
+            return Ok(ChunkOutcome::default());
+        }
+        if self.hints.is_silence() {
+            // Cuebot fell silent during the pass: what is booked now would be taken back unsent.
+            return Ok(ChunkOutcome::not_tried(&requests));
+        }
+        let began = Instant::now();
+        let mut held = Vec::new();
+        requests.retain(|request| {
+            let reason = self.hints.held(&request.host, &request.frame.layer, began);
+            held.extend(reason.map(|reason| Lost::new(request, reason)));
+            reason.is_none()
+        });
+        let options = BookOptions {
+            limit_settle_window: self.settings.limit_settle_window,
+            look_for_held_hosts: self.hints.has_met_held_hosts(began),
+        };
+        match self.sink.book(Chunk { requests: &requests, options: &options, launches, stop }).await {
+            Err(error @ BookingError::Contended { .. }) => {
+                tracing::warn!(error = error_chain(&error), frames = requests.len(), "gave a chunk up for this pass");
+                Ok(ChunkOutcome::not_tried(&requests))
+            }
+            Ok(mut outcome) => {
+                outcome.lost.extend(held);
+                Ok(outcome)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Bookings that go into the database, and from there to the hosts.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+
+use super::context::Context;
+use super::cycle::{Chunk, Sink, View};
+use super::launch::Launcher;
+use super::redirects::RedirectWatch;
+use crate::booking::{BookingError, ChunkOutcome, book};
+use crate::db::{SnapshotOptions, StoreError};
+use crate::model::{Cluster, Holds, LayerId, WaitingFrame};
+
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) context: Context,
+    pub(super) launcher: Launcher,
+    pub(super) redirects: RedirectWatch,
+}
+
+impl Live {
+    async fn read(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
+        let Context { store, settings, metrics, .. } = &self.context;
+        let began = Instant::now();
+        // Which hosts are overdue is known better here, host by host.
+        let options = SnapshotOptions { staleness: settings.host_staleness, ..settings.snapshot_options() };
+        let snapshot = store.load_snapshot(clusters, &options).await?;
+        self.redirects.set_something_waits(!snapshot.candidates.is_empty());
+        // After the snapshot: they tell of all that it shows as freed.
+        let kept = self.redirects.look(store, metrics, began).await?;
+        Ok(View { snapshot, holds: Holds::default(), kept })
+    }
+
+    async fn book_and_launch(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
+        let Chunk { requests, options, launches, stop } = chunk;
+        let room = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(ChunkOutcome::default()),
+            room = self.launcher.room_for(requests.len()) => room,
+        };
+        let sent_at = Instant::now();
+        let mut outcome = match book(&self.context.store, requests, options).await {
+            Ok(outcome) => outcome,
+            Err(BookingError::CommitUnknown(unknown)) => {
+                self.launcher.resolve(unknown, launches, sent_at);
+                return Ok(ChunkOutcome::default());
+            }
+            Err(error) => return Err(error),
+        };
+        let took = sent_at.elapsed();
+        self.context.hints.chunk_ended(&outcome, took, Instant::now());
+        self.launcher.launch(outcome.booked.clone(), launches, sent_at, room);
+        self.context.metrics.chunk_ended(took, outcome.rolled_back);
+        self.count_waits(chunk, &outcome);
+        let is_unknown = |error: &mut BookingError| matches!(error, BookingError::CommitUnknown(_));
+        if let Some(BookingError::CommitUnknown(unknown)) = outcome.cut_short_by.take_if(is_unknown) {
+            self.launcher.resolve(unknown, launches, sent_at);
+        }
+        Ok(outcome)
+    }
+
+    /// How long the frames had waited that were booked.
+    fn count_waits(&self, chunk: Chunk<'_>, outcome: &ChunkOutcome) {
+        let now = time::OffsetDateTime::now_utc();
+        let requests = chunk.requests.iter().map(|request| (&request.frame.id, request.frame.waiting_since));
+        let waiting_since: HashMap<_, _> = requests.collect();
+        for since in outcome.booked.iter().filter_map(|booked| waiting_since.get(&booked.frame)) {
+            self.context.metrics.frame_booked((now - *since).try_into().unwrap_or_default());
+        }
+    }
+}
+
+impl Sink for Live {
+    fn look<'a>(&'a self, clusters: &'a [Cluster]) -> BoxFuture<'a, Result<View, StoreError>> {
+        Box::pin(self.read(clusters))
+    }
+
+    fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
+        self.launcher.without_in_hand(frames)
+    }
+
+    fn book<'a>(&'a self, chunk: Chunk<'a>) -> BoxFuture<'a, Result<ChunkOutcome, BookingError>> {
+        Box::pin(self.book_and_launch(chunk))
+    }
+}
