@@ -8,6 +8,8 @@
 //! - rows are locked in Cuebot's order (frame, counters of layers and of jobs, proc, host, subscription,
 //!   use of layers, of jobs, of folders, point), each table sorted;
 //! - a proc gives back what its row says when it is deleted;
+//! - what it books, launches and takes back itself it does with statements and messages of its own, so that
+//!   those of the scheduler never judge themselves;
 //! - a report is applied to the run that it names and to no later one;
 //! - a report counts as taken when its rows are written, and is tried again while the database is away.
 //!
@@ -18,6 +20,7 @@
 mod completions;
 mod database;
 mod hosts;
+mod launches;
 mod maintenance;
 mod next_frames;
 mod next_state;
@@ -48,14 +51,12 @@ use self::database::Patience;
 use self::service::Service;
 use self::stop::RunLimit;
 use super::schema::Generation;
-use crate::db::{Store, StoreError};
 use crate::rqd::Agents;
 use crate::rqd::proto::report::rqd_report_interface_server::RqdReportInterfaceServer;
 use crate::tasks::Tasks;
 
 /// Reports on their way to a worker; more wait in their connections.
 const QUEUED_MAX: usize = 4_096;
-const LAUNCH_CONNECTIONS: u32 = 2;
 /// Batches between stop and release.
 const BATCHES_QUEUED_MAX: usize = 4;
 /// Time for the reports under way when the stand-in is stopped.
@@ -65,8 +66,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub enum CuebotError {
     #[error("cannot listen at {address} for agents' reports")]
     Listen { address: SocketAddr, source: io::Error },
-    #[error("cannot read what next frames need to be launched")]
-    Store(#[source] StoreError),
 }
 
 /// Answers until it is stopped or dropped.
@@ -80,8 +79,6 @@ struct Shared {
     pool: PgPool,
     generation: Generation,
     options: CuebotOptions,
-    /// For next frames and redirects only.
-    store: Option<Store>,
     agents: Mutex<Option<Agents>>,
     counts: Mutex<CuebotCounts>,
     is_silent: AtomicBool,
@@ -89,21 +86,14 @@ struct Shared {
 }
 
 impl Cuebot {
-    /// Listens for reports and begins to sweep. Uses at most four of the pool's connections at once.
+    /// Listens for reports and begins to sweep. Uses at most four of the pool's connections at once, and one
+    /// more for every redirect that is carried out or launch that is taken back at that moment.
     pub async fn start(pool: PgPool, generation: Generation, options: CuebotOptions) -> Result<Self, CuebotError> {
         let failed = |source| CuebotError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let launches = options.next_frames == NextFrames::SameJob || options.redirect_delay.is_some();
-        let store = if launches {
-            let connection = (*pool.connect_options()).clone();
-            Some(Store::connect_with(connection, LAUNCH_CONNECTIONS).await.map_err(CuebotError::Store)?)
-        } else {
-            None
-        };
         let shared = Arc::new(Shared {
             pool,
-            store,
             generation,
             agents: Mutex::new(options.agents.clone()),
             options,
