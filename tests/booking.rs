@@ -13,28 +13,15 @@ use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{Booked, BookingRequest, FrameId};
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 use tokio::task::JoinSet;
 
-use crate::support::{TestDatabase, book_all, database, one_core, requests};
+use crate::support::{TestDatabase, book_all, database, execute, number, one_core, requests, texts};
 
 const OLDEST_AND_NEWEST: [Generation; 2] = [Generation::G0, Generation::G5];
 
-async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
-    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
-}
-
-async fn number(pool: &PgPool, sql: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(format!("SELECT ({sql})::int8"))).fetch_one(pool).await.unwrap()
-}
-
 /// Every host has reported since, and named none of the frames booked on it.
 const HOSTS_REPORT: &str = "UPDATE host_stat SET ts_ping = current_timestamp + interval '1 second'";
-
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
 
 async fn assert_balanced(pool: &PgPool) {
     assert_eq!(audit_rows(pool).await.unwrap().violations, []);

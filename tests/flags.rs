@@ -10,10 +10,9 @@ use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerS
 use cue_scheduler::model::{AllocTag, Selection, WaitReason};
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
-use sqlx::AssertSqlSafe;
 
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
-use crate::support::{TestDatabase, book_all, database, requests};
+use crate::support::{TestDatabase, book_all, database, execute, requests};
 
 const LONG: Duration = Duration::from_secs(3_600);
 const LIMIT: Duration = Duration::from_secs(30);
@@ -32,16 +31,12 @@ async fn flagged(database: &TestDatabase) -> Sandbox {
     farm(database.connect_settings().await, SandboxOptions { generation: Generation::G5, ..quick_farm(spec) }).await
 }
 
-async fn execute(sandbox: &Sandbox, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(sandbox.pool()).await.unwrap();
-}
-
 async fn switch(sandbox: &Sandbox, is_on: bool) {
-    execute(sandbox, &format!("UPDATE show SET b_scheduler_managed = {is_on}")).await;
+    execute(sandbox.pool(), &format!("UPDATE show SET b_scheduler_managed = {is_on}")).await;
 }
 
 async fn unpause(sandbox: &Sandbox, job: &str) {
-    execute(sandbox, &format!("UPDATE job SET b_paused = false WHERE str_name LIKE '%{job}'")).await;
+    execute(sandbox.pool(), &format!("UPDATE job SET b_paused = false WHERE str_name LIKE '%{job}'")).await;
 }
 
 fn says_flag_off(scheduler: &Scheduler) -> bool {

@@ -15,7 +15,7 @@ use cue_scheduler::units::Cores;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::support::farm::{Scheduler, farm, quick_farm, quick_settings, until};
-use crate::support::{TestDatabase, book_all, database, requests};
+use crate::support::{TestDatabase, book_all, database, execute, requests};
 
 struct Farm {
     pool: PgPool,
@@ -42,11 +42,6 @@ fn crossing(frames: u32) -> FarmSpec {
     let mut spec = FarmSpec::simple(0).hosts(2);
     spec.shows[0].folders = vec![folder("one"), folder("two")];
     spec
-}
-
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// A session that holds rows and does nothing more.

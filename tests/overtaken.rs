@@ -16,19 +16,10 @@ use cue_scheduler::farm::seed::{FarmSpec, seed};
 use cue_scheduler::model::{Booked, FrameId};
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
-use sqlx::{AssertSqlSafe, Connection as _, PgPool};
+use sqlx::Connection as _;
 
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
-use crate::support::{TestDatabase, book_all, database, requests};
-
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
-async fn count(pool: &PgPool, sql: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {sql}"))).fetch_one(pool).await.unwrap()
-}
+use crate::support::{TestDatabase, book_all, count, database, execute, requests};
 
 /// Hosts of twenty cores whose agents take their time to answer each launch; frames run for long.
 async fn slow_host(database: &TestDatabase, hosts: usize, frames: u32, answer_delay: Duration) -> Sandbox {

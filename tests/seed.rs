@@ -8,17 +8,9 @@ use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, HostNames, JobSpec, LayerSpec, Seeded, seed};
 use cue_scheduler::model::{Selection, TagChunkSizes, TagKind};
 use cue_scheduler::units::{Cores, Gpus, Kib};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
-use crate::support::database;
-
-async fn number(pool: &PgPool, sql: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(format!("SELECT ({sql})::int8"))).fetch_one(pool).await.expect("a number")
-}
-
-async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
-    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(pool).await.expect("texts")
-}
+use crate::support::{database, number, texts};
 
 async fn seeded(pool: &PgPool, spec: &FarmSpec) -> Seeded {
     seed(pool, spec).await.expect("the description is sound")

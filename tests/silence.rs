@@ -14,10 +14,10 @@ use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerS
 use cue_scheduler::rqd::ConfirmSettings;
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
-use sqlx::{AssertSqlSafe, Connection as _, PgPool};
+use sqlx::Connection as _;
 
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
-use crate::support::{book_all, database, requests};
+use crate::support::{book_all, count, database, execute, requests};
 
 const LIMIT: Duration = Duration::from_secs(40);
 
@@ -49,15 +49,6 @@ pub(crate) fn attentive() -> Settings {
 
 pub(crate) fn is_silence_told(scheduler: &Scheduler) -> bool {
     scheduler.health.readiness().is_err_and(|reasons| reasons.contains("Cuebot does not answer"))
-}
-
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
-async fn count(pool: &PgPool, sql: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {sql}"))).fetch_one(pool).await.unwrap()
 }
 
 async fn until_counted(sandbox: &Sandbox, sql: &str, expected: i64) {

@@ -7,6 +7,7 @@ mod loss;
 mod program;
 mod repairs;
 mod rows;
+mod sql;
 
 pub(crate) use bookings::{book_all, launches, one_core, requests};
 pub(crate) use database::{TestDatabase, database, read_only_settings};
@@ -14,3 +15,4 @@ pub(crate) use loss::Loss;
 pub(crate) use program::{Ran, database_variables, program, run_program};
 pub(crate) use repairs::{look, scope};
 pub(crate) use rows::fingerprint;
+pub(crate) use sql::{count, execute, number, texts};
