@@ -142,7 +142,7 @@ async fn assert_second_run_follows_the_first(sandbox: &Sandbox) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_starts_after_its_caller_gave_up_and_its_rows_vanished_runs_at_one_place_at_a_time() {
     let database = database(Generation::G5).await;
-    let faults = Faults { start_delay: Duration::from_secs(3), ..Faults::default() };
+    let faults = Faults { delay_start: 1.0, start_delay: Duration::from_secs(3), ..Faults::default() };
     let sandbox = hosts_with(&database, 2, 1, faults).await;
     let settings = Settings { launch_timeout: Duration::from_secs(1), ..patient_settings() };
     let scheduler = Scheduler::start(&sandbox, settings).await;

@@ -10,18 +10,23 @@ const LINES_MAX: usize = 600;
 const KNOWN_LONG: &[&str] = &["commands/cli.rs", "src/explain/words.rs", "src/rqd/breaker.rs"];
 
 /// Names that the library's modules hand on to everybody, farm's apart.
-const HANDED_ON_MAX: usize = 310;
+const HANDED_ON_MAX: usize = 286;
 
 #[test]
 fn no_file_is_long() {
-    let mut found = Vec::new();
+    let (mut found, mut known) = (Vec::new(), KNOWN_LONG.to_vec());
     for path in files("src", "rs").iter().chain(&files("commands", "rs")) {
         let lines = fs::read_to_string(path).unwrap().lines().count();
-        if lines >= LINES_MAX && !KNOWN_LONG.contains(&short(path).as_str()) {
-            found.push(format!("{}: {lines} lines", short(path)));
+        if lines >= LINES_MAX {
+            let still = known.len();
+            known.retain(|known| *known != short(path));
+            if known.len() == still {
+                found.push(format!("{}: {lines} lines", short(path)));
+            }
         }
     }
     super::none(&found, "files of 600 lines and more; a file is read in one sitting");
+    assert!(known.is_empty(), "not long any more, to be taken out of KNOWN_LONG: {known:?}");
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! The closed list of what must hold.
 
-use super::Schema;
+/// What the schema decides about the rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schema {
+    pub(super) has_typed_limits: bool,
+    /// False where history is queued or switched off.
+    pub(super) has_open_history: bool,
+}
 
 /// What a row breaks. The order is that of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]

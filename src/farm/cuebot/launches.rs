@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _, query};
 
-use super::Shared;
 use super::release::{Held, release_held};
+use super::shared::Shared;
 use crate::model::FrameId;
 use crate::rqd::proto::rqd::RunFrame;
 use crate::rqd::proto::rqd::run_frame::UidOptional;

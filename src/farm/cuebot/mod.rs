@@ -29,12 +29,12 @@ mod redirects;
 mod release;
 mod reports;
 mod service;
+mod shared;
 mod stop;
 mod totals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -47,9 +47,8 @@ use tonic::transport::Server;
 
 pub use options::{CuebotCounts, CuebotOptions, Maintenance, NextFrames};
 
-use self::database::Patience;
 use self::service::Service;
-use self::stop::RunLimit;
+use self::shared::Shared;
 use super::schema::Generation;
 use crate::rqd::Agents;
 use crate::rqd::proto::report::rqd_report_interface_server::RqdReportInterfaceServer;
@@ -72,17 +71,6 @@ pub enum CuebotError {
 pub struct Cuebot {
     shared: Arc<Shared>,
     address: SocketAddr,
-}
-
-/// What the workers have in common.
-struct Shared {
-    pool: PgPool,
-    generation: Generation,
-    options: CuebotOptions,
-    agents: Mutex<Option<Agents>>,
-    counts: Mutex<CuebotCounts>,
-    is_silent: AtomicBool,
-    tasks: Tasks,
 }
 
 impl Cuebot {
@@ -161,46 +149,5 @@ impl Cuebot {
 impl Drop for Cuebot {
     fn drop(&mut self) {
         self.shared.tasks.stop_signal().cancel();
-    }
-}
-
-impl Shared {
-    fn agents(&self) -> Option<Agents> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn is_silent(&self) -> bool {
-        self.is_silent.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, change: impl FnOnce(&mut CuebotCounts)) {
-        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn patience(&self) -> Patience {
-        Patience::new(self.tasks.stop_signal())
-    }
-
-    /// Halves of a part that the database refuses, or nothing when it is down to one, or nobody wants
-    /// it any more.
-    fn halve(&self, step: &'static str, part: Range<usize>, error: &sqlx::Error) -> Vec<Range<usize>> {
-        if part.len() > 1 && !self.tasks.stop_signal().is_cancelled() {
-            let middle = part.start + part.len() / 2;
-            return vec![middle..part.end, part.start..middle];
-        }
-        self.refuse(step, error);
-        Vec::new()
-    }
-
-    fn refuse(&self, step: &'static str, error: &sqlx::Error) {
-        tracing::warn!(step, %error, "the database did not take a report");
-        self.count(|counts| counts.refused += 1);
-    }
-
-    const fn run_limit(&self) -> RunLimit {
-        match self.generation {
-            Generation::G0 => RunLimit(8 * 3_600),
-            _ => RunLimit(12 * 3_600),
-        }
     }
 }

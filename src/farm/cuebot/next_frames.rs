@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use sqlx::{PgPool, Row as _, query};
 
-use super::Shared;
 use super::launches::{Launch, Start};
 use super::options::NextFrames;
+use super::shared::Shared;
 use super::stop::Stopped;
 
 /// Puts next frames on the procs of a batch where there are any, and takes those procs out of it.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _, query};
 
-use super::Shared;
 use super::database::{Trouble, trouble};
 use super::launches::{Launch, Start, clear};
 use super::release::{Holding, take};
+use super::shared::Shared;
 use super::stop::Stopped;
 use crate::farm::schema::Generation;
 
