@@ -1,8 +1,10 @@
 //! The stand-in for Cuebot, row by row, told by real reports.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cue_scheduler::booking::find_booked;
 use cue_scheduler::db::Store;
 use cue_scheduler::farm::audit::audit;
 use cue_scheduler::farm::cuebot::{Cuebot, CuebotCounts, CuebotOptions, Maintenance, NextFrames};
@@ -17,7 +19,7 @@ use cue_scheduler::rqd::proto::report::{
     RqdReportRunningFrameCompletionRequest, RqdReportStatusRequest, RunningFrameInfo,
 };
 use cue_scheduler::rqd::proto::rqd::RunFrame;
-use cue_scheduler::rqd::{AgentSettings, Agents, LaunchOutcome};
+use cue_scheduler::rqd::{AgentSettings, Agents, LaunchOutcome, MemoryLimitFactors, build_run_frame};
 use cue_scheduler::units::{Cores, Kib};
 use futures::StreamExt as _;
 use sqlx::postgres::{PgListener, PgPoolOptions};
@@ -25,6 +27,7 @@ use sqlx::{ConnectOptions as _, PgPool, query_as, query_scalar};
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::launch::agent::{Agent, Behaviour};
 use crate::support::{TestDatabase, book_all, database, execute, number, requests};
 
 /// A seeded farm with some booked frames, and the stand-in beside it.
@@ -587,6 +590,39 @@ async fn a_proc_goes_on_with_the_next_frame_of_its_job_unless_the_show_is_flagge
         assert_eq!((launches.len(), farm.accounts().await, farm.idle_cores().await), (expected, [0; 5], 800));
         assert_eq!(audit(&farm.pool, &launches).await.unwrap().violations, []);
     }
+}
+
+/// Two makers of one message, who have nothing in common but the rows.
+#[tokio::test]
+async fn a_next_frame_is_launched_with_the_message_that_the_scheduler_would_send() {
+    let environment =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let spec = simple(3).each_job(|job| {
+        (job.uid, job.os) = (Some(1042), Some("rhel9".into()));
+        job.environment = environment(&[("LANG", "C"), ("ROOT", "/job"), ("CUE_JOB", "mine")]);
+        let layer = &mut job.layers[0];
+        (layer.chunk_size, layer.is_threadable, layer.memory) = (3, true, Kib(3_355_443));
+        layer.environment = environment(&[("ROOT", "/layer")]);
+        layer.command =
+            "render #ZFRAME# #IFRAME# #FRAME_START#-#FRAME_END# #FRAMESPEC# #FRAME_CHUNK# #LAYER# #JOB# #FRAME#".into();
+    });
+    let agent = Agent::start_at((Ipv4Addr::UNSPECIFIED, 0).into(), Behaviour::default()).await;
+    let options = CuebotOptions { next_frames: NextFrames::SameJob, agents: Some(agent.client()), ..quiet() };
+    let farm = Farm::new(Generation::G5, spec, 1, options).await;
+    // More than what a test's booking holds as a rule, so that the next frame fits.
+    execute(&farm.pool, "UPDATE proc SET int_mem_reserved = 4194304").await;
+    farm.complete(&farm.booked[0], 0).await;
+    let launched = || agent.seen.launches.lock().unwrap().first().map(|launch| launch.frame.clone());
+    until(async || launched().is_some()).await;
+    let sent = launched().unwrap();
+
+    let store = farm.database.store().await;
+    let booked = find_booked(&store, std::slice::from_ref(&farm.booked[0].proc)).await.unwrap().pop().unwrap();
+    let layers = store.load_layer_launches(std::slice::from_ref(&booked.layer)).await.unwrap().by_layer;
+    let now = time::OffsetDateTime::now_utc();
+    let expected = build_run_frame(&layers[&booked.layer], &booked, now, &MemoryLimitFactors::default()).unwrap();
+    assert!((expected.start_time - sent.start_time).abs() < 60_000, "{} and {}", expected.start_time, sent.start_time);
+    assert_eq!(sent, RunFrame { start_time: sent.start_time, ..expected });
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn full_farm(generation: Generation, seed: u64) -> (TestDatabase, Sandbox,
     let ours = AllocTag { show: "ours".to_owned(), tag: "general".to_owned() };
     let selection = Selection { alloc_tags: vec![ours], ..Selection::default() };
     let scheduler = Scheduler::start(&sandbox, Settings { selection, ..quick_settings() }).await;
-    until(&sandbox, LIMIT, |progress| progress.running >= CORES).await;
+    until(&sandbox, |progress| progress.running >= CORES).await;
     (database, sandbox, scheduler)
 }
 
@@ -174,7 +174,7 @@ async fn all_are_reached(generation: Generation, destination: &str, to_group: bo
     assert_eq!(missing, 0, "{generation} {destination}");
     // What was told of each, or it will be when its time is over.
     let told = || scheduler.counted("scheduler_redirects_total");
-    until(&sandbox, LIMIT, |_| told() == REDIRECTS as u64).await;
+    until(&sandbox, |_| told() == REDIRECTS as u64).await;
     assert_in_order(sandbox, scheduler).await;
 }
 
@@ -267,12 +267,12 @@ async fn what_can_not_run_there_keeps_nothing() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let told = || scheduler.counted("scheduler_redirects_total");
-    until(&sandbox, LIMIT, |progress| {
+    until(&sandbox, |progress| {
         assert!(told() < REDIRECTS as u64, "what leads nowhere was kept until it was given up");
         progress.running >= CORES
     })
     .await;
-    until(&sandbox, LIMIT, |_| told() == REDIRECTS as u64).await;
+    until(&sandbox, |_| told() == REDIRECTS as u64).await;
     assert_eq!(
         sqlx::query_scalar::<_, i64>(left).fetch_one(sandbox.pool()).await.unwrap(),
         1,

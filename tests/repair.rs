@@ -705,16 +705,15 @@ async fn shows_whose_releases_are_left_to_us_run_at_their_burst_and_never_above(
         let sandbox = sandbox_of(database.connect_settings().await, options).await;
         let gauge = Gauge::start(database.pool());
         let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
-        let limit = Duration::from_mins(3);
         // Where nothing is announced it takes some looks to see that nobody else subtracts.
         let accounted = |scheduler: &Scheduler| scheduler.counted("scheduler_releases_accounted_rows_total") > 0;
-        until(&sandbox, limit, |_| accounted(&scheduler)).await;
-        let from = until(&sandbox, limit, |_| true).await.done;
+        until(&sandbox, |_| accounted(&scheduler)).await;
+        let from = until(&sandbox, |_| true).await.done;
         if generation == Generation::G3 {
             sqlx::query("NOTIFY acct_release, 'nonsense'").execute(sandbox.pool()).await.unwrap();
         }
         gauge.forget();
-        until(&sandbox, limit, |progress| progress.done >= from + 500).await;
+        until(&sandbox, |progress| progress.done >= from + 500).await;
         let (highest, lately) = gauge.end().await;
         let burst = BURST * 100;
         assert!(highest <= burst, "{generation}: {highest} centicores of {burst}");

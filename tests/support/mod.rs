@@ -9,6 +9,7 @@ mod repairs;
 mod rows;
 mod sql;
 
+pub(crate) use self::farm::PATIENCE;
 pub(crate) use bookings::{book_all, launches, one_core, requests};
 pub(crate) use database::{TestDatabase, database, read_only_settings};
 pub(crate) use loss::Loss;
