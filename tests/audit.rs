@@ -153,7 +153,7 @@ fn plants() -> Vec<(AuditRule, String, String)> {
 async fn every_breach_in_the_rows_is_found_and_named() {
     let plants = plants();
     let by_launch = [AuditRule::DoubleLaunch, AuditRule::ProcWithoutLaunch, AuditRule::ProcessWithoutProc];
-    for rule in AuditRule::ALL {
+    for &rule in AuditRule::ALL {
         assert!(
             by_launch.contains(&rule) || plants.iter().any(|(planted, ..)| *planted == rule),
             "{rule} is not tested"

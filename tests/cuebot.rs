@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::launch::agent::{Agent, Behaviour};
-use crate::support::{TestDatabase, book_all, database, execute, number, requests};
+use crate::support::{PATIENCE, TestDatabase, book_all, database, execute, number, requests};
 
 /// A seeded farm with some booked frames, and the stand-in beside it.
 struct Farm {
@@ -55,7 +55,8 @@ impl Farm {
 
     /// Books the next waiting frames of every layer.
     async fn book(&self, frames: u32) -> Vec<Booked> {
-        let store = self.database.store().await;
+        // However busy the machine is, nothing is lost for it.
+        let store = self.database.store().await.with_lock_budget(PATIENCE);
         let outcome = book_all(&store, &requests(&store, &self.seeded, frames).await).await;
         assert_eq!(outcome.lost.first(), None);
         outcome.booked
@@ -115,7 +116,7 @@ impl Farm {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_mins(1), waiting).await;
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
         waited.unwrap_or_else(|_| panic!("never came true: {:?}", self.cuebot.counts()));
     }
 }
@@ -454,7 +455,7 @@ async fn a_lost_proc_goes_first_and_what_it_held_follows_piece_by_piece() {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                 };
-                let waited = tokio::time::timeout(Duration::from_mins(1), holds).await;
+                let waited = tokio::time::timeout(PATIENCE, holds).await;
                 assert!(waited.is_ok(), "{generation} {is_scheduler_managed}: not {procs} {idle} {accounts:?}");
             };
             becomes(1, 700, [100; 5]).await;
@@ -744,7 +745,7 @@ async fn until(holds: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap();
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
 fn agents(fleet: &Fleet) -> Agents {

@@ -15,7 +15,6 @@ use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_s
 use crate::support::{TestDatabase, book_all, database, execute, requests};
 
 const LONG: Duration = Duration::from_secs(3_600);
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// A flagged show with a job of eight frames, and two of four that are paused.
 async fn flagged(database: &TestDatabase) -> Sandbox {

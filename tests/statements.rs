@@ -37,7 +37,7 @@ async fn first_pass(database: &TestDatabase) -> (usize, MeterReading) {
     let looks_before = looks_for_redirects(&pool).await;
     let store = Store::connect_with(database.connect_options().application_name(COUNTED), 10).await.unwrap();
     // However busy the machine is, no chunk is halved for it.
-    let store = store.with_lock_budget(Duration::from_mins(1));
+    let store = store.with_lock_budget(PATIENCE);
     let before = store.meter().reading();
     let never = Duration::from_hours(24);
     let settings = Settings {
@@ -209,19 +209,17 @@ async fn full_farm_stays_cheap(generation: Generation) {
     let (booked, asked) = first_pass(&database).await;
     assert!(booked > 2_000, "{booked}");
 
-    // Measured: 0.051 statements, 4.8 rows read and 2.4 written for each of 9,460 frames, of which the
+    // Measured: 0.054 statements, 4.8 rows read and 2.4 written for each of 9,460 frames, of which the
     // probe for locked hosts and the last look before COMMIT are one statement each per chunk. To be
     // raised on purpose only: the database is what all of a farm waits for. Ten times as many frames wait:
     // only those that are booked are read.
-    println!("{generation}: {booked} frames, {asked:?}");
-    assert!(per_frame(asked.statements, booked) < 0.055, "{booked}: {asked:?}");
+    assert!(per_frame(asked.statements, booked) < 0.058, "{booked}: {asked:?}");
     assert!(per_frame(asked.rows_read, booked) < 6.0, "{booked}: {asked:?}");
     assert!(per_frame(asked.rows_written, booked) < 3.0, "{booked}: {asked:?}");
     let (again, asked) = first_pass(&database).await;
-    println!("{generation}: {again} frames on a full farm, {asked:?}");
-    assert!(again < CHUNK && asked.statements <= 40, "{again}: {asked:?}");
+    assert!(again < CHUNK && asked.statements <= 25, "{again}: {asked:?}");
 
-    let store = database.store().await;
+    let store = database.store().await.with_lock_budget(PATIENCE);
     let shows: Vec<ShowId> = seeded.shows.iter().map(|show| show.id.clone()).collect();
     let before = store.meter().reading();
     assert_eq!(look(&mut Repairs::default(), &store, &scope(&seeded)).await, RepairsDone::default());

@@ -48,7 +48,7 @@ async fn run(pool: &PgPool, launches: Option<&[Launch]>) -> Result<AuditReport, 
         launches::compare(launches, &running, &mut report);
     }
     let schema = rows.schema().await?;
-    for rule in AuditRule::ALL {
+    for &rule in AuditRule::ALL {
         if let Some(statement) = rule.statement(schema) {
             rows.check(rule, statement, &mut report).await?;
         }
