@@ -24,7 +24,7 @@ bench: ## frames per second booked and launched, beside the database's own floor
 
 .PHONY: lint
 lint: ## formatting and lints, as warnings that fail
-	@.ci/prepare build
+	@.ci/prepare lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
 

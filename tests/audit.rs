@@ -6,9 +6,9 @@ use cue_scheduler::farm::audit::{AuditReport, AuditRule, LISTED_PER_RULE_MAX, au
 use cue_scheduler::farm::launch::Launch;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, seed};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
-use crate::support::{TestDatabase, book_all, database, launches, requests};
+use crate::support::{TestDatabase, book_all, database, execute, launches, requests};
 
 /// Two hosts with eight running frames of one limited layer, and eight frames still waiting.
 async fn booked_farm(database: &TestDatabase) -> Vec<Launch> {
@@ -21,10 +21,6 @@ async fn booked_farm(database: &TestDatabase) -> Vec<Launch> {
     .await;
     assert_eq!((outcome.booked.len(), outcome.lost.len()), (8, 0));
     launches(&outcome.booked)
-}
-
-async fn execute(pool: &PgPool, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.unwrap();
 }
 
 async fn clean(pool: &PgPool, launches: &[Launch]) -> AuditReport {
@@ -157,7 +153,7 @@ fn plants() -> Vec<(AuditRule, String, String)> {
 async fn every_breach_in_the_rows_is_found_and_named() {
     let plants = plants();
     let by_launch = [AuditRule::DoubleLaunch, AuditRule::ProcWithoutLaunch, AuditRule::ProcessWithoutProc];
-    for rule in AuditRule::ALL {
+    for &rule in AuditRule::ALL {
         assert!(
             by_launch.contains(&rule) || plants.iter().any(|(planted, ..)| *planted == rule),
             "{rule} is not tested"

@@ -13,28 +13,15 @@ use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{Booked, BookingRequest, FrameId};
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 use tokio::task::JoinSet;
 
-use crate::support::{TestDatabase, book_all, database, one_core, requests};
+use crate::support::{PATIENCE, TestDatabase, book_all, database, execute, number, one_core, requests, texts};
 
 const OLDEST_AND_NEWEST: [Generation; 2] = [Generation::G0, Generation::G5];
 
-async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
-    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
-}
-
-async fn number(pool: &PgPool, sql: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(format!("SELECT ({sql})::int8"))).fetch_one(pool).await.unwrap()
-}
-
 /// Every host has reported since, and named none of the frames booked on it.
 const HOSTS_REPORT: &str = "UPDATE host_stat SET ts_ping = current_timestamp + interval '1 second'";
-
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
 
 async fn assert_balanced(pool: &PgPool) {
     assert_eq!(audit_rows(pool).await.unwrap().violations, []);
@@ -226,7 +213,7 @@ async fn a_frame_that_somebody_holds_is_lost_without_waiting() {
     let requests = requests(&store, &seeded, 3).await;
     let mut other = pool.begin().await.unwrap();
     sqlx::query("SELECT FROM frame WHERE str_name = '0002-render' FOR UPDATE").execute(&mut *other).await.unwrap();
-    let outcome = tokio::time::timeout(Duration::from_secs(4), book_all(&store, &requests)).await.expect("no waiting");
+    let outcome = book_all(&store, &requests).await;
     other.rollback().await.unwrap();
     assert_eq!((outcome.booked.len(), outcome.rolled_back), (2, 0));
     assert_eq!(outcome.lost[0].frame, requests[1].frame.id);
@@ -722,7 +709,7 @@ async fn a_booking_that_loses_a_deadlock_is_tried_again() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the booking waits for the point");
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the booking waits for the point");
     sqlx::query("SELECT FROM host FOR UPDATE").execute(&mut *other).await.expect("the booking gives way");
     other.commit().await.unwrap();
     let outcome = booking.await.unwrap();
@@ -910,7 +897,7 @@ async fn a_connection_that_breaks_in_the_commit_leaves_an_unknown_that_can_be_re
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the commit waits");
+    tokio::time::timeout(PATIENCE, ended).await.expect("the commit waits");
     let error = booking.await.unwrap().expect_err("the connection broke");
     holder.rollback().await.unwrap();
     let cue_scheduler::booking::BookingError::CommitUnknown(unknown) = error else { panic!("{error:?}") };

@@ -1,8 +1,10 @@
 //! The stand-in for Cuebot, row by row, told by real reports.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cue_scheduler::booking::find_booked;
 use cue_scheduler::db::Store;
 use cue_scheduler::farm::audit::audit;
 use cue_scheduler::farm::cuebot::{Cuebot, CuebotCounts, CuebotOptions, Maintenance, NextFrames};
@@ -17,15 +19,16 @@ use cue_scheduler::rqd::proto::report::{
     RqdReportRunningFrameCompletionRequest, RqdReportStatusRequest, RunningFrameInfo,
 };
 use cue_scheduler::rqd::proto::rqd::RunFrame;
-use cue_scheduler::rqd::{AgentSettings, Agents, LaunchOutcome};
+use cue_scheduler::rqd::{AgentSettings, Agents, LaunchOutcome, MemoryLimitFactors, build_run_frame};
 use cue_scheduler::units::{Cores, Kib};
 use futures::StreamExt as _;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, query_as, query_scalar};
+use sqlx::{ConnectOptions as _, PgPool, query_as, query_scalar};
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::support::{TestDatabase, book_all, database, requests};
+use crate::launch::agent::{Agent, Behaviour};
+use crate::support::{PATIENCE, TestDatabase, book_all, database, execute, number, requests};
 
 /// A seeded farm with some booked frames, and the stand-in beside it.
 struct Farm {
@@ -52,7 +55,8 @@ impl Farm {
 
     /// Books the next waiting frames of every layer.
     async fn book(&self, frames: u32) -> Vec<Booked> {
-        let store = self.database.store().await;
+        // However busy the machine is, nothing is lost for it.
+        let store = self.database.store().await.with_lock_budget(PATIENCE);
         let outcome = book_all(&store, &requests(&store, &self.seeded, frames).await).await;
         assert_eq!(outcome.lost.first(), None);
         outcome.booked
@@ -85,14 +89,6 @@ impl Farm {
         self.client.clone().report_status(RqdReportStatusRequest { host_report: Some(report) }).await.unwrap();
     }
 
-    async fn number(&self, sql: &str) -> i64 {
-        query_scalar(AssertSqlSafe(format!("SELECT ({sql})::int8"))).fetch_one(&self.pool).await.unwrap()
-    }
-
-    async fn execute(&self, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
-    }
-
     async fn frame(&self, booked: &Booked) -> (String, i64, i64) {
         let sql = "SELECT str_state, int_exit_status::int8, int_version::int8 FROM frame WHERE pk_frame = $1";
         query_as(sql).bind(booked.frame.as_str()).fetch_one(&self.pool).await.unwrap()
@@ -100,7 +96,7 @@ impl Farm {
 
     /// Centicores in subscription, layer, job, folder and point.
     async fn accounts(&self) -> [i64; 5] {
-        let sum = async |table: &str| self.number(&format!("SELECT sum(int_cores) FROM {table}")).await;
+        let sum = async |table: &str| number(&self.pool, &format!("SELECT sum(int_cores) FROM {table}")).await;
         [
             sum("subscription").await,
             sum("layer_resource").await,
@@ -111,7 +107,7 @@ impl Farm {
     }
 
     async fn idle_cores(&self) -> i64 {
-        self.number("SELECT sum(int_cores_idle) FROM host").await
+        number(&self.pool, "SELECT sum(int_cores_idle) FROM host").await
     }
 
     async fn until(&self, holds: impl Fn(&CuebotCounts) -> bool) {
@@ -120,7 +116,7 @@ impl Farm {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_mins(1), waiting).await;
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
         waited.unwrap_or_else(|_| panic!("never came true: {:?}", self.cuebot.counts()));
     }
 }
@@ -175,23 +171,23 @@ async fn an_ended_frame_leaves_no_trace_in_the_accounts() {
         assert_eq!(farm.frame(first).await, ("SUCCEEDED".to_owned(), 0, i64::from(first.version) + 1));
         assert_eq!(farm.accounts().await, [100; 5], "{generation}");
         assert_eq!(farm.idle_cores().await, 700);
-        assert_eq!(farm.number("SELECT sum(int_mem - int_mem_idle) FROM host").await, Kib::gib(1).get());
-        assert_eq!(farm.number("SELECT count(*) FROM proc").await, 1);
+        assert_eq!(number(&farm.pool, "SELECT sum(int_mem - int_mem_idle) FROM host").await, Kib::gib(1).get());
+        assert_eq!(number(&farm.pool, "SELECT count(*) FROM proc").await, 1);
         for stat in ["layer_stat", "job_stat"] {
             let counts = format!("SELECT int_running_count * 10 + int_succeeded_count FROM {stat}");
-            assert_eq!(farm.number(&counts).await, 11);
+            assert_eq!(number(&farm.pool, &counts).await, 11);
         }
         let times = "SELECT count(*) FROM frame WHERE ts_stopped > ts_started AND ts_updated >= ts_started AND int_mem_max_used = 300000";
-        assert_eq!(farm.number(times).await, 1);
-        assert_eq!(farm.number("SELECT int_frame_success_count FROM layer_usage").await, 1);
-        assert_eq!(farm.number("SELECT int_frame_success_count FROM job_usage").await, 1);
-        assert_eq!(farm.number("SELECT int_max_rss FROM layer_mem").await, 300_000);
-        assert_eq!(farm.number("SELECT count(*) FROM job WHERE str_state = 'PENDING'").await, 1);
+        assert_eq!(number(&farm.pool, times).await, 1);
+        assert_eq!(number(&farm.pool, "SELECT int_frame_success_count FROM layer_usage").await, 1);
+        assert_eq!(number(&farm.pool, "SELECT int_frame_success_count FROM job_usage").await, 1);
+        assert_eq!(number(&farm.pool, "SELECT int_max_rss FROM layer_mem").await, 300_000);
+        assert_eq!(number(&farm.pool, "SELECT count(*) FROM job WHERE str_state = 'PENDING'").await, 1);
 
         farm.complete(second, 0).await;
         assert_eq!(farm.accounts().await, [0; 5]);
         let finished = "SELECT count(*) FROM job WHERE str_state = 'FINISHED' AND str_visible_name IS NULL AND ts_stopped IS NOT NULL";
-        assert_eq!(farm.number(finished).await, 1);
+        assert_eq!(number(&farm.pool, finished).await, 1);
         let counts = farm.cuebot.counts();
         assert_eq!(
             (counts.completions, counts.frames_succeeded, counts.procs_released, counts.jobs_finished),
@@ -211,10 +207,10 @@ async fn only_the_middle_generations_leave_managed_shows_to_their_scheduler() {
         farm.complete(&farm.booked[0], 0).await;
         assert_eq!(farm.accounts().await, [left; 5], "{generation}");
         assert_eq!(farm.idle_cores().await, 800);
-        assert_eq!(farm.number("SELECT count(*) FROM proc").await, 0);
+        assert_eq!(number(&farm.pool, "SELECT count(*) FROM proc").await, 0);
 
         // Comes after whatever the release sent.
-        farm.execute("NOTIFY acct_release, 'end'").await;
+        execute(&farm.pool, "NOTIFY acct_release, 'end'").await;
         let mut payloads = Vec::new();
         loop {
             let payload = listener.recv().await.unwrap().payload().to_owned();
@@ -248,9 +244,9 @@ async fn shows_without_the_flag_are_subtracted_where_flagged_ones_are_not() {
 async fn a_proc_gives_back_what_its_row_says() {
     let farm = Farm::new(Generation::G5, simple(1), 1, quiet()).await;
     // A memory raise: the trigger takes it from the host, and the release has to give it back.
-    farm.execute("UPDATE proc SET int_mem_reserved = int_mem_reserved + 1000").await;
+    execute(&farm.pool, "UPDATE proc SET int_mem_reserved = int_mem_reserved + 1000").await;
     farm.complete(&farm.booked[0], 0).await;
-    assert_eq!(farm.number("SELECT sum(int_mem - int_mem_idle) FROM host").await, 0);
+    assert_eq!(number(&farm.pool, "SELECT sum(int_mem - int_mem_idle) FROM host").await, 0);
 }
 
 #[tokio::test]
@@ -267,9 +263,9 @@ async fn a_failed_frame_waits_until_its_retries_are_used_up() {
             booked = farm.book(1).await.remove(0);
         }
     }
-    assert_eq!(farm.number("SELECT int_frame_fail_count FROM layer_usage").await, 2);
+    assert_eq!(number(&farm.pool, "SELECT int_frame_fail_count FROM layer_usage").await, 2);
     // Somebody may still retry the dead frame.
-    assert_eq!(farm.number("SELECT count(*) FROM job WHERE str_state = 'PENDING'").await, 1);
+    assert_eq!(number(&farm.pool, "SELECT count(*) FROM job WHERE str_state = 'PENDING'").await, 1);
 }
 
 #[tokio::test]
@@ -303,7 +299,7 @@ async fn a_repeated_report_is_applied_once() {
 #[tokio::test]
 async fn a_running_frame_whose_proc_is_gone_still_ends() {
     let farm = Farm::new(Generation::G5, simple(1), 1, quiet()).await;
-    farm.execute("DELETE FROM proc").await;
+    execute(&farm.pool, "DELETE FROM proc").await;
     farm.complete(&farm.booked[0], 0).await;
     assert_eq!(farm.frame(&farm.booked[0]).await.0, "SUCCEEDED");
     assert_eq!(farm.cuebot.counts().procs_released, 0);
@@ -312,8 +308,11 @@ async fn a_running_frame_whose_proc_is_gone_still_ends() {
 #[tokio::test]
 async fn a_proc_is_released_though_its_frame_was_eaten_meanwhile() {
     let farm = Farm::new(Generation::G5, simple(2), 2, quiet()).await;
-    farm.execute("UPDATE frame SET str_state = 'EATEN', int_version = int_version + 1 WHERE str_state = 'RUNNING'")
-        .await;
+    execute(
+        &farm.pool,
+        "UPDATE frame SET str_state = 'EATEN', int_version = int_version + 1 WHERE str_state = 'RUNNING'",
+    )
+    .await;
     farm.complete(&farm.booked[0], 1).await;
     assert_eq!(farm.frame(&farm.booked[0]).await.0, "EATEN");
     assert_eq!(farm.accounts().await, [100; 5]);
@@ -362,7 +361,7 @@ async fn a_host_that_boots_for_the_first_time_gets_its_rows() {
         assert_eq!(stat, ("UP".to_owned(), "rocky9".to_owned(), Kib::gib(60).get(), 1_700_000_000));
         let tags = "SELECT count(*) FROM host_tag t JOIN host h USING (pk_host) WHERE h.str_name = 'newcomer'
             AND (str_tag_type, b_constant) IN (('ALLOC', true), ('HOSTNAME', true), ('HARDWARE', false))";
-        assert_eq!(farm.number(tags).await, 3);
+        assert_eq!(number(&farm.pool, tags).await, 3);
         assert_eq!((farm.cuebot.counts().boots, farm.cuebot.counts().hosts_created), (2, 1));
     }
 }
@@ -380,9 +379,9 @@ async fn a_boot_report_sizes_only_a_host_that_is_empty() {
     ];
     for (generation, frames, before, expected) in cases {
         let farm = Farm::new(generation, simple(1), frames, quiet()).await;
-        farm.execute(before).await;
+        execute(&farm.pool, before).await;
         farm.boot(host(&farm.seeded.hosts[0].name)).await;
-        assert_eq!(farm.number("SELECT int_cores FROM host").await, expected, "{generation} {before}");
+        assert_eq!(number(&farm.pool, "SELECT int_cores FROM host").await, expected, "{generation} {before}");
         assert_eq!(farm.cuebot.counts().hosts_created, 0);
     }
 }
@@ -390,14 +389,14 @@ async fn a_boot_report_sizes_only_a_host_that_is_empty() {
 #[tokio::test]
 async fn a_status_report_brings_a_host_and_its_procs_up_to_date() {
     let farm = Farm::new(Generation::G5, simple(2).hosts(1), 2, quiet()).await;
-    farm.execute("UPDATE proc SET ts_ping = ts_ping - interval '1 hour'; UPDATE host_stat SET str_state = 'DOWN', ts_ping = ts_ping - interval '1 hour'").await;
+    execute(&farm.pool, "UPDATE proc SET ts_ping = ts_ping - interval '1 hour'; UPDATE host_stat SET str_state = 'DOWN', ts_ping = ts_ping - interval '1 hour'").await;
     let seen = RunningFrameInfo { rss: 5, max_rss: 7, ..running(&farm.booked[0]) };
     let foreign = RunningFrameInfo { resource_id: "elsewhere".to_owned(), ..running(&farm.booked[1]) };
     farm.status(host(&farm.seeded.hosts[0].name), vec![seen, foreign]).await;
     let fresh = "SELECT count(*) FROM proc WHERE ts_ping > now() - interval '1 minute' AND int_mem_used = 5 AND int_mem_max_used = 7";
-    assert_eq!(farm.number(fresh).await, 1);
+    assert_eq!(number(&farm.pool, fresh).await, 1);
     let up = "SELECT count(*) FROM host_stat WHERE str_state = 'UP' AND ts_ping > now() - interval '1 minute' AND int_load = 150";
-    assert_eq!(farm.number(up).await, 1);
+    assert_eq!(number(&farm.pool, up).await, 1);
     farm.status(host("nobody"), Vec::new()).await;
     assert_eq!((farm.cuebot.counts().status_reports, farm.cuebot.counts().reports_unknown_host), (2, 1));
 }
@@ -405,10 +404,10 @@ async fn a_status_report_brings_a_host_and_its_procs_up_to_date() {
 #[tokio::test]
 async fn the_runs_of_a_silent_host_go_back_to_the_queue() {
     let farm = Farm::new(Generation::G5, simple(2).hosts(1), 2, sweeping()).await;
-    farm.execute("UPDATE frame SET str_checkpoint_state = 'ENABLED'; UPDATE host_stat SET ts_ping = ts_ping - interval '6 minutes'").await;
+    execute(&farm.pool, "UPDATE frame SET str_checkpoint_state = 'ENABLED'; UPDATE host_stat SET ts_ping = ts_ping - interval '6 minutes'").await;
     farm.until(|counts| counts.hosts_down == 1).await;
     assert_eq!(farm.frame(&farm.booked[0]).await.0, "RUNNING");
-    farm.execute("UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
+    execute(&farm.pool, "UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
     farm.until(|counts| counts.procs_released == 2).await;
     for booked in &farm.booked {
         assert_eq!(farm.frame(booked).await, ("WAITING".to_owned(), 399, i64::from(booked.version) + 1));
@@ -428,7 +427,7 @@ async fn a_lost_run_on_a_living_host_is_killed_before_it_waits_again() {
 
     // Nobody answers for the host: the run is kept, as it may go on.
     fleet.kill_host(&farm.seeded.hosts[0].name).unwrap();
-    farm.execute("UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
+    execute(&farm.pool, "UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
     farm.until(|counts| counts.kills > 0).await;
     assert_eq!(farm.frame(&farm.booked[0]).await.0, "RUNNING");
     assert_eq!(farm.cuebot.counts().orphan_procs, 0);
@@ -449,18 +448,18 @@ async fn a_lost_proc_goes_first_and_what_it_held_follows_piece_by_piece() {
             let left_to_us = is_scheduler_managed && [Generation::G2, Generation::G3].contains(&generation);
             let becomes = async |procs: i64, idle: i64, accounts: [i64; 5]| {
                 let holds = async {
-                    while farm.number("SELECT count(*) FROM proc").await != procs
+                    while number(&farm.pool, "SELECT count(*) FROM proc").await != procs
                         || farm.idle_cores().await != idle
                         || farm.accounts().await != accounts
                     {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                 };
-                let waited = tokio::time::timeout(Duration::from_mins(1), holds).await;
+                let waited = tokio::time::timeout(PATIENCE, holds).await;
                 assert!(waited.is_ok(), "{generation} {is_scheduler_managed}: not {procs} {idle} {accounts:?}");
             };
             becomes(1, 700, [100; 5]).await;
-            farm.execute("UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
+            execute(&farm.pool, "UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
             becomes(0, 700, [100; 5]).await;
             steps.add_permits(1);
             becomes(0, 800, [100; 5]).await;
@@ -483,7 +482,7 @@ async fn a_lost_proc_goes_first_and_what_it_held_follows_piece_by_piece() {
 async fn a_run_that_its_living_host_never_gives_up_is_dead_at_last() {
     let agents = Agents::new(AgentSettings { port: 1, ..AgentSettings::default() });
     let farm = Farm::new(Generation::G5, simple(1), 1, CuebotOptions { agents: Some(agents), ..sweeping() }).await;
-    farm.execute("UPDATE proc SET ts_ping = ts_ping - interval '30 minutes'").await;
+    execute(&farm.pool, "UPDATE proc SET ts_ping = ts_ping - interval '30 minutes'").await;
     farm.until(|counts| counts.procs_released == 1).await;
     assert_eq!(farm.frame(&farm.booked[0]).await.0, "DEAD");
 }
@@ -493,19 +492,22 @@ async fn what_was_left_half_done_is_swept_up() {
     let farm = Farm::new(Generation::G5, simple(2), 2, sweeping()).await;
     let [without_proc, stopped] = &farm.booked[..] else { panic!("two are booked") };
     // A stop without its release, and a frame that runs nowhere.
-    farm.execute(&format!(
-        "UPDATE frame SET str_state = 'SUCCEEDED' WHERE pk_frame = '{}';
+    execute(
+        &farm.pool,
+        &format!(
+            "UPDATE frame SET str_state = 'SUCCEEDED' WHERE pk_frame = '{}';
          UPDATE proc SET pk_frame = NULL, ts_ping = ts_ping - interval '6 minutes' WHERE pk_proc = '{}';
          UPDATE frame SET ts_updated = ts_updated - interval '6 minutes' WHERE pk_frame = '{}';
          UPDATE host SET int_cores_idle = int_cores_idle + 100, int_mem_idle = int_mem_idle + 1048576;
          DELETE FROM proc WHERE pk_proc = '{}'",
-        stopped.frame, stopped.proc, without_proc.frame, without_proc.proc,
-    ))
+            stopped.frame, stopped.proc, without_proc.frame, without_proc.proc,
+        ),
+    )
     .await;
     farm.until(|counts| counts.procs_released == 1 && counts.orphan_frames == 1).await;
     assert_eq!(farm.frame(without_proc).await.0, "WAITING");
     assert_eq!(farm.frame(without_proc).await.1, 301);
-    assert_eq!(farm.number("SELECT count(*) FROM proc").await, 0);
+    assert_eq!(number(&farm.pool, "SELECT count(*) FROM proc").await, 0);
     assert_eq!(farm.idle_cores().await, 800);
 }
 
@@ -525,10 +527,13 @@ async fn a_reported_run_that_no_row_accounts_for_is_killed() {
         launch(&agents, booked).await;
     }
     // One proc is another frame's now, one is gone and its run is old enough; the third is in order.
-    farm.execute(&format!(
-        "UPDATE proc SET pk_frame = NULL WHERE pk_proc = '{}'; DELETE FROM proc WHERE pk_proc = '{}'",
-        farm.booked[0].proc, farm.booked[1].proc,
-    ))
+    execute(
+        &farm.pool,
+        &format!(
+            "UPDATE proc SET pk_frame = NULL WHERE pk_proc = '{}'; DELETE FROM proc WHERE pk_proc = '{}'",
+            farm.booked[0].proc, farm.booked[1].proc,
+        ),
+    )
     .await;
     farm.cuebot.call_agents(agents);
     farm.until(|counts| counts.kills >= 2 && counts.frames_waiting >= 1).await;
@@ -549,7 +554,7 @@ async fn while_it_is_away_reports_fail_completions_are_lost_and_nothing_is_swept
     let fleet = Fleet::start(FleetHost::all_of(&farm.seeded), options).await.unwrap();
     farm.cuebot.fall_silent();
     launch(&agents(&fleet), &farm.booked[0]).await;
-    farm.execute("UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
+    execute(&farm.pool, "UPDATE proc SET ts_ping = ts_ping - interval '6 minutes'").await;
     farm.until(|_| fleet.counts().completions_lost == 1 && fleet.counts().reports_failed > 10).await;
     assert_eq!(farm.frame(&farm.booked[0]).await.0, "RUNNING");
     farm.cuebot.answer_again();
@@ -588,6 +593,39 @@ async fn a_proc_goes_on_with_the_next_frame_of_its_job_unless_the_show_is_flagge
     }
 }
 
+/// Two makers of one message, who have nothing in common but the rows.
+#[tokio::test]
+async fn a_next_frame_is_launched_with_the_message_that_the_scheduler_would_send() {
+    let environment =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let spec = simple(3).each_job(|job| {
+        (job.uid, job.os) = (Some(1042), Some("rhel9".into()));
+        job.environment = environment(&[("LANG", "C"), ("ROOT", "/job"), ("CUE_JOB", "mine")]);
+        let layer = &mut job.layers[0];
+        (layer.chunk_size, layer.is_threadable, layer.memory) = (3, true, Kib(3_355_443));
+        layer.environment = environment(&[("ROOT", "/layer")]);
+        layer.command =
+            "render #ZFRAME# #IFRAME# #FRAME_START#-#FRAME_END# #FRAMESPEC# #FRAME_CHUNK# #LAYER# #JOB# #FRAME#".into();
+    });
+    let agent = Agent::start_at((Ipv4Addr::UNSPECIFIED, 0).into(), Behaviour::default()).await;
+    let options = CuebotOptions { next_frames: NextFrames::SameJob, agents: Some(agent.client()), ..quiet() };
+    let farm = Farm::new(Generation::G5, spec, 1, options).await;
+    // More than what a test's booking holds as a rule, so that the next frame fits.
+    execute(&farm.pool, "UPDATE proc SET int_mem_reserved = 4194304").await;
+    farm.complete(&farm.booked[0], 0).await;
+    let launched = || agent.seen.launches.lock().unwrap().first().map(|launch| launch.frame.clone());
+    until(async || launched().is_some()).await;
+    let sent = launched().unwrap();
+
+    let store = farm.database.store().await;
+    let booked = find_booked(&store, std::slice::from_ref(&farm.booked[0].proc)).await.unwrap().pop().unwrap();
+    let layers = store.load_layer_launches(std::slice::from_ref(&booked.layer)).await.unwrap().by_layer;
+    let now = time::OffsetDateTime::now_utc();
+    let expected = build_run_frame(&layers[&booked.layer], &booked, now, &MemoryLimitFactors::default()).unwrap();
+    assert!((expected.start_time - sent.start_time).abs() < 60_000, "{} and {}", expected.start_time, sent.start_time);
+    assert_eq!(sent, RunFrame { start_time: sent.start_time, ..expected });
+}
+
 #[tokio::test]
 async fn a_next_frame_that_no_host_takes_goes_back_to_the_queue() {
     let options = CuebotOptions { next_frames: NextFrames::SameJob, ..quiet() };
@@ -595,7 +633,8 @@ async fn a_next_frame_that_no_host_takes_goes_back_to_the_queue() {
     farm.cuebot.call_agents(Agents::new(AgentSettings { port: 1, ..AgentSettings::default() }));
     farm.complete(&farm.booked[0], 0).await;
     until(async || {
-        farm.number("SELECT count(*) FROM frame WHERE int_exit_status = 299 AND str_state = 'WAITING'").await == 1
+        number(&farm.pool, "SELECT count(*) FROM frame WHERE int_exit_status = 299 AND str_state = 'WAITING'").await
+            == 1
     })
     .await;
     assert_eq!((farm.cuebot.counts().next_frames, farm.accounts().await, farm.idle_cores().await), (1, [0; 5], 800));
@@ -706,7 +745,7 @@ async fn until(holds: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap();
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
 fn agents(fleet: &Fleet) -> Agents {

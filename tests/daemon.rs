@@ -11,8 +11,8 @@ use cue_scheduler::telemetry::Health;
 use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::database;
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
+use crate::support::{PATIENCE, database};
 
 /// The session lock that the leader of Cuebot's own planner holds.
 const FOREIGN_PLANNER_LOCK: i64 = 22_360_104_104_064_357;
@@ -22,7 +22,7 @@ async fn one_frame_goes_the_whole_way() {
     let database = database(Generation::G0).await;
     let sandbox = farm(database.connect_settings().await, quick_farm(FarmSpec::simple(1))).await;
     let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
-    assert_all_done(&sandbox, Duration::from_secs(20)).await;
+    assert_all_done(&sandbox).await;
     let launches = sandbox.launches();
     assert_eq!(launches.len(), 1);
     assert!(launches[0].ended_at.is_some());
@@ -39,7 +39,7 @@ async fn a_mixed_farm_is_worked_through_in_every_generation() {
         let sandbox = farm(database.connect_settings().await, options).await;
         let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
         // Some Cuebots leave releases to us without a word: that takes looks seconds apart to find out.
-        let report = assert_all_done(&sandbox, Duration::from_mins(2)).await;
+        let report = assert_all_done(&sandbox).await;
         assert_eq!(report.cap_breaches, 0, "{generation}");
         scheduler.stop().await;
         sandbox.stop().await;
@@ -64,11 +64,11 @@ async fn a_stop_in_the_middle_leaves_nothing_booked_without_a_launch() {
     let options = SandboxOptions { generation: Generation::G5, ..quick_farm(FarmSpec::demo(60, 10, 2_000, 5)) };
     let sandbox = farm(database.connect_settings().await, options).await;
     let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
-    until(&sandbox, Duration::from_secs(30), |progress| progress.done > 50).await;
+    until(&sandbox, |progress| progress.done > 50).await;
     let ended = scheduler.stop().await;
     assert_eq!((ended.unsettled, ended.unfinished), (0, vec![]));
     // What runs is finished by its hosts and by Cuebot; nothing else was left RUNNING.
-    let rest = until(&sandbox, Duration::from_secs(20), |progress| progress.running == 0).await;
+    let rest = until(&sandbox, |progress| progress.running == 0).await;
     assert!(rest.waiting > 0, "it had no work left when it was stopped");
     let report = sandbox.audit().await.unwrap();
     assert_eq!((report.double_launches, report.cap_breaches), (0, 0));
@@ -83,10 +83,10 @@ async fn new_work_starts_within_a_moment_and_not_at_the_next_full_look() {
     sqlx::query("UPDATE job SET b_paused = true").execute(sandbox.pool()).await.unwrap();
     let settings = Settings { monitor_interval: Duration::from_secs(3_600), ..quick_settings() };
     let scheduler = Scheduler::start(&sandbox, settings).await;
-    until(&sandbox, Duration::from_secs(10), |_| scheduler.totals.reading().passes > 0).await;
+    until(&sandbox, |_| scheduler.totals.reading().passes > 0).await;
     assert_eq!(scheduler.totals.reading().booked, 0);
     sqlx::query("UPDATE job SET b_paused = false").execute(sandbox.pool()).await.unwrap();
-    assert_all_done(&sandbox, Duration::from_secs(20)).await;
+    assert_all_done(&sandbox).await;
     scheduler.stop().await;
     sandbox.stop().await;
 }
@@ -100,10 +100,10 @@ async fn it_books_nothing_beside_cuebots_own_planner_and_says_so() {
     sqlx::query("SELECT pg_advisory_lock($1)").bind(FOREIGN_PLANNER_LOCK).execute(&mut leader).await.unwrap();
     let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
     let is_said = |health: &Health| health.readiness().is_err_and(|reasons| reasons.contains("planner"));
-    until(&sandbox, Duration::from_secs(10), |_| is_said(&scheduler.health)).await;
+    until(&sandbox, |_| is_said(&scheduler.health)).await;
     assert_eq!(scheduler.totals.reading().booked, 0);
     leader.close().await.unwrap();
-    assert_all_done(&sandbox, Duration::from_secs(20)).await;
+    assert_all_done(&sandbox).await;
     assert_eq!(scheduler.health.readiness(), Ok(()));
     scheduler.stop().await;
     sandbox.stop().await;
@@ -125,7 +125,7 @@ async fn without_a_database_it_waits_and_says_so_and_goes_on_when_it_comes() {
     };
     let began = std::time::Instant::now();
     while !health.readiness().is_err_and(|reasons| reasons.contains("database")) {
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", health.readiness());
+        assert!(began.elapsed() < PATIENCE, "{:?}", health.readiness());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.start_server().await.unwrap();

@@ -10,13 +10,11 @@ use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerS
 use cue_scheduler::model::{AllocTag, Selection, WaitReason};
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
-use sqlx::AssertSqlSafe;
 
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
-use crate::support::{TestDatabase, book_all, database, requests};
+use crate::support::{TestDatabase, book_all, database, execute, requests};
 
 const LONG: Duration = Duration::from_secs(3_600);
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// A flagged show with a job of eight frames, and two of four that are paused.
 async fn flagged(database: &TestDatabase) -> Sandbox {
@@ -32,16 +30,12 @@ async fn flagged(database: &TestDatabase) -> Sandbox {
     farm(database.connect_settings().await, SandboxOptions { generation: Generation::G5, ..quick_farm(spec) }).await
 }
 
-async fn execute(sandbox: &Sandbox, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(sandbox.pool()).await.unwrap();
-}
-
 async fn switch(sandbox: &Sandbox, is_on: bool) {
-    execute(sandbox, &format!("UPDATE show SET b_scheduler_managed = {is_on}")).await;
+    execute(sandbox.pool(), &format!("UPDATE show SET b_scheduler_managed = {is_on}")).await;
 }
 
 async fn unpause(sandbox: &Sandbox, job: &str) {
-    execute(sandbox, &format!("UPDATE job SET b_paused = false WHERE str_name LIKE '%{job}'")).await;
+    execute(sandbox.pool(), &format!("UPDATE job SET b_paused = false WHERE str_name LIKE '%{job}'")).await;
 }
 
 fn says_flag_off(scheduler: &Scheduler) -> bool {
@@ -63,16 +57,16 @@ async fn a_flag_that_goes_off_is_said_at_once_and_the_show_booked_until_every_cu
     let database = database(Generation::G5).await;
     let sandbox = flagged(&database).await;
     let scheduler = Scheduler::start(&sandbox, Settings { flag_off_after: LONG, ..quick_settings() }).await;
-    until(&sandbox, LIMIT, |progress| progress.done == 8).await;
+    until(&sandbox, |progress| progress.done == 8).await;
     switch(&sandbox, false).await;
-    until(&sandbox, LIMIT, |_| says_flag_off(&scheduler)).await;
+    until(&sandbox, |_| says_flag_off(&scheduler)).await;
     assert_eq!(scheduler.counted("scheduler_flag_switched_off_total"), 1);
     unpause(&sandbox, "second").await;
-    until(&sandbox, LIMIT, |progress| progress.done == 12).await;
+    until(&sandbox, |progress| progress.done == 12).await;
     assert!(says_flag_off(&scheduler));
 
     switch(&sandbox, true).await;
-    until(&sandbox, LIMIT, |_| scheduler.health.readiness().is_ok()).await;
+    until(&sandbox, |_| scheduler.health.readiness().is_ok()).await;
     assert_eq!(scheduler.counted("scheduler_flag_switched_off_total"), 1);
     scheduler.stop().await;
     sandbox.stop().await;
@@ -87,11 +81,11 @@ async fn once_every_cuebot_knows_nothing_more_of_the_show_is_booked() {
     let database = database(Generation::G5).await;
     let sandbox = flagged(&database).await;
     let scheduler = Scheduler::start(&sandbox, Settings { flag_off_after: Duration::ZERO, ..quick_settings() }).await;
-    until(&sandbox, LIMIT, |progress| progress.done == 8).await;
+    until(&sandbox, |progress| progress.done == 8).await;
     switch(&sandbox, false).await;
-    until(&sandbox, LIMIT, |_| says_flag_off(&scheduler)).await;
+    until(&sandbox, |_| says_flag_off(&scheduler)).await;
     unpause(&sandbox, "second").await;
-    until(&sandbox, LIMIT, |_| {
+    until(&sandbox, |_| {
         scheduler.totals.waiting().get(&WaitReason::ShowTakenBack).is_some_and(|waiting| waiting.frames == 4)
     })
     .await;
@@ -99,7 +93,7 @@ async fn once_every_cuebot_knows_nothing_more_of_the_show_is_booked() {
     assert!(says_flag_off(&scheduler));
     switch(&sandbox, true).await;
     unpause(&sandbox, "third").await;
-    assert_all_done(&sandbox, LIMIT).await;
+    assert_all_done(&sandbox).await;
     assert_eq!(scheduler.health.readiness(), Ok(()));
     scheduler.stop().await;
     sandbox.stop().await;
@@ -117,13 +111,13 @@ async fn a_show_that_shall_be_kept_is_kept_when_its_flag_goes_off() {
         ..quick_settings()
     };
     let scheduler = Scheduler::start(&sandbox, settings).await;
-    until(&sandbox, LIMIT, |progress| progress.done == 8).await;
+    until(&sandbox, |progress| progress.done == 8).await;
     switch(&sandbox, false).await;
-    until(&sandbox, LIMIT, |_| says_flag_off(&scheduler)).await;
+    until(&sandbox, |_| says_flag_off(&scheduler)).await;
     let passes = scheduler.totals.reading().passes;
-    until(&sandbox, LIMIT, |_| scheduler.totals.reading().passes > passes + 3).await;
+    until(&sandbox, |_| scheduler.totals.reading().passes > passes + 3).await;
     unpause(&sandbox, "second").await;
-    until(&sandbox, LIMIT, |progress| progress.done == 12).await;
+    until(&sandbox, |progress| progress.done == 12).await;
     assert!(says_flag_off(&scheduler));
     scheduler.stop().await;
     sandbox.stop().await;
@@ -144,7 +138,7 @@ async fn what_others_book_of_a_show_of_ours_is_counted() {
     let selection = Selection { alloc_tags: vec![ours], ..Selection::default() };
     let settings = Settings { selection, recover_interval: Duration::from_millis(100), ..quick_settings() };
     let scheduler = Scheduler::start(&sandbox, settings).await;
-    until(&sandbox, LIMIT, |progress| progress.done == 200).await;
+    until(&sandbox, |progress| progress.done == 200).await;
     let foreign = || scheduler.counted("scheduler_foreign_bookings_total");
     assert_eq!((foreign(), scheduler.health.readiness()), (0, Ok(())));
     let store = database.store().await;
@@ -158,7 +152,7 @@ async fn what_others_book_of_a_show_of_ours_is_counted() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    until(&sandbox, LIMIT, |_| foreign() > 0).await;
+    until(&sandbox, |_| foreign() > 0).await;
     assert!(foreign() <= booked);
     scheduler.stop().await;
     sandbox.stop().await;

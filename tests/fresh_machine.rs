@@ -64,7 +64,7 @@ fn an_old_rust_is_told_apart_from_the_one_that_is_needed() {
     machine.toolchain("1.65");
     let needed = rust_version();
     let folder = machine.0.path().display();
-    for purpose in ["build", "demo", "test"] {
+    for purpose in ["build", "lint", "demo", "test"] {
         let line = format!(
             "missing: Rust {needed} or newer; found cargo 1.65.0 ({folder}/cargo), rustc 1.65.0 ({folder}/rustc); \
              https://rustup.rs installs it"
@@ -125,6 +125,28 @@ fn what_is_missing_is_named_line_by_line_before_it_is_installed() {
                     calls them)";
         assert_eq!((code, lines), (1, vec![line.to_owned()]));
     }
+}
+
+/// A minimal toolchain has neither rustfmt nor clippy.
+#[test]
+fn what_lints_is_added_to_the_toolchain_where_that_is_possible() {
+    let machine = Machine::new();
+    machine.program("cc", "");
+    machine.program("make", "");
+    assert_eq!(machine.prepare("lint"), (0, vec![]));
+    let version = format!("echo 'cargo {}.0'", rust_version());
+    machine.program("cargo", &format!("case $1 in clippy | fmt) exit 1 ;; esac; {version}"));
+    let add = "rustup component add rustfmt clippy";
+    let missing = "missing: rustfmt clippy, without which nothing is linted";
+    let without = format!("{missing}; {add} installs them where rustup is");
+    assert_eq!(machine.prepare("lint"), (1, vec![without]));
+    machine.program("rustup", "echo no net; exit 1");
+    let installing = format!("installing rustfmt clippy: {add}");
+    let failed = format!("{missing}; {add} failed: no net");
+    assert_eq!(machine.prepare("lint"), (1, vec![installing.clone(), failed]));
+    machine.program("rustup", "[[ $* == '--quiet component add rustfmt clippy' ]]");
+    assert_eq!(machine.prepare("lint"), (0, vec![installing]));
+    assert_eq!(machine.prepare("build"), (0, vec![]));
 }
 
 /// What Debian's smallest system has, and what `.ci/prepare` or the program itself looks for first.

@@ -15,7 +15,7 @@ use cue_scheduler::units::Cores;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::support::farm::{Scheduler, farm, quick_farm, quick_settings, until};
-use crate::support::{TestDatabase, book_all, database, requests};
+use crate::support::{PATIENCE, TestDatabase, book_all, database, execute, requests};
 
 struct Farm {
     pool: PgPool,
@@ -42,11 +42,6 @@ fn crossing(frames: u32) -> FarmSpec {
     let mut spec = FarmSpec::simple(0).hosts(2);
     spec.shows[0].folders = vec![folder("one"), folder("two")];
     spec
-}
-
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// A session that holds rows and does nothing more.
@@ -230,7 +225,7 @@ async fn until_waiting<T>(pool: &PgPool, begun: &tokio::task::JoinHandle<T>, ses
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it waits or ends");
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it waits or ends");
 }
 
 type Booking = Result<ChunkOutcome, BookingError>;
@@ -362,7 +357,7 @@ async fn a_forgotten_session_on_one_host_does_not_stop_the_farm() {
     let session =
         hold(sandbox.pool(), "SELECT FROM host WHERE pk_host = (SELECT min(pk_host) FROM host) FOR UPDATE").await;
     let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
-    until(&sandbox, Duration::from_secs(40), |progress| progress.done == 60).await;
+    until(&sandbox, |progress| progress.done == 60).await;
     let on_held = "SELECT count(*) FROM frame JOIN host ON host.str_name = frame.str_host
                    WHERE pk_host = (SELECT min(pk_host) FROM host)";
     assert_eq!(sqlx::query_scalar::<_, i64>(on_held).fetch_one(sandbox.pool()).await.unwrap(), 0);
@@ -378,9 +373,9 @@ async fn frames_that_a_session_holds_start_in_their_order_once_it_lets_go() {
     let session = hold(sandbox.pool(), "SELECT FROM frame WHERE int_dispatch_order < 16 FOR UPDATE").await;
     let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
     // Those behind them go first.
-    until(&sandbox, Duration::from_secs(20), |progress| progress.done == 8).await;
+    until(&sandbox, |progress| progress.done == 8).await;
     session.rollback().await.unwrap();
-    until(&sandbox, Duration::from_secs(20), |progress| progress.done == 24).await;
+    until(&sandbox, |progress| progress.done == 24).await;
     let order: Vec<i32> = sqlx::query_scalar(
         "SELECT int_dispatch_order::int4 FROM frame WHERE int_dispatch_order < 16 ORDER BY ts_started, int_dispatch_order",
     )
@@ -402,7 +397,7 @@ async fn a_host_that_the_database_refuses_does_not_take_the_work_of_a_sound_one(
     )
     .await;
     let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
-    until(&sandbox, Duration::from_secs(40), |progress| progress.done == 120).await;
+    until(&sandbox, |progress| progress.done == 120).await;
     scheduler.stop().await;
     sandbox.stop().await;
 }
@@ -431,7 +426,7 @@ async fn a_pass_that_came_to_nothing_is_followed_by_one_without_what_came_to_not
         ..quick_settings()
     };
     let scheduler = Scheduler::start(&sandbox, settings).await;
-    until(&sandbox, Duration::from_secs(20), |progress| progress.done == 4).await;
+    until(&sandbox, |progress| progress.done == 4).await;
     scheduler.stop().await;
     sandbox.stop().await;
 }

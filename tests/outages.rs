@@ -72,7 +72,7 @@ impl Farm {
     async fn end(&mut self, frames: usize) {
         self.frames_done += frames;
         let done = self.frames_done as u64;
-        until(&self.sandbox, self.limit, |progress| progress.done == done && progress.running == 0).await;
+        until(&self.sandbox, |progress| progress.done == done && progress.running == 0).await;
         let began = Instant::now();
         let report = loop {
             let report = self.sandbox.audit().await.expect("the audit runs");
@@ -92,19 +92,19 @@ impl Farm {
         let frames = self.begin(job).await;
         let (fleet, cuebot) = (self.sandbox.fleet().unwrap(), self.sandbox.cuebot());
         let before = self.frames_done as u64;
-        until(&self.sandbox, self.limit, |progress| progress.done > before && fleet.counts().running > 1).await;
+        until(&self.sandbox, |progress| progress.done > before && fleet.counts().running > 1).await;
 
         cuebot.fall_silent();
         let went = Instant::now();
-        until(&self.sandbox, self.limit, |_| is_silence_told(&self.scheduler)).await;
+        until(&self.sandbox, |_| is_silence_told(&self.scheduler)).await;
         let seen_after = went.elapsed();
         let in_flight = || self.scheduler.metric("scheduler_launches_in_flight", "");
-        until(&self.sandbox, self.limit, |_| in_flight() == 0).await;
+        until(&self.sandbox, |_| in_flight() == 0).await;
         let launched = self.sandbox.launches().len();
         match away {
             Away::UntilSeen => {}
             Away::UntilNothingRuns => {
-                until(&self.sandbox, self.limit, |_| fleet.counts().running == 0).await;
+                until(&self.sandbox, |_| fleet.counts().running == 0).await;
             }
             Away::For(time) => tokio::time::sleep(time.saturating_sub(went.elapsed())).await,
         }
@@ -116,7 +116,7 @@ impl Farm {
             async { if let Away::For(_) = away { self.held_by_nothing(Duration::from_secs(90)).await } else { 0 } };
         let done = async {
             let done = before + frames as u64;
-            until(&self.sandbox, self.limit, |progress| progress.done == done && progress.running == 0).await;
+            until(&self.sandbox, |progress| progress.done == done && progress.running == 0).await;
             returned.elapsed()
         };
         let (cores_held_by_nothing, done_after) = tokio::join!(held, done);

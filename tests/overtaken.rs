@@ -16,19 +16,10 @@ use cue_scheduler::farm::seed::{FarmSpec, seed};
 use cue_scheduler::model::{Booked, FrameId};
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
-use sqlx::{AssertSqlSafe, Connection as _, PgPool};
+use sqlx::Connection as _;
 
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
-use crate::support::{TestDatabase, book_all, database, requests};
-
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
-async fn count(pool: &PgPool, sql: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {sql}"))).fetch_one(pool).await.unwrap()
-}
+use crate::support::{TestDatabase, book_all, count, database, execute, requests};
 
 /// Hosts of twenty cores whose agents take their time to answer each launch; frames run for long.
 async fn slow_host(database: &TestDatabase, hosts: usize, frames: u32, answer_delay: Duration) -> Sandbox {
@@ -50,10 +41,7 @@ fn patient_settings() -> Settings {
 }
 
 async fn launched(sandbox: &Sandbox, launches: usize) -> HashSet<FrameId> {
-    until(sandbox, Duration::from_secs(20), |progress| {
-        sandbox.launches().len() >= launches && progress.running == progress.frames
-    })
-    .await;
+    until(sandbox, |progress| sandbox.launches().len() >= launches && progress.running == progress.frames).await;
     sandbox.launches().into_iter().map(|launch| launch.frame).collect()
 }
 
@@ -90,7 +78,7 @@ async fn frames_that_are_eaten_while_their_launch_waits_are_not_launched() {
     execute(sandbox.pool(), &released(&others)).await;
     let eat = format!("UPDATE frame SET str_state = 'EATEN', int_version = int_version + 1 WHERE {others}");
     execute(sandbox.pool(), &eat).await;
-    until(&sandbox, Duration::from_secs(20), |_| scheduler.totals.reading().launched >= sent.len() as u64).await;
+    until(&sandbox, |_| scheduler.totals.reading().launched >= sent.len() as u64).await;
     let ended = scheduler.stop().await;
     assert_eq!((ended.unsettled, ended.unfinished), (0, vec![]));
     let launched: HashSet<FrameId> = sandbox.launches().into_iter().map(|launch| launch.frame).collect();
@@ -108,8 +96,7 @@ async fn a_job_that_is_paused_or_killed_while_launches_wait_gets_them_back_unsen
         let sent = launched(&sandbox, 4).await;
         execute(sandbox.pool(), &format!("UPDATE job SET {change}")).await;
         let waiting = 20 - i64::try_from(sent.len()).unwrap();
-        until(&sandbox, Duration::from_secs(20), |_| scheduler.totals.reading().unbooked == waiting.cast_unsigned())
-            .await;
+        until(&sandbox, |_| scheduler.totals.reading().unbooked == waiting.cast_unsigned()).await;
         assert_eq!(count(sandbox.pool(), "frame WHERE str_state = 'WAITING'").await, waiting);
         scheduler.stop().await;
         assert_eq!(sandbox.launches().len(), sent.len(), "{change}");
@@ -142,7 +129,7 @@ async fn retry_all(sandbox: &Sandbox) {
 }
 
 async fn assert_second_run_follows_the_first(sandbox: &Sandbox) {
-    until(sandbox, Duration::from_secs(40), |_| sandbox.launches().len() == 2).await;
+    until(sandbox, |_| sandbox.launches().len() == 2).await;
     let launches = sandbox.launches();
     assert!(launches[0].ended_at.is_some_and(|ended| ended <= launches[1].started_at), "{launches:?}");
     assert_eq!(sandbox.fleet().unwrap().counts().killed, 1);
@@ -151,12 +138,12 @@ async fn assert_second_run_follows_the_first(sandbox: &Sandbox) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_starts_after_its_caller_gave_up_and_its_rows_vanished_runs_at_one_place_at_a_time() {
     let database = database(Generation::G5).await;
-    let faults = Faults { start_delay: Duration::from_secs(3), ..Faults::default() };
+    let faults = Faults { delay_start: 1.0, start_delay: Duration::from_secs(3), ..Faults::default() };
     let sandbox = hosts_with(&database, 2, 1, faults).await;
     let settings = Settings { launch_timeout: Duration::from_secs(1), ..patient_settings() };
     let scheduler = Scheduler::start(&sandbox, settings).await;
     // Without an answer, and its host not asked yet what it runs.
-    until(&sandbox, Duration::from_secs(20), |_| scheduler.metric("scheduler_launches_total", "unknown") == 1).await;
+    until(&sandbox, |_| scheduler.metric("scheduler_launches_total", "unknown") == 1).await;
     retry_all(&sandbox).await;
     sandbox.fleet().unwrap().set_faults(Faults::default());
     assert_second_run_follows_the_first(&sandbox).await;
@@ -250,7 +237,7 @@ async fn a_scheduler_that_is_alone_settles_what_a_dead_one_left_without_waiting(
     // What is too young for the first search is found by one soon after, not by the next regular one.
     let settings = Settings { recover_interval: Duration::from_secs(3_600), ..certain_only() };
     let scheduler = Scheduler::start(&sandbox, settings).await;
-    assert_all_done(&sandbox, Duration::from_secs(30)).await;
+    assert_all_done(&sandbox).await;
     assert_eq!(scheduler.totals.reading().unbooked, 3);
     scheduler.stop().await;
     sandbox.stop().await;
@@ -265,14 +252,14 @@ async fn beside_another_scheduler_nothing_is_judged_that_it_may_launch_still() {
     let scheduler = Scheduler::start(&sandbox, certain_only()).await;
     // Long enough for questions that would have been answered many times.
     let began = std::time::Instant::now();
-    until(&sandbox, Duration::from_secs(30), |progress| {
+    until(&sandbox, |progress| {
         assert_eq!(progress.running, 3, "a booking was taken back");
         began.elapsed() > Duration::from_secs(6)
     })
     .await;
     sqlx::query("SELECT 1").execute(&mut other).await.unwrap();
     other.close().await.unwrap();
-    assert_all_done(&sandbox, Duration::from_secs(30)).await;
+    assert_all_done(&sandbox).await;
     scheduler.stop().await;
     sandbox.stop().await;
 }

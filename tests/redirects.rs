@@ -13,10 +13,9 @@ use cue_scheduler::model::{AllocTag, FrameId, Selection};
 use cue_scheduler::rqd::Agents;
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::{Amounts, Cores};
-use sqlx::AssertSqlSafe;
 
 use crate::support::farm::{Scheduler, farm, quick_farm, quick_settings, until};
-use crate::support::{TestDatabase, database};
+use crate::support::{TestDatabase, database, execute};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const CORES: u64 = 20;
@@ -51,16 +50,12 @@ async fn full_farm(generation: Generation, seed: u64) -> (TestDatabase, Sandbox,
         ..quick
     };
     let sandbox = farm(database.connect_settings().await, options).await;
-    execute(&sandbox, "UPDATE show SET b_scheduler_managed = (str_name = 'ours')").await;
+    execute(sandbox.pool(), "UPDATE show SET b_scheduler_managed = (str_name = 'ours')").await;
     let ours = AllocTag { show: "ours".to_owned(), tag: "general".to_owned() };
     let selection = Selection { alloc_tags: vec![ours], ..Selection::default() };
     let scheduler = Scheduler::start(&sandbox, Settings { selection, ..quick_settings() }).await;
-    until(&sandbox, LIMIT, |progress| progress.running >= CORES).await;
+    until(&sandbox, |progress| progress.running >= CORES).await;
     (database, sandbox, scheduler)
-}
-
-async fn execute(sandbox: &Sandbox, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(sandbox.pool()).await.unwrap();
 }
 
 /// A proc of the urgent job whose frame has run for a while.
@@ -179,7 +174,7 @@ async fn all_are_reached(generation: Generation, destination: &str, to_group: bo
     assert_eq!(missing, 0, "{generation} {destination}");
     // What was told of each, or it will be when its time is over.
     let told = || scheduler.counted("scheduler_redirects_total");
-    until(&sandbox, LIMIT, |_| told() == REDIRECTS as u64).await;
+    until(&sandbox, |_| told() == REDIRECTS as u64).await;
     assert_in_order(sandbox, scheduler).await;
 }
 
@@ -252,8 +247,11 @@ async fn nine_of_ten_redirects_that_kill_get_there() {
 async fn what_can_not_run_there_keeps_nothing() {
     let (_database, sandbox, scheduler) = full_farm(Generation::G5, 9).await;
     let (patient, foreign) = (job_named(&sandbox, "patient").clone(), job_named(&sandbox, "foreign").clone());
-    execute(&sandbox, "UPDATE job SET b_paused = true WHERE str_name LIKE '%patient' OR str_name LIKE '%foreign'")
-        .await;
+    execute(
+        sandbox.pool(),
+        "UPDATE job SET b_paused = true WHERE str_name LIKE '%patient' OR str_name LIKE '%foreign'",
+    )
+    .await;
     // A row of long ago whose proc is gone.
     let gone = Victim { proc: uuid::Uuid::new_v4().to_string(), frame: "".into(), host: String::new() };
     assert!(order(&sandbox, &gone, &foreign, false).await);
@@ -269,12 +267,12 @@ async fn what_can_not_run_there_keeps_nothing() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let told = || scheduler.counted("scheduler_redirects_total");
-    until(&sandbox, LIMIT, |progress| {
+    until(&sandbox, |progress| {
         assert!(told() < REDIRECTS as u64, "what leads nowhere was kept until it was given up");
         progress.running >= CORES
     })
     .await;
-    until(&sandbox, LIMIT, |_| told() == REDIRECTS as u64).await;
+    until(&sandbox, |_| told() == REDIRECTS as u64).await;
     assert_eq!(
         sqlx::query_scalar::<_, i64>(left).fetch_one(sandbox.pool()).await.unwrap(),
         1,

@@ -60,13 +60,13 @@ async fn a_refused_fraction_rounds_up_what_its_own_host_refuses_and_nothing_else
         assert_eq!(scheduler.metric("scheduler_hosts", "put_aside"), 0);
         true
     };
-    until(&sandbox, Duration::from_secs(30), |progress| nothing_is_held_back() && progress.done == 16).await;
+    until(&sandbox, |progress| nothing_is_held_back() && progress.done == 16).await;
     let wide = "SELECT int_cores::int8 FROM frame WHERE str_state = 'SUCCEEDED'";
     assert_eq!(numbers(&sandbox, wide).await, [200].into());
 
     sqlx::query("UPDATE job SET b_paused = false").execute(sandbox.pool()).await.unwrap();
     // Half cores on two hosts of four, whole ones on the other two.
-    until(&sandbox, Duration::from_secs(30), |progress| {
+    until(&sandbox, |progress| {
         nothing_is_held_back() && progress.running == 24 && scheduler.totals.reading().launched == 40
     })
     .await;
@@ -90,11 +90,11 @@ async fn a_layer_that_every_agent_refuses_puts_no_host_aside() {
     let sandbox = farm(database.connect_settings().await, options).await;
     let scheduler = Scheduler::start_calling(&sandbox, unforgiving(), sandbox.agent_settings()).await;
     let fleet = sandbox.fleet().unwrap();
-    until(&sandbox, Duration::from_secs(40), |_| fleet.counts().running == 18).await;
+    until(&sandbox, |_| fleet.counts().running == 18).await;
     assert!(fleet.counts().refused > 0, "nothing was refused");
     // All is taken; what waits is told by the next pass.
     let passes = scheduler.totals.reading().passes;
-    until(&sandbox, Duration::from_secs(20), |_| scheduler.totals.reading().passes > passes + 1).await;
+    until(&sandbox, |_| scheduler.totals.reading().passes > passes + 1).await;
     let waiting = scheduler.totals.waiting();
     assert!(waiting.contains_key(&WaitReason::BackOff), "the refused layer is not held back: {waiting:?}");
     assert_eq!(scheduler.metric("scheduler_hosts", "put_aside"), 0);

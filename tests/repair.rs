@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::booking::{by_host, complete_as_cuebot, crossing_layers, reserving, two_shows};
 use crate::support::farm::{Scheduler, farm as sandbox_of, quick_farm, quick_settings, until};
-use crate::support::{Loss, TestDatabase, book_all, database, look, one_core, requests, scope};
+use crate::support::{Loss, TestDatabase, book_all, database, execute, look, number, one_core, requests, scope, texts};
 
 const OLDEST_AND_NEWEST: [Generation; 2] = [Generation::G0, Generation::G5];
 const COUNTERS: [CounterTable; 5] = [
@@ -50,19 +50,6 @@ impl Farm {
         Self { _database: database, pool, store, seeded, scope }
     }
 
-    async fn execute(&self, sql: &str) {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await;
-        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-
-    async fn number(&self, sql: &str) -> i64 {
-        sqlx::query_scalar(AssertSqlSafe(format!("SELECT ({sql})::int8"))).fetch_one(&self.pool).await.unwrap()
-    }
-
-    async fn texts(&self, sql: &str) -> Vec<String> {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&self.pool).await.unwrap()
-    }
-
     async fn book(&self, frames: u32) -> Vec<Booked> {
         let outcome = book_all(&self.store, &requests(&self.store, &self.seeded, frames).await).await;
         assert_eq!(outcome.lost, []);
@@ -73,7 +60,7 @@ impl Farm {
     async fn counters(&self) -> [i64; 5] {
         let mut counters = [0; 5];
         for (table, counter) in COUNTERS.iter().zip(&mut counters) {
-            *counter = self.number(&format!("SELECT sum(int_cores) FROM {}", table.as_str())).await;
+            *counter = number(&self.pool, &format!("SELECT sum(int_cores) FROM {}", table.as_str())).await;
         }
         counters
     }
@@ -86,7 +73,7 @@ impl Farm {
         for table in COUNTERS {
             // As drift comes about: nobody asks a cap.
             let (table, by) = (table.as_str(), centicores);
-            self.execute(&format!(
+            execute(&self.pool, &format!(
                 "ALTER TABLE {table} DISABLE TRIGGER USER; UPDATE {table} SET int_cores = int_cores + {by} WHERE int_cores > 0;
                  ALTER TABLE {table} ENABLE TRIGGER USER"
             ))
@@ -135,16 +122,16 @@ async fn nothing_is_taken_off_that_the_loss_of_a_proc_is_about_to_subtract() {
             // What was free by the counters would be beyond the burst once the loss is over.
             let outcome = book_all(&farm.store, &requests(&farm.store, &farm.seeded, 1).await).await;
             for booked in &outcome.booked {
-                assert!(farm.number("SELECT sum(int_cores) FROM subscription").await <= 400);
+                assert!(number(&farm.pool, "SELECT sum(int_cores) FROM subscription").await <= 400);
                 unbook(&farm.store, std::slice::from_ref(booked), UnbookCause::LaunchRefused).await.unwrap();
             }
-            assert!(farm.number("SELECT sum(int_cores_reserved) FROM proc").await <= 400);
+            assert!(number(&farm.pool, "SELECT sum(int_cores_reserved) FROM proc").await <= 400);
             if !loss.step().await {
                 break;
             }
         }
         assert_eq!(farm.counters().await, [300; 5], "{generation}");
-        farm.execute("UPDATE frame SET str_state = 'WAITING', int_exit_status = 301 WHERE pk_frame NOT IN (SELECT pk_frame FROM proc) AND str_state = 'RUNNING'").await;
+        execute(&farm.pool, "UPDATE frame SET str_state = 'WAITING', int_exit_status = 301 WHERE pk_frame NOT IN (SELECT pk_frame FROM proc) AND str_state = 'RUNNING'").await;
         farm.assert_balanced().await;
     }
 }
@@ -171,7 +158,7 @@ async fn a_loss_that_begins_after_the_look_is_seen_under_the_lock() {
     let farm = Farm::new(Generation::G5, &capped(4, 100)).await;
     let booked = farm.book(4).await;
     farm.add_to_counters(300).await;
-    farm.execute("UPDATE host SET int_cores_idle = int_cores_idle - 300").await;
+    execute(&farm.pool, "UPDATE host SET int_cores_idle = int_cores_idle - 300").await;
     // Two services at once, and both have seen the same drift.
     let (mut first, mut second) = (Repairs::new(Duration::ZERO), Repairs::new(Duration::ZERO));
     assert_eq!((farm.look(&mut first).await.drift, farm.look(&mut second).await.drift), (vec![], vec![]));
@@ -181,7 +168,7 @@ async fn a_loss_that_begins_after_the_look_is_seen_under_the_lock() {
     assert_eq!(second.correct(&farm.store, seen).await.unwrap().drift, []);
     loss.end().await;
     assert_eq!(farm.counters().await, [300; 5]);
-    assert_eq!(farm.number("SELECT int_cores_idle FROM host").await, 500);
+    assert_eq!(number(&farm.pool, "SELECT int_cores_idle FROM host").await, 500);
 }
 
 #[tokio::test]
@@ -211,7 +198,8 @@ async fn drifted_counters_are_corrected_and_caps_below_use_stay() {
         assert_eq!(look(&mut repairs, &farm.store, &tight).await, RepairsDone::default(), "nothing has drifted");
 
         // All of the show "tight" drift, and both caps are below use: triggers refuse plain writes.
-        farm.execute(
+        execute(
+            &farm.pool,
             "UPDATE subscription SET int_cores = int_cores + 300, int_gpus = 0, int_burst = 100;
              UPDATE layer_resource SET int_cores = -100;
              UPDATE job_resource SET int_cores = 0, int_gpus = 9, int_max_cores = 100, int_max_gpus = 1;
@@ -245,14 +233,14 @@ async fn drifted_counters_are_corrected_and_caps_below_use_stay() {
             "SELECT concat_ws(' ', int_cores, int_gpus, int_burst) FROM subscription JOIN show USING (pk_show) WHERE str_name = 'tight'",
             "SELECT concat_ws(' ', int_cores, int_gpus, job_resource.int_max_cores) FROM job_resource JOIN job USING (pk_job) WHERE str_show = 'tight'",
         ] {
-            assert_eq!(farm.texts(sql).await, ["400 4 100"]);
+            assert_eq!(texts(&farm.pool, sql).await, ["400 4 100"]);
         }
         // Another scheduler's show is none of our business.
         assert_eq!(look(&mut repairs, &farm.store, &tight).await, RepairsDone::default());
-        assert_eq!(farm.number("SELECT sum(int_cores) FROM subscription").await, 400 + 700 + 300);
+        assert_eq!(number(&farm.pool, "SELECT sum(int_cores) FROM subscription").await, 400 + 700 + 300);
         farm.look(&mut repairs).await;
         farm.look(&mut repairs).await;
-        farm.execute(
+        execute(&farm.pool,
             "UPDATE subscription SET int_burst = 10000; UPDATE job_resource SET int_max_cores = 10000, int_max_gpus = 100",
         )
         .await;
@@ -282,7 +270,8 @@ async fn counters_stay_exact_when_they_are_repaired_while_frames_come_and_go() {
     let planting = async {
         let mut corrected = 0;
         while !is_done.load(Ordering::Relaxed) {
-            farm.execute(
+            execute(
+                &farm.pool,
                 "UPDATE host SET int_cores_idle = int_cores_idle - 10 WHERE pk_host = (SELECT min(pk_host) FROM host);
                  UPDATE subscription SET int_cores = int_cores + 300; UPDATE point SET int_cores = int_cores - 70",
             )
@@ -305,7 +294,8 @@ async fn a_row_that_is_refused_keeps_no_other_from_being_corrected() {
     let farm = Farm::new(Generation::G5, &capped(4, 100)).await;
     farm.book(4).await;
     farm.add_to_counters(-100).await;
-    farm.execute(
+    execute(
+        &farm.pool,
         "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
          CREATE TRIGGER no BEFORE UPDATE ON layer_resource FOR EACH ROW EXECUTE FUNCTION no()",
     )
@@ -313,7 +303,7 @@ async fn a_row_that_is_refused_keeps_no_other_from_being_corrected() {
     let mut repairs = Repairs::default();
     assert_eq!(farm.look(&mut repairs).await.drift.len(), 4);
     assert_eq!(farm.counters().await, [400, 300, 400, 400, 400]);
-    farm.execute("DROP TRIGGER no ON layer_resource").await;
+    execute(&farm.pool, "DROP TRIGGER no ON layer_resource").await;
     assert_eq!(of(&farm.look(&mut repairs).await.drift), [(CounterTable::LayerResource, cores(-1))]);
 }
 
@@ -456,14 +446,14 @@ async fn a_folder_is_not_told_that_it_holds_less_than_its_jobs_take_along() {
     // One of each job is released, but only the first is announced by now, and its job is moved.
     release_as_skipped(&farm, one[0]).await;
     release_as_skipped(&farm, two[0]).await;
-    farm.execute(&moved("one")).await;
+    execute(&farm.pool, &moved("one")).await;
     let mut repairs = Repairs::new(LONG);
     repairs.announce(announced(&farm, one[0], 1));
     repairs.account(&farm.store, &farm.scope.shows).await.unwrap();
     // The folder's surplus is the other job's, which takes it along.
-    farm.execute(&moved("two")).await;
-    assert_eq!(farm.number(too_low).await, 0);
-    assert_eq!(farm.number("SELECT min(int_cores) FROM point").await, 0);
+    execute(&farm.pool, &moved("two")).await;
+    assert_eq!(number(&farm.pool, too_low).await, 0);
+    assert_eq!(number(&farm.pool, "SELECT min(int_cores) FROM point").await, 0);
     let mut repairs = Repairs::new(Duration::ZERO);
     farm.look(&mut repairs).await;
     farm.look(&mut repairs).await;
@@ -580,7 +570,8 @@ async fn idle_amounts_that_are_too_low_are_raised_but_not_by_what_is_about_to_be
         let requests = reserving(requests(&farm.store, &farm.seeded, 4).await, reservation);
         let booked = book_all(&farm.store, &requests).await.booked;
         let leak = Amounts { cores: Cores(150), memory: Kib(17), gpus: Gpus(0), gpu_memory: Kib(5) };
-        farm.execute(
+        execute(
+            &farm.pool,
             "UPDATE host SET int_cores_idle = int_cores_idle - 150, int_mem_idle = int_mem_idle - 17,
                  int_gpu_mem_idle = int_gpu_mem_idle - 5",
         )
@@ -614,7 +605,7 @@ async fn a_boot_report_that_raced_with_a_booking_is_put_right_at_once() {
     });
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE host SET int_cores_idle = int_cores,%'
         AND datname = current_database()";
-    while farm.number(waits).await == 0 {
+    while number(&farm.pool, waits).await == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let proc = "INSERT INTO proc (pk_proc, pk_host, pk_show, pk_layer, pk_job, int_cores_reserved, int_mem_reserved, int_gpus_reserved)
@@ -622,16 +613,16 @@ async fn a_boot_report_that_raced_with_a_booking_is_put_right_at_once() {
     sqlx::query(proc).execute(&mut *booking).await.unwrap();
     booking.commit().await.unwrap();
     assert_eq!(reset.await.unwrap(), 1);
-    assert_eq!(farm.number("SELECT int_cores_idle FROM host").await, 800, "as if nothing were booked");
+    assert_eq!(number(&farm.pool, "SELECT int_cores_idle FROM host").await, 800, "as if nothing were booked");
 
     let mut repairs = Repairs::new(Duration::ZERO);
     let done = farm.look(&mut repairs).await;
     assert!(of(&done.drift).contains(&(CounterTable::Host, cores(-3))), "{done:?}");
-    assert_eq!(farm.number("SELECT int_cores_idle FROM host").await, 500);
+    assert_eq!(number(&farm.pool, "SELECT int_cores_idle FROM host").await, 500);
     // Booked twice over meanwhile: nothing is idle, and that is all that can be said.
-    farm.execute("UPDATE proc SET int_cores_reserved = 1600").await;
+    execute(&farm.pool, "UPDATE proc SET int_cores_reserved = 1600").await;
     assert!(of(&farm.look(&mut repairs).await.drift).contains(&(CounterTable::Host, cores(-5))));
-    assert_eq!(farm.number("SELECT int_cores_idle FROM host").await, 0);
+    assert_eq!(number(&farm.pool, "SELECT int_cores_idle FROM host").await, 0);
     assert!(!of(&farm.look(&mut repairs).await.drift).iter().any(|(table, _)| *table == CounterTable::Host));
 }
 
@@ -640,7 +631,7 @@ async fn hosts_that_render_for_their_owners_are_neither_judged_nor_touched() {
     let farm = Farm::new(Generation::G5, &FarmSpec::simple(4).hosts(3)).await;
     farm.book(3).await;
     let local = |host: usize| farm.seeded.hosts[host].id.clone();
-    farm.execute(&format!(
+    execute(&farm.pool, &format!(
         "UPDATE host SET int_cores_idle = int_cores_idle + 50;
          INSERT INTO host_local (pk_host_local, pk_job, pk_host, ts_created, int_mem_max, int_mem_idle, int_cores_max, int_cores_idle, int_threads, str_type)
              SELECT 'local', pk_job, '{}', current_timestamp, 0, 0, 0, 0, 1, 'JOB_PARTITION' FROM job;
@@ -654,11 +645,14 @@ async fn hosts_that_render_for_their_owners_are_neither_judged_nor_touched() {
     let done = look(&mut repairs, &farm.store, &scope).await;
     assert_eq!(done.drift.iter().map(|repaired| repaired.row.as_str()).collect::<Vec<_>>(), [local(2).as_str()]);
     // A partition that is made between the look and the lock.
-    farm.execute("UPDATE host SET int_cores_idle = int_cores_idle + 50").await;
+    execute(&farm.pool, "UPDATE host SET int_cores_idle = int_cores_idle + 50").await;
     let seen = repairs.observe(&farm.store, &scope).await.unwrap();
-    farm.execute(&format!("UPDATE host_local SET pk_host = '{}'", local(2))).await;
+    execute(&farm.pool, &format!("UPDATE host_local SET pk_host = '{}'", local(2))).await;
     assert_eq!(repairs.correct(&farm.store, seen).await.unwrap().drift, []);
-    assert_eq!(farm.number(&format!("SELECT int_cores_idle FROM host WHERE pk_host = '{}'", local(2))).await, 750);
+    assert_eq!(
+        number(&farm.pool, &format!("SELECT int_cores_idle FROM host WHERE pk_host = '{}'", local(2))).await,
+        750
+    );
 }
 
 /// What the procs of a farm hold in all, looked at without a pause, in a statement of its own each time.
@@ -711,16 +705,15 @@ async fn shows_whose_releases_are_left_to_us_run_at_their_burst_and_never_above(
         let sandbox = sandbox_of(database.connect_settings().await, options).await;
         let gauge = Gauge::start(database.pool());
         let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
-        let limit = Duration::from_mins(3);
         // Where nothing is announced it takes some looks to see that nobody else subtracts.
         let accounted = |scheduler: &Scheduler| scheduler.counted("scheduler_releases_accounted_rows_total") > 0;
-        until(&sandbox, limit, |_| accounted(&scheduler)).await;
-        let from = until(&sandbox, limit, |_| true).await.done;
+        until(&sandbox, |_| accounted(&scheduler)).await;
+        let from = until(&sandbox, |_| true).await.done;
         if generation == Generation::G3 {
             sqlx::query("NOTIFY acct_release, 'nonsense'").execute(sandbox.pool()).await.unwrap();
         }
         gauge.forget();
-        until(&sandbox, limit, |progress| progress.done >= from + 500).await;
+        until(&sandbox, |progress| progress.done >= from + 500).await;
         let (highest, lately) = gauge.end().await;
         let burst = BURST * 100;
         assert!(highest <= burst, "{generation}: {highest} centicores of {burst}");

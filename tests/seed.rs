@@ -1,24 +1,14 @@
 //! A seeded farm against the real schema: whole, the same every time, and bookable.
 
-use std::time::{Duration, Instant};
-
 use cue_scheduler::clusters;
 use cue_scheduler::db::SnapshotOptions;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, HostNames, JobSpec, LayerSpec, Seeded, seed};
 use cue_scheduler::model::{Selection, TagChunkSizes, TagKind};
 use cue_scheduler::units::{Cores, Gpus, Kib};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
-use crate::support::database;
-
-async fn number(pool: &PgPool, sql: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(format!("SELECT ({sql})::int8"))).fetch_one(pool).await.expect("a number")
-}
-
-async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
-    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(pool).await.expect("texts")
-}
+use crate::support::{database, number, texts};
 
 async fn seeded(pool: &PgPool, spec: &FarmSpec) -> Seeded {
     seed(pool, spec).await.expect("the description is sound")
@@ -179,13 +169,9 @@ async fn what_a_description_names_is_in_the_columns() {
 }
 
 #[tokio::test]
-async fn a_full_size_farm_takes_seconds_and_is_all_in_the_snapshot() {
+async fn a_full_size_farm_is_all_in_the_snapshot() {
     let database = database(Generation::G5).await;
-    let begun = Instant::now();
     let farm = seeded(&database.pool(), &FarmSpec::demo(3_000, 200, 40_000, 1)).await;
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(30), "seeding took {took:?}");
-
     let store = database.store().await;
     let clusters = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.expect("clusters");
     assert_eq!(clusters.left_out, []);

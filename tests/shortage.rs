@@ -103,7 +103,7 @@ async fn a_shortage_of_descriptors_is_called_so_once_and_work_goes_on_after_it()
     assert!(told.starts_with("HTTP/1.1 503"), "{told}");
     assert!(told.contains(&format!("\nfile descriptors: {OF_CONNECTIONS}")), "{told}");
     assert!(told.contains(&format!("\npages: {OF_PAGES}")), "{told}");
-    assert_all_done(&sandbox, LIMIT).await;
+    assert_all_done(&sandbox).await;
     for text in [OF_CONNECTIONS, OF_PAGES] {
         assert_eq!(running.lines_with(text).len(), 1, "{:#?}", running.log.lock().unwrap());
     }

@@ -14,10 +14,10 @@ use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerS
 use cue_scheduler::rqd::ConfirmSettings;
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
-use sqlx::{AssertSqlSafe, Connection as _, PgPool};
+use sqlx::Connection as _;
 
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
-use crate::support::{book_all, database, requests};
+use crate::support::{book_all, count, database, execute, requests};
 
 const LIMIT: Duration = Duration::from_secs(40);
 
@@ -51,15 +51,6 @@ pub(crate) fn is_silence_told(scheduler: &Scheduler) -> bool {
     scheduler.health.readiness().is_err_and(|reasons| reasons.contains("Cuebot does not answer"))
 }
 
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
-async fn count(pool: &PgPool, sql: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {sql}"))).fetch_one(pool).await.unwrap()
-}
-
 async fn until_counted(sandbox: &Sandbox, sql: &str, expected: i64) {
     let began = std::time::Instant::now();
     loop {
@@ -85,10 +76,10 @@ async fn what_ended_unheard_is_given_back_and_what_still_runs_is_left_alone() {
     let (pool, fleet) = (sandbox.pool(), sandbox.fleet().unwrap());
     execute(pool, "UPDATE frame SET str_checkpoint_state = 'ENABLED'").await;
     let scheduler = Scheduler::start(&sandbox, attentive()).await;
-    until(&sandbox, LIMIT, |_| fleet.counts().running == 7).await;
+    until(&sandbox, |_| fleet.counts().running == 7).await;
     sandbox.cuebot().fall_silent();
     let lost = || fleet.counts().completions_lost;
-    until(&sandbox, LIMIT, |progress| {
+    until(&sandbox, |progress| {
         is_silence_told(&scheduler) && fleet.counts().running == 1 && lost() as u64 + progress.done == 6
     })
     .await;
@@ -106,7 +97,7 @@ async fn what_ended_unheard_is_given_back_and_what_still_runs_is_left_alone() {
     assert_eq!(sandbox.audit().await.unwrap().violations, []);
 
     execute(pool, "UPDATE job SET b_paused = false").await;
-    until(&sandbox, LIMIT, |progress| progress.done == 6).await;
+    until(&sandbox, |progress| progress.done == 6).await;
     let mut launches: BTreeMap<_, usize> = BTreeMap::new();
     for launch in sandbox.launches() {
         *launches.entry(launch.frame).or_default() += 1;
@@ -133,13 +124,13 @@ async fn moved_bookings_are_given_back(generation: Generation) {
     let sandbox = farm(database.connect_settings().await, SandboxOptions { cuebot, ..options }).await;
     let fleet = sandbox.fleet().unwrap();
     let scheduler = Scheduler::start(&sandbox, attentive()).await;
-    until(&sandbox, LIMIT, |_| sandbox.cuebot().counts().next_frames >= 8 && fleet.counts().running > 0).await;
+    until(&sandbox, |_| sandbox.cuebot().counts().next_frames >= 8 && fleet.counts().running > 0).await;
     sandbox.cuebot().fall_silent();
-    until(&sandbox, LIMIT, |_| is_silence_told(&scheduler) && fleet.counts().running == 0).await;
+    until(&sandbox, |_| is_silence_told(&scheduler) && fleet.counts().running == 0).await;
     let moved = count(sandbox.pool(), "proc WHERE pk_frame IS NOT NULL AND ts_dispatched > ts_booked").await;
     assert!(moved > 0, "no booking was moved");
     sandbox.cuebot().answer_again();
-    assert_all_done(&sandbox, LIMIT).await;
+    assert_all_done(&sandbox).await;
     assert_eq!(sandbox.cuebot().counts().frames_succeeded, 24);
     scheduler.stop().await;
     sandbox.stop().await;
@@ -156,11 +147,11 @@ async fn once_silence_is_seen_nothing_is_launched_and_the_first_report_of_any_ho
         farm(database.connect_settings().await, SandboxOptions { faults, ..forgetful(Generation::G5, spec) }).await;
     let settings = Settings { launch_deadline: LIMIT, ..attentive() };
     let scheduler = Scheduler::start(&sandbox, settings).await;
-    until(&sandbox, LIMIT, |_| !sandbox.launches().is_empty()).await;
+    until(&sandbox, |_| !sandbox.launches().is_empty()).await;
     sandbox.cuebot().fall_silent();
     let is_settled = || is_silence_told(&scheduler) && scheduler.metric("scheduler_launches_in_flight", "") == 0;
     // What was on the way when silence was seen has arrived.
-    until(&sandbox, LIMIT, |progress| is_settled() && progress.running == sandbox.launches().len() as u64).await;
+    until(&sandbox, |progress| is_settled() && progress.running == sandbox.launches().len() as u64).await;
     let launched = sandbox.launches().len();
     assert!(launched < 100, "all was launched before silence was seen");
     let taken_back = scheduler.metric("scheduler_unbooked_total", "cuebot_silent");
@@ -174,8 +165,8 @@ async fn once_silence_is_seen_nothing_is_launched_and_the_first_report_of_any_ho
     // One report is written, as by a Cuebot that is back.
     execute(sandbox.pool(), "UPDATE host_stat SET ts_ping = now() WHERE pk_host = (SELECT min(pk_host) FROM host)")
         .await;
-    until(&sandbox, LIMIT, |_| scheduler.totals.reading().passes > passes).await;
-    until(&sandbox, LIMIT, |_| is_settled() && sandbox.launches().len() > launched).await;
+    until(&sandbox, |_| scheduler.totals.reading().passes > passes).await;
+    until(&sandbox, |_| is_settled() && sandbox.launches().len() > launched).await;
     assert_eq!(sandbox.launches().iter().filter(|launch| launch.ended_at.is_some()).count(), 0);
     scheduler.stop().await;
     sandbox.stop().await;
@@ -200,13 +191,13 @@ async fn a_host_whose_reports_are_overdue_gets_nothing_new() {
     reported(overdue, "36 s").await;
     reported(fresh, "0 s").await;
     let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
-    until(&sandbox, LIMIT, |_| sandbox.launches().len() == 8).await;
+    until(&sandbox, |_| sandbox.launches().len() == 8).await;
     let passes = scheduler.totals.reading().passes;
-    until(&sandbox, LIMIT, |_| scheduler.totals.reading().passes > passes + 1).await;
+    until(&sandbox, |_| scheduler.totals.reading().passes > passes + 1).await;
     assert!(sandbox.launches().iter().all(|launch| launch.host == fresh.name));
     assert_eq!((sandbox.launches().len(), is_silence_told(&scheduler)), (8, false));
     reported(overdue, "0 s").await;
-    until(&sandbox, LIMIT, |_| sandbox.launches().len() == 16).await;
+    until(&sandbox, |_| sandbox.launches().len() == 16).await;
     scheduler.stop().await;
     sandbox.stop().await;
 }
@@ -225,14 +216,14 @@ async fn completions_that_were_lost_with_the_database_are_missed_too() {
     let fleet = sandbox.fleet().unwrap();
     // Late reports shall not be taken for a silence of Cuebot.
     let scheduler = Scheduler::start(&sandbox, Settings { cuebot_silence: CuebotSilence::Off, ..attentive() }).await;
-    until(&sandbox, LIMIT, |_| fleet.counts().completions_lost == 4).await;
+    until(&sandbox, |_| fleet.counts().completions_lost == 4).await;
     // Nothing explains it, so it is left to Cuebot.
     let passes = scheduler.totals.reading().passes;
-    until(&sandbox, LIMIT, |_| scheduler.totals.reading().passes > passes + 2).await;
+    until(&sandbox, |_| scheduler.totals.reading().passes > passes + 2).await;
     assert_eq!(count(sandbox.pool(), "proc").await, 4);
     fleet.set_faults(Faults::default());
     server.restart(RestartMode::Fast).await.unwrap();
-    assert_all_done(&sandbox, LIMIT).await;
+    assert_all_done(&sandbox).await;
     assert_eq!(sandbox.launches().len(), 8);
     scheduler.stop().await;
     sandbox.stop().await;
@@ -336,7 +327,7 @@ async fn procs_without_a_frame_are_given_back_after_long_and_an_artists_never() 
     until_counted(&sandbox, &given_back(&old.proc), 0).await;
     until_counted(&sandbox, &given_back(&running.proc), 0).await;
     // Its frame runs now, for a booking of its own.
-    until(&sandbox, LIMIT, |_| sandbox.launches().len() == 1).await;
+    until(&sandbox, |_| sandbox.launches().len() == 1).await;
     assert_eq!(sandbox.launches()[0].frame, running.frame);
     let stands = format!("proc WHERE pk_proc IN ('{}', '{}')", young.proc, local.proc);
     assert_eq!(count(pool, &stands).await, 2);

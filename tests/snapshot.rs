@@ -12,18 +12,9 @@ use cue_scheduler::model::{
     TagChunkSizes, TagKind, ThreadMode, Timestamp,
 };
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
-use crate::support::{TestDatabase, book_all, database, one_core, requests};
-
-async fn execute(pool: &PgPool, sql: &str) {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
-async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
-    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(pool).await.unwrap()
-}
+use crate::support::{TestDatabase, book_all, database, execute, one_core, requests, texts};
 
 struct Farm {
     _database: TestDatabase,

@@ -10,9 +10,9 @@
 //! Starting, stopping and restarting take turns; connecting does not wait for them.
 
 mod binaries;
+mod error;
 
 use std::fs::File;
-use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -28,23 +28,19 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+pub use error::PostgresError;
+
 use self::binaries::RunAs;
+use self::error::{PORTS, START_LIMIT, STOP_LIMIT};
 use super::progress::{Unwatched, Watcher};
 use crate::db::{ConnectSettings, TlsMode};
 
 /// The one role, a superuser.
 const ROLE: &str = "cuebot";
-/// Longest time until a started server answers; recovery after a hard stop is part of it.
-const START_LIMIT: Duration = Duration::from_mins(1);
-/// Longest time until a server that was told to stop has ended.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Longest time that a drop waits for the server and the keeper.
 const DROP_LIMIT: Duration = Duration::from_secs(15);
 /// Between two looks at a process.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Below the ports that systems hand to outgoing connections, so that the port is still free after a
-/// restart.
-const PORTS: std::ops::Range<u16> = 15_000..30_000;
 /// How often a port is drawn: another server may take one between our look and our start.
 const PORT_DRAWS: u32 = 20;
 
@@ -81,37 +77,6 @@ pub enum RestartMode {
     Fast,
     /// As a crash: clients lose their connections, the server recovers when it comes up.
     Immediate,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum PostgresError {
-    #[error(
-        "PostgreSQL is not installed here: install it (Debian: `apt-get install postgresql`, macOS: `brew install \
-         postgresql`) or put the folder of `postgres` and `initdb` on PATH"
-    )]
-    Missing,
-    #[error("cannot install PostgreSQL")]
-    Install(#[source] io::Error),
-    #[error("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` to run it as")]
-    NoUser,
-    #[error("cannot prepare the folder of the server")]
-    Folder(#[source] io::Error),
-    #[error("cannot run {}", program.display())]
-    Run { program: PathBuf, source: io::Error },
-    #[error("cannot make a database cluster: {said}")]
-    Initdb { said: String },
-    #[error("PostgreSQL ended while it was starting: {log}")]
-    Ended { log: String },
-    #[error("PostgreSQL does not answer after {} s: {log}", START_LIMIT.as_secs())]
-    NoAnswer { log: String, source: Option<sqlx::Error> },
-    #[error("no free port on 127.0.0.1 between {} and {}", PORTS.start, PORTS.end)]
-    NoPort,
-    #[error("PostgreSQL does not stop within {} s", STOP_LIMIT.as_secs())]
-    NoStop,
-    #[error("cannot signal PostgreSQL")]
-    Signal(#[source] nix::Error),
-    #[error("cannot {act} database {name}")]
-    Database { act: &'static str, name: String, source: sqlx::Error },
 }
 
 /// A running server and its folder. Both are gone a moment after this is dropped.

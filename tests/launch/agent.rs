@@ -21,37 +21,37 @@ use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
 
-pub(super) struct Agent {
-    pub(super) port: u16,
-    pub(super) seen: Arc<Seen>,
+pub(crate) struct Agent {
+    pub(crate) port: u16,
+    pub(crate) seen: Arc<Seen>,
     /// Of its own, since only a whole runtime ends connections at once.
     runtime: Option<Runtime>,
 }
 
 /// What reached the agent.
 #[derive(Default)]
-pub(super) struct Seen {
-    pub(super) launches: Mutex<Vec<SeenLaunch>>,
-    pub(super) kills: Mutex<Vec<RqdStaticKillRunningFrameRequest>>,
-    pub(super) reports: AtomicUsize,
-    pub(super) connections: AtomicUsize,
-    pub(super) launching: AtomicUsize,
-    pub(super) launching_max: AtomicUsize,
+pub(crate) struct Seen {
+    pub(crate) launches: Mutex<Vec<SeenLaunch>>,
+    pub(crate) kills: Mutex<Vec<RqdStaticKillRunningFrameRequest>>,
+    pub(crate) reports: AtomicUsize,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) launching: AtomicUsize,
+    pub(crate) launching_max: AtomicUsize,
 }
 
-pub(super) struct SeenLaunch {
+pub(crate) struct SeenLaunch {
     /// The address that the caller dialled.
-    pub(super) at: IpAddr,
-    pub(super) frame: RunFrame,
+    pub(crate) at: IpAddr,
+    pub(crate) frame: RunFrame,
     /// The deadline that came with the call.
-    pub(super) deadline: Option<String>,
+    pub(crate) deadline: Option<String>,
 }
 
 /// Accepts launches and reports nothing, unless a test says otherwise.
-pub(super) struct Behaviour {
-    pub(super) launch: Box<dyn Fn() -> BoxFuture<'static, Result<(), Status>> + Send + Sync>,
-    pub(super) report: Box<dyn Fn() -> Result<RqdStaticReportStatusResponse, Status> + Send + Sync>,
-    pub(super) kill: Box<dyn Fn() -> Result<(), Status> + Send + Sync>,
+pub(crate) struct Behaviour {
+    pub(crate) launch: Box<dyn Fn() -> BoxFuture<'static, Result<(), Status>> + Send + Sync>,
+    pub(crate) report: Box<dyn Fn() -> Result<RqdStaticReportStatusResponse, Status> + Send + Sync>,
+    pub(crate) kill: Box<dyn Fn() -> Result<(), Status> + Send + Sync>,
 }
 
 impl Default for Behaviour {
@@ -65,13 +65,13 @@ impl Default for Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn refusing(status: Status) -> Self {
+    pub(crate) fn refusing(status: Status) -> Self {
         Self { launch: Box::new(move || std::future::ready(Err(status.clone())).boxed()), ..Self::default() }
     }
 }
 
 /// A report with frames given by proc and frame id.
-pub(super) fn reporting(frames: &[(&str, &str)]) -> RqdStaticReportStatusResponse {
+pub(crate) fn reporting(frames: &[(&str, &str)]) -> RqdStaticReportStatusResponse {
     let frames = frames.iter().map(|(proc, frame)| RunningFrameInfo {
         resource_id: (*proc).to_owned(),
         frame_id: (*frame).to_owned(),
@@ -83,11 +83,11 @@ pub(super) fn reporting(frames: &[(&str, &str)]) -> RqdStaticReportStatusRespons
 }
 
 impl Agent {
-    pub(super) async fn start(behaviour: Behaviour) -> Self {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), behaviour).await
     }
 
-    pub(super) async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
+    pub(crate) async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.spawn(TcpListener::bind(address)).await.unwrap().unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -102,12 +102,12 @@ impl Agent {
     }
 
     /// A client of this agent that loses no time.
-    pub(super) fn client(&self) -> Agents {
+    pub(crate) fn client(&self) -> Agents {
         Agents::new(settings(self.port))
     }
 
     /// Takes the agent away as a kill would: port, connections and all.
-    pub(super) async fn die(mut self) {
+    pub(crate) async fn die(mut self) {
         let runtime = self.runtime.take().unwrap();
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(20))).await.unwrap();
     }
@@ -121,7 +121,7 @@ impl Drop for Agent {
     }
 }
 
-pub(super) fn settings(port: u16) -> AgentSettings {
+pub(crate) fn settings(port: u16) -> AgentSettings {
     AgentSettings { port, connect_timeout: Duration::from_secs(5), ..AgentSettings::default() }
 }
 

@@ -304,12 +304,11 @@ async fn a_host_that_is_a_strangers_costs_what_was_booked_on_it_and_is_asked_les
     let options = SandboxOptions { generation: Generation::G5, cuebot, ..quick_farm(FarmSpec::simple(200).hosts(3)) };
     let sandbox = farm(database.connect_settings().await, options).await;
     let (port, questions) = front(sandbox.rqd_port()).await;
-    let limit = Duration::from_secs(60);
     for start in 1..=2 {
         questions.lock().unwrap().clear();
         let scheduler = Scheduler::start_at(&sandbox, quick_settings(), port).await;
-        until(&sandbox, limit, |_| questions.lock().unwrap().len() >= 4).await;
-        let progress = until(&sandbox, limit, |progress| progress.waiting == 0 && progress.hosts_busy == 1).await;
+        until(&sandbox, |_| questions.lock().unwrap().len() >= 4).await;
+        let progress = until(&sandbox, |progress| progress.waiting == 0 && progress.hosts_busy == 1).await;
         let stuck: i64 =
             sqlx::query_scalar("SELECT count(*) FROM proc JOIN host USING (pk_host) WHERE host.str_name = '127.1.0.2'")
                 .fetch_one(sandbox.pool())

@@ -51,6 +51,9 @@ fn options(number: u64) -> SandboxOptions {
         fail_answer: 0.02,
         delay_answer: 0.25,
         answer_delay: Duration::from_millis(400),
+        // Within the time of the call: what an agent takes up later than that, nobody can take back.
+        delay_start: 0.2,
+        start_delay: Duration::from_millis(300),
         fail_frame: 0.05,
         ..Faults::default()
     };

@@ -90,10 +90,11 @@ pub(super) async fn check(generations: &[Generation], cases: &[Case]) {
 async fn run(connection: &mut PgConnection, case: &Case) -> Result<(), String> {
     // Inside a transaction this is a savepoint.
     let mut transaction = connection.begin().await.map_err(|error| error.to_string())?;
-    execute(&mut transaction, &case.given).await.map_err(|error| format!("cannot be prepared: {error}"))?;
-    let done = execute(&mut transaction, &case.when).await;
+    let given = sqlx::raw_sql(AssertSqlSafe(case.given.as_str())).execute(&mut *transaction).await;
+    given.map_err(|error| format!("cannot be prepared: {error}"))?;
+    let done = sqlx::raw_sql(AssertSqlSafe(case.when.as_str())).execute(&mut *transaction).await;
     match (&case.then, done) {
-        (Then::Refused(code, message), Ok(())) => return Err(format!("was not refused with {code} {message}")),
+        (Then::Refused(code, message), Ok(_)) => return Err(format!("was not refused with {code} {message}")),
         (Then::Refused(code, message), Err(error)) => {
             let error = error.into_database_error().ok_or("failed without an error of the database")?;
             let found = (error.code().unwrap_or_default(), error.message().to_owned());
@@ -102,7 +103,7 @@ async fn run(connection: &mut PgConnection, case: &Case) -> Result<(), String> {
             }
         }
         (Then::Holds(_), Err(error)) => return Err(format!("was refused: {error}")),
-        (Then::Holds(expected), Ok(())) => {
+        (Then::Holds(expected), Ok(_)) => {
             for (query, value) in expected {
                 let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(format!("SELECT ({query})::text")))
                     .fetch_one(&mut *transaction)
@@ -116,8 +117,4 @@ async fn run(connection: &mut PgConnection, case: &Case) -> Result<(), String> {
         }
     }
     transaction.rollback().await.map_err(|error| error.to_string())
-}
-
-async fn execute(connection: &mut PgConnection, statements: &str) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await.map(|_| ())
 }

@@ -7,10 +7,13 @@ mod loss;
 mod program;
 mod repairs;
 mod rows;
+mod sql;
 
+pub(crate) use self::farm::PATIENCE;
 pub(crate) use bookings::{book_all, launches, one_core, requests};
 pub(crate) use database::{TestDatabase, database, read_only_settings};
 pub(crate) use loss::Loss;
 pub(crate) use program::{Ran, database_variables, program, run_program};
 pub(crate) use repairs::{look, scope};
 pub(crate) use rows::fingerprint;
+pub(crate) use sql::{count, execute, number, texts};

@@ -4,8 +4,17 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
-use super::super::launch::Launch;
-use super::{AuditReport, AuditRule, RunningProc};
+use super::report::AuditReport;
+use super::rule::AuditRule;
+use crate::farm::launch::Launch;
+
+/// A proc that holds a running frame.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RunningProc {
+    pub(super) proc: String,
+    pub(super) frame: String,
+    pub(super) host: String,
+}
 
 pub(super) fn compare(launches: &[Launch], running: &[RunningProc], report: &mut AuditReport) {
     let found = double_launches(launches);

@@ -1,10 +1,32 @@
 //! The closed list of what must hold.
 
-use super::Schema;
+use strum::{IntoStaticStr, VariantArray};
+
+/// What the schema decides about the rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schema {
+    pub(super) has_typed_limits: bool,
+    /// False where history is queued or switched off.
+    pub(super) has_open_history: bool,
+}
 
 /// What a row breaks. The order is that of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    IntoStaticStr,
+    VariantArray,
+    strum::Display,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum AuditRule {
     /// A frame was launched while an earlier launch of it still ran.
     DoubleLaunch,
@@ -43,58 +65,12 @@ pub enum AuditRule {
 }
 
 impl AuditRule {
-    pub const ALL: [Self; 22] = [
-        Self::DoubleLaunch,
-        Self::ProcWithoutLaunch,
-        Self::ProcessWithoutProc,
-        Self::FrameWithoutProc,
-        Self::ProcWithoutRunningFrame,
-        Self::SeveralProcs,
-        Self::ProcDisagrees,
-        Self::HostIdle,
-        Self::HostNegative,
-        Self::SubscriptionSum,
-        Self::LayerSum,
-        Self::JobSum,
-        Self::FolderSum,
-        Self::PointSum,
-        Self::SubscriptionBurst,
-        Self::NoSubscription,
-        Self::FolderCap,
-        Self::JobCap,
-        Self::Limit,
-        Self::LayerCounts,
-        Self::JobCounts,
-        Self::History,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The stable word for reports and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DoubleLaunch => "double_launch",
-            Self::ProcWithoutLaunch => "proc_without_launch",
-            Self::ProcessWithoutProc => "process_without_proc",
-            Self::FrameWithoutProc => "frame_without_proc",
-            Self::ProcWithoutRunningFrame => "proc_without_running_frame",
-            Self::SeveralProcs => "several_procs",
-            Self::ProcDisagrees => "proc_disagrees",
-            Self::HostIdle => "host_idle",
-            Self::HostNegative => "host_negative",
-            Self::SubscriptionSum => "subscription_sum",
-            Self::LayerSum => "layer_sum",
-            Self::JobSum => "job_sum",
-            Self::FolderSum => "folder_sum",
-            Self::PointSum => "point_sum",
-            Self::SubscriptionBurst => "subscription_burst",
-            Self::NoSubscription => "no_subscription",
-            Self::FolderCap => "folder_cap",
-            Self::JobCap => "job_cap",
-            Self::Limit => "limit",
-            Self::LayerCounts => "layer_counts",
-            Self::JobCounts => "job_counts",
-            Self::History => "history",
-        }
+        self.into_str()
     }
 
     /// The table whose key a violation names.
@@ -154,20 +130,13 @@ impl AuditRule {
     }
 }
 
-impl std::fmt::Display for AuditRule {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_whole_and_the_words_in_json_are_the_words_in_reports() {
-        for (rule, position) in AuditRule::ALL.into_iter().zip(0..) {
-            assert_eq!(rule as usize, position);
+    fn the_words_in_json_are_the_words_in_reports() {
+        for rule in AuditRule::ALL {
             assert_eq!(serde_json::to_value(rule).expect("a word"), rule.as_str());
         }
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use super::Shared;
 use super::next_frames::go_on;
 use super::redirects::{carry_out, take_orders};
 use super::release::{lose, release};
+use super::shared::Shared;
 use super::stop::{Ended, Stopped, stop_reported};
 use super::totals::{add_usage, finish_jobs};
 

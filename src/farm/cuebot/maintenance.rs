@@ -7,9 +7,10 @@ use sqlx::postgres::PgRow;
 use sqlx::{Row as _, query};
 
 use super::completions::finish_lost;
+use super::options::CuebotCounts;
 use super::options::Maintenance;
+use super::shared::Shared;
 use super::stop::{Lost, Stopped, stop_lost};
-use super::{Shared, options::CuebotCounts};
 use crate::model::FrameId;
 
 /// Lost things that one sweep takes up.

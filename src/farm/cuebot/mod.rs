@@ -8,6 +8,8 @@
 //! - rows are locked in Cuebot's order (frame, counters of layers and of jobs, proc, host, subscription,
 //!   use of layers, of jobs, of folders, point), each table sorted;
 //! - a proc gives back what its row says when it is deleted;
+//! - what it books, launches and takes back itself it does with statements and messages of its own, so that
+//!   those of the scheduler never judge themselves;
 //! - a report is applied to the run that it names and to no later one;
 //! - a report counts as taken when its rows are written, and is tried again while the database is away.
 //!
@@ -18,6 +20,7 @@
 mod completions;
 mod database;
 mod hosts;
+mod launches;
 mod maintenance;
 mod next_frames;
 mod next_state;
@@ -26,12 +29,12 @@ mod redirects;
 mod release;
 mod reports;
 mod service;
+mod shared;
 mod stop;
 mod totals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,18 +47,15 @@ use tonic::transport::Server;
 
 pub use options::{CuebotCounts, CuebotOptions, Maintenance, NextFrames};
 
-use self::database::Patience;
 use self::service::Service;
-use self::stop::RunLimit;
+use self::shared::Shared;
 use super::schema::Generation;
-use crate::db::{Store, StoreError};
 use crate::rqd::Agents;
 use crate::rqd::proto::report::rqd_report_interface_server::RqdReportInterfaceServer;
 use crate::tasks::Tasks;
 
 /// Reports on their way to a worker; more wait in their connections.
 const QUEUED_MAX: usize = 4_096;
-const LAUNCH_CONNECTIONS: u32 = 2;
 /// Batches between stop and release.
 const BATCHES_QUEUED_MAX: usize = 4;
 /// Time for the reports under way when the stand-in is stopped.
@@ -65,8 +65,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub enum CuebotError {
     #[error("cannot listen at {address} for agents' reports")]
     Listen { address: SocketAddr, source: io::Error },
-    #[error("cannot read what next frames need to be launched")]
-    Store(#[source] StoreError),
 }
 
 /// Answers until it is stopped or dropped.
@@ -75,35 +73,15 @@ pub struct Cuebot {
     address: SocketAddr,
 }
 
-/// What the workers have in common.
-struct Shared {
-    pool: PgPool,
-    generation: Generation,
-    options: CuebotOptions,
-    /// For next frames and redirects only.
-    store: Option<Store>,
-    agents: Mutex<Option<Agents>>,
-    counts: Mutex<CuebotCounts>,
-    is_silent: AtomicBool,
-    tasks: Tasks,
-}
-
 impl Cuebot {
-    /// Listens for reports and begins to sweep. Uses at most four of the pool's connections at once.
+    /// Listens for reports and begins to sweep. Uses at most four of the pool's connections at once, and one
+    /// more for every redirect that is carried out or launch that is taken back at that moment.
     pub async fn start(pool: PgPool, generation: Generation, options: CuebotOptions) -> Result<Self, CuebotError> {
         let failed = |source| CuebotError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let launches = options.next_frames == NextFrames::SameJob || options.redirect_delay.is_some();
-        let store = if launches {
-            let connection = (*pool.connect_options()).clone();
-            Some(Store::connect_with(connection, LAUNCH_CONNECTIONS).await.map_err(CuebotError::Store)?)
-        } else {
-            None
-        };
         let shared = Arc::new(Shared {
             pool,
-            store,
             generation,
             agents: Mutex::new(options.agents.clone()),
             options,
@@ -171,46 +149,5 @@ impl Cuebot {
 impl Drop for Cuebot {
     fn drop(&mut self) {
         self.shared.tasks.stop_signal().cancel();
-    }
-}
-
-impl Shared {
-    fn agents(&self) -> Option<Agents> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn is_silent(&self) -> bool {
-        self.is_silent.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, change: impl FnOnce(&mut CuebotCounts)) {
-        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn patience(&self) -> Patience {
-        Patience::new(self.tasks.stop_signal())
-    }
-
-    /// Halves of a part that the database refuses, or nothing when it is down to one, or nobody wants
-    /// it any more.
-    fn halve(&self, step: &'static str, part: Range<usize>, error: &sqlx::Error) -> Vec<Range<usize>> {
-        if part.len() > 1 && !self.tasks.stop_signal().is_cancelled() {
-            let middle = part.start + part.len() / 2;
-            return vec![middle..part.end, part.start..middle];
-        }
-        self.refuse(step, error);
-        Vec::new()
-    }
-
-    fn refuse(&self, step: &'static str, error: &sqlx::Error) {
-        tracing::warn!(step, %error, "the database did not take a report");
-        self.count(|counts| counts.refused += 1);
-    }
-
-    const fn run_limit(&self) -> RunLimit {
-        match self.generation {
-            Generation::G0 => RunLimit(8 * 3_600),
-            _ => RunLimit(12 * 3_600),
-        }
     }
 }

@@ -9,16 +9,18 @@ use std::time::Duration;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _, query};
 
-use super::Shared;
-use super::next_frames::launch;
+use super::database::{Trouble, trouble};
+use super::launches::{Launch, Start, clear};
+use super::release::{Holding, take};
+use super::shared::Shared;
 use super::stop::Stopped;
-use crate::booking::{BookOptions, book};
 use crate::farm::schema::Generation;
-use crate::model::{BookingRequest, Timestamp, WaitingFrame};
-use crate::units::{Amounts, Cores, Gpus, Kib};
 
 const ATTEMPTS_MAX: u32 = 100;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+const RAISED_BY_TRIGGER: &str = "P0001";
+/// A unique violation: the frame has a proc.
+const PROC_EXISTS: &str = "23505";
 
 pub(super) struct Order {
     host: String,
@@ -72,25 +74,36 @@ pub(super) fn carry_out(shared: &Arc<Shared>, orders: Vec<Order>) {
 /// Whether the destination got a frame on the host.
 async fn go(shared: &Shared, order: Order, delay: Duration) -> Result<bool, String> {
     tokio::time::sleep(delay).await;
-    let (Some(store), Some(agents)) = (&shared.store, shared.agents()) else {
-        return Err("nobody to book with".to_owned());
-    };
-    let failed = |error: &dyn std::error::Error| error.to_string();
-    // Where Cuebot waits for a row, this comes back to it; and several orders want the same first frame.
+    let Some(agents) = shared.agents() else { return Err("nobody to launch with".to_owned()) };
+    let failed = |error: sqlx::Error| error.to_string();
+    // Several orders want the same first frame, and only one of them gets it.
     for _ in 0..ATTEMPTS_MAX {
-        let target = target(&shared.pool, shared.generation, &order).await.map_err(|error| failed(&error))?;
-        let Some(request) = target else { return Ok(false) };
-        let outcome = book(store, &[request], &BookOptions::default()).await.map_err(|error| failed(&error))?;
-        if let Some(booked) = outcome.booked.into_iter().next() {
-            launch(store.clone(), agents, booked.proc).await;
-            return Ok(true);
+        let target = target(&shared.pool, shared.generation, &order).await.map_err(failed)?;
+        let Some((start, holding)) = target else { return Ok(false) };
+        match book(&shared.pool, &start, holding).await {
+            Ok(Some(launch)) => {
+                launch.go(shared, &agents).await;
+                return Ok(true);
+            }
+            Ok(None) => {}
+            // A host or a cap has no room any more: Cuebot marks the frame and is done with the host.
+            Err(error) if is_code(&error, RAISED_BY_TRIGGER) => {
+                clear(shared, &start.frame, start.version).await.map_err(failed)?;
+                return Ok(false);
+            }
+            Err(error) if is_code(&error, PROC_EXISTS) || trouble(&error) == Trouble::Passing => {}
+            Err(error) => return Err(failed(error)),
         }
         tokio::time::sleep(ATTEMPT_PAUSE).await;
     }
     Ok(false)
 }
 
-async fn target(pool: &PgPool, generation: Generation, order: &Order) -> Result<Option<BookingRequest>, sqlx::Error> {
+fn is_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|found| found == code)
+}
+
+async fn target(pool: &PgPool, generation: Generation, order: &Order) -> Result<Option<(Start, Holding)>, sqlx::Error> {
     let passes_managed_over = matches!(generation, Generation::G4 | Generation::G5);
     let statement = query(include_str!("../sql/cuebot_redirected_frame.sql"))
         .bind(&order.host)
@@ -98,31 +111,41 @@ async fn target(pool: &PgPool, generation: Generation, order: &Order) -> Result<
         .bind(&order.folder)
         .bind(passes_managed_over);
     let Some(row) = statement.fetch_optional(pool).await? else { return Ok(None) };
-    let text = |column| row.try_get::<String, _>(column);
-    Ok(Some(BookingRequest {
-        proc: uuid::Uuid::new_v4().to_string().into(),
-        frame: WaitingFrame {
-            id: text("pk_frame")?.into(),
-            version: row.try_get("int_version")?,
-            layer: text("pk_layer")?.into(),
-            job: text("pk_job")?.into(),
-            name: text("str_name")?,
-            number: row.try_get("int_number")?,
-            waiting_since: Timestamp::now_utc(),
-        },
-        host: order.host.as_str().into(),
-        host_name: text("host_name")?,
-        alloc: text("pk_alloc")?.into(),
-        show: text("pk_show")?.into(),
-        folder: text("pk_folder")?.into(),
-        reservation: Amounts {
-            cores: Cores(row.try_get("int_cores")?),
-            memory: Kib(row.try_get("int_mem")?),
-            gpus: Gpus(row.try_get("int_gpus")?),
-            gpu_memory: Kib(row.try_get("int_gpu_mem")?),
-        },
-        limits: Vec::new(),
-    }))
+    let start = Start::of(&row)?;
+    let holding = Holding {
+        host: order.host.clone(),
+        show: row.try_get("pk_show")?,
+        layer: row.try_get("pk_layer")?,
+        job: row.try_get("pk_job")?,
+        held: start.held,
+    };
+    Ok(Some((start, holding)))
+}
+
+/// One transaction, as Cuebot books a frame. `None`: the frame has changed meanwhile.
+async fn book(pool: &PgPool, start: &Start, holding: Holding) -> Result<Option<Launch>, sqlx::Error> {
+    let proc = uuid::Uuid::new_v4().to_string();
+    let mut tx = pool.begin().await?;
+    let statement = query(include_str!("../sql/cuebot_claim_frame.sql")).bind(&start.frame).bind(start.version);
+    if statement.fetch_optional(&mut *tx).await?.is_none() || !start.write(&mut tx).await? {
+        return Ok(None);
+    }
+    let statement = query(include_str!("../sql/cuebot_new_proc.sql"))
+        .bind(&proc)
+        .bind(&holding.host)
+        .bind(&holding.show)
+        .bind(&holding.layer)
+        .bind(&holding.job)
+        .bind(&start.frame)
+        .bind(holding.held.cores)
+        .bind(holding.held.memory)
+        .bind(holding.held.gpus)
+        .bind(holding.held.gpu_memory);
+    statement.execute(&mut *tx).await?;
+    take(&mut tx, holding).await?;
+    let launch = Launch::read(&mut tx, &proc).await?;
+    tx.commit().await?;
+    Ok(Some(launch))
 }
 
 impl Order {

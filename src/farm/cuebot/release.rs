@@ -8,23 +8,24 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row as _, query};
 use tokio::sync::Semaphore;
 
+use super::stop::clear;
 use crate::farm::schema::Generation;
 
-/// What a deleted proc held.
-struct Released {
-    host: String,
-    show: String,
-    layer: String,
-    job: String,
-    held: Held,
+/// What a proc holds, and where it is counted.
+pub(super) struct Holding {
+    pub(super) host: String,
+    pub(super) show: String,
+    pub(super) layer: String,
+    pub(super) job: String,
+    pub(super) held: Held,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Held {
-    cores: i64,
-    memory: i64,
-    gpus: i64,
-    gpu_memory: i64,
+pub(super) struct Held {
+    pub(super) cores: i64,
+    pub(super) memory: i64,
+    pub(super) gpus: i64,
+    pub(super) gpu_memory: i64,
 }
 
 /// Who subtracts released procs of flagged shows from the five accounting tables.
@@ -57,6 +58,28 @@ pub(super) async fn release(pool: &PgPool, generation: Generation, procs: &[Stri
     Ok(count)
 }
 
+/// Releases a proc that still holds a frame, unless it holds another one by now.
+pub(super) async fn release_held(
+    pool: &PgPool,
+    generation: Generation,
+    proc: &str,
+    frame: &str,
+) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let procs: Vec<String> = clear(&mut tx, &[(proc, frame)]).await?.into_iter().collect();
+    give_back(&mut tx, generation, &procs, None).await?;
+    tx.commit().await
+}
+
+/// Counts what a new proc holds, in the order of a release. Cuebot does so for every show, flagged or not.
+pub(super) async fn take(connection: &mut PgConnection, holding: Holding) -> Result<(), sqlx::Error> {
+    let Held { cores, memory, gpus, gpu_memory } = holding.held;
+    let held = Held { cores: -cores, memory: -memory, gpus: -gpus, gpu_memory: -gpu_memory };
+    let taken = [Holding { held, ..holding }];
+    let allocs = give_hosts(connection, &taken).await?;
+    subtract(connection, &taken, &allocs, None).await
+}
+
 /// Releases a proc whose run was lost: the same statements, and each of them commits alone. In between
 /// the proc is gone and what it held is still counted.
 pub(super) async fn lose(
@@ -77,7 +100,7 @@ async fn give_back(
 ) -> Result<usize, sqlx::Error> {
     let statement = query(include_str!("../sql/cuebot_delete_procs.sql")).bind(procs);
     let rows = statement.fetch_all(&mut *connection).await?;
-    let mut released = rows.iter().map(Released::of).collect::<Result<Vec<_>, _>>()?;
+    let mut released = rows.iter().map(Holding::of).collect::<Result<Vec<_>, _>>()?;
     let count = released.len();
     if count == 0 {
         return Ok(0);
@@ -107,7 +130,7 @@ async fn step(steps: Option<&Semaphore>) {
 
 async fn give_hosts(
     connection: &mut PgConnection,
-    released: &[Released],
+    released: &[Holding],
 ) -> Result<BTreeMap<String, String>, sqlx::Error> {
     let sums = Sums::by(released, |proc| &proc.host);
     let statement = query(include_str!("../sql/cuebot_give_hosts.sql"))
@@ -120,14 +143,14 @@ async fn give_hosts(
     rows.iter().map(|row| Ok((row.try_get("pk_host")?, row.try_get("pk_alloc")?))).collect()
 }
 
-async fn managed_shows(connection: &mut PgConnection, released: &[Released]) -> Result<BTreeSet<String>, sqlx::Error> {
+async fn managed_shows(connection: &mut PgConnection, released: &[Holding]) -> Result<BTreeSet<String>, sqlx::Error> {
     let shows: BTreeSet<&str> = released.iter().map(|proc| proc.show.as_str()).collect();
     let statement = query(include_str!("../sql/cuebot_managed_shows.sql"));
     let rows = statement.bind(shows.into_iter().collect::<Vec<_>>()).fetch_all(connection).await?;
     rows.iter().map(|row| row.try_get("pk_show")).collect()
 }
 
-async fn notify(connection: &mut PgConnection, skipped: &[Released]) -> Result<(), sqlx::Error> {
+async fn notify(connection: &mut PgConnection, skipped: &[Holding]) -> Result<(), sqlx::Error> {
     let statement = query(include_str!("../sql/cuebot_notify_releases.sql"))
         .bind(skipped.iter().map(|proc| proc.host.as_str()).collect::<Vec<_>>())
         .bind(skipped.iter().map(|proc| proc.job.as_str()).collect::<Vec<_>>())
@@ -141,7 +164,7 @@ async fn notify(connection: &mut PgConnection, skipped: &[Released]) -> Result<(
 /// The five accounting tables, in the order in which everybody locks them.
 async fn subtract(
     connection: &mut PgConnection,
-    released: &[Released],
+    released: &[Holding],
     allocs: &BTreeMap<String, String>,
     steps: Option<&Semaphore>,
 ) -> Result<(), sqlx::Error> {
@@ -180,7 +203,7 @@ async fn subtract(
     Ok(())
 }
 
-impl Released {
+impl Holding {
     /// The ids of show, layer and job may be missing in a row that somebody wrote by hand; it then
     /// counts nowhere.
     fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
@@ -220,7 +243,7 @@ struct Sums<'a> {
 }
 
 impl<'a> Sums<'a> {
-    fn by(released: &'a [Released], key: impl Fn(&'a Released) -> &'a str) -> Self {
+    fn by(released: &'a [Holding], key: impl Fn(&'a Holding) -> &'a str) -> Self {
         let mut sums: BTreeMap<&str, Held> = BTreeMap::new();
         for proc in released {
             sums.entry(key(proc)).or_default().add(&proc.held);

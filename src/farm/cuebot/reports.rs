@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
-use super::Shared;
 use super::completions::Call;
 use super::database::{Trouble, trouble};
 use super::hosts;
+use super::shared::Shared;
 use crate::model::FrameId;
 use crate::rqd::Agents;
 use crate::rqd::proto::report::{RenderHost, RunningFrameInfo};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
-use super::Shared;
 use super::completions::Call;
 use super::reports::HostSeen;
+use super::shared::Shared;
 use super::stop::Ended;
 use crate::rqd::proto::report::rqd_report_interface_server::RqdReportInterface;
 use crate::rqd::proto::report::{

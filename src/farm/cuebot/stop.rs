@@ -281,7 +281,11 @@ async fn write(connection: &mut PgConnection, stops: &[Stop<'_>]) -> Result<Vec<
         .collect()
 }
 
-async fn clear(connection: &mut PgConnection, pairs: &[(&str, &str)]) -> Result<HashSet<String>, sqlx::Error> {
+/// Takes the frames off procs that hold them; returns the procs.
+pub(super) async fn clear(
+    connection: &mut PgConnection,
+    pairs: &[(&str, &str)],
+) -> Result<HashSet<String>, sqlx::Error> {
     if pairs.is_empty() {
         return Ok(HashSet::new());
     }

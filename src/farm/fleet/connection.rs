@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use super::FleetError;
+use super::error::FleetError;
 
 /// Ports tried until one is free on all addresses.
 const PORTS_TRIED_MAX: u32 = 64;

@@ -14,6 +14,7 @@ pub(super) struct Draw {
     pub(super) run_time: Duration,
     pub(super) frame_fails: bool,
     pub(super) completion_lost: bool,
+    pub(super) starts_late: bool,
 }
 
 /// What becomes of the launch call.
@@ -32,12 +33,14 @@ pub(super) fn draw(seed: u64, frame: &str, launches_before: u32, faults: &Faults
     (seed, frame, launches_before).hash(&mut hasher);
     let mut random = StdRng::seed_from_u64(hasher.finish());
     // Always in this order and all of them, so that one rate does not change what another draws.
-    let (fate, time, fails, lost) = (random.random(), random.random(), random.random::<f64>(), random.random::<f64>());
+    let (fate, time) = (random.random(), random.random());
+    let (fails, lost, late) = (random.random::<f64>(), random.random::<f64>(), random.random::<f64>());
     Draw {
         fate: fate_of(fate, faults),
         run_time: duration_of(time, run_time),
         frame_fails: fails < faults.fail_frame,
         completion_lost: lost < faults.lose_completion,
+        starts_late: late < faults.delay_start,
     }
 }
 

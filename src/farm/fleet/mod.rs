@@ -11,42 +11,39 @@
 mod connection;
 mod counts;
 mod draw;
+mod error;
 mod options;
 mod reports;
 mod service;
+mod shared;
 mod state;
 mod timers;
 
 use std::convert::Infallible;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 use tonic::transport::Server;
 
 pub use counts::FleetCounts;
+pub use error::FleetError;
 pub use options::{AgentKind, Faults, FleetHost, FleetOptions, REFUSED_VARIABLE, RunTime};
 
 use self::connection::Connection;
-use self::reports::{
-    COMPLETIONS_QUEUED_MAX, Completion, REPORTS_QUEUED_MAX, Reporter, send_boots, send_completions, send_reports,
-};
+use self::reports::{COMPLETIONS_QUEUED_MAX, REPORTS_QUEUED_MAX, Reporter, send_boots, send_completions, send_reports};
 use self::service::Service;
-use self::state::{State, Verdict};
+use self::shared::Shared;
+use self::state::State;
 use self::timers::{Event, Timers};
 use super::launch::Launch;
-use crate::rqd::proto::report::FrameCompleteReport;
-use crate::rqd::proto::rqd::RunFrame;
 use crate::rqd::proto::rqd::rqd_interface_server::RqdInterfaceServer;
 use crate::tasks::Tasks;
 
@@ -54,49 +51,14 @@ use crate::tasks::Tasks;
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Connections on their way from the listeners to the server.
 const CONNECTIONS_QUEUED_MAX: usize = 1_024;
-/// How long a revived host tries to get its port back.
-const LISTEN_AGAIN_LIMIT: Duration = Duration::from_secs(5);
-
-/// The real agent answers a kill before the frame's processes have ended, and then sends the completion.
-const KILL_REPORTED_AFTER: Duration = Duration::from_millis(10);
-
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    #[error("host name {name:?} is not a loopback address; simulated hosts listen at their names")]
-    HostName { name: String },
-    #[error("no simulated host is called {name:?}")]
-    UnknownHost { name: String },
-    #[error("cannot listen at {address}")]
-    Listen { address: SocketAddr, source: io::Error },
-    #[error("found no port that is free at all {hosts} addresses, out of {tried} tried")]
-    NoFreePort { hosts: usize, tried: u32 },
-    #[error("{hosts} hosts need {needed} open files and this process may have {limit}; raise `ulimit -n`")]
-    OpenFiles { hosts: usize, limit: u64, needed: u64 },
-    #[error("cannot report to {address}")]
-    Cuebot { address: SocketAddr, source: tonic::transport::Error },
-}
 
 /// A fleet that answers until it is stopped or dropped.
 pub struct Fleet {
     shared: Arc<Shared>,
+    /// Who lets hosts boot, where they do.
+    booting: Option<Arc<Reporter>>,
     connections_max: usize,
     seed: u64,
-}
-
-/// What the service, the timers and the reports have in common.
-struct Shared {
-    state: Mutex<State>,
-    timers: Timers,
-    addresses: Vec<IpAddr>,
-    port: u16,
-    connections: mpsc::Sender<Connection>,
-    /// `None` when nothing is reported, as are `completions`.
-    reporter: Option<Arc<Reporter>>,
-    completions: Option<mpsc::Sender<Completion>>,
-    boot_reports: bool,
-    report_interval: Duration,
-    report_interval_min: Option<Duration>,
-    tasks: Tasks,
 }
 
 impl Fleet {
@@ -118,17 +80,16 @@ impl Fleet {
             port,
             connections,
             completions: reporter.as_ref().map(|_| completions),
-            reporter: reporter.clone(),
-            boot_reports: options.boot_reports,
             report_interval: options.report_interval,
             report_interval_min: options.report_interval_min,
             tasks: Tasks::new(),
         });
-        shared.serve(accepted);
+        serve(&shared, accepted);
         for (host, listener) in listeners.into_iter().enumerate() {
             shared.accept(host, listener);
         }
-        shared.spawn("fleet timers", turn_timers(Arc::clone(&shared), reports, options.seed));
+        let booting = reporter.clone().filter(|_| options.boot_reports);
+        shared.spawn("fleet timers", turn_timers(Arc::clone(&shared), booting.clone(), reports, options.seed));
         if let Some(reporter) = reporter {
             let (completing, reporting) = (Arc::clone(&shared), Arc::clone(&shared));
             shared.spawn("fleet completions", send_completions(completing, Arc::clone(&reporter), completed));
@@ -138,7 +99,7 @@ impl Fleet {
             }
             shared.spread_reports(options.seed);
         }
-        Ok(Self { shared, connections_max, seed: options.seed })
+        Ok(Self { shared, booting, connections_max, seed: options.seed })
     }
 
     /// The port of all hosts.
@@ -183,7 +144,7 @@ impl Fleet {
     /// Brings a dead host back, empty, and lets it boot. Nothing happens to a living one.
     pub async fn revive_host(&self, name: &str) -> Result<(), FleetError> {
         let host = self.number_of(name)?;
-        self.shared.revive(host).await
+        revive(&self.shared, self.booting.as_deref(), host).await
     }
 
     /// Lets a share of the hosts die at drawn moments of the time ahead, each to come back after
@@ -227,115 +188,26 @@ impl Drop for Fleet {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A task that simply ends with the fleet.
-    fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.tasks.stop_signal();
-        self.tasks.spawn(name, async move {
-            stop.run_until_cancelled(work).await;
-        });
-    }
-
-    fn serve(self: &Arc<Self>, accepted: mpsc::Receiver<Connection>) {
-        let service = RqdInterfaceServer::new(Service { shared: Arc::clone(self) });
-        let connections = ReceiverStream::new(accepted).map(Ok::<_, Infallible>);
-        let stop = self.tasks.stop_signal();
-        self.tasks.spawn("fleet server", async move {
-            let serving = Server::builder().add_service(service);
-            if let Err(error) = serving.serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await {
-                tracing::error!(%error, "the simulated hosts stopped answering");
-            }
-        });
-    }
-
-    fn accept(&self, host: usize, listener: TcpListener) {
-        let life = self.state().hosts[host].life.clone();
-        self.spawn("fleet listener", connection::accept(listener, host, life, self.connections.clone()));
-    }
-
-    /// As the handler of a real agent, which goes on when its caller has gone.
-    async fn take_call(self: &Arc<Self>, host: usize, frame: Option<RunFrame>) -> Verdict {
-        let delay = self.state().faults.start_delay;
-        if delay.is_zero() {
-            return self.launch(host, frame);
+fn serve(shared: &Arc<Shared>, accepted: mpsc::Receiver<Connection>) {
+    let service = RqdInterfaceServer::new(Service { shared: Arc::clone(shared) });
+    let connections = ReceiverStream::new(accepted).map(Ok::<_, Infallible>);
+    let stop = shared.tasks.stop_signal();
+    shared.tasks.spawn("fleet server", async move {
+        let serving = Server::builder().add_service(service);
+        if let Err(error) = serving.serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await {
+            tracing::error!(%error, "the simulated hosts stopped answering");
         }
-        let shared = Arc::clone(self);
-        let late = tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            shared.launch(host, frame)
-        });
-        late.await.unwrap_or(Verdict::Cut)
-    }
-
-    fn launch(&self, host: usize, frame: Option<RunFrame>) -> Verdict {
-        let (verdict, started) = self.state().launch(host, frame);
-        if let Some(started) = started {
-            self.timers.at(started.ends_at, Event::FrameEnds { host, launch: started.launch });
-        }
-        verdict
-    }
-
-    async fn kill_frame(&self, host: usize, frame: &str, message: &str) -> Result<(), Status> {
-        let report = self.state().kill(host, frame, message)?;
-        self.complete(host, report, KILL_REPORTED_AFTER).await;
-        Ok(())
-    }
-
-    async fn complete(&self, host: usize, report: Option<FrameCompleteReport>, after: Duration) {
-        let (Some(report), Some(completions)) = (report, &self.completions) else { return };
-        let life = self.state().hosts[host].life.clone();
-        // Refused only when the fleet ends, and then nobody waits for the report.
-        let _ = completions.send(Completion { report, life, after }).await;
-    }
-
-    async fn revive(self: &Arc<Self>, host: usize) -> Result<(), FleetError> {
-        if self.state().hosts[host].is_up() {
-            return Ok(());
-        }
-        let address = SocketAddr::new(self.addresses[host], self.port);
-        let listener = listen_again(address).await.map_err(|source| FleetError::Listen { address, source })?;
-        if !self.state().revive(host) {
-            return Ok(());
-        }
-        self.accept(host, listener);
-        if let (Some(reporter), true) = (&self.reporter, self.boot_reports) {
-            reporter.boot(self, host).await;
-        }
-        Ok(())
-    }
-
-    fn count_report(&self, answered: bool) {
-        let mut state = self.state();
-        state.counts.reports += usize::from(answered);
-        state.counts.reports_failed += usize::from(!answered);
-    }
-
-    /// First reports one after the other within the interval, so that they never come in a heap.
-    fn spread_reports(&self, seed: u64) {
-        let mut random = StdRng::seed_from_u64(seed);
-        let now = Instant::now();
-        for host in 0..self.addresses.len() {
-            self.timers.at(now + self.report_interval.mul_f64(random.random()), Event::Report { host });
-        }
-    }
-
-    fn until_next_report(&self, random: &mut StdRng) -> Duration {
-        let longest = self.report_interval;
-        self.report_interval_min.map_or(longest, |shortest| random.random_range(shortest.min(longest)..=longest))
-    }
-
-    fn end_lives(&self) {
-        for host in &self.state().hosts {
-            host.life.cancel();
-        }
-    }
+    });
 }
 
-async fn turn_timers(shared: Arc<Shared>, reports: mpsc::Sender<usize>, seed: u64) {
+async fn revive(shared: &Shared, booting: Option<&Reporter>, host: usize) -> Result<(), FleetError> {
+    if let (true, Some(reporter)) = (shared.revive(host).await?, booting) {
+        reporter.boot(shared, host).await;
+    }
+    Ok(())
+}
+
+async fn turn_timers(shared: Arc<Shared>, booting: Option<Arc<Reporter>>, reports: mpsc::Sender<usize>, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     loop {
         for event in shared.timers.next().await {
@@ -353,26 +225,14 @@ async fn turn_timers(shared: Arc<Shared>, reports: mpsc::Sender<usize>, seed: u6
                     shared.state().die(host);
                 }
                 Event::Revive { host } => {
-                    let reviving = Arc::clone(&shared);
+                    let (reviving, booting) = (Arc::clone(&shared), booting.clone());
                     shared.spawn("fleet revival", async move {
-                        if let Err(error) = reviving.revive(host).await {
+                        if let Err(error) = revive(&reviving, booting.as_deref(), host).await {
                             tracing::warn!(%error, host, "a simulated host could not come back");
                         }
                     });
                 }
             }
-        }
-    }
-}
-
-async fn listen_again(address: SocketAddr) -> io::Result<TcpListener> {
-    let limit = Instant::now() + LISTEN_AGAIN_LIMIT;
-    loop {
-        match connection::listen_at(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < limit => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            outcome => return outcome,
         }
     }
 }

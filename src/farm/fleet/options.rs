@@ -119,7 +119,8 @@ pub struct Faults {
     /// The frame runs, and the answer comes after `answer_delay`.
     pub delay_answer: f64,
     pub answer_delay: Duration,
-    /// Every launch is taken up so much later, whether its caller still waits or not.
+    /// Taken up only after `start_delay`, whether the caller still waits or not, whatever else it meets then.
+    pub delay_start: f64,
     pub start_delay: Duration,
     /// Share of runs that end with exit status 1.
     pub fail_frame: f64,

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{FleetError, Shared};
+use super::error::FleetError;
+use super::shared::{Completion, Shared};
 use crate::rqd::proto::report::rqd_report_interface_client::RqdReportInterfaceClient;
 use crate::rqd::proto::report::{
     BootReport, FrameCompleteReport, HostReport, RqdReportRqdStartupRequest, RqdReportRunningFrameCompletionRequest,
@@ -30,13 +31,6 @@ const REPORTS_IN_FLIGHT_MAX: usize = 64;
 const BOOT_ATTEMPTS_MAX: u32 = 10;
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// A completion on its way, and the life of the host it comes from: it dies with it.
-pub(super) struct Completion {
-    pub(super) report: FrameCompleteReport,
-    pub(super) life: CancellationToken,
-    pub(super) after: Duration,
-}
 
 pub(super) struct Reporter {
     channels: Vec<Channel>,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::Shared;
 use super::connection::Caller;
+use super::shared::Shared;
 use super::state::Verdict;
 use crate::rqd::proto::rqd::rqd_interface_server::RqdInterface;
 use crate::rqd::proto::rqd::{

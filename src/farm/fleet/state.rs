@@ -91,6 +91,7 @@ impl State {
         self.counts.launch_calls += 1;
         let frame = frame.unwrap_or_default();
         let drawn = self.draw(&frame.frame_id);
+        *self.arrivals.entry(frame.frame_id.clone()).or_default() += 1;
         if drawn.fate == Fate::RequestLost {
             self.counts.requests_lost += 1;
             return (Verdict::Cut, None);
@@ -126,11 +127,14 @@ impl State {
         self.agents.get(host % self.agents.len().max(1)).copied().unwrap_or_default()
     }
 
-    fn draw(&mut self, frame: &str) -> Draw {
-        let arrivals = self.arrivals.entry(frame.to_owned()).or_default();
-        let drawn = draw(self.seed, frame, *arrivals, &self.faults, self.run_time);
-        *arrivals += 1;
-        drawn
+    /// How long a launch lies about before it is taken up.
+    pub(super) fn start_delay(&self, frame: &str) -> Duration {
+        if self.draw(frame).starts_late { self.faults.start_delay } else { Duration::ZERO }
+    }
+
+    fn draw(&self, frame: &str) -> Draw {
+        let arrivals = self.arrivals.get(frame).copied().unwrap_or_default();
+        draw(self.seed, frame, arrivals, &self.faults, self.run_time)
     }
 
     /// The refusals of the real agents, in the codes of each; the words are ours.

@@ -8,7 +8,7 @@ use std::{env, fs, io};
 
 use nix::unistd::{User, geteuid};
 
-use super::PostgresError;
+use super::error::PostgresError;
 use crate::farm::packages::{self, Installer, Lacking};
 use crate::farm::progress::Watcher;
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::SeedError;
+use super::error::SeedError;
 
 /// Makes primary keys, the same sequence for the same seed.
 pub(super) struct Keys(StdRng);

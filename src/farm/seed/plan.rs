@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::error::SeedError;
 use super::keys::{Keys, addresses};
-use super::spec::{FolderSpec, HostClass, HostNames, JobSpec, LayerSpec, SubscriptionSpec};
-use super::{
-    FarmSpec, SeedError, Seeded, SeededAlloc, SeededDept, SeededFolder, SeededHost, SeededJob, SeededLayer,
-    SeededLimit, SeededShow, SeededSubscription,
+use super::seeded::{
+    Seeded, SeededAlloc, SeededDept, SeededFolder, SeededHost, SeededJob, SeededLayer, SeededLimit, SeededShow,
+    SeededSubscription,
 };
+use super::spec::{FarmSpec, FolderSpec, HostClass, HostNames, JobSpec, LayerSpec, SubscriptionSpec};
 use crate::model::{DeptId, LayerId, LimitId, ShowId};
 
 /// The description with a key for everything. Each list is as long as its namesake in `seeded`.

@@ -6,9 +6,9 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{PgPool, Postgres, query, query_scalar};
 
+use super::error::SeedError;
 use super::plan::FarmPlan;
-use super::{SeedError, tag_type};
-use crate::model::{DeptId, ShowId, ThreadMode};
+use crate::model::{DeptId, ShowId, TagKind, ThreadMode};
 use crate::units::{Cores, Gpus};
 
 /// Frames in one statement, so that no statement runs for minutes.
@@ -330,5 +330,14 @@ const fn thread_mode(mode: ThreadMode) -> i32 {
         ThreadMode::Auto => 0,
         ThreadMode::All => 1,
         ThreadMode::Variable => 2,
+    }
+}
+
+/// `host_tag.str_tag_type` as Cuebot spells it.
+const fn tag_type(kind: TagKind) -> &'static str {
+    match kind {
+        TagKind::Manual => "MANUAL",
+        TagKind::Hostname => "HOSTNAME",
+        TagKind::Hardware => "HARDWARE",
     }
 }

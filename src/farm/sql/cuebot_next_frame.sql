@@ -3,7 +3,9 @@
 -- a booking counts.
 -- $1 proc. At most one row.
 -- Locks: the frame; one that somebody else holds is passed over, never waited for.
-SELECT f.pk_frame, f.pk_layer, f.pk_job, p.pk_host
+SELECT f.pk_frame, f.int_version::int4 AS int_version, f.pk_layer, h.str_name AS host_name,
+    p.int_cores_reserved::int8 AS int_cores, p.int_mem_reserved::int8 AS int_mem,
+    p.int_gpus_reserved::int8 AS int_gpus, p.int_gpu_mem_reserved::int8 AS int_gpu_mem
 FROM proc p
 JOIN host h ON h.pk_host = p.pk_host
 JOIN host_stat hs ON hs.pk_host = p.pk_host

@@ -2,9 +2,8 @@
 -- fits what is idle there.
 -- $1 host, $2 job or NULL, $3 folder or NULL, $4 whether shows that are left to a scheduler are passed
 -- over. At most one row. Locks: none; the booking takes the frame.
-SELECT f.pk_frame, f.int_version::int4 AS int_version, f.str_name, f.int_number::int4 AS int_number, l.pk_layer, j.pk_job, j.pk_show, j.pk_folder,
-    h.str_name AS host_name, h.pk_alloc,
-    GREATEST(l.int_cores_min, 100)::int8 AS int_cores, l.int_mem_min::int8 AS int_mem,
+SELECT f.pk_frame, f.int_version::int4 AS int_version, l.pk_layer, j.pk_job, j.pk_show,
+    h.str_name AS host_name, GREATEST(l.int_cores_min, 100)::int8 AS int_cores, l.int_mem_min::int8 AS int_mem,
     l.int_gpus_min::int8 AS int_gpus, l.int_gpu_mem_min::int8 AS int_gpu_mem
 FROM host h
 JOIN alloc a ON a.pk_alloc = h.pk_alloc
