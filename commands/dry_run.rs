@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use cue_scheduler::db::MissingPrivilege;
 use cue_scheduler::preview::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 use cue_scheduler::scheduler::PassReport;
-use cue_scheduler::telemetry::{Metrics, Registry};
 
 use crate::cli::{DryRunArgs, OutputFormat};
 use crate::demo::stop_signal;
