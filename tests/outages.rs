@@ -16,7 +16,7 @@ use cue_scheduler::units::Cores;
 
 use crate::silence::{attentive, forgetful, is_silence_told};
 use crate::support::farm::{Scheduler, farm, until};
-use crate::support::{TestDatabase, database};
+use crate::support::{PATIENCE, TestDatabase, database};
 
 const CORES_PER_HOST: i64 = 8;
 /// Of each job, so that there is work before, during and after the outage.
@@ -34,7 +34,6 @@ enum Away {
 struct Farm {
     sandbox: Sandbox,
     scheduler: Scheduler,
-    limit: Duration,
     frames_done: usize,
     _database: TestDatabase,
 }
@@ -53,11 +52,11 @@ struct Figures {
 }
 
 impl Farm {
-    async fn start(options: SandboxOptions, settings: Settings, limit: Duration) -> Self {
+    async fn start(options: SandboxOptions, settings: Settings) -> Self {
         let database = database(options.generation).await;
         let sandbox = farm(database.connect_settings().await, options).await;
         let scheduler = Scheduler::start_calling(&sandbox, settings, sandbox.agent_settings()).await;
-        Self { sandbox, scheduler, limit, frames_done: 0, _database: database }
+        Self { sandbox, scheduler, frames_done: 0, _database: database }
     }
 
     /// Lets the next job begin, and returns how many frames it has.
@@ -79,7 +78,7 @@ impl Farm {
             if report.is_clean() && report.procs == 0 {
                 break report;
             }
-            assert!(began.elapsed() < self.limit, "{report:#?}");
+            assert!(began.elapsed() < PATIENCE, "{report:#?}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
         assert_eq!((report.double_launches, report.cap_breaches), (0, 0));
@@ -172,7 +171,7 @@ async fn frames_are_done_once_and_no_core_is_lost_however_often_cuebot_goes_away
         let options = SandboxOptions { run_time, ..forgetful(generation, spec(hosts, 1, hosts as u64)) };
         let cuebot = CuebotOptions { next_frames, ..options.cuebot.clone() };
         let options = SandboxOptions { cuebot, ..options };
-        let mut farm = Farm::start(options, attentive(), Duration::from_secs(60)).await;
+        let mut farm = Farm::start(options, attentive()).await;
         for (job, away) in [Away::UntilNothingRuns, Away::UntilSeen].into_iter().enumerate() {
             assert_eq!(farm.outage(job, away).await.late_launches, 0, "launched into a silence that was seen");
         }
@@ -196,7 +195,7 @@ async fn real_outages(hosts: usize, outages: usize) {
         cuebot: CuebotOptions { maintenance: Some(Maintenance::default()), ..CuebotOptions::default() },
         ..forgetful(Generation::G5, spec(hosts, outages, hosts as u64))
     };
-    let mut farm = Farm::start(options, Settings::default(), Duration::from_mins(10)).await;
+    let mut farm = Farm::start(options, Settings::default()).await;
     let began = Instant::now();
     let frames = farm.begin(0).await;
     farm.end(frames).await;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a test waits for what must come: longer than the busiest machine takes, since it only tells
 /// slow from never.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Options of a farm that does not wait minutes for what is lost.
 pub(crate) fn quick_farm(spec: FarmSpec) -> SandboxOptions {
