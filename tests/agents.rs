@@ -192,7 +192,7 @@ async fn agents_boot_run_frames_and_leave_nothing_behind() {
         let report = until("the completion", async || reports.completion(&long.frame_id)).await;
         assert_eq!((report.exit_status, report.exit_signal), (1, 9));
         assert_eq!(client.kill(host, &id, "").await.unwrap(), KillOutcome::NotRunning);
-        assert!(client.running_frames(host).await.unwrap().is_empty());
+        assert!(client.report(host).await.unwrap().running.is_empty());
     }
 
     // Stopping ends what runs, in its session too, and reports it.

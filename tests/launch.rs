@@ -5,14 +5,12 @@ pub(crate) mod agent;
 mod peer;
 mod strangers;
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cue_scheduler::model::ProcId;
 use cue_scheduler::rqd::proto::rqd::{RqdStaticReportStatusResponse, RunFrame};
 use cue_scheduler::rqd::{AgentError, AgentSettings, Agents, Code, KillOutcome, LaunchOutcome};
 use futures::FutureExt as _;
@@ -490,8 +488,9 @@ async fn an_agent_tells_what_it_runs() {
         ..Behaviour::default()
     };
     let agent = Agent::start(behaviour).await;
-    let running = agent.client().running_frames(HOST).await.unwrap();
-    assert_eq!(running, HashSet::from([ProcId::from("Proc-A"), ProcId::from("proc-b")]));
+    let running = agent.client().report(HOST).await.unwrap().running;
+    let procs: Vec<&str> = running.iter().map(|running| running.proc.as_str()).collect();
+    assert_eq!(procs, ["Proc-A", "proc-b"]);
 }
 
 #[tokio::test]
@@ -501,7 +500,7 @@ async fn an_empty_answer_is_not_taken_for_an_idle_host() {
         ..Behaviour::default()
     };
     let agent = Agent::start(behaviour).await;
-    let asked = agent.client().running_frames(HOST).await;
+    let asked = agent.client().report(HOST).await;
     assert!(matches!(asked, Err(AgentError::EmptyReport { .. })), "{asked:?}");
 }
 

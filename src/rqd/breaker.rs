@@ -186,12 +186,6 @@ impl Breakers {
     }
 }
 
-impl Default for Breakers {
-    fn default() -> Self {
-        Self::new(BreakerSettings::hosts(), BreakerSettings::layers())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +209,8 @@ mod tests {
 
     impl Case {
         fn new() -> Self {
-            Self { breakers: Breakers::default(), now: Instant::now() }
+            let breakers = Breakers::new(BreakerSettings::hosts(), BreakerSettings::layers());
+            Self { breakers, now: Instant::now() }
         }
 
         fn record(&mut self, host: &str, layer: &str, outcome: &LaunchOutcome) {

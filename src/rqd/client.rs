@@ -1,6 +1,5 @@
 //! Calls to agents, bounded in number and time, and what their ends mean.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -189,12 +188,6 @@ impl Agents {
             Some(running) => LaunchOutcome::Occupied { by: running.proc, code, message },
             None => LaunchOutcome::Refused { code, message },
         }
-    }
-
-    /// The procs whose frames the agent runs now.
-    pub async fn running_frames(&self, host: &str) -> Result<HashSet<ProcId>, AgentError> {
-        let report = self.report(host).await?;
-        Ok(report.running.into_iter().map(|running| running.proc).collect())
     }
 
     /// The agent's state as it would report it to Cuebot, taken now; of it, what is needed here.

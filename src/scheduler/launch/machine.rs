@@ -27,7 +27,7 @@ use crate::model::{Booked, FrameId, HostId, ProcId};
 use crate::rqd::{ConfirmSettings, Confirmation, LaunchOutcome};
 use crate::telemetry::labels::LaunchResult;
 
-/// A host that is being asked is not asked a second time before that.
+/// A host that is being asked, or told to kill, is not asked before that.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// A frame is killed no sooner than this after its launch was accepted: an agent that is told to kill a
 /// frame whose process does not live yet can end itself. Nor is "not running" believed before.
@@ -169,15 +169,16 @@ impl Step {
         State::TakingBack { cause, fence, try_at: self.now }
     }
 
-    fn ask(&self, why: Why) -> State {
-        State::Asking(Inquiry { why, ask_at: self.now, confirmation: Confirmation::new(self.confirm) })
+    fn ask(&self, why: Why, ask_at: Instant) -> State {
+        State::Asking(Inquiry { why, ask_at, confirmation: Confirmation::new(self.confirm) })
     }
 
     /// Its frame runs for nobody, or is about to.
     fn withhold(&mut self) -> State {
         self.count(LaunchResult::Overtaken);
         self.effects.push(Effect::WithholdFrame);
-        self.ask(Why::Withheld { credible_from: self.now + KILL_AFTER, was_running: false, is_killed: false })
+        let credible_from = self.now + KILL_AFTER;
+        self.ask(Why::Withheld { credible_from, was_running: false, is_killed: false }, credible_from)
     }
 
     fn launch_ended(&mut self, outcome: &LaunchOutcome) -> State {
@@ -188,12 +189,14 @@ impl Step {
             }
             LaunchOutcome::Refused { .. } => self.count(LaunchResult::Refused),
             LaunchOutcome::NotSent(_) => self.count(LaunchResult::NotSent),
-            LaunchOutcome::Occupied { .. } | LaunchOutcome::Unknown(_) => {
+            LaunchOutcome::Occupied { by, .. } => {
                 self.count(LaunchResult::Unknown);
-                if let LaunchOutcome::Occupied { by, .. } = outcome {
-                    self.effects.push(Effect::Call(Call::KillEarlier(by.clone())));
-                }
-                return self.ask(Why::Sent);
+                self.effects.push(Effect::Call(Call::KillEarlier(by.clone())));
+                return self.ask(Why::Sent, self.now + ANSWER_LIMIT);
+            }
+            LaunchOutcome::Unknown(_) => {
+                self.count(LaunchResult::Unknown);
+                return self.ask(Why::Sent, self.now);
             }
         }
         self.take_back(UnbookCause::LaunchRefused, Fence::Version)
@@ -210,8 +213,8 @@ impl State {
             }
             (Self::Waiting, Event::Rows(standing)) => {
                 step.count(LaunchResult::Overtaken);
-                let is_booked = standing == Standing::MayNotStart;
-                if is_booked { step.take_back(UnbookCause::MayNotStart, Fence::Version) } else { Self::Over }
+                let is_still_booked = standing == Standing::MayNotStart;
+                if is_still_booked { step.take_back(UnbookCause::MayNotStart, Fence::Version) } else { Self::Over }
             }
             (Self::Waiting, Event::GivenUp(cause)) => {
                 if cause == UnbookCause::LaunchTooLate {
@@ -371,7 +374,7 @@ impl InHand {
         });
         let step = self.step(now);
         for booked in &found {
-            let machine = Machine { booked: booked.clone(), state: step.ask(why.clone()) };
+            let machine = Machine { booked: booked.clone(), state: step.ask(why.clone(), now) };
             self.machines.insert(booked.proc.clone(), machine);
         }
         found
