@@ -38,9 +38,9 @@ impl Default for BookOptions {
 /// smaller than the one before.
 ///
 /// So is a request for which somebody else holds a row: hosts are looked at before where that is asked
-/// for, and never waited for; all other waits together last for at most the budget. When it is spent, the held rows are looked
-/// for and what needs them is lost, and where none is held the chunk is halved, as it is to find a
-/// row that the database refuses. The halves are transactions of their own.
+/// for, and never waited for; all other waits together last for at most the budget. When it is spent, the
+/// held rows are looked for and what needs them is lost, and where none is held the chunk is halved, as it
+/// is to find a row that the database refuses. The halves are transactions of their own.
 ///
 /// # Errors
 /// Nothing is booked unless the error is [`BookingError::CommitUnknown`]. An error after a part was
@@ -168,12 +168,14 @@ impl<'r> Batch<&'r BookingRequest> for Work<'_> {
 }
 
 impl Work<'_> {
+    /// The requests that need none of the locked rows; the others are lost.
     fn without<'r>(&mut self, requests: &[&'r BookingRequest], locked: &LockedRows) -> Vec<&'r BookingRequest> {
         let (free, lost) = split(requests, |request| locked.admits(request));
         self.outcome.lost.extend(lost);
         free
     }
 
+    /// One transaction, from BEGIN to COMMIT.
     async fn transact<'r>(&self, requests: &[&'r BookingRequest]) -> Result<Attempt<'r>, StoreError> {
         let mut tx = Tx::writing(self.store).await?;
         let written = match write(&mut tx, requests, self.options).await {

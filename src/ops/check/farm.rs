@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, counted, list, selected};
+use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, bounded, counted, list, selected};
 use crate::db::check::{HostGroup, Session};
 use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
-use crate::db::{WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts};
+use crate::db::{Store, WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts};
 use crate::model::{ClusterKind, FacilityId, ShowId};
 use crate::units::Cores;
 
@@ -324,14 +324,16 @@ pub(super) fn owners(farm: &Farm) -> Finding {
     Finding::warning(found.join("; "), remedies.join("; "))
 }
 
-pub(super) fn foreign_planner(is_active: bool, may_book_beside: bool) -> Finding {
+pub(super) async fn foreign_planner(store: Option<&Store>, may_book_beside: bool) -> Result<Finding, CheckError> {
+    let store = store.ok_or(CheckError::After("schema"))?;
+    let is_active = bounded(store.foreign_planner_active()).await?;
     let remedy = "switch Cuebot's planner off, or set scheduler.beside_maestro to book if its shows are not these";
-    match (is_active, may_book_beside) {
+    Ok(match (is_active, may_book_beside) {
         (false, _) => Finding::ok("Cuebot's own planner is not active"),
         (true, true) => Finding::warning(
             "Cuebot's own planner is active, and the settings say to book beside it",
             "make sure that its shows are not these",
         ),
         (true, false) => Finding::failed("Cuebot's own planner is active: nothing would be booked", remedy),
-    }
+    })
 }
