@@ -38,9 +38,9 @@ impl Default for BookOptions {
 /// smaller than the one before.
 ///
 /// So is a request for which somebody else holds a row: hosts are looked at before where that is asked
-/// for, and never waited for; all other waits together last for at most the budget. When it is spent, the held rows are looked
-/// for and what needs them is lost, and where none is held the chunk is halved, as it is to find a
-/// row that the database refuses. The halves are transactions of their own.
+/// for, and never waited for; all other waits together last for at most the budget. When it is spent, the
+/// held rows are looked for and what needs them is lost, and where none is held the chunk is halved, as it
+/// is to find a row that the database refuses. The halves are transactions of their own.
 ///
 /// # Errors
 /// Nothing is booked unless the error is [`BookingError::CommitUnknown`]. An error after a part was
@@ -111,26 +111,45 @@ struct Work<'w> {
 
 impl<'r> Batch<&'r BookingRequest> for Work<'_> {
     async fn attempt(&mut self, requests: &[&'r BookingRequest]) -> Result<Vec<&'r BookingRequest>, Failure> {
-        match self.transact(requests).await {
-            Ok(Attempt::Booked { booked, lost, held }) => {
-                self.outcome.held += held;
-                self.outcome.booked.extend(booked);
-                self.outcome.lost.extend(lost);
-                Ok(Vec::new())
+        let mut tx = Tx::writing(self.store).await?;
+        let written = match write(&mut tx, requests, self.options).await {
+            Ok(written) => written,
+            Err(error) => {
+                tx.abandon().await;
+                return Err(error.into());
             }
-            Ok(Attempt::NoRoom(no_room)) => {
-                self.outcome.rolled_back += 1;
+        };
+        let Written { transaction, booked, lost } = match written {
+            Ok(written) => written,
+            Err(no_room) => {
+                tx.rollback().await?;
+                self.rolled_back();
                 let (fitting, lost) = fitting(self.store, &no_room).await.map_err(BookingError::from)?;
                 self.outcome.lost.extend(no_room.lost);
                 self.outcome.lost.extend(lost);
-                Ok(fitting)
+                return Ok(fitting);
             }
-            Ok(Attempt::CommitUnknown(unknown)) => Err(BookingError::CommitUnknown(unknown).into()),
-            Err(error) => {
-                self.outcome.rolled_back += 1;
-                Err(error.into())
+        };
+        if let End::RollBack = self.end {
+            tx.rollback().await?;
+        } else {
+            let held_since = tx.held_since();
+            match tx.commit().await {
+                Ok(()) => self.outcome.held += held_since.elapsed(),
+                Err(CommitError::RolledBack(error)) => return Err(error.into()),
+                Err(CommitError::Unknown(source)) => {
+                    let unknown = UnknownCommit { transaction, bookings: booked, source };
+                    return Err(BookingError::CommitUnknown(Box::new(unknown)).into());
+                }
             }
         }
+        self.outcome.booked.extend(booked);
+        self.outcome.lost.extend(lost);
+        Ok(Vec::new())
+    }
+
+    fn rolled_back(&mut self) {
+        self.outcome.rolled_back += 1;
     }
 
     async fn without_locked(&mut self, requests: &[&'r BookingRequest]) -> Result<Vec<&'r BookingRequest>, StoreError> {
@@ -168,38 +187,11 @@ impl<'r> Batch<&'r BookingRequest> for Work<'_> {
 }
 
 impl Work<'_> {
+    /// The requests that need none of the locked rows; the others are lost.
     fn without<'r>(&mut self, requests: &[&'r BookingRequest], locked: &LockedRows) -> Vec<&'r BookingRequest> {
         let (free, lost) = split(requests, |request| locked.admits(request));
         self.outcome.lost.extend(lost);
         free
-    }
-
-    async fn transact<'r>(&self, requests: &[&'r BookingRequest]) -> Result<Attempt<'r>, StoreError> {
-        let mut tx = Tx::writing(self.store).await?;
-        let written = match write(&mut tx, requests, self.options).await {
-            Ok(Ok(written)) => written,
-            Ok(Err(no_room)) => {
-                tx.rollback().await?;
-                return Ok(Attempt::NoRoom(no_room));
-            }
-            Err(error) => {
-                tx.abandon().await;
-                return Err(error);
-            }
-        };
-        let Written { transaction, booked, lost } = written;
-        if let End::RollBack = self.end {
-            tx.rollback().await?;
-            return Ok(Attempt::Booked { booked, lost, held: Duration::ZERO });
-        }
-        let held_since = tx.held_since();
-        match tx.commit().await {
-            Ok(()) => Ok(Attempt::Booked { booked, lost, held: held_since.elapsed() }),
-            Err(CommitError::RolledBack(error)) => Err(error),
-            Err(CommitError::Unknown(source)) => {
-                Ok(Attempt::CommitUnknown(Box::new(UnknownCommit { transaction, bookings: booked, source })))
-            }
-        }
     }
 }
 
@@ -230,17 +222,6 @@ async fn fitting<'r>(store: &Store, no_room: &NoRoom<'r>) -> Result<(Vec<&'r Boo
         }
     }
     Ok(without(claimed, crowded, *reason))
-}
-
-enum Attempt<'r> {
-    Booked {
-        booked: Vec<Booked>,
-        lost: Vec<Lost>,
-        held: Duration,
-    },
-    /// Rolled back.
-    NoRoom(NoRoom<'r>),
-    CommitUnknown(Box<UnknownCommit>),
 }
 
 /// Rows written and not yet committed.

@@ -1,4 +1,5 @@
-//! Turning placements into rows, and taking them back.
+//! Bookings: written, taken back, and repaired where counters went wrong. The statements are in `db`; what is
+//! asked for in which order, what is lost for want of room and what goes on when a row is held is decided here.
 //!
 //! A booking is one transaction for a chunk of frames: what the planner believed is proposed, the
 //! rows themselves decide. A frame that somebody else took drops out alone; a host, subscription,
@@ -33,7 +34,7 @@ pub use book::{BookOptions, book, verify};
 pub use chunk::{Chunks, chunk};
 pub use error::{BookingError, UnknownCommit};
 pub use outcome::{Blame, ChunkOutcome, CommitOutcome, Lost, LostReason, Refusal, UnbookCause, UnbookOutcome};
-pub use repair::{Observation, RepairScope, Repaired, Repairs, RepairsDone};
+pub use repair::{RepairScope, Repaired, Repairs, RepairsDone};
 pub use settle::resolve_commit;
 pub use unbook::{unbook, unbook_fenced};
 

@@ -22,6 +22,9 @@ pub(super) trait Batch<T: Copy> {
     /// Sets aside what needs a row that another session holds, and returns the rest.
     async fn without_locked(&mut self, items: &[T]) -> Result<Vec<T>, StoreError>;
 
+    /// A transaction came to nothing.
+    fn rolled_back(&mut self) {}
+
     /// The budget ran out although nobody holds a row.
     fn halved(&mut self) {}
 
@@ -89,7 +92,10 @@ pub(super) async fn run<T: Copy>(batch: &mut impl Batch<T>, items: Vec<T>) -> Re
         }
         match batch.attempt(&part.items).await {
             Ok(items) => parts.push(Part { items, ..part }),
-            Err(Failure::Step(error)) => parts.extend(after(batch, part, error).await?),
+            Err(Failure::Step(error)) => {
+                batch.rolled_back();
+                parts.extend(after(batch, part, error).await?);
+            }
             Err(Failure::Batch(error)) => return Err(error),
         }
     }

@@ -10,11 +10,11 @@ use super::{Source, Statement, Store, StoreError};
 /// What is done to columns of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    pub table: &'static str,
+    pub occasion: Occasion,
     pub privilege: Privilege,
+    pub table: &'static str,
     /// Parted by blanks; empty for the table as a whole.
     columns: &'static str,
-    pub occasion: Occasion,
 }
 
 /// As GRANT spells them.
@@ -46,125 +46,107 @@ use Privilege::{Delete, Insert, Select, Update};
 const HISTORY: &str = "frame_history";
 const HISTORY_QUEUE: &str = "frame_history_queue";
 
-/// A lock on a row asks for the privilege to update one of its columns.
-const NEEDS: &[Need] = &[
-    need("alloc", Select, "pk_alloc str_name str_tag pk_facility", Read),
-    need("facility", Select, "pk_facility str_name", Read),
-    need("folder", Select, "pk_folder str_name pk_dept pk_show", Read),
-    need("folder_resource", Select, "pk_folder_resource pk_folder int_cores int_max_cores int_gpus int_max_gpus", Read),
-    need(
-        "frame",
-        Select,
-        "pk_frame pk_layer pk_job str_name str_state int_number int_exit_status int_retries int_dispatch_order \
-         int_layer_order int_version str_host int_cores int_mem_reserved int_gpus int_gpu_mem_reserved \
-         str_checkpoint_state ts_started ts_stopped ts_updated",
+/// Tables, each with its columns or, where it is needed as a whole, with none. A lock on a row asks for the
+/// privilege to update one of its columns: `job` is never written, only held against a move. `limit_record`
+/// is read as whole rows. `config` is asked by the trigger that keeps history.
+const NEEDS: &[(Occasion, Privilege, &str)] = &[
+    (
         Read,
-    ),
-    need(
-        "host",
         Select,
-        "pk_host pk_alloc str_name str_lock_state int_thread_mode int_cores int_cores_idle int_mem int_mem_idle \
-         int_gpus int_gpus_idle int_gpu_mem int_gpu_mem_idle",
-        Read,
+        "alloc: pk_alloc str_name str_tag pk_facility
+         facility: pk_facility str_name
+         folder: pk_folder str_name pk_dept pk_show
+         folder_resource: pk_folder_resource pk_folder int_cores int_max_cores int_gpus int_max_gpus
+         frame: pk_frame pk_layer pk_job str_name str_state int_number int_exit_status int_retries \
+            int_dispatch_order int_layer_order int_version str_host int_cores int_mem_reserved int_gpus \
+            int_gpu_mem_reserved str_checkpoint_state ts_started ts_stopped ts_updated
+         host: pk_host pk_alloc str_name str_lock_state int_thread_mode int_cores int_cores_idle int_mem \
+            int_mem_idle int_gpus int_gpus_idle int_gpu_mem int_gpu_mem_idle
+         host_local: pk_host
+         host_stat: pk_host str_state str_os ts_ping int_mem_free int_gpu_mem_total int_gpu_mem_free
+         host_tag: pk_host str_tag str_tag_type
+         job: pk_job pk_folder pk_show pk_facility pk_dept str_name str_state str_shot str_user str_show \
+            str_log_dir str_os str_loki_url int_uid int_max_retries b_paused b_auto_book ts_started
+         job_env: pk_job_env pk_job str_key str_value
+         job_resource: pk_job int_cores int_max_cores int_gpus int_max_gpus int_priority
+         job_stat: pk_job int_waiting_count int_running_count
+         layer: pk_layer pk_job str_name str_cmd str_range str_tags str_services int_chunk_size \
+            int_dispatch_order int_cores_min int_cores_max int_mem_min int_gpus_min int_gpu_mem_min b_threadable
+         layer_env: pk_layer_env pk_layer str_key str_value
+         layer_limit: pk_layer pk_limit_record
+         layer_resource: pk_layer int_cores int_gpus
+         layer_stat: pk_layer pk_job int_waiting_count int_running_count
+         limit_record: pk_limit_record str_name int_max_value
+         point: pk_show pk_dept int_cores int_gpus
+         proc: pk_proc pk_host pk_job pk_show pk_layer pk_frame int_cores_reserved int_mem_reserved \
+            int_mem_pre_reserved int_gpus_reserved int_gpu_mem_reserved b_local ts_ping ts_dispatched
+         redirect: pk_proc int_type str_destination_id str_name lng_creation_time
+         show: pk_show str_name b_active
+         subscription: pk_subscription pk_show pk_alloc int_size int_burst int_cores",
     ),
-    need("host_local", Select, "pk_host", Read),
-    need("host_stat", Select, "pk_host str_state str_os ts_ping int_mem_free int_gpu_mem_total int_gpu_mem_free", Read),
-    need("host_tag", Select, "pk_host str_tag str_tag_type", Read),
-    need(
-        "job",
+    (
+        ReadIfThere,
         Select,
-        "pk_job pk_folder pk_show pk_facility pk_dept str_name str_state str_shot str_user str_show str_log_dir \
-         str_os str_loki_url int_uid int_max_retries b_paused b_auto_book ts_started",
-        Read,
+        "frame: ts_eligible
+         layer: ts_start_after ts_eligible int_stuck_detection_llu
+         limit_host:
+         limit_record:
+         show: b_scheduler_managed
+         subscription: int_gpus",
     ),
-    need("job_env", Select, "pk_job_env pk_job str_key str_value", Read),
-    need("job_resource", Select, "pk_job int_cores int_max_cores int_gpus int_max_gpus int_priority", Read),
-    need("job_stat", Select, "pk_job int_waiting_count int_running_count", Read),
-    need(
-        "layer",
-        Select,
-        "pk_layer pk_job str_name str_cmd str_range str_tags str_services int_chunk_size int_dispatch_order \
-         int_cores_min int_cores_max int_mem_min int_gpus_min int_gpu_mem_min b_threadable",
-        Read,
-    ),
-    need("layer_env", Select, "pk_layer_env pk_layer str_key str_value", Read),
-    need("layer_limit", Select, "pk_layer pk_limit_record", Read),
-    need("layer_resource", Select, "pk_layer int_cores int_gpus", Read),
-    need("layer_stat", Select, "pk_layer pk_job int_waiting_count int_running_count", Read),
-    need("limit_record", Select, "pk_limit_record str_name int_max_value", Read),
-    need("point", Select, "pk_show pk_dept int_cores int_gpus", Read),
-    need(
-        "proc",
-        Select,
-        "pk_proc pk_host pk_job pk_show pk_layer pk_frame int_cores_reserved int_mem_reserved int_mem_pre_reserved \
-         int_gpus_reserved int_gpu_mem_reserved b_local ts_ping ts_dispatched",
-        Read,
-    ),
-    need("redirect", Select, "pk_proc int_type str_destination_id str_name lng_creation_time", Read),
-    need("show", Select, "pk_show str_name b_active", Read),
-    need("subscription", Select, "pk_subscription pk_show pk_alloc int_size int_burst int_cores", Read),
-    need("frame", Select, "ts_eligible", ReadIfThere),
-    need("layer", Select, "ts_start_after ts_eligible int_stuck_detection_llu", ReadIfThere),
-    need("limit_host", Select, "", ReadIfThere),
-    // Read as whole rows.
-    need("limit_record", Select, "", ReadIfThere),
-    need("show", Select, "b_scheduler_managed", ReadIfThere),
-    need("subscription", Select, "int_gpus", ReadIfThere),
-    need("proc", Insert, "", Book),
-    need("proc", Delete, "", TakeBack),
-    need("proc", Update, "pk_frame", TakeBack),
-    need(
-        "frame",
-        Update,
-        "str_state str_host int_cores int_mem_reserved int_gpus int_gpu_mem_reserved int_version int_retries \
-         ts_started ts_stopped ts_updated",
+    (Book, Insert, "proc:\nframe_history:\nframe_history_queue:"),
+    (
         Book,
+        Update,
+        "frame: str_state str_host int_cores int_mem_reserved int_gpus int_gpu_mem_reserved int_version \
+            int_retries ts_started ts_stopped ts_updated
+         host: int_cores_idle int_mem_idle int_gpus_idle int_gpu_mem_idle
+         subscription: int_cores int_gpus
+         layer_resource: int_cores int_gpus
+         job_resource: int_cores int_gpus
+         folder_resource: int_cores int_gpus
+         point: int_cores int_gpus
+         layer_stat: int_waiting_count int_running_count ts_started ts_stopped
+         job_stat: int_waiting_count int_running_count",
     ),
-    need("frame", Update, "str_checkpoint_state int_exit_status", TakeBack),
-    need("host", Update, "int_cores_idle int_mem_idle int_gpus_idle int_gpu_mem_idle", Book),
-    need("subscription", Update, "int_cores int_gpus", Book),
-    need("subscription", Update, "int_burst", TakeBack),
-    need("layer_resource", Update, "int_cores int_gpus", Book),
-    need("job_resource", Update, "int_cores int_gpus", Book),
-    need("job_resource", Update, "int_max_cores int_max_gpus", TakeBack),
-    need("folder_resource", Update, "int_cores int_gpus", Book),
-    need("point", Update, "int_cores int_gpus", Book),
-    need("layer_stat", Update, "int_waiting_count int_running_count ts_started ts_stopped", Book),
-    need("job_stat", Update, "int_waiting_count int_running_count", Book),
-    // Never written: to hold a row against a move, PostgreSQL wants one column that might be.
-    need("job", Update, "ts_updated", TakeBack),
-    // Asked by the trigger that keeps history.
-    need("config", Select, "str_key", TakeBack),
-    need(HISTORY, Insert, "", Book),
-    need(HISTORY, Update, "", TakeBack),
-    need(HISTORY, Delete, "", TakeBack),
-    need(HISTORY, Select, "pk_frame", TakeBack),
-    need(HISTORY_QUEUE, Insert, "", Book),
+    (TakeBack, Select, "config: str_key\nframe_history: pk_frame"),
+    (TakeBack, Delete, "proc:\nframe_history:"),
+    (
+        TakeBack,
+        Update,
+        "proc: pk_frame
+         frame: str_checkpoint_state int_exit_status
+         subscription: int_burst
+         job_resource: int_max_cores int_max_gpus
+         job: ts_updated
+         frame_history:",
+    ),
 ];
 
-const fn need(table: &'static str, privilege: Privilege, columns: &'static str, occasion: Occasion) -> Need {
-    Need { table, privilege, columns, occasion }
-}
-
 impl Need {
-    /// Empty for the table as a whole.
-    pub fn columns(&self) -> impl Iterator<Item = &'static str> {
+    /// One that is empty stands for the table as a whole.
+    pub fn columns(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.columns.split(' ')
     }
 }
 
 /// All needs, in the order of the list.
-pub fn needs() -> impl Iterator<Item = &'static Need> + Clone {
-    NEEDS.iter()
+pub fn needs() -> impl Iterator<Item = Need> + Clone {
+    NEEDS.iter().flat_map(|&(occasion, privilege, lines)| {
+        lines.lines().filter_map(move |line| {
+            let (table, columns) = line.split_once(':')?;
+            Some(Need { occasion, privilege, table: table.trim_start(), columns: columns.trim_start() })
+        })
+    })
 }
 
 /// What is read: of every generation of the schema, and where it is there.
-pub(crate) fn needs_to_read() -> impl Iterator<Item = &'static Need> + Clone {
+pub(crate) fn needs_to_read() -> impl Iterator<Item = Need> + Clone {
     needs().filter(|need| matches!(need.occasion, Read | ReadIfThere))
 }
 
 /// What is written, and what triggers do then, with or without the queue of frame history.
-pub(crate) fn needs_to_write(has_queue: bool) -> impl Iterator<Item = &'static Need> + Clone {
+pub(crate) fn needs_to_write(has_queue: bool) -> impl Iterator<Item = Need> + Clone {
     let absent = if has_queue { HISTORY } else { HISTORY_QUEUE };
     needs().filter(move |need| matches!(need.occasion, Book | TakeBack) && need.table != absent)
 }
@@ -182,7 +164,7 @@ pub struct MissingPrivilege {
 /// frame history.
 pub(crate) async fn missing_privileges(
     source: impl Source,
-    needs: impl Iterator<Item = &'static Need> + Clone,
+    needs: impl Iterator<Item = Need> + Clone,
     with_sequence: bool,
 ) -> Result<Vec<MissingPrivilege>, StoreError> {
     let columns = || needs.clone().flat_map(|need| need.columns().map(move |column| (need, column)));

@@ -97,6 +97,6 @@ fn missing(has: &impl Fn(&str, &str) -> bool) -> Vec<Missing> {
 }
 
 /// Tables with their columns that every generation has.
-pub(crate) fn needed() -> impl Iterator<Item = &'static Need> {
+pub(crate) fn needed() -> impl Iterator<Item = Need> {
     needs().filter(|need| need.occasion == Occasion::Read)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cue_scheduler::db::needs;
 use cue_scheduler::farm::schema::Generation;
 use sqlx::PgConnection;
 
@@ -148,6 +149,22 @@ async fn every_generation_adds_what_its_migrations_add() {
         let lost = columns_before.difference(&columns).all(|column| columns.iter().any(|now| now.starts_with(column)));
         assert!(lost && indexes_before.is_subset(&indexes), "{generation} lost something");
         (columns_before, indexes_before) = (columns, indexes);
+    }
+}
+
+/// A name that is none of the schema's would be asked for by nobody and lacked by nobody.
+#[tokio::test]
+async fn the_list_of_what_is_needed_names_tables_and_columns_of_cuebot() {
+    let mut connection = connect(Generation::G5).await;
+    let found = columns(&mut connection).await;
+    let known: BTreeSet<&str> = found.iter().map(|column| first_word(column)).collect();
+    for need in needs() {
+        let table = format!("{}.", need.table);
+        assert!(known.iter().any(|column| column.starts_with(&table)), "{need:?}");
+        // Of a schema to come.
+        for column in need.columns().filter(|column| !matches!(*column, "" | "int_stuck_detection_llu")) {
+            assert!(known.contains(&*format!("{table}{column}")), "{column} of {need:?}");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) const FRAMELESS_AFTER: Duration = Duration::from_mins(5);
 /// names what runs, and no agent reports more seldom than once a minute.
 pub(super) const SILENT_AFTER: Duration = Duration::from_mins(1);
 
-/// The books of one host. Amounts may make no sense, below zero too: that is what is to be seen.
+/// What one host's row says beside what procs hold there. Amounts may make no sense, below zero too: that is what is to be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostLedger {
     pub total: Amounts,
@@ -61,7 +61,7 @@ impl Store {
     /// `None` when there is no such host.
     pub async fn load_host_ledger(&self, host: &HostId) -> Result<Option<HostLedger>, StoreError> {
         let statement =
-            Statement::new("reading a host's books", include_str!("../sql/host_ledger.sql")).bind(host.as_str());
+            Statement::new("reading what a host holds", include_str!("../sql/host_ledger.sql")).bind(host.as_str());
         Ok(self.rows(statement).await?.readable::<_, Vec<_>>(decode_ledger).pop())
     }
 

@@ -140,10 +140,7 @@ pub struct HeldProc {
 impl Store {
     /// A job by its name, its id, or, while it is pending, the beginning of its name.
     pub async fn find_job(&self, text: &str) -> Result<Match<FoundJob>, StoreError> {
-        let statement = Statement::new("looking for a job", include_str!("../sql/find_jobs.sql"))
-            .bind(text)
-            .bind(beginning(text))
-            .bind(MATCHES_MAX);
+        let statement = by_name("looking for a job", include_str!("../sql/find_jobs.sql"), text);
         Ok(match matching(&self.rows(statement).await?, decode_job) {
             // Jobs that are over keep their names; the pending one, or else the last one, is meant.
             Match::Several(mut jobs) if jobs.iter().all(|job| job.name == text) => Match::One(jobs.swap_remove(0)),
@@ -180,10 +177,7 @@ impl Store {
 
     /// A host by its name, its id, or the beginning of its name.
     pub async fn find_host(&self, text: &str) -> Result<Match<FoundHost>, StoreError> {
-        let statement = Statement::new("looking for a host", include_str!("../sql/find_hosts.sql"))
-            .bind(text)
-            .bind(beginning(text))
-            .bind(MATCHES_MAX);
+        let statement = by_name("looking for a host", include_str!("../sql/find_hosts.sql"), text);
         let decode = |row: &Row<'_>| Ok(FoundHost { id: row.id("pk_host")?, name: row.text("str_name")? });
         Ok(matching(&self.rows(statement).await?, decode))
     }
@@ -238,6 +232,10 @@ fn matching<T>(rows: &Rows, decode: impl Fn(&Row<'_>) -> Result<T, Problem>) -> 
         1 => found.pop().map_or(Match::None, Match::One),
         _ => Match::Several(found),
     }
+}
+
+fn by_name(step: &'static str, sql: &'static str, text: &str) -> Statement<'static> {
+    Statement::new(step, sql).bind(text).bind(beginning(text)).bind(MATCHES_MAX)
 }
 
 /// The pattern of texts that begin with this one.

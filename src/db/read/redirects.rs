@@ -79,19 +79,18 @@ impl Store {
 
     /// What became of orders that no longer stand.
     pub async fn follow_redirects(&self, orders: &[&Redirect]) -> Result<Vec<FollowedProc>, StoreError> {
-        let job = |order: &Redirect| match &order.destination {
-            Destination::Job(job) => Some(job.to_string()),
-            Destination::Group(_) => None,
-        };
-        let folder = |order: &Redirect| match &order.destination {
-            Destination::Group(folder) => Some(folder.to_string()),
-            Destination::Job(_) => None,
-        };
+        let (jobs, folders): (Vec<_>, Vec<_>) = orders
+            .iter()
+            .map(|order| match &order.destination {
+                Destination::Job(job) => (Some(job.as_str()), None),
+                Destination::Group(folder) => (None, Some(folder.as_str())),
+            })
+            .unzip();
         let statement = Statement::new("following redirects", include_str!("../sql/redirects_followed.sql"))
             .texts(orders.iter().map(|order| &order.proc))
             .texts(orders.iter().map(|order| &order.host))
-            .bind(orders.iter().map(|order| job(order)).collect::<Vec<_>>())
-            .bind(orders.iter().map(|order| folder(order)).collect::<Vec<_>>())
+            .bind(jobs)
+            .bind(folders)
             .bind(orders.iter().map(|order| order.seen_at).collect::<Vec<_>>());
         Ok(self.rows(statement).await?.readable(followed))
     }

@@ -235,21 +235,16 @@ fn set(row: &CounterRow, correction: &Correction) -> Statement<'static> {
     };
     let held: Vec<Amounts> = procs.values().map(|counted| counted.held).collect();
     let statement = Statement::new("writing a counter", set_statement(row.table)).bind(&row.id);
-    if row.table == CounterTable::Host {
-        let one = |statement: Statement<'static>, amounts: Option<Amounts>| {
-            statement
-                .bind(amounts.map(|amounts| amounts.cores.get()))
-                .bind(amounts.map(|amounts| amounts.memory.get()))
-                .bind(amounts.map(|amounts| amounts.gpus.get()))
-                .bind(amounts.map(|amounts| amounts.gpu_memory.get()))
-        };
-        one(one(statement, at_most), Some(in_flight)).texts(procs.keys()).amounts(&held)
-    } else {
-        let one = |statement: Statement<'static>, amounts: Option<Amounts>| {
-            statement.bind(amounts.map(|amounts| amounts.cores.get())).bind(amounts.map(|amounts| amounts.gpus.get()))
-        };
-        one(one(statement, at_most), Some(in_flight)).texts(procs.keys()).cores_and_gpus(&held)
-    }
+    let cores = |amounts: Amounts| amounts.cores.get();
+    let memory = |amounts: Amounts| amounts.memory.get();
+    let gpus = |amounts: Amounts| amounts.gpus.get();
+    let gpu_memory = |amounts: Amounts| amounts.gpu_memory.get();
+    let kinds: &[fn(Amounts) -> i64] =
+        if row.table == CounterTable::Host { &[cores, memory, gpus, gpu_memory] } else { &[cores, gpus] };
+    let statement = kinds.iter().fold(statement, |statement, kind| statement.bind(at_most.map(kind)));
+    let statement = kinds.iter().fold(statement, |statement, kind| statement.bind(kind(in_flight)));
+    let statement = statement.texts(procs.keys());
+    if row.table == CounterTable::Host { statement.amounts(&held) } else { statement.cores_and_gpus(&held) }
 }
 
 const fn lock_statement(table: CounterTable) -> &'static str {

@@ -10,31 +10,30 @@ use crate::model::FacilityId;
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
 
-/// Names of the hosts that are up and report, sorted.
-pub(super) async fn reporting(
+/// Asks so many hosts, of those that are up and report, for their state.
+pub(super) async fn call(
     session: &mut Session,
+    agents: &Agents,
+    number: usize,
     facilities: &Selected<FacilityId>,
     staleness: Duration,
-) -> Result<Vec<String>, CheckError> {
-    Ok(session.reporting_hosts(selected(facilities)?, staleness).await?)
-}
-
-/// Asks so many of them for their state.
-pub(super) async fn call(agents: &Agents, names: &[String], number: usize) -> Finding {
-    let chosen = spread(names, number);
+) -> Result<Finding, CheckError> {
+    let names = session.reporting_hosts(selected(facilities)?, staleness).await?;
+    let chosen = spread(&names, number);
     if chosen.is_empty() {
-        return Finding::failed("no host is up and reports", "start RQD on the hosts, and let it report to Cuebot");
+        let remedy = "start RQD on the hosts, and let it report to Cuebot";
+        return Ok(Finding::failed("no host is up and reports", remedy));
     }
     let answers = join_all(chosen.iter().map(|host| agents.report(host))).await;
     let silent: Vec<String> =
         answers.iter().filter_map(|answer| answer.as_ref().err()).map(|error| error_chain(error)).collect();
     if silent.is_empty() {
-        return Finding::ok(format!("{} answered", counted(chosen.len(), "agent")));
+        return Ok(Finding::ok(format!("{} answered", counted(chosen.len(), "agent"))));
     }
     let found = format!("{} of {} did not answer: {}", silent.len(), counted(chosen.len(), "agent"), silent.join("; "));
     let remedy =
         "see that host names resolve here, that nothing between blocks rqd.grpc_port, and that RQD listens there";
-    Finding::failed(found, remedy)
+    Ok(Finding::failed(found, remedy))
 }
 
 /// So many of the names, evenly spread, the same every time.

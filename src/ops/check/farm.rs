@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, counted, list, selected};
+use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, bounded, counted, list, selected};
 use crate::db::check::{HostGroup, Session};
 use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
-use crate::db::{WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts};
+use crate::db::{
+    Store, WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts,
+};
 use crate::model::{ClusterKind, FacilityId, ShowId};
 use crate::units::Cores;
 
@@ -63,17 +65,11 @@ pub(super) async fn subscriptions(session: &mut Session, shows: &Selected<ShowId
     for (name, is_frozen) in session.odd_subscriptions(selected(shows)?).await? {
         if is_frozen { frozen.push(name) } else { sizeless.push(name) }
     }
-    let mut found = Vec::new();
-    if !frozen.is_empty() {
-        found.push(format!("burst 0, nothing runs: {}", list(frozen)));
-    }
-    if !sizeless.is_empty() {
-        found.push(format!("size 0, always last: {}", list(sizeless)));
-    }
+    let found = told([("burst 0, nothing runs", &frozen), ("size 0, always last", &sizeless)]);
     if found.is_empty() {
         return Ok(Finding::ok("all have a size and a burst"));
     }
-    Ok(Finding::warning(found.join("; "), "give them a size and a burst with cueadmin -size and -burst"))
+    Ok(Finding::warning(found, "give them a size and a burst with cueadmin -size and -burst"))
 }
 
 pub(super) async fn folders(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
@@ -81,20 +77,17 @@ pub(super) async fn folders(session: &mut Session, shows: &Selected<ShowId>) -> 
     for (name, resources) in session.odd_folders(selected(shows)?).await? {
         if resources == 0 { without.push(name) } else { several.push(name) }
     }
-    let mut found = Vec::new();
-    if !without.is_empty() {
-        found.push(format!("no row in folder_resource, nothing is booked: {}", list(without.iter())));
-    }
-    if !several.is_empty() {
-        found.push(format!("several rows in folder_resource: {}", list(several)));
-    }
+    let found = told([
+        ("no row in folder_resource, nothing is booked", &without),
+        ("several rows in folder_resource", &several),
+    ]);
     if found.is_empty() {
         return Ok(Finding::ok("each has one resource row"));
     }
     let status = if without.is_empty() { Status::Warning } else { Status::Failed };
     let remedy =
         "insert the missing rows (pk_folder_resource and pk_folder, both the folder's key); delete surplus ones";
-    Ok(Finding { status, ..Finding::failed(found.join("; "), remedy) })
+    Ok(Finding { status, ..Finding::failed(found, remedy) })
 }
 
 pub(super) async fn hosts(
@@ -186,20 +179,16 @@ pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowI
             jobs.insert(row.job.to_string(), format!("{job_name} says {job_count}, {job_frames} wait"));
         }
     }
-    let mut found = Vec::new();
-    if !too_low.is_empty() {
-        found.push(format!("too low, nothing is booked of what they hide: {}", list(too_low)));
-    }
-    if !too_high.is_empty() {
-        found.push(format!("too high, hosts are planned for nothing: {}", list(too_high)));
-    }
-    if !jobs.is_empty() {
-        found.push(format!("of whole jobs: {}", list(jobs.values())));
-    }
+    let (jobs, of_jobs): (Vec<String>, Vec<String>) = jobs.into_iter().unzip();
+    let found = told([
+        ("too low, nothing is booked of what they hide", &too_low),
+        ("too high, hosts are planned for nothing", &too_high),
+        ("of whole jobs", &of_jobs),
+    ]);
     if found.is_empty() {
         return Ok(Finding::ok("all say how many frames wait"));
     }
-    Ok(Finding::warning(found.join("; "), recount(&layers, &jobs.into_keys().collect::<Vec<_>>())))
+    Ok(Finding::warning(found, recount(&layers, &jobs)))
 }
 
 /// Sets counters anew: once their rows are held, every change of a frame is in them or comes after.
@@ -240,6 +229,12 @@ pub(super) async fn limits(session: &mut Session, shows: &Selected<ShowId>) -> R
         texts(&limits)
     );
     Ok(Finding::warning(found, remedy))
+}
+
+/// What is wrong in several ways, each with the names of what is; empty where nothing is.
+fn told<const N: usize>(wrong: [(&str, &Vec<String>); N]) -> String {
+    let wrong = wrong.into_iter().filter(|(_, names)| !names.is_empty());
+    wrong.map(|(how, names)| format!("{how}: {}", list(names))).collect::<Vec<_>>().join("; ")
 }
 
 fn first(all: usize) -> String {
@@ -324,14 +319,16 @@ pub(super) fn owners(farm: &Farm) -> Finding {
     Finding::warning(found.join("; "), remedies.join("; "))
 }
 
-pub(super) fn foreign_planner(is_active: bool, may_book_beside: bool) -> Finding {
+pub(super) async fn foreign_planner(store: Option<&Store>, may_book_beside: bool) -> Result<Finding, CheckError> {
+    let store = store.ok_or(CheckError::After("schema"))?;
+    let is_active = bounded(store.foreign_planner_active()).await?;
     let remedy = "switch Cuebot's planner off, or set scheduler.beside_maestro to book if its shows are not these";
-    match (is_active, may_book_beside) {
+    Ok(match (is_active, may_book_beside) {
         (false, _) => Finding::ok("Cuebot's own planner is not active"),
         (true, true) => Finding::warning(
             "Cuebot's own planner is active, and the settings say to book beside it",
             "make sure that its shows are not these",
         ),
         (true, false) => Finding::failed("Cuebot's own planner is active: nothing would be booked", remedy),
-    }
+    })
 }

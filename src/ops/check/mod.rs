@@ -94,63 +94,56 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
 
     let one_connection = ConnectSettings { pool_size: 1, ..connect.clone() };
     let store = bounded(Store::connect(&one_connection)).await;
-    report.add("schema", Ok(schema::generation(store.as_ref())));
-    let features = store.as_ref().ok().map(Store::features);
-    let lacks = schema::lacks(store.as_ref());
-    report.add(READ_PRIVILEGES, schema::read_privileges(&mut session, &lacks).await);
-    report.add("write-privileges", schema::write_privileges(&mut session, features, &lacks).await);
-    report.add("triggers", schema::triggers(&mut session, &lacks).await);
-    report.add("indexes", schema::indexes(&mut session, &lacks).await);
+    check_schema(&mut session, store.as_ref(), &mut report).await;
     report.add("connections", server::connections(&mut session, connect.pool_size, wanted.instances).await);
     report.add("pooling-proxy", server::pooling_proxy(&mut session, connect).await);
+    check_farm(&mut session, store.as_ref().ok(), wanted, &mut report).await;
+    if let Ok(store) = store {
+        store.close().await;
+    }
+    session.close().await;
+    Ok(report.results)
+}
 
-    let farm = match &store {
-        Ok(store) => bounded(Box::pin(Farm::load(store, wanted))).await,
-        Err(_) => Err(CheckError::After("schema")),
+async fn check_schema(session: &mut Session, store: Result<&Store, &StoreError>, report: &mut Report) {
+    report.add("schema", Ok(schema::generation(store)));
+    let features = store.ok().map(Store::features);
+    let lacks = schema::lacks(store);
+    report.add(READ_PRIVILEGES, schema::read_privileges(session, &lacks).await);
+    report.add("write-privileges", schema::write_privileges(session, features, &lacks).await);
+    report.add("triggers", schema::triggers(session, &lacks).await);
+    report.add("indexes", schema::indexes(session, &lacks).await);
+}
+
+async fn check_farm(session: &mut Session, store: Option<&Store>, wanted: &Wanted, report: &mut Report) {
+    let farm = match store {
+        Some(store) => bounded(Box::pin(Farm::load(store, wanted))).await,
+        None => Err(CheckError::After("schema")),
     };
     report.add("selection", farm::selection(&farm, wanted));
     let farm = report.is_right("selection").and(farm);
     let shows = farm.as_ref().map(Farm::shows).map_err(Clone::clone);
     let facilities = farm.as_ref().map(Farm::facilities).map_err(Clone::clone);
-    report.add("subscriptions", farm::subscriptions(&mut session, &shows).await);
-    report.add("folders", farm::folders(&mut session, &shows).await);
-    let hosts = farm::hosts(&mut session, &facilities, wanted.host_staleness).await;
+    report.add("subscriptions", farm::subscriptions(session, &shows).await);
+    report.add("folders", farm::folders(session, &shows).await);
+    let hosts = farm::hosts(session, &facilities, wanted.host_staleness).await;
     report.add("hosts", hosts.as_ref().map_err(Clone::clone).map(farm::host_states));
     let stale = match hosts {
         Ok(hosts) => farm::stale_hosts(&hosts, wanted.host_staleness),
         Err(error) => report.is_right("hosts").and(Err(error)),
     };
     report.add("stale-hosts", stale);
-    report.add("counters", farm::counters(&mut session, &shows, &facilities).await);
-    report.add("waiting-counts", farm::waiting_counts(&mut session, &shows).await);
-    report.add("limits", farm::limits(&mut session, &shows).await);
-    report.add("silent-procs", farm::silent_procs(&mut session, &facilities).await);
-    report.add("frameless-procs", farm::frameless_procs(&mut session, &facilities).await);
+    report.add("counters", farm::counters(session, &shows, &facilities).await);
+    report.add("waiting-counts", farm::waiting_counts(session, &shows).await);
+    report.add("limits", farm::limits(session, &shows).await);
+    report.add("silent-procs", farm::silent_procs(session, &facilities).await);
+    report.add("frameless-procs", farm::frameless_procs(session, &facilities).await);
     report.add("owners", farm.as_ref().map_err(Clone::clone).map(farm::owners));
-    let is_foreign_active = match &store {
-        Ok(store) => bounded(store.foreign_planner_active()).await.map_err(CheckError::from),
-        Err(_) => Err(CheckError::After("schema")),
-    };
-    report.add(
-        "foreign-planner",
-        is_foreign_active.map(|is_active| farm::foreign_planner(is_active, wanted.book_beside_foreign_planner)),
-    );
+    report.add("foreign-planner", farm::foreign_planner(store, wanted.book_beside_foreign_planner).await);
     if let Some((agents, hosts)) = &wanted.agents {
         let facilities = report.is_right("stale-hosts").and(facilities);
-        let names = agents::reporting(&mut session, &facilities, wanted.host_staleness).await;
-        report.add(
-            "agents",
-            match names {
-                Ok(names) => Ok(agents::call(agents, &names, *hosts).await),
-                Err(error) => Err(error),
-            },
-        );
+        report.add("agents", agents::call(session, agents, *hosts, &facilities, wanted.host_staleness).await);
     }
-    if let Ok(store) = store {
-        store.close().await;
-    }
-    session.close().await;
-    Ok(report.results)
 }
 
 /// What the store asks has a longer limit of its own.

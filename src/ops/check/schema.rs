@@ -81,12 +81,12 @@ pub(super) async fn write_privileges(
 }
 
 /// Of tables that are not there nothing can be said.
-fn there(needs: impl Iterator<Item = &'static Need>, lacks: &Lacks) -> Result<Vec<&'static Need>, CheckError> {
+fn there(needs: impl Iterator<Item = Need>, lacks: &Lacks) -> Result<Vec<Need>, CheckError> {
     let missing = lacks.as_ref().map_err(Clone::clone)?;
     Ok(needs.filter(|need| is_there(missing, need.table, "")).collect())
 }
 
-fn tables_of(needs: &[&Need]) -> usize {
+fn tables_of(needs: &[Need]) -> usize {
     needs.iter().map(|need| need.table).collect::<BTreeSet<_>>().len()
 }
 
@@ -121,6 +121,7 @@ fn identifier(name: &str) -> String {
     if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
+const AFTER: i32 = 0;
 const BEFORE: i32 = 2;
 const INSERT: i32 = 4;
 const UPDATE: i32 = 16;
@@ -128,7 +129,7 @@ const UPDATE: i32 = 16;
 /// What some trigger must do, whatever it is called.
 struct Effect {
     relation: &'static str,
-    /// `BEFORE`, or 0 for after.
+    /// `BEFORE` or `AFTER`.
     timing: i32,
     event: i32,
     /// What its function's source says, in any case.
@@ -138,104 +139,37 @@ struct Effect {
     is_needed: bool,
 }
 
-const EFFECTS: &[Effect] = &[
-    Effect {
-        relation: "frame",
-        timing: 0,
-        event: UPDATE,
-        says: &["layer_stat", "job_stat"],
-        does: "counts frames by state",
-        is_needed: true,
-    },
-    Effect {
-        relation: "frame",
-        timing: 0,
-        event: UPDATE,
-        says: &["frame_history"],
-        does: "keeps the history of frames",
-        is_needed: false,
-    },
-    Effect {
-        relation: "proc",
-        timing: BEFORE,
-        event: INSERT,
-        says: &["tried to allocate 0 cores"],
-        does: "refuses procs without cores",
-        is_needed: false,
-    },
-    Effect {
-        relation: "proc",
-        timing: 0,
-        event: UPDATE,
-        says: &["int_mem_idle"],
-        does: "follows the memory of procs",
-        is_needed: false,
-    },
-    Effect {
-        relation: "proc",
-        timing: 0,
-        event: UPDATE,
-        says: &["layer_resource"],
-        does: "follows procs to another layer",
-        is_needed: false,
-    },
-    Effect {
-        relation: "host",
-        timing: BEFORE,
-        event: UPDATE,
-        says: &["unable to allocate additional core"],
-        does: "refuses more than a host has",
-        is_needed: false,
-    },
-    Effect {
-        relation: "subscription",
-        timing: BEFORE,
-        event: UPDATE,
-        says: &["exceeded burst"],
-        does: "refuses more than a subscription's burst",
-        is_needed: false,
-    },
-    Effect {
-        relation: "job_resource",
-        timing: BEFORE,
-        event: UPDATE,
-        says: &["exceeded max cores"],
-        does: "refuses more than a job's cap",
-        is_needed: false,
-    },
-    Effect {
-        relation: "job",
-        timing: 0,
-        event: UPDATE,
-        says: &["folder_resource"],
-        does: "follows jobs to another folder",
-        is_needed: false,
-    },
-    Effect {
-        relation: "folder",
-        timing: 0,
-        event: INSERT,
-        says: &["folder_resource"],
-        does: "gives folders their resource row",
-        is_needed: true,
-    },
-    Effect {
-        relation: "job",
-        timing: 0,
-        event: INSERT,
-        says: &["job_resource", "job_stat"],
-        does: "gives jobs their resource and count rows",
-        is_needed: true,
-    },
-    Effect {
-        relation: "layer",
-        timing: 0,
-        event: INSERT,
-        says: &["layer_resource", "layer_stat"],
-        does: "gives layers their resource and count rows",
-        is_needed: true,
-    },
+const EFFECTS: [Effect; 12] = [
+    effect("frame", AFTER, UPDATE, &["layer_stat", "job_stat"], "counts frames by state").needed(),
+    effect("frame", AFTER, UPDATE, &["frame_history"], "keeps the history of frames"),
+    effect("proc", BEFORE, INSERT, &["tried to allocate 0 cores"], "refuses procs without cores"),
+    effect("proc", AFTER, UPDATE, &["int_mem_idle"], "follows the memory of procs"),
+    effect("proc", AFTER, UPDATE, &["layer_resource"], "follows procs to another layer"),
+    effect("host", BEFORE, UPDATE, &["unable to allocate additional core"], "refuses more than a host has"),
+    effect("subscription", BEFORE, UPDATE, &["exceeded burst"], "refuses more than a subscription's burst"),
+    effect("job_resource", BEFORE, UPDATE, &["exceeded max cores"], "refuses more than a job's cap"),
+    effect("job", AFTER, UPDATE, &["folder_resource"], "follows jobs to another folder"),
+    effect("folder", AFTER, INSERT, &["folder_resource"], "gives folders their resource row").needed(),
+    effect("job", AFTER, INSERT, &["job_resource", "job_stat"], "gives jobs their resource and count rows").needed(),
+    effect("layer", AFTER, INSERT, &["layer_resource", "layer_stat"], "gives layers their resource and count rows")
+        .needed(),
 ];
+
+const fn effect(
+    relation: &'static str,
+    timing: i32,
+    event: i32,
+    says: &'static [&'static str],
+    does: &'static str,
+) -> Effect {
+    Effect { relation, timing, event, says, does, is_needed: false }
+}
+
+impl Effect {
+    const fn needed(self) -> Self {
+        Self { is_needed: true, ..self }
+    }
+}
 
 pub(super) async fn triggers(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
     let missing = lacks.as_ref().map_err(Clone::clone)?;

@@ -8,8 +8,9 @@ use super::list::{ExclusionList, pair};
 use crate::model::{Cluster, ClusterKind};
 
 /// Who books work that has not exactly one booker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Booker {
     Both,
     Neither,
@@ -17,11 +18,8 @@ pub enum Booker {
 
 impl Booker {
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Both => "both",
-            Self::Neither => "neither",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
