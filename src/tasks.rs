@@ -75,11 +75,7 @@ impl Drop for Entry {
 
 /// Waits. False when told to stop meanwhile.
 pub(crate) async fn sleep_or_stop(time: Duration, stop: &CancellationToken) -> bool {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => false,
-        () = tokio::time::sleep(time) => true,
-    }
+    stop.run_until_cancelled(tokio::time::sleep(time)).await.is_some()
 }
 
 /// Pauses that double, from the first up to a longest one.

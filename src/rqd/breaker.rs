@@ -19,10 +19,10 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use super::client::LaunchOutcome;
-use super::confirm::doubled;
 use super::error::AgentError;
 use super::run_frame::RunFrameError;
 use crate::model::{Booked, HostId, LayerId};
+use crate::tasks::Backoff;
 use crate::telemetry::error_chain;
 
 /// What failed is remembered without its ever succeeding again: hosts are taken away, layers end.
@@ -77,15 +77,18 @@ pub struct Breakers {
     questions: HashMap<HostId, Questions>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Questions {
     asked_at: Option<Instant>,
-    /// Answers in a row that were no agent's.
-    unfit: u32,
+    /// After answers in a row that were no agent's.
+    rest: Backoff,
     rest_until: Option<Instant>,
 }
 
 impl Questions {
+    const NONE: Self =
+        Self { asked_at: None, rest: Backoff::new(QUESTION_REST_FIRST, QUESTION_REST_MAX), rest_until: None };
+
     /// Whether anything of it still holds.
     fn is_needed(&self, now: Instant) -> bool {
         self.asked_at.is_some() || self.rest_until.is_some_and(|until| now < until)
@@ -116,7 +119,7 @@ impl Breakers {
         if self.questions.len() >= REMEMBERED_MAX && !self.questions.contains_key(host) {
             self.questions.retain(|_, questions| questions.is_needed(now));
         }
-        let questions = self.questions.entry(host.clone()).or_default();
+        let questions = self.questions.entry(host.clone()).or_insert(Questions::NONE);
         if questions.asked_at.is_some_and(|at| now < at + QUESTION_LOST) {
             return Err(now);
         }
@@ -133,7 +136,7 @@ impl Breakers {
             self.questions.remove(host);
             return false;
         };
-        let questions = self.questions.entry(host.clone()).or_default();
+        let questions = self.questions.entry(host.clone()).or_insert(Questions::NONE);
         questions.asked_at = None;
         if !error.is_unfit() {
             if questions.rest_until.is_none() {
@@ -141,10 +144,7 @@ impl Breakers {
             }
             return false;
         }
-        let rest = doubled(QUESTION_REST_FIRST, questions.unfit, QUESTION_REST_MAX);
-        questions.rest_until = Some(now + rest);
-        questions.unfit = questions.unfit.saturating_add(1);
-        let is_first = questions.unfit == 1;
+        let is_first = questions.rest_until.replace(now + questions.rest.next_pause()).is_none();
         self.hosts.failed(host, None, &error_chain(error), now);
         is_first
     }
@@ -253,8 +253,8 @@ struct Failing<Witness> {
     in_a_row: u32,
     /// Who spoke against it, once for each failure that counted; `None` is silence.
     witnesses: Vec<Option<Witness>>,
-    /// How often in a row it was put aside.
-    cool_downs: u32,
+    /// Longer each time in a row that it is put aside.
+    cool_down: Backoff,
     until: Instant,
     probe: Probe,
     reason: String,
@@ -299,7 +299,7 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Breaker<Key, Witness> {
         if entry.probe == Probe::NotNeeded && entry.in_a_row < settings.failures {
             entry.until = entry.until.max(now + settings.pause);
         } else {
-            entry.cool_down(settings, now);
+            entry.put_aside(now);
         }
     }
 
@@ -323,11 +323,10 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Breaker<Key, Witness> {
 
     /// Starts a cool-down whatever was before.
     fn put_aside_now(&mut self, key: &Key, reason: &str, now: Instant) {
-        let settings = self.settings;
         let entry = self.entry(key, now);
         reason.clone_into(&mut entry.reason);
         if entry.probe != Probe::Needed || now >= entry.until {
-            entry.cool_down(settings, now);
+            entry.put_aside(now);
         }
     }
 
@@ -336,10 +335,11 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Breaker<Key, Witness> {
             let quiet = self.settings.cool_down_max;
             self.failing.retain(|_, entry| now < entry.until + quiet);
         }
+        let settings = self.settings;
         self.failing.entry(key.clone()).or_insert_with(|| Failing {
             in_a_row: 0,
             witnesses: Vec::new(),
-            cool_downs: 0,
+            cool_down: Backoff::new(settings.cool_down_first, settings.cool_down_max),
             until: now,
             probe: Probe::NotNeeded,
             reason: String::new(),
@@ -374,10 +374,8 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Breaker<Key, Witness> {
 }
 
 impl<Witness> Failing<Witness> {
-    fn cool_down(&mut self, settings: BreakerSettings, now: Instant) {
-        let wait = doubled(settings.cool_down_first, self.cool_downs, settings.cool_down_max);
-        self.until = self.until.max(now + wait);
-        self.cool_downs = self.cool_downs.saturating_add(1);
+    fn put_aside(&mut self, now: Instant) {
+        self.until = self.until.max(now + self.cool_down.next_pause());
         self.probe = Probe::Needed;
     }
 }

@@ -10,6 +10,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::tasks::Backoff;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfirmSettings {
     /// Least time between the two "not running" answers that count.
@@ -50,13 +52,13 @@ pub enum Verdict {
 pub struct Confirmation {
     settings: ConfirmSettings,
     not_running_since: Option<Instant>,
-    unanswered: u32,
+    retry: Backoff,
 }
 
 impl Confirmation {
     #[must_use]
     pub const fn new(settings: ConfirmSettings) -> Self {
-        Self { settings, not_running_since: None, unanswered: 0 }
+        Self { settings, not_running_since: None, retry: Backoff::new(settings.retry_first, settings.retry_max) }
     }
 
     /// Takes an answer to a question that left at `asked_at`. Of the first "not running" the arrival
@@ -66,22 +68,13 @@ impl Confirmation {
         match answer {
             ConfirmAnswer::Running => Verdict::Running,
             ConfirmAnswer::NotRunning => {
-                self.unanswered = 0;
+                self.retry.reset();
                 let enough = *self.not_running_since.get_or_insert(arrived_at) + self.settings.apart;
                 if asked_at >= enough { Verdict::NotRunning } else { Verdict::AskAgain { at: enough } }
             }
-            ConfirmAnswer::Unanswered => {
-                let wait = doubled(self.settings.retry_first, self.unanswered, self.settings.retry_max);
-                self.unanswered = self.unanswered.saturating_add(1);
-                Verdict::AskAgain { at: asked_at + wait }
-            }
+            ConfirmAnswer::Unanswered => Verdict::AskAgain { at: asked_at + self.retry.next_pause() },
         }
     }
-}
-
-/// `first`, doubled `times` times, at most `max`.
-pub(super) fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
-    first.saturating_mul(2u32.saturating_pow(times)).min(max)
 }
 
 #[cfg(test)]

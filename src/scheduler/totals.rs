@@ -1,8 +1,7 @@
 //! Running totals of what the service did, for the demo's bars and the tests.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::report::WaitingCount;
 use crate::model::WaitReason;
@@ -10,18 +9,13 @@ use crate::model::WaitReason;
 /// Cloning shares the totals.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    counts: Arc<Counts>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
-    passes: AtomicU64,
-    booked: AtomicU64,
-    launched: AtomicU64,
-    refused: AtomicU64,
-    unknown: AtomicU64,
-    unbooked: AtomicU64,
-    waiting: Mutex<BTreeMap<WaitReason, WaitingCount>>,
+struct State {
+    reading: TotalsReading,
+    waiting: BTreeMap<WaitReason, WaitingCount>,
 }
 
 /// The totals at one moment.
@@ -43,45 +37,42 @@ pub struct TotalsReading {
 impl Totals {
     #[must_use]
     pub fn reading(&self) -> TotalsReading {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        TotalsReading {
-            passes: load(&self.counts.passes),
-            booked: load(&self.counts.booked),
-            launched: load(&self.counts.launched),
-            refused: load(&self.counts.refused),
-            unknown: load(&self.counts.unknown),
-            unbooked: load(&self.counts.unbooked),
-        }
+        self.state().reading
     }
 
     /// What the last pass left waiting, by reason.
     #[must_use]
     pub fn waiting(&self) -> BTreeMap<WaitReason, WaitingCount> {
-        self.counts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state().waiting.clone()
     }
 
     pub(super) fn passed(&self, waiting: &BTreeMap<WaitReason, WaitingCount>) {
-        self.counts.passes.fetch_add(1, Ordering::Relaxed);
-        self.counts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone_from(waiting);
+        let mut state = self.state();
+        state.reading.passes += 1;
+        state.waiting.clone_from(waiting);
     }
 
     pub(super) fn booked(&self, frames: usize) {
-        self.counts.booked.fetch_add(frames as u64, Ordering::Relaxed);
+        self.state().reading.booked += frames as u64;
     }
 
     pub(super) fn launched(&self) {
-        self.counts.launched.fetch_add(1, Ordering::Relaxed);
+        self.state().reading.launched += 1;
     }
 
     pub(super) fn refused(&self) {
-        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        self.state().reading.refused += 1;
     }
 
     pub(super) fn unknown(&self) {
-        self.counts.unknown.fetch_add(1, Ordering::Relaxed);
+        self.state().reading.unknown += 1;
     }
 
     pub(super) fn unbooked(&self, frames: usize) {
-        self.counts.unbooked.fetch_add(frames as u64, Ordering::Relaxed);
+        self.state().reading.unbooked += frames as u64;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
