@@ -57,6 +57,9 @@ impl Passes {
 
     /// Returns true when there was nothing to do for long enough.
     pub(super) async fn run(mut self, stop: CancellationToken) -> bool {
+        if self.launcher.is_none() {
+            self.remind(0);
+        }
         let mut step = Step::PASS_NOW;
         loop {
             let event = match step {
