@@ -9,7 +9,7 @@ use cue_scheduler::preview::Look;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::{ClustersCommand, OutputFormat};
-use crate::farm_view::FarmView;
+use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, print_document, print_list, short_age, table};
 use crate::output::{OutputError, Printer};
 use crate::plan::count;
@@ -31,7 +31,8 @@ pub(crate) async fn run(
         ClustersCommand::List => None,
         ClustersCommand::Show { name } => Some(named(&farm.clusters, name)?),
     };
-    let Look { snapshot, plan, .. } = farm.look(printer).await?;
+    let Look { snapshot, plan, .. } = farm.look().await?;
+    name_left_out(&snapshot.left_out, printer);
     let last = farm.store.load_last_dispatches(&farm.clusters).await.context("Failed to read the last bookings")?;
     farm.store.close().await;
     let clusters = overview(&snapshot, &plan, &last);

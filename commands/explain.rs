@@ -13,7 +13,7 @@ use cue_scheduler::preview::{self, Look};
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainArgs, ExplainWhat, OutputFormat};
-use crate::farm_view::FarmView;
+use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, print_document, print_list, short_age, table};
 use crate::output::Printer;
 use crate::settings::RunSettings;
@@ -59,7 +59,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
-    let Look { snapshot, holds, .. } = farm.look(printer).await?;
+    let Look { snapshot, holds, .. } = farm.look().await?;
+    name_left_out(&snapshot.left_out, printer);
     let asked = Asked { farm: &farm, snapshot, holds, format, printer };
     match args.what {
         ExplainWhat::Job { name } => asked.job(&name).await?,

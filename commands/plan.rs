@@ -11,7 +11,7 @@ use cue_scheduler::preview::{
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{OutputFormat, PlanArgs};
-use crate::farm_view::FarmView;
+use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, print_document, print_list, table};
 use crate::output::{OutputError, Printer};
 use crate::settings::RunSettings;
@@ -35,7 +35,11 @@ pub(crate) async fn run(
             kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;
             kept
         }
-        None => PlanDocument::of(&farm.look(printer).await?),
+        None => {
+            let look = farm.look().await?;
+            name_left_out(&look.left_out, printer);
+            PlanDocument::of(&look)
+        }
     };
     farm.store.close().await;
     if let Some(path) = &args.out {
@@ -104,7 +108,7 @@ fn print(
         OutputFormat::Csv => print_list(printer, format, &placement_columns(is_compared), placements, &()),
         // A layer goes to many hosts; its name once is enough.
         OutputFormat::Name => {
-            let names: BTreeSet<String> = placements.iter().map(PlacementRow::name).collect();
+            let names: BTreeSet<String> = placements.iter().map(|row| row.work.name()).collect();
             names.iter().try_for_each(|name| printer.data(name))
         }
         OutputFormat::Table | OutputFormat::Wide => {
@@ -146,7 +150,7 @@ pub(crate) fn section<R>(
 
 fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
     let mut columns = vec![
-        Column::text("LAYER", PlacementRow::name),
+        Column::text("LAYER", |row: &PlacementRow| row.work.name()),
         Column::text("FRAMES", |row| numbers(row.frames.iter().map(|frame| frame.number))),
         Column::text("HOST", |row| row.host.clone()),
         Column::number("CORES", |row| row.reserved.cores.to_string()),
@@ -154,7 +158,7 @@ fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
         Column::number("GPUS", |row| row.reserved.gpus.to_string()),
         Column::number("GPU MEMORY", |row: &PlacementRow| row.reserved.gpu_memory.to_string()).wide(),
         Column::text("CLUSTER", |row: &PlacementRow| row.cluster.clone()).wide(),
-        Column::text("LAYER ID", |row: &PlacementRow| row.layer_id.to_string()).wide(),
+        Column::text("LAYER ID", |row: &PlacementRow| row.work.layer_id.to_string()).wide(),
         Column::text("HOST ID", |row: &PlacementRow| row.host_id.to_string()).wide(),
     ];
     if is_compared {
@@ -181,11 +185,11 @@ fn cluster_columns() -> [Column<ClusterShare>; 7] {
 
 fn waiting_columns() -> [Column<WaitingRow>; 5] {
     [
-        Column::text("WAITING LAYER", WaitingRow::name),
+        Column::text("WAITING LAYER", |row: &WaitingRow| row.work.name()),
         Column::number("FRAMES", |row| row.frames.to_string()),
         Column::text("REASON", |row| row.reason.as_str().to_owned()),
         Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
-        Column::text("LAYER ID", |row: &WaitingRow| row.layer_id.to_string()).wide(),
+        Column::text("LAYER ID", |row: &WaitingRow| row.work.layer_id.to_string()).wide(),
     ]
 }
 
@@ -200,10 +204,10 @@ pub(crate) fn reason_columns() -> [Column<ReasonRow>; 4] {
 
 fn wrong_count_columns() -> [Column<WrongCountRow>; 4] {
     [
-        Column::text("WRONG COUNTER", WrongCountRow::name),
+        Column::text("WRONG COUNTER", |row: &WrongCountRow| row.work.name()),
         Column::number("SAYS", |row| row.count.to_string()),
         Column::number("WAITING", |row| row.frames.to_string()),
-        Column::text("LAYER ID", |row: &WrongCountRow| row.layer_id.to_string()).wide(),
+        Column::text("LAYER ID", |row: &WrongCountRow| row.work.layer_id.to_string()).wide(),
     ]
 }
 

@@ -75,11 +75,7 @@ impl Drop for Entry {
 
 /// Waits. False when told to stop meanwhile.
 pub(crate) async fn sleep_or_stop(time: Duration, stop: &CancellationToken) -> bool {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => false,
-        () = tokio::time::sleep(time) => true,
-    }
+    stop.run_until_cancelled(tokio::time::sleep(time)).await.is_some()
 }
 
 /// Pauses that double, from the first up to a longest one.
@@ -87,23 +83,27 @@ pub(crate) async fn sleep_or_stop(time: Duration, stop: &CancellationToken) -> b
 pub(crate) struct Backoff {
     first: Duration,
     longest: Duration,
-    next: Duration,
+    pauses: u32,
 }
 
 impl Backoff {
     pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, next: first }
+        Self { first, longest, pauses: 0 }
     }
 
     pub(crate) fn next_pause(&mut self) -> Duration {
-        let pause = self.next.min(self.longest);
-        self.next = pause.saturating_mul(2);
+        let pause = self.first.saturating_mul(2u32.saturating_pow(self.pauses)).min(self.longest);
+        self.pauses = self.pauses.saturating_add(1);
         pause
+    }
+
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.pauses > 0
     }
 
     /// The next pause is the first one again.
     pub(crate) const fn reset(&mut self) {
-        self.next = self.first;
+        self.pauses = 0;
     }
 }
 

@@ -271,13 +271,13 @@ async fn frames_that_are_only_counted_take_no_host_and_are_named() {
     let document = PlanDocument::parse(&ran.stdout).unwrap();
     let mut placed: BTreeMap<&str, usize> = BTreeMap::new();
     for row in &document.placements {
-        *placed.entry(row.job.rsplit('_').next().unwrap()).or_default() += row.frames.len();
+        *placed.entry(row.work.job.rsplit('_').next().unwrap()).or_default() += row.frames.len();
     }
     assert_eq!(placed, [("phantom", 3), ("real", 5)].into(), "{document:#?}");
-    let waiting: Vec<_> = document.waiting.iter().map(|row| (row.name(), row.frames, row.reason)).collect();
+    let waiting: Vec<_> = document.waiting.iter().map(|row| (row.work.name(), row.frames, row.reason)).collect();
     let capacity = cue_scheduler::model::WaitReason::Capacity;
     assert_eq!(waiting, [("show-sh010-artist_real/a".to_owned(), 3, capacity)]);
-    let wrong: Vec<_> = document.wrong_counts.iter().map(|row| (row.name(), row.count, row.frames)).collect();
+    let wrong: Vec<_> = document.wrong_counts.iter().map(|row| (row.work.name(), row.count, row.frames)).collect();
     assert_eq!(wrong, [("show-sh010-artist_phantom/a".to_owned(), 8, 3)]);
 
     let cluster = run_program(&settings, &["clusters", "show", "local/show/general"]).stdout;

@@ -77,7 +77,6 @@ pub struct LostRow {
 pub struct DryRun {
     cycle: Cycle,
     memory: Memory,
-    is_verified: bool,
     clusters: Vec<Cluster>,
     clusters_built: Instant,
     last: PassReport,
@@ -94,12 +93,12 @@ impl DryRun {
     /// With `is_verified` each booking transaction goes to the database, and is rolled back.
     #[must_use]
     pub fn new(store: Store, clusters: Vec<Cluster>, settings: Settings, is_verified: bool) -> Self {
-        let memory = Memory::new(store, &settings).verified(is_verified);
+        let mut memory = Memory::alone(store, &settings);
+        memory.is_verified = is_verified;
         let settings = Settings { empty_looks_max: None, ..settings };
         Self {
             cycle: memory.cycle(settings),
             memory,
-            is_verified,
             clusters,
             clusters_built: Instant::now(),
             last: PassReport::default(),
@@ -225,7 +224,7 @@ impl DryRun {
             cycles: self.cycles,
             seconds: self.began.map_or(0.0, |began| began.elapsed().as_secs_f64()),
             busy_seconds: busy,
-            is_verified: self.is_verified,
+            is_verified: self.memory.is_verified,
             frames_planned: self.planned,
             frames_booked: reading.frames,
             frames_per_second: if busy > 0.0 { frames / busy } else { 0.0 },

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::memory::Memory;
+use super::memory::{Memory, bookable};
 use crate::db::{Store, WaitingCount};
 use crate::model::{Cluster, Holds, JobId, LeftOutRow, Plan, Snapshot};
 use crate::scheduler::{Pass, PassError, PlacedFrame, Settings};
@@ -50,7 +50,8 @@ async fn pass(
     settings: &Settings,
     counts: &[WaitingCount],
 ) -> Result<Pass, PassError> {
-    let memory = Memory::new(store.clone(), settings).counted(counts);
+    let mut memory = Memory::alone(store.clone(), settings);
+    memory.waiting_found = bookable(counts).collect();
     memory.cycle(settings.clone()).pass(clusters, &CancellationToken::new(), |_| {}).await
 }
 

@@ -40,9 +40,10 @@ pub(super) struct Memory {
     store: Store,
     options: SnapshotOptions,
     hints: Hints,
-    is_verified: bool,
+    /// Each chunk goes to the database, which says what it would have taken of it.
+    pub(super) is_verified: bool,
     /// Frames that wait, of layers that somebody has counted.
-    waiting_found: BTreeMap<LayerId, u32>,
+    pub(super) waiting_found: BTreeMap<LayerId, u32>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -60,14 +61,8 @@ pub fn bookable(counts: &[WaitingCount]) -> impl Iterator<Item = (LayerId, u32)>
 }
 
 impl Memory {
-    /// For previews, which do not know how the hosts report.
-    pub(super) fn new(store: Store, settings: &Settings) -> Self {
-        let settings_of_hints = Settings { cuebot_silence: CuebotSilence::Off, ..settings.clone() };
-        Self::heeding(Hints::new(&settings_of_hints), store, settings)
-    }
-
     /// Heeds hints that others give too.
-    pub(super) fn heeding(hints: Hints, store: Store, settings: &Settings) -> Self {
+    pub(super) fn new(store: Store, settings: &Settings, hints: Hints) -> Self {
         Self {
             store,
             options: settings.snapshot_options(),
@@ -78,14 +73,10 @@ impl Memory {
         }
     }
 
-    /// With this each chunk goes to the database, which says what it would have taken of it.
-    pub(super) fn verified(self, is_verified: bool) -> Self {
-        Self { is_verified, ..self }
-    }
-
-    /// With frames that were counted.
-    pub(super) fn counted(self, counts: &[WaitingCount]) -> Self {
-        Self { waiting_found: bookable(counts).collect(), ..self }
+    /// Without a service around it nothing is known of how hosts report.
+    pub(super) fn alone(store: Store, settings: &Settings) -> Self {
+        let hints = Hints::new(&Settings { cuebot_silence: CuebotSilence::Off, ..settings.clone() });
+        Self::new(store, settings, hints)
     }
 
     /// Passes whose bookings go here.

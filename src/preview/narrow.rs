@@ -1,6 +1,6 @@
 //! Showing a part of a plan.
 
-use super::{PlacementRow, PlanDocument, WaitingRow, WrongCountRow};
+use super::{PlanDocument, Work};
 
 /// What to show; an empty list shows all. Whatever is named is an exact name, an id, or the beginning
 /// of a name; a row has to match one entry of each list.
@@ -19,26 +19,11 @@ impl Narrowing {
         self.clusters.is_empty() && self.shows.is_empty() && self.jobs.is_empty() && self.hosts.is_empty()
     }
 
-    fn shows_placement(&self, row: &PlacementRow) -> bool {
-        is_one(&self.clusters, &[&row.cluster])
-            && is_one(&self.shows, &[&row.show])
-            && is_one(&self.jobs, &[&row.job, row.job_id.as_str()])
-            && is_one(&self.hosts, &[&row.host, row.host_id.as_str()])
-    }
-
-    fn shows_waiting(&self, row: &WaitingRow) -> bool {
-        let clusters: Vec<&str> = row.clusters.iter().map(String::as_str).collect();
-        self.hosts.is_empty()
-            && is_one(&self.clusters, &clusters)
-            && is_one(&self.shows, &[&row.show])
-            && is_one(&self.jobs, &[&row.job, row.job_id.as_str()])
-    }
-
-    fn shows_wrong_count(&self, row: &WrongCountRow) -> bool {
-        self.clusters.is_empty()
-            && self.hosts.is_empty()
-            && is_one(&self.shows, &[&row.show])
-            && is_one(&self.jobs, &[&row.job, row.job_id.as_str()])
+    fn shows(&self, work: &Work, clusters: &[&str], host: &[&str]) -> bool {
+        is_one(&self.clusters, clusters)
+            && is_one(&self.shows, &[&work.show])
+            && is_one(&self.jobs, &[&work.job, work.job_id.as_str()])
+            && is_one(&self.hosts, host)
     }
 }
 
@@ -54,9 +39,9 @@ impl PlanDocument {
             return self;
         }
         let Self { taken_at, mut placements, mut waiting, mut wrong_counts, .. } = self;
-        placements.retain(|row| to.shows_placement(row));
-        waiting.retain(|row| to.shows_waiting(row));
-        wrong_counts.retain(|row| to.shows_wrong_count(row));
+        placements.retain(|row| to.shows(&row.work, &[&row.cluster], &[&row.host, row.host_id.as_str()]));
+        waiting.retain(|row| to.shows(&row.work, &row.clusters.iter().map(String::as_str).collect::<Vec<_>>(), &[]));
+        wrong_counts.retain(|row| to.shows(&row.work, &[], &[]));
         Self::with(taken_at, placements, waiting, wrong_counts)
     }
 }

@@ -71,9 +71,9 @@ impl<'s> Live<'s> {
 
     fn against(&mut self, row: &PlacementRow) -> Vec<Overtaken> {
         let mut found = Vec::new();
-        if !self.layers.contains_key(&row.layer_id) {
+        if !self.layers.contains_key(&row.work.layer_id) {
             found.push(overtaken(OvertakenCause::LayerGone, "the layer waits no more"));
-        } else if self.paused.contains(&row.layer_id) {
+        } else if self.paused.contains(&row.work.layer_id) {
             found.push(overtaken(OvertakenCause::JobPaused, "the job is paused"));
         }
         found.extend(self.frames_taken(row));

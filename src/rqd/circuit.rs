@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use crate::tasks::Backoff;
 
 /// What failed is remembered without its ever succeeding again: hosts are taken away, layers end.
 /// Beyond this many, the long quiet ones are forgotten.
@@ -138,7 +138,7 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
     pub(super) fn undecided(&mut self, key: &Key) {
         let Some(circuit) = self.failing.get_mut(key) else { return };
         circuit.probe = Probe::Needed;
-        if circuit.cool_downs.times() == 0 {
+        if !circuit.cool_downs.has_begun() {
             self.failing.remove(key);
         }
     }
@@ -196,7 +196,7 @@ impl<Witness> Circuit<Witness> {
     }
 
     fn open(&mut self, now: Instant) {
-        self.until = self.until.max(now + self.cool_downs.wait());
+        self.until = self.until.max(now + self.cool_downs.next_pause());
         self.probe = Probe::Needed;
     }
 

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use crate::tasks::Backoff;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfirmSettings {
@@ -57,7 +57,7 @@ impl Confirmation {
     /// of a host that never answers again is Cuebot's to release, which knows whether the machine was
     /// rebooted.
     pub(crate) fn unanswered(&mut self, asked_at: Instant) -> Instant {
-        asked_at + self.retry.wait()
+        asked_at + self.retry.next_pause()
     }
 }
 

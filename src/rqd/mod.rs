@@ -9,7 +9,6 @@
 //!
 //! Frame ranges, the message, what is read of a report, confirmations and the breaker are pure.
 
-mod backoff;
 mod breaker;
 mod channels;
 mod circuit;
@@ -23,7 +22,6 @@ mod report;
 mod run_frame;
 mod wire;
 
-pub(crate) use backoff::Backoff;
 pub use breaker::Breakers;
 pub use circuit::BreakerSettings;
 pub use client::{AgentSettings, Agents, KillOutcome, LaunchOutcome};

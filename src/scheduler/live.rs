@@ -35,10 +35,8 @@ impl Live {
 
     async fn book_and_launch(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
         let Chunk { requests, options, launches, stop } = chunk;
-        let room = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(ChunkOutcome::default()),
-            room = self.launcher.room_for(requests.len()) => room,
+        let Some(room) = stop.run_until_cancelled(self.launcher.room_for(requests.len())).await else {
+            return Ok(ChunkOutcome::default());
         };
         let sent_at = Instant::now();
         let mut outcome = match book(&self.context.store, requests, options).await {

@@ -260,6 +260,7 @@ mod tests {
         let mut clock = Clock::new(None);
         let released_at = Some(clock.now + MILLI * 700);
         assert_eq!(clock.pass(End::Saturated, 10, released_at), Step::Probe(MILLI * 300));
+        assert_eq!(clock.probe(false), Step::Probe(MILLI * 300));
         assert_eq!(clock.probe(false), Step::Pass(MILLI * 300));
     }
 

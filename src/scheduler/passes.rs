@@ -10,7 +10,6 @@ use super::error::PassError;
 use super::launch::{Launcher, OWN_LACK_PAUSE};
 use super::named_once::NamedOnce;
 use super::pacing::{End, Event, Pacing, Passed, Step};
-use super::report::PassReport;
 use super::tell;
 use super::totals::Totals;
 use crate::db::{ChangeProbe, MeterReading};
@@ -29,7 +28,9 @@ pub(super) struct Passes {
     totals: Totals,
     launcher: Option<Launcher>,
     named: NamedOnce,
-    reminder: Reminder,
+    /// Frames that a dry run would have booked, and when it last said that it is one.
+    dry_frames: u64,
+    reminded_at: Option<Instant>,
     /// What the metrics were told already.
     database: MeterReading,
     last_look: Option<Instant>,
@@ -46,7 +47,8 @@ impl Passes {
             totals,
             launcher,
             named: NamedOnce::default(),
-            reminder: Reminder { frames: 0, told_at: None },
+            dry_frames: 0,
+            reminded_at: None,
             database: MeterReading::default(),
             last_look: None,
             probed: None,
@@ -55,6 +57,9 @@ impl Passes {
 
     /// Returns true when there was nothing to do for long enough.
     pub(super) async fn run(mut self, stop: CancellationToken) -> bool {
+        if self.launcher.is_none() {
+            self.remind(0);
+        }
         let mut step = Step::PASS_NOW;
         loop {
             let event = match step {
@@ -66,9 +71,9 @@ impl Passes {
                     Event::Probed { has_changed: self.probe().await != self.probed }
                 }
                 Step::Pass(_) | Step::Probe(_) => return false,
-                Step::AwaitCuebot => tokio::select! {
-                    () = stop.cancelled() => return false,
-                    () = self.context.hints.silence_ended() => Event::Answering,
+                Step::AwaitCuebot => match stop.run_until_cancelled(self.context.hints.silence_ended()).await {
+                    Some(()) => Event::Answering,
+                    None => return false,
                 },
                 Step::Quit => {
                     tracing::info!(target: "scheduler", "nothing to do for long enough; quitting");
@@ -205,9 +210,10 @@ impl Passes {
         if let Some(launcher) = &self.launcher {
             tell::booked(metrics, pass);
             metrics.set_unsettled_bookings(launcher.unsettled());
-            tell::pass(report);
+            tell::pass(report, "dispatched");
         } else {
-            self.reminder.passed(report);
+            tell::pass(report, "would dispatch");
+            self.remind(report.booked);
         }
         let end = match end {
             End::CutShort | End::Booked { .. } => PassEnd::Booked,
@@ -216,21 +222,13 @@ impl Passes {
         };
         self.ended(end, report.database, took);
     }
-}
 
-/// Keeps saying that nothing is booked, so that nobody mistakes a dry run for the real thing.
-struct Reminder {
-    frames: u64,
-    told_at: Option<Instant>,
-}
-
-impl Reminder {
-    fn passed(&mut self, report: &PassReport) {
-        tell::dry_pass(report);
-        self.frames += report.booked;
-        let frames = self.frames;
-        if self.told_at.is_none_or(|at| at.elapsed() >= REMINDER_INTERVAL) {
-            self.told_at = Some(Instant::now());
+    /// Keeps saying that nothing is booked, so that nobody mistakes a dry run for the real thing.
+    fn remind(&mut self, booked: u64) {
+        self.dry_frames += booked;
+        if self.reminded_at.is_none_or(|at| at.elapsed() >= REMINDER_INTERVAL) {
+            self.reminded_at = Some(Instant::now());
+            let frames = self.dry_frames;
             tracing::warn!(
                 target: "scheduler",
                 frames,

@@ -9,6 +9,7 @@ use super::context::{Context, sorted};
 use crate::booking::{BookingError, RepairScope, Repairs, RepairsDone};
 use crate::db::{ReleaseNotice, Releases};
 use crate::model::Cluster;
+use crate::tasks::sleep_or_stop;
 use crate::telemetry::error_chain;
 
 /// Notifications come in bursts; one look serves a burst.
@@ -21,10 +22,8 @@ pub(super) async fn run_repair(context: Context, stop: CancellationToken) {
     let mut look_at = Instant::now();
     let mut account_at = None;
     loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = repairing.listen() => {}
+        if stop.run_until_cancelled(repairing.listen()).await.is_none() {
+            return;
         }
         let next = account_at.unwrap_or(look_at).min(look_at);
         tokio::select! {
@@ -45,9 +44,8 @@ pub(super) async fn run_repair(context: Context, stop: CancellationToken) {
             None => look_at.max(Instant::now() + rest),
         };
         // What arrives meanwhile waits in the connection.
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(rest.saturating_sub(GATHER)) => {}
+        if !sleep_or_stop(rest.saturating_sub(GATHER), &stop).await {
+            return;
         }
     }
 }

@@ -73,11 +73,7 @@ impl Service {
         let settings = settings.clone().as_scheduler();
         let mut retry = RETRY;
         loop {
-            let attempt = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(None),
-                attempt = Store::connect(&settings) => attempt,
-            };
+            let Some(attempt) = stop.run_until_cancelled(Store::connect(&settings)).await else { return Ok(None) };
             let pause = retry.next_pause();
             match attempt {
                 Ok(store) => {

@@ -96,9 +96,10 @@ pub(super) fn booked(metrics: &Metrics, pass: &Pass) {
     }
 }
 
-pub(super) fn pass(report: &PassReport) {
+/// `act`: what became of the frames.
+pub(super) fn pass(report: &PassReport, act: &str) {
     if report.planned == 0 {
-        nothing_placed(report);
+        tracing::debug!(target: "scheduler", candidates = report.candidates, hosts = report.hosts, "placed nothing");
         return;
     }
     tracing::info!(
@@ -111,29 +112,8 @@ pub(super) fn pass(report: &PassReport) {
         booking = ?report.booking_took,
         statements = report.database.statements,
         rows = report.database.rows_read + report.database.rows_written,
-        "Processed {} layers, dispatched {} frames",
+        "Processed {} layers, {act} {} frames",
         report.candidates,
         report.booked,
     );
-}
-
-/// Of a pass whose bookings go nowhere.
-pub(super) fn dry_pass(report: &PassReport) {
-    if report.booked == 0 {
-        nothing_placed(report);
-        return;
-    }
-    tracing::info!(
-        target: "scheduler",
-        hosts = report.hosts,
-        snapshot = ?report.snapshot_took,
-        plan = ?report.plan_took,
-        "Processed {} layers, would dispatch {} frames",
-        report.candidates,
-        report.booked,
-    );
-}
-
-fn nothing_placed(report: &PassReport) {
-    tracing::debug!(target: "scheduler", candidates = report.candidates, hosts = report.hosts, "placed nothing");
 }

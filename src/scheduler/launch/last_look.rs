@@ -68,7 +68,7 @@ impl Launcher {
                 }
                 Err(error) => tracing::debug!(error = error_chain(&error), "cannot look at the rows of launches now"),
             }
-            if !sleep_or_stop(pauses.wait(), stop).await {
+            if !sleep_or_stop(pauses.next_pause(), stop).await {
                 return;
             }
         }

@@ -27,7 +27,8 @@ use super::totals::Totals;
 use crate::booking::{self, CommitOutcome, UnbookCause, UnknownCommit};
 use crate::db::Store;
 use crate::model::{Booked, LayerId, LayerLaunch, ProcId, WaitingFrame};
-use crate::rqd::{Agents, Backoff, LaunchOutcome};
+use crate::rqd::{Agents, LaunchOutcome};
+use crate::tasks::Backoff;
 use crate::telemetry::{Metrics, error_chain};
 
 use last_look::Question;
@@ -165,7 +166,7 @@ impl Launcher {
                     // The next start finds what was booked by its rows.
                     break Vec::new();
                 }
-                tokio::time::sleep(pauses.wait()).await;
+                tokio::time::sleep(pauses.next_pause()).await;
             };
             let kept: HashSet<&ProcId> = found.iter().map(|booked| &booked.proc).collect();
             for booked in unknown.bookings.iter().filter(|booked| !kept.contains(&booked.proc)) {

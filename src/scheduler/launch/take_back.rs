@@ -29,7 +29,7 @@ impl Launcher {
             for (cause, bookings) in due {
                 for batch in bookings.chunks(BATCH_MAX) {
                     if !self.take_back(batch, cause).await {
-                        pause = pauses.wait();
+                        pause = pauses.next_pause();
                         continue 'rounds;
                     }
                     pauses.reset();
