@@ -52,7 +52,7 @@ pub(crate) use privileges::{Need, missing_privileges, needs_to_read, needs_to_wr
 pub use read::asked::AskedTags;
 pub use read::cluster_rows::ClusterRows;
 pub(crate) use read::cluster_rows::{AllocTags, ShowSubscriptions};
-pub(crate) use read::frames::{FrameState, WaitingFrames};
+pub(crate) use read::frames::FrameState;
 pub(crate) use read::peers::{ForeignBookings, new_proc_id};
 pub(crate) use read::probe::ChangeProbe;
 pub(crate) use read::redirects::{Destination, FollowedProc, OrderedRedirect, Redirect, Redirects};
