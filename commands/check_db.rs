@@ -40,7 +40,7 @@ pub(crate) async fn run(settings: CheckDbSettings, format: OutputFormat, printer
     };
     let columns = [
         Column::text("CHECK", |check: &CheckResult| check.name.to_owned()),
-        Column::text("STATUS", |check: &CheckResult| check.status.as_str().to_owned()),
+        Column::text("STATUS", |check: &CheckResult| check.status.into_str().to_owned()),
         Column::text("FOUND", |check: &CheckResult| check.found.clone()),
         Column::text("REMEDY", |check: &CheckResult| check.remedy.clone().unwrap_or_default()).wide(),
     ];

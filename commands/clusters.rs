@@ -229,7 +229,7 @@ fn allocation_columns() -> [Column<AllocationOverview>; 7] {
 
 fn reason_columns() -> [Column<WaitingByReason>; 4] {
     [
-        Column::text("REASON", |row: &WaitingByReason| row.reason.as_str().to_owned()),
+        Column::text("REASON", |row: &WaitingByReason| row.reason.into_str().to_owned()),
         Column::number("LAYERS", |row: &WaitingByReason| row.layers.to_string()),
         Column::number("FRAMES", |row: &WaitingByReason| row.frames.to_string()),
         Column::text("MEANING", |row: &WaitingByReason| row.sentence.to_owned()),

@@ -278,7 +278,7 @@ fn check_file(farm: &Farm, file: Option<&Path>, format: OutputFormat, printer: P
 fn finding_columns() -> [Column<Finding>; 3] {
     [
         Column::text("NAME", Finding::name),
-        Column::text("BOOKED BY", |finding: &Finding| finding.booked_by.as_str().to_owned()),
+        Column::text("BOOKED BY", |finding: &Finding| finding.booked_by.into_str().to_owned()),
         Column::text("WHY", |finding: &Finding| finding.why.clone()),
     ]
 }

@@ -439,14 +439,14 @@ fn layer_columns() -> [Column<LayerStory>; 8] {
         Column::number("DEPEND", |row| row.frames.depend.to_string()),
         Column::number("DEAD", |row| row.frames.dead.to_string()),
         Column::number("DONE", |row| (row.frames.succeeded + row.frames.eaten).to_string()),
-        Column::text("REASON", |row| row.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default()),
+        Column::text("REASON", |row| row.reason.map(|reason| reason.into_str().to_owned()).unwrap_or_default()),
         Column::text("LAYER ID", |row: &LayerStory| row.layer_id.to_string()).wide(),
     ]
 }
 
 fn gate_columns() -> [Column<GateReport>; 4] {
     [
-        Column::text("GATE", |row| row.reason.as_str().to_owned()),
+        Column::text("GATE", |row| row.reason.into_str().to_owned()),
         Column::text("VERDICT", |row| match row.verdict {
             Verdict::Passed => "passed".to_owned(),
             Verdict::Shut => "shut".to_owned(),
@@ -459,7 +459,7 @@ fn gate_columns() -> [Column<GateReport>; 4] {
 
 fn cap_columns() -> [Column<CapReport>; 6] {
     [
-        Column::text("CAP", |row| row.reason.as_str().to_owned()),
+        Column::text("CAP", |row| row.reason.into_str().to_owned()),
         Column::text("OF", |row| row.name.clone()),
         Column::number("USED", |row| row.before.to_string()),
         Column::number("PLANNED", |row| row.after.to_string()),
@@ -525,6 +525,6 @@ fn on_host_columns() -> [Column<OnHost>; 7] {
         Column::number("PLACED", |row| row.placed_frames.to_string()),
         Column::number("CORES", |row| row.reservation.map(|amounts| amounts.cores.to_string()).unwrap_or_default()),
         Column::number("MEMORY", |row| row.reservation.map(|amounts| amounts.memory.to_string()).unwrap_or_default()),
-        Column::text("THEN", |row| row.then.map(|reason| reason.as_str().to_owned()).unwrap_or_default()),
+        Column::text("THEN", |row| row.then.map(|reason| reason.into_str().to_owned()).unwrap_or_default()),
     ]
 }

@@ -183,7 +183,7 @@ fn waiting_columns() -> [Column<WaitingRow>; 5] {
     [
         Column::text("WAITING LAYER", WaitingRow::name),
         Column::number("FRAMES", |row| row.frames.to_string()),
-        Column::text("REASON", |row| row.reason.as_str().to_owned()),
+        Column::text("REASON", |row| row.reason.into_str().to_owned()),
         Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
         Column::text("LAYER ID", |row: &WaitingRow| row.layer_id.to_string()).wide(),
     ]
@@ -191,7 +191,7 @@ fn waiting_columns() -> [Column<WaitingRow>; 5] {
 
 pub(crate) fn reason_columns() -> [Column<ReasonRow>; 4] {
     [
-        Column::text("REASON", |row: &ReasonRow| row.reason.as_str().to_owned()),
+        Column::text("REASON", |row: &ReasonRow| row.reason.into_str().to_owned()),
         Column::number("LAYERS", |row| row.layers.to_string()),
         Column::number("FRAMES", |row| row.frames.to_string()),
         Column::text("MEANING", |row| row.reason.sentence().to_owned()),

@@ -216,18 +216,12 @@ fn add_hosts(cluster: &mut ClusterOverview, hosts: &[&Host]) {
     (cluster.idle_cores, cluster.total_cores) = (in_cores(idle), in_cores(total));
 }
 
+/// The state's word, or Cuebot's own where the host is not up.
 fn state_name(state: &HostState) -> String {
     match state {
-        HostState::Open => "open",
-        HostState::NotUp(reported) => return reported.to_lowercase(),
-        HostState::Locked => "locked",
-        HostState::NimbyLocked => "nimby_locked",
-        HostState::Stale { .. } => "stale",
-        HostState::LocalWork => "local_work",
-        HostState::LowFreeMemory => "low_free_memory",
-        HostState::PutAside(_) => "put_aside",
+        HostState::NotUp(reported) => reported.to_lowercase(),
+        state => state.into_str().to_owned(),
     }
-    .to_owned()
 }
 
 fn add_reason(rows: &mut Vec<WaitingByReason>, reason: WaitReason, frames: u32) {

@@ -384,7 +384,7 @@ fn reached<'s>(snapshot: &'s Snapshot, candidate: &'s Candidate) -> impl Iterato
 fn closed_hosts(snapshot: &Snapshot, candidate: &Candidate) -> BTreeMap<&'static str, usize> {
     let mut closed = BTreeMap::new();
     for host in reached(snapshot, candidate).filter(|host| !host.state.is_open()) {
-        *closed.entry(host.state.as_str()).or_default() += 1;
+        *closed.entry(host.state.into_str()).or_default() += 1;
     }
     closed
 }

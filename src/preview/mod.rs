@@ -6,7 +6,7 @@
 mod narrow;
 mod overtaken;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use time::format_description::well_known::Rfc3339;
 
@@ -335,12 +335,12 @@ fn shares(placements: &[PlacementRow]) -> Vec<ClusterShare> {
 }
 
 fn reasons(waiting: &[WaitingRow]) -> Vec<ReasonRow> {
-    let mut counts: HashMap<WaitReason, ReasonRow> = HashMap::new();
+    let mut counts: BTreeMap<WaitReason, ReasonRow> = BTreeMap::new();
     for row in waiting {
         let none = ReasonRow { reason: row.reason, layers: 0, frames: 0 };
         let count = counts.entry(row.reason).or_insert(none);
         count.layers += 1;
         count.frames += u64::from(row.frames);
     }
-    WaitReason::ALL.iter().filter_map(|reason| counts.remove(reason)).collect()
+    counts.into_values().collect()
 }

@@ -62,8 +62,9 @@ struct Shared {
     large_answers: Turns,
 }
 
-/// What became of a launch.
-#[derive(Clone, Debug)]
+/// What became of a launch. The names of the variants are the words of logs.
+#[derive(Clone, Debug, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LaunchOutcome {
     /// The agent runs the frame under our proc.
     Launched,
@@ -77,20 +78,6 @@ pub enum LaunchOutcome {
     NotSent(AgentError),
     /// The frame may run. Nothing may be given back before the agent has been asked.
     Unknown(AgentError),
-}
-
-impl LaunchOutcome {
-    /// The stable word for metrics labels and logs.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Launched => "launched",
-            Self::Refused { .. } => "refused",
-            Self::Occupied { .. } => "occupied",
-            Self::NotSent(_) => "not_sent",
-            Self::Unknown(_) => "unknown",
-        }
-    }
 }
 
 /// What became of a kill.

@@ -73,7 +73,7 @@ pub(super) async fn launch(store: Store, agents: Agents, proc: ProcId) {
     if matches!(outcome, LaunchOutcome::Launched | LaunchOutcome::Unknown(_)) {
         return;
     }
-    tracing::debug!(%proc, outcome = outcome.as_str(), "a next frame was not launched");
+    tracing::debug!(%proc, outcome = outcome.into_str(), "a next frame was not launched");
     if let Err(error) = unbook(&store, &[booked], UnbookCause::LaunchRefused).await {
         tracing::debug!(%proc, %error, "could not take a next frame back");
     }

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use crate::clusters::{self, SelectionError};
 use crate::db::{ClusterRows, ConnectSettings, Store, StoreError};
@@ -46,29 +47,18 @@ pub struct CheckResult {
     pub remedy: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
+#[serde(into = "&str")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Status {
     Ok,
     /// Another check failed, without which an answer would mean nothing.
-    #[serde(rename = "not checked")]
+    #[strum(serialize = "not checked")]
     NotChecked,
     /// The service would run, and less well or not for all.
     Warning,
     /// The service would not run, or not book.
     Failed,
-}
-
-impl Status {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotChecked => "not checked",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 /// What the service would be told.
