@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, NamedBy, Place, Problem, Problems};
 use super::ignored;
-use super::keys::{Key, keys};
+use super::keys::{Key, VARIABLE_PREFIX, keys};
 use super::types::{Config, Secret, Tls};
 use super::value::Complaint;
 use super::yaml::{self, Entry, Given, Value};
@@ -17,8 +17,6 @@ use super::yaml::{self, Entry, Given, Value};
 /// Where the file is looked for last.
 pub const SYSTEM_FILE: &str = "/etc/cue-scheduler/scheduler.yaml";
 const FILE_VARIABLE: &str = "OPENCUE_SCHEDULER_CONFIG";
-/// What the names of variables that set a key begin with.
-pub const VARIABLE_PREFIX: &str = "OPENSCHEDULER_";
 /// No settings are longer; what is, is not settings.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const PASSWORD_BYTES_MAX: u64 = 1 << 12;

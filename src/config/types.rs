@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use strum::{EnumString, IntoStaticStr, VariantNames};
+
 use crate::model::{self, AllocTag, HostStrategy, JobOrder, Policy, Selection, TagChunkSizes};
 use crate::units::Kib;
 
@@ -30,7 +32,8 @@ pub struct Logging {
     pub path: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum LogFormat {
     #[default]
     Text,
@@ -59,7 +62,8 @@ pub struct Database {
 }
 
 /// How connections to the database are encrypted; the words of PostgreSQL's `sslmode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "kebab-case", ascii_case_insensitive)]
 pub enum Tls {
     Disable,
     /// Encrypted when the server offers it.
@@ -121,14 +125,18 @@ pub struct Rqd {
 }
 
 /// Whether agents take fractions of a core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(ascii_case_insensitive)]
 pub enum FractionalCores {
     /// All do: fractions are booked as they are.
+    #[strum(serialize = "true")]
     Yes,
     /// Some do not: fractions are rounded up when planned.
+    #[strum(serialize = "false")]
     No,
     /// Booked as they are until an agent refuses one, rounded up from then on.
     #[default]
+    #[strum(serialize = "auto")]
     Auto,
 }
 
@@ -201,7 +209,8 @@ pub struct HostBookingStrategy {
     pub flags: HostStrategy,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum HostBookingStrategyKind {
     /// By the two saturation flags.
     #[default]
@@ -226,7 +235,8 @@ pub struct Scheduler {
     pub flag_off: FlagOff,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum BesideMaestro {
     /// Book nothing and say why.
     #[default]
@@ -235,7 +245,8 @@ pub enum BesideMaestro {
     Book,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum FlagOff {
     /// Say so, and book the show no more once every Cuebot may know.
     #[default]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use strum::{EnumString, IntoStaticStr, VariantNames};
+
 use crate::units::Kib;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +36,8 @@ impl Default for Policy {
 }
 
 /// Order of jobs inside one show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum JobOrder {
     /// Highest priority first, then the job that started first.
     #[default]
