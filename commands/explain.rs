@@ -13,14 +13,15 @@ use cue_scheduler::scheduler::{self};
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainArgs, ExplainWhat, OutputFormat};
-use crate::farm_view::{FarmView, name_left_out};
-use crate::listing::{Column, print_document, print_list, short_age, table};
+use crate::errors::NotOne;
+use crate::farm_view::FarmView;
+use crate::listing::{Column, short_age};
 use crate::output::Printer;
+use crate::page::Page;
 use crate::settings::RunSettings;
 
-/// Lines of running text are broken here.
-const WIDTH: usize = 80;
-/// Where the text beside a label begins.
+/// Before labels, and before the text beside them.
+const MARGIN: usize = 2;
 const INDENT: usize = 10;
 /// Rows of a table of a story; all of them with `--output wide` and in JSON.
 const ROWS_MAX: usize = 20;
@@ -28,40 +29,11 @@ const ROWS_MAX: usize = 20;
 const LIKENESS_MIN: f64 = 0.5;
 const ALIKE_MAX: usize = 3;
 
-/// A name that does not lead to one thing.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotOne {
-    #[error("there is no {kind} \"{name}\"{}", .extra)]
-    Unknown { kind: &'static str, name: String, extra: &'static str, alike: Vec<String> },
-    #[error("\"{name}\" is the beginning of several {kind}s")]
-    Several { kind: &'static str, name: String, names: Vec<String> },
-    #[error("host \"{name}\" is in no facility of the selected clusters")]
-    Elsewhere { name: String },
-}
-
-impl NotOne {
-    /// What could have been meant.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let names: &[String] = match self {
-            Self::Unknown { alike, .. } => alike,
-            Self::Several { names, .. } => names,
-            Self::Elsewhere { .. } => &[],
-        };
-        names.iter().map(String::as_str)
-    }
-}
-
-pub(crate) async fn run(
-    settings: RunSettings,
-    args: ExplainArgs,
-    format: OutputFormat,
-    printer: Printer,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: RunSettings, args: ExplainArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
-    let snapshot = farm.store.load_snapshot(&farm.clusters, &farm.settings.snapshot_options()).await?;
-    name_left_out(&snapshot.left_out, printer);
-    let asked = Asked { farm: &farm, snapshot, format, printer };
+    let snapshot = farm.snapshot(printer).await?;
+    let asked = Asked { farm: &farm, snapshot, printer };
     match args.what {
         ExplainWhat::Job { name } => asked.job(&name).await?,
         ExplainWhat::Layer { name } => asked.layer(&name).await?,
@@ -75,7 +47,6 @@ pub(crate) async fn run(
 struct Asked<'a> {
     farm: &'a FarmView,
     snapshot: Snapshot,
-    format: OutputFormat,
     printer: Printer,
 }
 
@@ -165,17 +136,14 @@ impl Asked<'_> {
         name: &str,
         write: impl FnOnce(&mut Page),
     ) -> anyhow::Result<()> {
-        match self.format {
-            OutputFormat::Json | OutputFormat::Yaml => print_document(self.printer, self.format, story)?,
-            OutputFormat::Csv => print_list(self.printer, self.format, columns, rows, &())?,
-            OutputFormat::Name => self.printer.data(name)?,
-            OutputFormat::Table | OutputFormat::Wide => {
-                let mut page = Page { text: String::new(), is_wide: self.format == OutputFormat::Wide };
-                write(&mut page);
-                self.printer.data(page.text.trim_end())?;
-            }
+        if self.printer.format() == OutputFormat::Name {
+            return Ok(self.printer.data(name)?);
         }
-        Ok(())
+        Ok(self.printer.list_or(columns, rows, story, || {
+            let mut page = Page::new(MARGIN, INDENT, ROWS_MAX, self.printer);
+            write(&mut page);
+            page.print(self.printer)
+        })?)
     }
 }
 
@@ -231,12 +199,7 @@ fn layer_name(story: &LayerStory) -> String {
     format!("{}/{}", story.job, story.layer)
 }
 
-/// A story for reading.
-struct Page {
-    text: String,
-    is_wide: bool,
-}
-
+/// Stories for reading.
 impl Page {
     fn job(&mut self, story: &JobStory) {
         self.title(&format!("job {}", story.job));
@@ -337,45 +300,6 @@ impl Page {
 
     fn title(&mut self, title: &str) {
         self.write(format_args!("{title}\n"));
-    }
-
-    fn write(&mut self, text: std::fmt::Arguments<'_>) {
-        self.text.push_str(&text.to_string());
-    }
-
-    /// A label and running text beside it.
-    fn line(&mut self, label: &str, text: &str) {
-        let mut line = format!("  {label:<width$}", width = INDENT - 2);
-        let mut is_first = true;
-        for word in text.split(' ') {
-            let has_room = line.chars().count() + 1 + word.chars().count() <= WIDTH;
-            if !is_first && !has_room {
-                self.text.push_str(&line);
-                self.text.push('\n');
-                line = " ".repeat(INDENT);
-                is_first = true;
-            }
-            if !is_first {
-                line.push(' ');
-            }
-            line.push_str(word);
-            is_first = false;
-        }
-        self.text.push_str(&line);
-        self.text.push('\n');
-    }
-
-    fn table<R>(&mut self, columns: &[Column<R>], rows: &[R]) {
-        if rows.is_empty() {
-            return;
-        }
-        let shown = if self.is_wide { rows } else { &rows[..rows.len().min(ROWS_MAX)] };
-        self.text.push('\n');
-        self.text.push_str(&table(columns, shown, self.is_wide));
-        self.text.push('\n');
-        if shown.len() < rows.len() {
-            self.write(format_args!("and {} more; -o wide shows them\n", rows.len() - shown.len()));
-        }
     }
 }
 

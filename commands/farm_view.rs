@@ -1,8 +1,8 @@
 //! The farm as `run` sees it, for commands that only look.
 
 use anyhow::Context as _;
-use cue_scheduler::db::{ConnectSettings, Store};
-use cue_scheduler::model::{Cluster, LeftOutRow};
+use cue_scheduler::db::{ConnectSettings, Store, StoreError};
+use cue_scheduler::model::{Cluster, LeftOutRow, Snapshot};
 use cue_scheduler::scheduler::{self, Look, Settings};
 
 use crate::listing::short_age;
@@ -12,8 +12,6 @@ use crate::settings::RunSettings;
 
 /// Connections that a look needs at most.
 const CONNECTIONS: u32 = 4;
-/// Rows left out that are named one by one, unless more was asked for.
-pub(crate) const NAMED_MAX: usize = 5;
 
 /// A database, and the clusters that the settings select in it.
 #[derive(Debug)]
@@ -32,6 +30,13 @@ impl FarmView {
         let loaded = selection::load(&store, config).await?;
         name_left_out(&loaded.left_out, printer);
         Ok(Self { store, clusters: loaded.clusters, settings: Settings::of(config) })
+    }
+
+    /// One snapshot; names the rows that it cannot use.
+    pub(crate) async fn snapshot(&self, printer: Printer) -> Result<Snapshot, StoreError> {
+        let snapshot = self.store.load_snapshot(&self.clusters, &self.settings.snapshot_options()).await?;
+        name_left_out(&snapshot.left_out, printer);
+        Ok(snapshot)
     }
 
     /// One snapshot and one plan, and which frames it would book; names the rows that it cannot use.
@@ -60,21 +65,14 @@ impl FarmView {
 
 /// Connects with few connections; says what the settings have wrong.
 pub(crate) async fn connect(settings: &RunSettings, printer: Printer) -> anyhow::Result<Store> {
-    for warning in &settings.loaded.warnings {
-        printer.warning(warning);
-    }
-    let connect =
-        ConnectSettings { pool_size: CONNECTIONS.min(settings.connect.pool_size), ..settings.connect.clone() };
+    printer.warnings(&settings.loaded.warnings);
+    let pool_size = CONNECTIONS.min(settings.connect.pool_size);
+    let connect = ConnectSettings { pool_size, ..settings.connect.clone() };
     Store::connect(&connect).await.context("Failed to connect to database")
 }
 
-/// Rows that cannot be used: the first few, or all with `-v`.
+/// Rows that cannot be used.
 pub(crate) fn name_left_out(rows: &[LeftOutRow], printer: Printer) {
-    let named = if printer.verbosity() > 0 { rows.len() } else { NAMED_MAX };
-    for LeftOutRow { table, id, problem } in rows.iter().take(named) {
-        printer.warning(format_args!("{table} {id} is left out: {problem}"));
-    }
-    if rows.len() > named {
-        printer.warning(format_args!("{} more rows are left out; -v names them", rows.len() - named));
-    }
+    let line = |LeftOutRow { table, id, problem }: &LeftOutRow| format!("{table} {id} is left out: {problem}");
+    printer.warn_of(rows, line, "rows are left out");
 }

@@ -255,6 +255,12 @@ impl Sum for Amounts {
     }
 }
 
+/// `1 host`, `2 hosts`.
+#[must_use]
+pub fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == N::from(1) { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,7 @@ use crate::db::{ClusterRows, ConnectSettings, Store, StoreError};
 use crate::model::{Cluster, FacilityId, Selection, ShowId, TagChunkSizes};
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
+use crate::units::counted;
 use session::Session;
 
 /// Longest time of one statement.
@@ -306,11 +307,6 @@ fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let more = names.len().saturating_sub(LISTED_MAX);
     let listed = names[..names.len() - more].join(", ");
     if more > 0 { format!("{listed} and {more} more") } else { listed }
-}
-
-/// `1 host`, `2 hosts`.
-fn counted(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 #[cfg(test)]
