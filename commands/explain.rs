@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use cue_scheduler::clusters::by_likeness;
 use cue_scheduler::db::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
 use cue_scheduler::explain::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks};
 use cue_scheduler::model::{Candidate, FacilityId, JobId, Snapshot, WaitReason};
@@ -185,14 +186,9 @@ fn one<T>(
 }
 
 fn alike(name: &str, names: Vec<String>) -> Vec<String> {
-    let mut scored: Vec<(f64, String)> = names
-        .into_iter()
-        .map(|other| (strsim::normalized_damerau_levenshtein(name, &other), other))
-        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    scored.dedup_by(|a, b| a.1 == b.1);
-    scored.into_iter().take(ALIKE_MAX).map(|(_, name)| name).collect()
+    let scored = by_likeness(names, |other| strsim::normalized_damerau_levenshtein(name, other));
+    let alike = scored.into_iter().take_while(|(likeness, _)| *likeness >= LIKENESS_MIN);
+    alike.take(ALIKE_MAX).map(|(_, name)| name).collect()
 }
 
 fn layer_name(story: &LayerStory) -> String {

@@ -28,7 +28,7 @@ use crate::db::{ClusterRows, ConnectSettings, Store, StoreError};
 use crate::model::{Cluster, FacilityId, Selection, ShowId, TagChunkSizes};
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
-use crate::units::counted;
+use crate::units::{counted, listed};
 use session::Session;
 
 /// Longest time of one statement.
@@ -303,10 +303,7 @@ fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
 
 /// Names for a sentence; the rest is counted.
 fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
-    let more = names.len().saturating_sub(LISTED_MAX);
-    let listed = names[..names.len() - more].join(", ");
-    if more > 0 { format!("{listed} and {more} more") } else { listed }
+    listed(names, LISTED_MAX)
 }
 
 #[cfg(test)]
