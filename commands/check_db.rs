@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use cue_scheduler::config::BesideMaestro;
 use cue_scheduler::ops::check::{self, CheckResult, Status, Wanted};
 use cue_scheduler::rqd::Agents;
-use cue_scheduler::scheduler::Settings;
 use cue_scheduler::telemetry::error_chain;
 use serde::Serialize;
 
@@ -32,7 +31,7 @@ pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Print
         host_staleness: config.host_cache.host_staleness_threshold,
         book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
         instances: args.instances,
-        agents: args.rqd.map(|hosts| (Agents::new(Settings::agents_of(config)), hosts as usize)),
+        agents: args.rqd.map(|hosts| (Agents::new((&config.rqd).into()), hosts as usize)),
     };
     let checks = match check::check(&settings.connect, &wanted).await {
         Ok(checks) => checks,

@@ -47,7 +47,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     selection::load(&store, config).await?;
     let parts = Parts {
         store: store.clone(),
-        targets: LaunchTargets::Agents(Agents::new(Settings::agents_of(config))),
+        targets: LaunchTargets::Agents(Agents::new((&config.rqd).into())),
         settings: Settings::of(config),
         metrics,
         health,

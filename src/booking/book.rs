@@ -14,7 +14,7 @@ use super::room::{load_room, split, without};
 use super::totals::Totals;
 use super::tx::{ATTEMPTS_MAX, COMMIT_LIMIT, CommitError, Tx, column_of, id, wait_with_jitter};
 use crate::db::Store;
-use crate::model::{Booked, BookingRequest, FrameId, HostId, JobId};
+use crate::model::{Booked, BookingRequest, FrameId, HostId, JobId, LIMIT_SETTLE_WINDOW};
 use crate::units::Cores;
 
 /// Longest time for a chunk in which rows are held or refused; what is not booked by then waits for the
@@ -33,7 +33,7 @@ pub struct BookOptions {
 
 impl Default for BookOptions {
     fn default() -> Self {
-        Self { limit_settle_window: Duration::from_mins(2), look_for_held_hosts: true }
+        Self { limit_settle_window: LIMIT_SETTLE_WINDOW, look_for_held_hosts: true }
     }
 }
 

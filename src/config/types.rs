@@ -328,7 +328,7 @@ impl Default for Queue {
             hostname_tags_chunk_size: chunk_sizes.hostname,
             booking_chunk_size: 250,
             booking_chunks_in_flight: 3,
-            limit_settle_window: Duration::from_mins(2),
+            limit_settle_window: model::LIMIT_SETTLE_WINDOW,
             frame_memory_soft_limit: 1.6,
             frame_memory_hard_limit: 2.0,
             empty_job_cycles_before_quiting: None,
@@ -343,7 +343,7 @@ impl Default for Queue {
 
 impl Default for HostCache {
     fn default() -> Self {
-        Self { host_staleness_threshold: Duration::from_mins(2) }
+        Self { host_staleness_threshold: model::HOST_STALENESS }
     }
 }
 

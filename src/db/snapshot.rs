@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use super::{Store, StoreError, candidates, caps, hosts};
-use crate::model::{Cluster, FacilityId, HostId, LayerId, ShowId, Snapshot};
+use crate::model::{Cluster, FacilityId, HOST_STALENESS, HostId, LIMIT_SETTLE_WINDOW, LayerId, ShowId, Snapshot};
 
 /// What a snapshot is told besides the clusters.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ pub struct SnapshotOptions {
 impl Default for SnapshotOptions {
     fn default() -> Self {
         Self {
-            staleness: Duration::from_mins(2),
-            limit_settle_window: Duration::from_mins(2),
+            staleness: HOST_STALENESS,
+            limit_settle_window: LIMIT_SETTLE_WINDOW,
             backing_off: HashSet::new(),
             put_aside: HashMap::new(),
         }

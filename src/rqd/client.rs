@@ -17,7 +17,11 @@ use super::proto::rqd::{
 };
 use super::report::AgentReport;
 use super::wire::{Turns, Wire};
+use crate::config::Rqd;
 use crate::model::{FrameId, ProcId};
+
+/// Connections kept on a farm of any size.
+const CONNECTIONS_MAX: usize = 8_192;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentSettings {
@@ -36,16 +40,22 @@ pub struct AgentSettings {
     pub connections_max: usize,
 }
 
+impl From<&Rqd> for AgentSettings {
+    fn from(rqd: &Rqd) -> Self {
+        Self {
+            port: rqd.grpc_port,
+            connect_timeout: rqd.connect_timeout,
+            call_timeout: rqd.launch_timeout,
+            calls_in_flight_max: rqd.launches_in_flight,
+            calls_per_host_max: rqd.launches_in_flight_per_host,
+            connections_max: CONNECTIONS_MAX,
+        }
+    }
+}
+
 impl Default for AgentSettings {
     fn default() -> Self {
-        Self {
-            port: 8444,
-            connect_timeout: Duration::from_secs(3),
-            call_timeout: Duration::from_secs(10),
-            calls_in_flight_max: 256,
-            calls_per_host_max: 4,
-            connections_max: 8_192,
-        }
+        Self::from(&Rqd::default())
     }
 }
 

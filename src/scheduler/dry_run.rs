@@ -218,7 +218,7 @@ impl DryRun {
         stop: &CancellationToken,
     ) -> Result<Option<DryRunEnd>, PassError> {
         let settings = &self.turn.settings;
-        let gap = settings.probe_interval.max(settings.saturated_rest).max(began.elapsed());
+        let gap = settings.active_scan_interval.max(settings.cluster_saturated_sleep).max(began.elapsed());
         while began.elapsed() < settings.monitor_interval {
             let time_left = until.map_or(gap, |until| until.saturating_duration_since(Instant::now()));
             tokio::select! {

@@ -109,7 +109,7 @@ impl Repairing {
     /// Subtracts what was announced and, where it is time for it, looks at everything. Returns when to
     /// look again, if it has looked.
     async fn turn(&mut self, is_look_due: bool) -> Option<Duration> {
-        let interval = self.turn.settings.repair_interval;
+        let interval = self.turn.settings.recompute_interval;
         // While Cuebot's planner is active it writes these counters after its commits.
         if !matches!(self.turn.foreign_planner_blocks().await, Ok(false)) {
             return is_look_due.then_some(interval);

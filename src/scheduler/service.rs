@@ -124,9 +124,9 @@ impl Service {
         let hints = Hints::new(settings.host_breaker, settings.layer_breaker());
         let (launcher, inbox) =
             Launcher::new(store.clone(), targets, settings.clone(), hints.clone(), metrics.clone(), totals.clone());
-        metrics.set_dry_run(settings.is_dry_run);
+        metrics.set_dry_run(settings.dry_run_mode);
         let sink =
-            if settings.is_dry_run { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
+            if settings.dry_run_mode { Sink::Preview(Remembered::default()) } else { Sink::Booking(launcher.clone()) };
         let silence =
             Arc::new(Mutex::new(Silence::new(settings.cuebot_silence).looking_every(settings.monitor_interval)));
         let redirects = RedirectWatch::default();
@@ -138,7 +138,7 @@ impl Service {
     /// pass, the chunks under way are committed, launches are settled within the limit.
     pub async fn run(self, stop: CancellationToken) -> Ended {
         let Self { turn, launcher, health, totals, clusters, inbox } = self;
-        let limit = turn.settings.shutdown_limit;
+        let limit = turn.settings.shutdown_timeout;
         let tasks = Tasks::new();
         let late = Tasks::new();
         late.spawn("settle", launcher.clone().run(inbox, late.stop_signal()));
@@ -224,7 +224,7 @@ impl Passes {
         let mut pause = RETRY_PAUSE_MIN;
         while !stop.is_cancelled() {
             let began = Instant::now();
-            let limit = self.turn.settings.shutdown_limit / 2;
+            let limit = self.turn.settings.shutdown_timeout / 2;
             let looked = tokio::select! {
                 biased;
                 looked = self.look(&stop) => Some(looked),
@@ -234,10 +234,10 @@ impl Passes {
                 tracing::warn!(target: "scheduler", "the last pass does not end; leaving it, the next start settles it");
                 return false;
             };
-            let empty_looks_max = self.turn.settings.empty_looks_max;
+            let empty_job_cycles_before_quiting = self.turn.settings.empty_job_cycles_before_quiting;
             let mut count = |is_empty: bool| {
                 empty_looks = if is_empty { empty_looks + 1 } else { 0 };
-                empty_looks_max.is_some_and(|max| empty_looks >= max)
+                empty_job_cycles_before_quiting.is_some_and(|max| empty_looks >= max)
             };
             if count(is_empty) {
                 tracing::info!(target: "scheduler", looks = empty_looks, "nothing to do for long enough; quitting");
@@ -254,8 +254,8 @@ impl Passes {
                 Next::Change(before) => {
                     pause = RETRY_PAUSE_MIN;
                     // A pass that placed nothing is not repeated more often than half of the time.
-                    let rest = if is_empty { Duration::ZERO } else { self.turn.settings.saturated_rest };
-                    let gap = self.turn.settings.probe_interval.max(rest).max(began.elapsed().min(REST_MAX));
+                    let rest = if is_empty { Duration::ZERO } else { self.turn.settings.cluster_saturated_sleep };
+                    let gap = self.turn.settings.active_scan_interval.max(rest).max(began.elapsed().min(REST_MAX));
                     let released_at = self.turn.hints.next_release(began);
                     loop {
                         tokio::select! {
@@ -341,7 +341,7 @@ impl Passes {
                     Next::Now
                 } else if report.did_something() {
                     let look = (report.snapshot_took + report.plan_took).min(REST_MAX);
-                    Next::Rest(look.max(self.turn.settings.probe_interval))
+                    Next::Rest(look.max(self.turn.settings.active_scan_interval))
                 } else {
                     Next::Change(before)
                 };
@@ -406,7 +406,7 @@ impl Passes {
         if let Sink::Booking(launcher) = &self.turn.sink {
             self.turn.metrics.set_unsettled_bookings(launcher.unsettled());
         }
-        if self.turn.settings.is_dry_run && report.booked > 0 {
+        if self.turn.settings.dry_run_mode && report.booked > 0 {
             tracing::info!(
                 target: "scheduler",
                 hosts = report.hosts,

@@ -235,7 +235,7 @@ impl Turn {
         };
         if let Sink::Booking(_) = self.sink {
             // What is overdue is known better here, host by host.
-            options.staleness = self.settings.host_staleness;
+            options.staleness = self.settings.host_staleness_threshold;
         }
         options
     }
@@ -280,10 +280,10 @@ impl Turn {
         let chunks = std::iter::from_fn(|| {
             // Not all that a transaction may take: what it waits for is not ours to know.
             let time = self.store.lock_budget() * 5 / 8;
-            chunks.next(self.hints.chunk_frames(self.settings.chunk_frames_max, time))
+            chunks.next(self.hints.chunk_frames(self.settings.booking_chunk_size, time))
         });
         let chunks = chunks.map(|chunk| self.book_chunk(chunk, &launches, stop));
-        let mut outcomes = futures::stream::iter(chunks).buffer_unordered(self.settings.chunks_in_flight_max);
+        let mut outcomes = futures::stream::iter(chunks).buffer_unordered(self.settings.booking_chunks_in_flight);
         let (mut all, mut failed) = (Outcome { left_out, ..Outcome::default() }, None);
         while let Some(outcome) = outcomes.next().await {
             match outcome {
