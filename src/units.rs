@@ -265,7 +265,7 @@ pub fn listed(names: impl IntoIterator<Item = impl AsRef<str>>, max: usize) -> S
 
 /// `1 host`, `2 hosts`.
 #[must_use]
-pub fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
+pub fn counted<N: Copy + fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
     format!("{number} {thing}{}", if number == N::from(1) { "" } else { "s" })
 }
 
