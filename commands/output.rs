@@ -90,7 +90,9 @@ impl Printer {
     }
 
     pub(crate) fn warnings(self, warnings: &[Warning]) {
-        warnings.iter().for_each(|warning| self.warning(warning));
+        for warning in warnings {
+            self.warning(warning);
+        }
     }
 
     /// Warns of each of what is wrong alike, or with less than `-v` of the first few and of how many more
