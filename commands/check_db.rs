@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
+use cue_scheduler::config::BesideMaestro;
 use cue_scheduler::ops::check::{self, CheckResult, Status, Wanted};
 use cue_scheduler::rqd::Agents;
 use cue_scheduler::telemetry::error_chain;
 use serde::Serialize;
 
-use crate::cli::OutputFormat;
+use crate::cli::{CheckDbArgs, OutputFormat};
 use crate::failure::{FAILED, MISUSED};
-use crate::listing::{Column, print_list};
+use crate::listing::Column;
 use crate::output::Printer;
-use crate::settings::CheckDbSettings;
+use crate::settings::RunSettings;
 
 /// What JSON and YAML print.
 #[derive(Serialize)]
@@ -21,15 +22,16 @@ struct Document<'a> {
     checks: &'a [CheckResult],
 }
 
-pub(crate) async fn run(settings: CheckDbSettings, format: OutputFormat, printer: Printer) -> anyhow::Result<ExitCode> {
-    let config = &settings.config;
+pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+    let config = &settings.loaded.config;
+    printer.warnings(&settings.loaded.warnings);
     let wanted = Wanted {
         selection: config.selection(),
         chunk_sizes: config.chunk_sizes(),
         host_staleness: config.host_cache.host_staleness_threshold,
-        book_beside_foreign_planner: settings.book_beside_foreign_planner,
-        instances: settings.instances,
-        agents: settings.agents.map(|hosts| (Agents::new(settings.agent_settings), hosts)),
+        book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
+        instances: args.instances,
+        agents: args.rqd.map(|hosts| (Agents::new((&config.rqd).into()), hosts as usize)),
     };
     let checks = match check::check(&settings.connect, &wanted).await {
         Ok(checks) => checks,
@@ -40,18 +42,15 @@ pub(crate) async fn run(settings: CheckDbSettings, format: OutputFormat, printer
     };
     let columns = [
         Column::text("CHECK", |check: &CheckResult| check.name.to_owned()),
-        Column::text("STATUS", |check: &CheckResult| check.status.as_str().to_owned()),
+        Column::text("STATUS", |check: &CheckResult| check.status.into_str().to_owned()),
         Column::text("FOUND", |check: &CheckResult| check.found.clone()),
         Column::text("REMEDY", |check: &CheckResult| check.remedy.clone().unwrap_or_default()).wide(),
     ];
     let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
-    print_list(printer, format, &columns, &checks, &Document { status, checks: &checks })?;
-    if format == OutputFormat::Table {
-        for check in &checks {
-            if let Some(remedy) = &check.remedy {
-                printer.data(format_args!("\n{}: {remedy}", check.name))?;
-            }
-        }
+    printer.list(&columns, &checks, &Document { status, checks: &checks })?;
+    if printer.format() == OutputFormat::Table {
+        let remedies = checks.iter().filter_map(|check| Some((check.name, check.remedy.as_ref()?)));
+        remedies.into_iter().try_for_each(|(name, remedy)| printer.data(format_args!("\n{name}: {remedy}")))?;
     }
     Ok(if status == Status::Failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

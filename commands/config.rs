@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use cue_scheduler::config::{Config, Loaded, VARIABLE_PREFIX, keys};
 use serde::Serialize;
 
-use crate::cli::OutputFormat;
-use crate::listing::{Column, print_list};
+use crate::listing::Column;
 use crate::output::Printer;
 
 /// The settings were loaded, so what is left to say is what has no effect.
 pub(crate) fn check(loaded: &Loaded, printer: Printer) -> ExitCode {
-    warn(loaded, printer);
+    printer.warnings(&loaded.warnings);
     match &loaded.file {
         Some(file) => printer.note(format_args!("{} is right", file.display())),
         None => printer.note("no file was found, and environment and flags are right"),
@@ -59,8 +58,8 @@ struct Document<'a> {
     settings: &'a [Row],
 }
 
-pub(crate) fn show(loaded: &Loaded, format: OutputFormat, printer: Printer) -> anyhow::Result<ExitCode> {
-    warn(loaded, printer);
+pub(crate) fn show(loaded: &Loaded, printer: Printer) -> anyhow::Result<ExitCode> {
+    printer.warnings(&loaded.warnings);
     let rows: Vec<Row> = keys()
         .iter()
         .map(|key| Row {
@@ -81,12 +80,6 @@ pub(crate) fn show(loaded: &Loaded, format: OutputFormat, printer: Printer) -> a
         Some(file) => printer.note(format_args!("from {file}, the environment and the flags")),
         None => printer.note("no file was found"),
     }
-    print_list(printer, format, &columns, &rows, &Document { file, settings: &rows })?;
+    printer.list(&columns, &rows, &Document { file, settings: &rows })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn warn(loaded: &Loaded, printer: Printer) {
-    for warning in &loaded.warnings {
-        printer.warning(warning);
-    }
 }

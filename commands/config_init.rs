@@ -10,79 +10,67 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Secret, Tls};
 use cue_scheduler::db::{ClusterRows, Store};
-use cue_scheduler::model::AllocTag;
+use cue_scheduler::model::{AllocTag, Tag};
 use cue_scheduler::telemetry::error_chain;
 use dialoguer::console::Term;
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
 use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
-use crate::failure::FAILED;
+use crate::errors::UsageError;
+use crate::failure::{FAILED, INTERRUPTED};
 use crate::output::Printer;
 use crate::selection;
 use crate::settings::{InitSettings, connect_settings};
-
-/// As a shell says it of a process that SIGINT ended.
-const INTERRUPTED: i32 = 130;
-
-/// What stops `config init` before anything is written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InitError {
-    #[error("config init asks questions and there is no terminal; answer with flags and --yes")]
-    NoTerminal,
-    #[error("{0} exists; --force writes over it")]
-    Exists(String),
-    #[error("no home folder is known to put the file in; name a file")]
-    NoHome,
-}
+use crate::signals::hear;
 
 pub(crate) async fn run(settings: InitSettings, printer: Printer) -> anyhow::Result<ExitCode> {
-    if settings.yes { from_flags(settings, printer).await } else { ask(settings, printer).await }
+    if settings.args.yes { from_flags(settings, printer).await } else { ask(settings, printer).await }
 }
 
 async fn from_flags(settings: InitSettings, printer: Printer) -> anyhow::Result<ExitCode> {
-    let InitSettings { target, config, force, offline, .. } = &settings;
-    if target.exists() && !force {
-        bail!(InitError::Exists(target.display().to_string()));
+    let InitSettings { target, config, args, .. } = &settings;
+    if target.exists() && !args.force {
+        bail!(UsageError::Exists(target.display().to_string()));
     }
-    if !offline {
+    if !args.offline {
         let store = Store::connect(&connect_settings(&config.database)).await.context("nothing is written")?;
         let loaded = selection::load(&store, config).await.context("nothing is written")?;
         printer.note(format_args!("connected: {} clusters", loaded.clusters.len()));
         store.close().await;
     }
-    write(target, &to_write(&settings), *force)?;
+    write(target, &to_write(&settings), args.force)?;
     printer.note(format_args!("wrote {}", target.display()));
     Ok(ExitCode::SUCCESS)
 }
 
 async fn ask(mut settings: InitSettings, printer: Printer) -> anyhow::Result<ExitCode> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        bail!(InitError::NoTerminal);
+        bail!(UsageError::NoTerminal);
     }
     restore_on_interrupt()?;
     let colorful = ColorfulTheme::default();
     let theme: &dyn Theme = if printer.is_stderr_colored() { &colorful } else { &SimpleTheme };
+    let given_up = || {
+        printer.note("nothing is written");
+        Ok(ExitCode::from(FAILED))
+    };
+    let target = settings.target.display().to_string();
     let overwrites = settings.target.exists();
-    if overwrites && !settings.force {
-        let question = format!("{} exists. Write over it?", settings.target.display());
-        if !Confirm::with_theme(theme).with_prompt(question).default(false).interact()? {
-            printer.note("nothing is written");
-            return Ok(ExitCode::from(FAILED));
-        }
+    if overwrites && !settings.args.force && !is_confirmed(theme, format!("{target} exists. Write over it?"), false)? {
+        return given_up();
     }
     let rows = loop {
         ask_database(theme, &mut settings)?;
-        if settings.offline {
+        if settings.args.offline {
             break None;
         }
         match read_farm(&settings.config, printer).await {
             Ok(rows) => break Some(rows),
             Err(error) => printer.error(error_chain(error.as_ref())),
         }
-        let answers = ["change the answers", "write them all the same", "write nothing"];
-        match Select::with_theme(theme).with_prompt("Go on how?").items(answers).default(0).interact()? {
+        match choose(theme, "Go on how?", &["change the answers", "write them all the same", "write nothing"], 0)? {
             0 => {}
             1 => break None,
             _ => return Ok(ExitCode::from(FAILED)),
@@ -96,14 +84,34 @@ async fn ask(mut settings: InitSettings, printer: Printer) -> anyhow::Result<Exi
         .default(settings.config.queue.metrics_port)
         .interact_text()?;
     printer.note(format_args!("will serve: {}", served(&settings.config, rows.as_ref())));
-    let question = format!("Write {}?", settings.target.display());
-    if !Confirm::with_theme(theme).with_prompt(question).default(true).interact()? {
-        printer.note("nothing is written");
-        return Ok(ExitCode::from(FAILED));
+    if !is_confirmed(theme, format!("Write {target}?"), true)? {
+        return given_up();
     }
     write(&settings.target, &to_write(&settings), overwrites)?;
-    printer.note(format_args!("wrote {}; next: cue-scheduler check-db", settings.target.display()));
+    printer.note(format_args!("wrote {target}; next: cue-scheduler check-db"));
     Ok(ExitCode::SUCCESS)
+}
+
+fn is_confirmed(theme: &dyn Theme, question: String, default: bool) -> dialoguer::Result<bool> {
+    Confirm::with_theme(theme).with_prompt(question).default(default).interact()
+}
+
+/// Position of the chosen one.
+fn choose(theme: &dyn Theme, question: &str, items: &[&str], now: usize) -> dialoguer::Result<usize> {
+    Select::with_theme(theme).with_prompt(question).items(items).default(now).interact()
+}
+
+/// Those that are chosen, in their order.
+fn choose_some<'i, T: ?Sized>(
+    theme: &dyn Theme,
+    question: impl Into<String>,
+    items: &[&'i T],
+    name: impl Fn(&'i T) -> &'i str,
+    is_chosen_now: impl Fn(&str) -> bool,
+) -> dialoguer::Result<Vec<&'i T>> {
+    let with_state = items.iter().map(|&item| name(item)).map(|name| (name, is_chosen_now(name)));
+    let chosen = MultiSelect::with_theme(theme).with_prompt(question).items_checked(with_state).interact()?;
+    Ok(chosen.into_iter().filter_map(|at| items.get(at).copied()).collect())
 }
 
 fn ask_database(theme: &dyn Theme, settings: &mut InitSettings) -> anyhow::Result<()> {
@@ -141,8 +149,7 @@ fn ask_database(theme: &dyn Theme, settings: &mut InitSettings) -> anyhow::Resul
         (Tls::VerifyFull, "always, and its certificate names the host"),
     ];
     let now = ways.iter().position(|(way, _)| *way == database.tls).unwrap_or_default();
-    let chosen =
-        Select::with_theme(theme).with_prompt("Encrypted").items(ways.map(|(_, what)| what)).default(now).interact()?;
+    let chosen = choose(theme, "Encrypted", &ways.map(|(_, what)| what), now)?;
     database.tls = ways.get(chosen).map_or(database.tls, |(way, _)| *way);
     Ok(())
 }
@@ -180,7 +187,7 @@ fn ask_selection(theme: &dyn Theme, config: &mut Config, rows: &ClusterRows) -> 
             return Ok(());
         }
         let question = format!("Nothing is chosen, so it will serve: {}. Is that meant?", served(config, Some(rows)));
-        if Confirm::with_theme(theme).with_prompt(question).default(false).interact()? {
+        if is_confirmed(theme, question, false)? {
             return Ok(());
         }
     }
@@ -207,61 +214,51 @@ fn everything(rows: Option<&ClusterRows>) -> &'static str {
 
 /// Whether everything was asked for, in so many words.
 fn ask_names(theme: &dyn Theme, config: &mut Config, rows: &ClusterRows) -> anyhow::Result<bool> {
+    ask_facility(theme, config, rows)?;
+    let ways = [everything(Some(rows)), "chosen shows, allocations and tags"];
+    let now = usize::from(!config.selection().is_everything());
+    if choose(theme, "What is served", &ways, now)? == 0 {
+        (config.scheduler.alloc_tags, config.scheduler.manual_tags) = (Vec::new(), Vec::new());
+        return Ok(true);
+    }
+    let facility = config.scheduler.facility.as_deref();
+    let of_facility = || rows.allocs.iter().filter(|row| facility.is_none_or(|facility| facility == row.facility_name));
+    let shows: Vec<_> = rows.shows.iter().filter(|show| !show.allocs.is_empty()).collect();
+    let wanted = &config.scheduler.alloc_tags;
+    let is_wanted = |show: &str| wanted.iter().any(|wanted| wanted.show == show);
+    let mut alloc_tags = Vec::new();
+    for show in choose_some(theme, "Shows (space chooses)", &shows, |show| &show.name, is_wanted)? {
+        let of_show = of_facility().filter(|row| row.alloc.as_ref().is_some_and(|(id, _)| show.allocs.contains(id)));
+        let tags = distinct(of_show.flat_map(|row| &row.alloc_tags));
+        let chosen = choose_some(theme, format!("Allocation tags of {}", show.name), &tags, |tag| tag, |_| true)?;
+        alloc_tags.extend(chosen.into_iter().map(|tag| AllocTag { show: show.name.clone(), tag: tag.to_owned() }));
+    }
+    let tags = distinct(of_facility().flat_map(|row| &row.manual_tags));
+    if !tags.is_empty() {
+        let wanted = &config.scheduler.manual_tags;
+        let chosen =
+            choose_some(theme, "Manual tags", &tags, |tag| tag, |tag| wanted.iter().any(|wanted| wanted == tag))?;
+        config.scheduler.manual_tags = chosen.into_iter().map(str::to_owned).collect();
+    }
+    config.scheduler.alloc_tags = alloc_tags;
+    Ok(false)
+}
+
+/// Asks only where there are several.
+fn ask_facility(theme: &dyn Theme, config: &mut Config, rows: &ClusterRows) -> dialoguer::Result<()> {
     let facilities: BTreeSet<&str> = rows.allocs.iter().map(|row| row.facility_name.as_str()).collect();
     if facilities.len() > 1 {
         let names: Vec<&str> = std::iter::once("all of them").chain(facilities).collect();
         let now = names.iter().position(|name| config.scheduler.facility.as_deref() == Some(*name)).unwrap_or_default();
-        let chosen = Select::with_theme(theme).with_prompt("Facility").items(&names).default(now).interact()?;
+        let chosen = choose(theme, "Facility", &names, now)?;
         config.scheduler.facility = names.get(chosen).filter(|_| chosen > 0).map(|name| (*name).to_owned());
     }
-    let ways = [everything(Some(rows)), "chosen shows, allocations and tags"];
-    let now = usize::from(!config.selection().is_everything());
-    if Select::with_theme(theme).with_prompt("What is served").items(ways).default(now).interact()? == 0 {
-        (config.scheduler.alloc_tags, config.scheduler.manual_tags) = (Vec::new(), Vec::new());
-        return Ok(true);
-    }
-    let is_of_facility = |name: &str| config.scheduler.facility.as_deref().is_none_or(|facility| facility == name);
-    let mut alloc_tags = Vec::new();
-    let shows: Vec<_> = rows.shows.iter().filter(|show| !show.allocs.is_empty()).collect();
-    let named = |show: &str| config.scheduler.alloc_tags.iter().any(|wanted| wanted.show == show);
-    let chosen = MultiSelect::with_theme(theme)
-        .with_prompt("Shows (space chooses)")
-        .items_checked(shows.iter().map(|show| (&show.name, named(&show.name))))
-        .interact()?;
-    for show in chosen.into_iter().filter_map(|at| shows.get(at)) {
-        let tags: BTreeSet<&str> = rows
-            .allocs
-            .iter()
-            .filter(|row| is_of_facility(&row.facility_name))
-            .filter(|row| row.alloc.as_ref().is_some_and(|(id, _)| show.allocs.contains(id)))
-            .flat_map(|row| row.alloc_tags.iter().map(cue_scheduler::model::Tag::as_str))
-            .collect();
-        let tags: Vec<&str> = tags.into_iter().collect();
-        let chosen = MultiSelect::with_theme(theme)
-            .with_prompt(format!("Allocation tags of {}", show.name))
-            .items_checked(tags.iter().map(|tag| (tag, true)))
-            .interact()?;
-        let chosen = chosen.into_iter().filter_map(|at| tags.get(at));
-        alloc_tags.extend(chosen.map(|tag| AllocTag { show: show.name.clone(), tag: (*tag).to_owned() }));
-    }
-    let tags: BTreeSet<&str> = rows
-        .allocs
-        .iter()
-        .filter(|row| is_of_facility(&row.facility_name))
-        .flat_map(|row| row.manual_tags.iter().map(cue_scheduler::model::Tag::as_str))
-        .collect();
-    let tags: Vec<&str> = tags.into_iter().collect();
-    if !tags.is_empty() {
-        let named = |tag: &str| config.scheduler.manual_tags.iter().any(|wanted| wanted == tag);
-        let chosen = MultiSelect::with_theme(theme)
-            .with_prompt("Manual tags")
-            .items_checked(tags.iter().map(|tag| (tag, named(tag))))
-            .interact()?;
-        config.scheduler.manual_tags =
-            chosen.into_iter().filter_map(|at| tags.get(at)).map(|tag| (*tag).to_owned()).collect();
-    }
-    config.scheduler.alloc_tags = alloc_tags;
-    Ok(false)
+    Ok(())
+}
+
+/// Each once, by name.
+fn distinct<'t>(tags: impl Iterator<Item = &'t Tag>) -> Vec<&'t str> {
+    tags.map(Tag::as_str).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Without the password that the environment brings: it goes on to bring it.
@@ -295,7 +292,7 @@ fn write(target: &Path, config: &Config, overwrites: bool) -> anyhow::Result<()>
 /// A question may have hidden the cursor or what is typed; Ctrl-C must leave the terminal as it was.
 fn restore_on_interrupt() -> anyhow::Result<()> {
     let before = tcgetattr(io::stdin()).context("cannot ask the terminal for its settings")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
+    let mut interrupt = hear(SignalKind::interrupt())?;
     tokio::spawn(async move {
         interrupt.recv().await;
         // Whoever interrupts has to get out, whatever the terminal says.

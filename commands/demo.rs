@@ -11,14 +11,15 @@ use cue_scheduler::farm::fleet::{Faults, RunTime};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::telemetry::logs::{self, LogSettings};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli;
+use crate::cli::{self, DemoArgs};
 use crate::failure::FAILED;
+use crate::listing::write_json;
 use crate::output::Printer;
 use crate::progress;
 use crate::settings::DemoSettings;
+use crate::signals::stop_signal;
 
 /// How long a host takes to answer late.
 const ANSWER_DELAY: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
     // The bars have the terminal: only what a person must know goes between them.
     let quiet = LogSettings { verbosity: settings.logs.verbosity - 2, ..settings.logs.clone() };
     let _logs = logs::install(&quiet)?;
-    let seed = settings.seed.unwrap_or_else(rand::random);
+    let seed = settings.args.seed.unwrap_or_else(rand::random);
     let watcher = progress::watcher(printer.verbosity() < 0);
     watcher.step(&format!("seed {seed}"));
     let stop = stop_signal()?;
@@ -43,7 +44,7 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
         Ok(report) => show(&report, &settings, printer),
         Err(error) => Err(anyhow::Error::new(error).context("the demo broke off")),
     };
-    if settings.keep && good.is_ok() && !stop.is_cancelled() {
+    if settings.args.keep && good.is_ok() && !stop.is_cancelled() {
         keep(&demo, printer, &stop).await?;
     }
     let left = demo.stop().await;
@@ -55,14 +56,14 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
 
 fn options(settings: &DemoSettings, seed: u64) -> DemoOptions {
     let share = |percent: f64| percent / 100.0;
-    let faults = &settings.faults;
+    let DemoArgs { faults, generation, .. } = &settings.args;
     DemoOptions {
-        hosts: settings.hosts as usize,
-        jobs: settings.jobs as usize,
-        frames: settings.frames,
+        hosts: settings.args.hosts as usize,
+        jobs: settings.args.jobs as usize,
+        frames: settings.args.frames,
         seed,
-        agents: u8::try_from(settings.agents).unwrap_or(u8::MAX),
-        generation: match settings.generation {
+        agents: u8::try_from(settings.args.agents).unwrap_or(u8::MAX),
+        generation: match generation {
             cli::Generation::G0 => Generation::G0,
             cli::Generation::G1 => Generation::G1,
             cli::Generation::G2 => Generation::G2,
@@ -82,22 +83,6 @@ fn options(settings: &DemoSettings, seed: u64) -> DemoOptions {
         run_time: RunTime::Between(Duration::from_millis(500), Duration::from_millis(1500)),
         settings: Settings::of(&settings.config),
     }
-}
-
-/// Cancelled by the first Ctrl-C or SIGTERM. What the farm runs ends with this process in any case.
-pub(crate) fn stop_signal() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let install = |kind| signal(kind).context("cannot watch for signals");
-    let (mut interrupt, mut terminate) = (install(SignalKind::interrupt())?, install(SignalKind::terminate())?);
-    let cancelled = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        cancelled.cancel();
-    });
-    Ok(stop)
 }
 
 /// Whether everything was as it must be.
@@ -132,55 +117,39 @@ fn show(report: &DemoReport, settings: &DemoSettings, printer: Printer) -> anyho
             printer.error(format_args!("audit: {} rows break {} in all", count, rule.as_str()));
         }
     }
-    if let Some(path) = &settings.summary {
-        let text = serde_json::to_string_pretty(&report.summary).context("cannot write the figures as JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(path) = &settings.args.summary {
+        write_json(path, &report.summary).with_context(|| format!("cannot write {}", path.display()))?;
         printer.note(format_args!("wrote {}", path.display()));
     }
     Ok(report.is_good())
 }
 
-fn table(summary: &DemoSummary) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let mut row = |name: &str, value: String, remark: &str| {
-        table.add_row([name.to_owned(), value, remark.to_owned()]);
-    };
-    row(
-        "hosts",
-        summary.hosts.to_string(),
-        &match summary.agents {
-            0 => String::new(),
-            agents => format!("{agents} of them real RQD agents"),
-        },
-    );
-    row("frames", summary.frames.to_string(), &format!("in {} jobs", summary.jobs));
-    row("dispatched", summary.dispatched.to_string(), &format!("{} taken back and booked again", summary.unbooked));
-    row(
-        "launched",
-        summary.launched.to_string(),
-        &format!("{} refused, {} without an answer", summary.refused_launches, summary.unknown_launches),
-    );
-    row("completed", summary.completed.to_string(), &format!("{} dead", summary.dead));
-    row("frames/s", format!("{:.0}", summary.frames_per_second), &format!("{:.1} s in all", summary.seconds));
-    row(
-        "first frame",
-        summary.time_to_first_frame_ms.map_or_else(|| "-".to_owned(), |time| format!("{time} ms")),
-        "from start to the first launch accepted",
-    );
-    row("double launches", summary.double_launches.to_string(), "");
-    row("cap breaches", summary.cap_breaches.to_string(), "");
-    row("audit violations", summary.audit_violations.to_string(), "");
-    row("statements/frame", format!("{:.2}", summary.statements_per_frame), "");
-    row("rows/frame", format!("{:.1}", summary.rows_per_frame), "read and written");
-    row("peak memory", format!("{} MiB", summary.peak_rss_mib), "the whole sandbox");
-    if summary.files_expected > 0 {
-        row(
-            "files",
-            format!("{}", summary.files_right),
-            &format!("of {} that real processes write", summary.files_expected),
-        );
+fn table(s: &DemoSummary) -> Table {
+    let agents = if s.agents > 0 { format!("{} of them real RQD agents", s.agents) } else { String::new() };
+    let first_frame = s.time_to_first_frame_ms.map_or_else(|| "-".to_owned(), |time| format!("{time} ms"));
+    let launches = format!("{} refused, {} without an answer", s.refused_launches, s.unknown_launches);
+    let mut rows = vec![
+        ("hosts", s.hosts.to_string(), agents),
+        ("frames", s.frames.to_string(), format!("in {} jobs", s.jobs)),
+        ("dispatched", s.dispatched.to_string(), format!("{} taken back and booked again", s.unbooked)),
+        ("launched", s.launched.to_string(), launches),
+        ("completed", s.completed.to_string(), format!("{} dead", s.dead)),
+        ("frames/s", format!("{:.0}", s.frames_per_second), format!("{:.1} s in all", s.seconds)),
+        ("first frame", first_frame, "from start to the first launch accepted".to_owned()),
+        ("double launches", s.double_launches.to_string(), String::new()),
+        ("cap breaches", s.cap_breaches.to_string(), String::new()),
+        ("audit violations", s.audit_violations.to_string(), String::new()),
+        ("statements/frame", format!("{:.2}", s.statements_per_frame), String::new()),
+        ("rows/frame", format!("{:.1}", s.rows_per_frame), "read and written".to_owned()),
+        ("peak memory", format!("{} MiB", s.peak_rss_mib), "the whole sandbox".to_owned()),
+    ];
+    if s.files_expected > 0 {
+        rows.push(("files", s.files_right.to_string(), format!("of {} that real processes write", s.files_expected)));
     }
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .add_rows(rows.into_iter().map(|(name, value, remark)| [name.to_owned(), value, remark]));
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -1,54 +1,29 @@
 //! `dry-run`: the service at work for a while, with nothing written and nothing launched.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cue_scheduler::booking::Refusal;
 use cue_scheduler::db::MissingPrivilege;
 use cue_scheduler::preview::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 use cue_scheduler::scheduler::PassReport;
+use cue_scheduler::units::counted;
 
-use crate::cli::{DryRunArgs, OutputFormat};
-use crate::demo::stop_signal;
+use crate::cli::DryRunArgs;
+use crate::errors::RightsMissing;
 use crate::failure::FAILED;
-use crate::farm_view::{FarmView, NAMED_MAX, name_left_out};
-use crate::listing::{Column, print_document, print_list};
+use crate::farm_view::{FarmView, name_left_out};
+use crate::listing::{Column, reason_columns};
 use crate::output::{OutputError, Printer};
-use crate::plan::{count, reason_columns, section};
 use crate::settings::RunSettings;
+use crate::signals::stop_signal;
 
 /// A cycle that was told to stop and has not ended by then is abandoned; the database rolls back.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
-/// `--verify` with a role that may not book.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot verify bookings: the role {user} lacks {rights} (42501)")]
-pub(crate) struct RightsMissing {
-    user: String,
-    rights: String,
-}
-
-impl RightsMissing {
-    /// `INSERT on proc; SELECT, UPDATE on frame, host`.
-    fn of(missing: &[MissingPrivilege]) -> Option<Self> {
-        let user = missing.first()?.user.clone();
-        let mut tables: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for row in missing {
-            tables.entry(row.privileges.join(", ")).or_default().push(&row.table);
-        }
-        let rights = tables.iter().map(|(rights, tables)| format!("{rights} on {}", tables.join(", ")));
-        Some(Self { user, rights: rights.collect::<Vec<_>>().join("; ") })
-    }
-}
-
-pub(crate) async fn run(
-    settings: RunSettings,
-    args: DryRunArgs,
-    format: OutputFormat,
-    printer: Printer,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: RunSettings, args: DryRunArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
     if args.verify {
@@ -71,7 +46,7 @@ pub(crate) async fn run(
     if summary.cycles > 0 || ended.is_ok() {
         name_left_out(&dry_run.last().left_out, printer);
         name_refused(&summary, printer);
-        print(&summary, format, printer)?;
+        print(&summary, printer)?;
     }
     ended.context("the dry run broke off")?;
     store.close().await;
@@ -94,34 +69,24 @@ impl fmt::Display for CycleLine<'_> {
 }
 
 fn name_refused(summary: &DryRunSummary, printer: Printer) {
-    let named = if printer.verbosity() > 0 { summary.refused.len() } else { NAMED_MAX };
-    for refusal in summary.refused.iter().take(named) {
-        printer.warning(format_args!(
-            "the database refuses frame {} on host {} while {}: {}",
-            refusal.frame_name, refusal.host_name, refusal.step, refusal.message
-        ));
-    }
-    if summary.refused.len() > named {
-        printer.warning(format_args!("{} more frames are refused; -v names them", summary.refused.len() - named));
-    }
+    let line = |refusal: &Refusal| {
+        let Refusal { frame_name, host_name, step, message, .. } = refusal;
+        format!("the database refuses frame {frame_name} on host {host_name} while {step}: {message}")
+    };
+    printer.warn_of(&summary.refused, line, "frames are refused");
 }
 
-fn print(summary: &DryRunSummary, format: OutputFormat, printer: Printer) -> Result<(), OutputError> {
-    match format {
-        OutputFormat::Json | OutputFormat::Yaml => print_document(printer, format, summary),
-        OutputFormat::Csv | OutputFormat::Name => print_list(printer, format, &reason_columns(), &summary.waiting, &()),
-        OutputFormat::Table | OutputFormat::Wide => {
-            let is_wide = format == OutputFormat::Wide;
-            section(&reason_columns(), &summary.waiting, is_wide, printer)?;
-            section(&lost_columns(), &summary.lost, is_wide, printer)?;
-            printer.data(booked_line(summary))?;
-            if summary.is_verified {
-                printer.data("Each booking was tried in the database and rolled back.")?;
-            }
-            printer.data(hosts_line(summary))?;
-            printer.data(waiting_line(summary))
+fn print(summary: &DryRunSummary, printer: Printer) -> Result<(), OutputError> {
+    printer.list_or(&reason_columns(), &summary.waiting, summary, || {
+        printer.section(&reason_columns(), &summary.waiting)?;
+        printer.section(&lost_columns(), &summary.lost)?;
+        printer.data(booked_line(summary))?;
+        if summary.is_verified {
+            printer.data("Each booking was tried in the database and rolled back.")?;
         }
-    }
+        printer.data(hosts_line(summary))?;
+        printer.data(waiting_line(summary))
+    })
 }
 
 fn lost_columns() -> [Column<LostRow>; 3] {
@@ -135,15 +100,15 @@ fn lost_columns() -> [Column<LostRow>; 3] {
 fn booked_line(summary: &DryRunSummary) -> String {
     format!(
         "Would have booked {} in {}: {:.0} frames/s.",
-        count(summary.frames_booked, "frame"),
-        count(u64::from(summary.cycles), "cycle"),
+        counted(summary.frames_booked, "frame"),
+        counted(summary.cycles, "cycle"),
         summary.frames_per_second,
     )
 }
 
 fn hosts_line(summary: &DryRunSummary) -> String {
     let (used, filled) = (summary.hosts_used, summary.hosts_filled);
-    format!("{used} of {} would have got frames; {filled} would be filled.", count(summary.hosts as u64, "host"))
+    format!("{used} of {} would have got frames; {filled} would be filled.", counted(summary.hosts, "host"))
 }
 
 fn waiting_line(summary: &DryRunSummary) -> String {
@@ -152,5 +117,5 @@ fn waiting_line(summary: &DryRunSummary) -> String {
     if frames == 0 {
         return "Nothing would be left waiting.".to_owned();
     }
-    format!("{} of {} would still wait.", count(frames, "frame"), count(layers, "layer"))
+    format!("{} of {} would still wait.", counted(frames, "frame"), counted(layers, "layer"))
 }

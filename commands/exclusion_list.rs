@@ -12,19 +12,21 @@ use cue_scheduler::ops::handover::{
     Booker, Coverage, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
     TURN_OFF_BOOKING, check_flags, check_list, not_expressed, replace_file,
 };
+use cue_scheduler::units::counted;
 use dialoguer::Confirm;
 use dialoguer::console::Term;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use crate::cli::{ExclusionListArgs, OutputFormat};
+use crate::errors::UsageError;
 use crate::failure::FAILED;
 use crate::farm_view::{connect, name_left_out};
-use crate::listing::{Column, print_document, print_list, table};
+use crate::listing::{Column, table};
 use crate::output::{OutputError, Printer};
-use crate::plan::count;
 use crate::selection;
-use crate::settings::{RunSettings, UsageError};
+use crate::settings::RunSettings;
+use crate::signals::hear;
 
 /// What gets past the list, whatever it says.
 const LIST_LEAKS: &str = "\
@@ -65,26 +67,21 @@ impl Farm {
     }
 }
 
-pub(crate) async fn run(
-    settings: RunSettings,
-    args: ExclusionListArgs,
-    format: OutputFormat,
-    printer: Printer,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: RunSettings, args: ExclusionListArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let farm = read_farm(&settings, printer).await?;
     let ExclusionListArgs { check, update, full_migration, yes } = args;
     if let Some(file) = check {
-        return check_file(&farm, file.as_deref(), format, printer);
+        return check_file(&farm, file.as_deref(), printer);
     }
     if let Some(file) = update {
-        return update_file(&farm, &file, yes, format, printer).await;
+        return update_file(&farm, &file, yes, printer).await;
     }
     if full_migration {
-        return print_full_migration(&farm, format, printer);
+        return print_full_migration(&farm, printer);
     }
     match farm.mechanism {
-        Mechanism::ExclusionList => print_list_of(&farm, format, printer)?,
-        Mechanism::SchedulerFlag => print_flags(&farm, format, printer)?,
+        Mechanism::ExclusionList => print_list_of(&farm, printer)?,
+        Mechanism::SchedulerFlag => print_flags(&farm, printer)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -109,64 +106,55 @@ struct ListDocument<'d> {
     mechanism: Mechanism,
     property: &'static str,
     value: String,
-    entries: Vec<&'d str>,
+    entries: &'d [&'d str],
     not_expressed: &'d [NotExpressed],
     /// What nobody would book once the list is in force.
     left_out: &'d [Gap],
 }
 
-fn print_list_of(farm: &Farm, format: OutputFormat, printer: Printer) -> Result<(), OutputError> {
+fn print_list_of(farm: &Farm, printer: Printer) -> Result<(), OutputError> {
     let list = ExclusionList::of(&farm.clusters);
     let (not_expressed, left_out) = (not_expressed(&list, &farm.coverage()), left_out(farm, &list));
     let entries: Vec<&str> = list.entries().collect();
-    match format {
-        OutputFormat::Table | OutputFormat::Wide => printer.data(format_args!("{EXCLUSION_LIST}={list}"))?,
-        OutputFormat::Name | OutputFormat::Csv => {
-            print_list(printer, format, &[Column::text("ENTRY", |entry: &&str| (*entry).to_owned())], &entries, &())?;
-        }
-        OutputFormat::Json | OutputFormat::Yaml => {
-            let value = list.to_string();
-            let document = ListDocument {
-                mechanism: farm.mechanism,
-                property: EXCLUSION_LIST,
-                value,
-                entries,
-                not_expressed: &not_expressed,
-                left_out: &left_out,
-            };
-            print_document(printer, format, &document)?;
-        }
-    }
+    let document = ListDocument {
+        mechanism: farm.mechanism,
+        property: EXCLUSION_LIST,
+        value: list.to_string(),
+        entries: &entries,
+        not_expressed: &not_expressed,
+        left_out: &left_out,
+    };
+    let columns = [Column::text("ENTRY", |entry: &&str| (*entry).to_owned())];
+    printer.list_or(&columns, &entries, &document, || printer.data(format_args!("{EXCLUSION_LIST}={list}")))?;
     warn_of_list(&not_expressed, &left_out, printer);
     Ok(())
 }
 
 fn warn_of_list(not_expressed: &[NotExpressed], left_out: &[Gap], printer: Printer) {
     warn_of_not_expressed(not_expressed, printer);
-    if !left_out.is_empty() {
-        let mut text = "the list keeps Cuebot from work that no cluster serves:".to_owned();
-        for gap in left_out {
-            let _ = write!(text, "\n  {}:{}: {gap}", gap.show, gap.allocation);
-        }
-        printer.warning(text);
-    }
+    warn_with("the list keeps Cuebot from work that no cluster serves:", left_out, gap_line, printer);
     printer.warning(LIST_LEAKS);
     printer.warning(READ_AT_START);
 }
 
 fn warn_of_not_expressed(rows: &[NotExpressed], printer: Printer) {
-    if rows.is_empty() {
-        return;
+    let line = |NotExpressed { cluster, kind, still_booked_on }: &NotExpressed| match still_booked_on.as_slice() {
+        [] => format!("{cluster} ({kind}): nowhere, all excluded"),
+        places => format!("{cluster} ({kind}): on {}", places.join(", ")),
+    };
+    warn_with("the list cannot name these clusters; Cuebot goes on booking their work:", rows, line, printer);
+}
+
+/// A warning with a line for each of what it is about, or nothing where there is none.
+fn warn_with<T>(head: &str, all: &[T], line: impl Fn(&T) -> String, printer: Printer) {
+    if !all.is_empty() {
+        let lines: Vec<String> = all.iter().map(line).collect();
+        printer.warning(format_args!("{head}\n  {}", lines.join("\n  ")));
     }
-    let mut text = "the list cannot name these clusters; Cuebot goes on booking their work:".to_owned();
-    for NotExpressed { cluster, kind, still_booked_on } in rows {
-        let places = match still_booked_on.as_slice() {
-            [] => "nowhere, all excluded".to_owned(),
-            places => format!("on {}", places.join(", ")),
-        };
-        let _ = write!(text, "\n  {cluster} ({kind}): {places}");
-    }
-    printer.warning(text);
+}
+
+fn gap_line(gap: &Gap) -> String {
+    format!("{}:{}: {gap}", gap.show, gap.allocation)
 }
 
 /// What the list takes from Cuebot and no cluster serves: Cuebot leaves the whole pair alone, not only
@@ -179,34 +167,22 @@ fn left_out(farm: &Farm, list: &ExclusionList) -> Vec<Gap> {
 #[derive(Serialize)]
 struct FlagDocument<'d> {
     mechanism: Mechanism,
-    commands: Vec<String>,
+    commands: &'d [String],
     #[serde(flatten)]
     flags: &'d ShowFlags,
     /// Work of flagged shows, and of those to be flagged, that nobody would book.
     left_out: &'d [Gap],
 }
 
-fn print_flags(farm: &Farm, format: OutputFormat, printer: Printer) -> Result<(), OutputError> {
+fn print_flags(farm: &Farm, printer: Printer) -> Result<(), OutputError> {
     let flags = ShowFlags::of(&farm.clusters, &farm.rows);
     let is_ours = |name: &String| flags.to_flag.contains(name) || flags.served.contains(name);
     let left_out = farm.coverage().gaps(|show| is_ours(&show.name));
-    match format {
-        OutputFormat::Table | OutputFormat::Wide => {
-            flags.commands().iter().try_for_each(|command| printer.data(command))?;
-        }
-        OutputFormat::Name | OutputFormat::Csv => {
-            print_list(printer, format, &[Column::text("SHOW", String::clone)], &flags.to_flag, &())?;
-        }
-        OutputFormat::Json | OutputFormat::Yaml => {
-            let document = FlagDocument {
-                mechanism: farm.mechanism,
-                commands: flags.commands(),
-                flags: &flags,
-                left_out: &left_out,
-            };
-            print_document(printer, format, &document)?;
-        }
-    }
+    let commands = flags.commands();
+    let document = FlagDocument { mechanism: farm.mechanism, commands: &commands, flags: &flags, left_out: &left_out };
+    printer.list_or(&[Column::text("SHOW", String::clone)], &flags.to_flag, &document, || {
+        commands.iter().try_for_each(|command| printer.data(command))
+    })?;
     printer.warning(format_args!(
         "the shows of this database carry a scheduler flag, and a Cuebot that knows it ignores {EXCLUSION_LIST}"
     ));
@@ -219,14 +195,8 @@ fn print_flags(farm: &Farm, format: OutputFormat, printer: Printer) -> Result<()
     if !flags.stranded.is_empty() {
         printer.warning(format_args!("flagged and served by no cluster, would strand: {}", flags.stranded.join(", ")));
     }
-    if !left_out.is_empty() {
-        let mut text =
-            "the flag is for a whole show; of these shows no cluster serves, and nobody would book:".to_owned();
-        for gap in &left_out {
-            let _ = write!(text, "\n  {}:{}: {gap}", gap.show, gap.allocation);
-        }
-        printer.warning(text);
-    }
+    let head = "the flag is for a whole show; of these shows no cluster serves, and nobody would book:";
+    warn_with(head, &left_out, gap_line, printer);
     printer.warning(FLAG_LEAKS);
     Ok(())
 }
@@ -237,7 +207,7 @@ struct CheckDocument<'d> {
     findings: &'d [Finding],
 }
 
-fn check_file(farm: &Farm, file: Option<&Path>, format: OutputFormat, printer: Printer) -> anyhow::Result<ExitCode> {
+fn check_file(farm: &Farm, file: Option<&Path>, printer: Printer) -> anyhow::Result<ExitCode> {
     let properties = file.map(read).transpose()?;
     let is_off = properties.as_ref().is_some_and(is_booking_off);
     let findings = match farm.mechanism {
@@ -259,28 +229,23 @@ fn check_file(farm: &Farm, file: Option<&Path>, format: OutputFormat, printer: P
             check_list(&list, is_off, &farm.coverage())
         }
     };
-    if matches!(format, OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
+    if matches!(printer.format(), OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
         printer.note("the clusters of this configuration and what Cuebot is told agree");
-    } else {
-        let document = CheckDocument { mechanism: farm.mechanism, findings: &findings };
-        print_list(printer, format, &finding_columns(), &findings, &document)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let columns = [
+        Column::text("NAME", Finding::name),
+        Column::text("BOOKED BY", |finding: &Finding| finding.booked_by.into_str().to_owned()),
+        Column::text("WHY", |finding: &Finding| finding.why.clone()),
+    ];
+    printer.list(&columns, &findings, &CheckDocument { mechanism: farm.mechanism, findings: &findings })?;
+    if findings.is_empty() {
+        return Ok(ExitCode::SUCCESS);
     }
     let harm = |booker| findings.iter().filter(|finding| finding.booked_by == booker).count();
-    match (harm(Booker::Both), harm(Booker::Neither)) {
-        (0, 0) => Ok(ExitCode::SUCCESS),
-        (both, neither) => {
-            printer.error(format_args!("booked by both: {both}; booked by neither: {neither}"));
-            Ok(ExitCode::from(FAILED))
-        }
-    }
-}
-
-fn finding_columns() -> [Column<Finding>; 3] {
-    [
-        Column::text("NAME", Finding::name),
-        Column::text("BOOKED BY", |finding: &Finding| finding.booked_by.as_str().to_owned()),
-        Column::text("WHY", |finding: &Finding| finding.why.clone()),
-    ]
+    let (both, neither) = (harm(Booker::Both), harm(Booker::Neither));
+    printer.error(format_args!("booked by both: {both}; booked by neither: {neither}"));
+    Ok(ExitCode::from(FAILED))
 }
 
 /// What is odd about a file and no harm by itself.
@@ -298,19 +263,15 @@ fn warn_of_file(farm: &Farm, properties: &Properties, list: &ExclusionList, prin
             "{TURN_OFF_BOOKING} is set, so that this Cuebot books no host whatever the list says"
         ));
     }
+    let shows = || farm.rows.shows.iter().map(|show| &show.name);
+    let allocs: Vec<&str> = farm.rows.allocs.iter().filter_map(|row| Some(row.alloc.as_ref()?.1.as_str())).collect();
     for entry in list.entries() {
-        let is_show = farm.rows.shows.iter().any(|show| show.name == entry);
-        let allocs = || farm.rows.allocs.iter().filter_map(|row| row.alloc.as_ref());
-        let is_pair = || {
-            let shows = || farm.rows.shows.iter().map(|show| &show.name);
-            allocs()
-                .any(|(_, alloc)| shows().any(|show| entry.strip_prefix(show.as_str()) == Some(&format!(":{alloc}"))))
-        };
-        if is_show {
+        let alloc_of = |show: &String| entry.strip_prefix(show.as_str())?.strip_prefix(':');
+        if shows().any(|show| show == entry) {
             printer.warning(format_args!(
                 "{entry} stands for all its allocations, which Cuebots before February 2026 do not know"
             ));
-        } else if !is_pair() {
+        } else if !shows().filter_map(alloc_of).any(|alloc| allocs.contains(&alloc)) {
             printer.warning(format_args!("{entry} names no show and allocation of this database"));
         }
     }
@@ -332,13 +293,7 @@ struct UpdateDocument<'d> {
     is_changed: bool,
 }
 
-async fn update_file(
-    farm: &Farm,
-    file: &Path,
-    may_change: bool,
-    format: OutputFormat,
-    printer: Printer,
-) -> anyhow::Result<ExitCode> {
+async fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printer) -> anyhow::Result<ExitCode> {
     if farm.mechanism == Mechanism::SchedulerFlag {
         bail!(
             "a Cuebot that knows the shows' scheduler flag ignores {EXCLUSION_LIST}: {} was left as it is, and \
@@ -359,10 +314,10 @@ async fn update_file(
         new_value: value,
         is_changed,
     };
-    match format {
-        OutputFormat::Json | OutputFormat::Yaml => print_document(printer, format, &document)?,
-        _ if is_changed => printer.data(difference(&document.file, properties.bytes(), &new).trim_end())?,
-        _ => {}
+    if printer.is_for_programs() {
+        printer.document(&document)?;
+    } else if is_changed {
+        printer.data(difference(&document.file, properties.bytes(), &new).trim_end())?;
     }
     if !is_changed {
         printer.note(format_args!("{} says so already and was left as it is", document.file));
@@ -388,7 +343,7 @@ async fn ask(question: String) -> anyhow::Result<bool> {
         bail!(UsageError::NobodyToAsk);
     }
     // Otherwise Ctrl-C would end the process while the cursor is hidden.
-    let _interrupts = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
+    let _interrupts = hear(SignalKind::interrupt())?;
     let answer = tokio::task::spawn_blocking(move || {
         let terminal = Term::stderr();
         let answer = Confirm::new().with_prompt(question).default(false).interact_on(&terminal);
@@ -445,12 +400,12 @@ struct MigrationDocument<'d> {
     left_out: &'d [Gap],
 }
 
-fn print_full_migration(farm: &Farm, format: OutputFormat, printer: Printer) -> anyhow::Result<ExitCode> {
+fn print_full_migration(farm: &Farm, printer: Printer) -> anyhow::Result<ExitCode> {
     let left_out = farm.coverage().gaps(|show| show.has_pending_jobs);
     let is_refused = !left_out.is_empty();
-    if matches!(format, OutputFormat::Json | OutputFormat::Yaml) {
+    if printer.is_for_programs() {
         let document = MigrationDocument { property: TURN_OFF_BOOKING, value: "true", is_refused, left_out: &left_out };
-        print_document(printer, format, &document)?;
+        printer.document(&document)?;
     } else if !is_refused {
         printer.data(format_args!("{TURN_OFF_BOOKING}=true"))?;
     }
@@ -462,7 +417,7 @@ fn print_full_migration(farm: &Farm, format: OutputFormat, printer: Printer) -> 
         ];
         printer.error(format_args!(
             "refused: without Cuebot's booking nobody would book {} of show and allocation\n{}",
-            count(left_out.len() as u64, "pair"),
+            counted(left_out.len(), "pair"),
             table(&columns, &left_out, false)
         ));
         return Ok(ExitCode::from(FAILED));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use cue_scheduler::clusters::by_likeness;
 use cue_scheduler::db::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
 use cue_scheduler::explain::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks};
 use cue_scheduler::model::{Candidate, FacilityId, Holds, JobId, Snapshot, WaitReason};
@@ -13,14 +14,15 @@ use cue_scheduler::preview::{self, Look};
 use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainArgs, ExplainWhat, OutputFormat};
-use crate::farm_view::{FarmView, name_left_out};
-use crate::listing::{Column, print_document, print_list, short_age, table};
+use crate::errors::NotOne;
+use crate::farm_view::FarmView;
+use crate::listing::{Column, short_age};
 use crate::output::Printer;
+use crate::page::Page;
 use crate::settings::RunSettings;
 
-/// Lines of running text are broken here.
-const WIDTH: usize = 80;
-/// Where the text beside a label begins.
+/// Before labels, and before the text beside them.
+const MARGIN: usize = 2;
 const INDENT: usize = 10;
 /// Rows of a table of a story; all of them with `--output wide` and in JSON.
 const ROWS_MAX: usize = 20;
@@ -28,40 +30,11 @@ const ROWS_MAX: usize = 20;
 const LIKENESS_MIN: f64 = 0.5;
 const ALIKE_MAX: usize = 3;
 
-/// A name that does not lead to one thing.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotOne {
-    #[error("there is no {kind} \"{name}\"{}", .extra)]
-    Unknown { kind: &'static str, name: String, extra: &'static str, alike: Vec<String> },
-    #[error("\"{name}\" is the beginning of several {kind}s")]
-    Several { kind: &'static str, name: String, names: Vec<String> },
-    #[error("host \"{name}\" is in no facility of the selected clusters")]
-    Elsewhere { name: String },
-}
-
-impl NotOne {
-    /// What could have been meant.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let names: &[String] = match self {
-            Self::Unknown { alike, .. } => alike,
-            Self::Several { names, .. } => names,
-            Self::Elsewhere { .. } => &[],
-        };
-        names.iter().map(String::as_str)
-    }
-}
-
-pub(crate) async fn run(
-    settings: RunSettings,
-    args: ExplainArgs,
-    format: OutputFormat,
-    printer: Printer,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: RunSettings, args: ExplainArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
-    let Look { snapshot, holds, .. } = farm.look().await?;
-    name_left_out(&snapshot.left_out, printer);
-    let asked = Asked { farm: &farm, snapshot, holds, format, printer };
+    let Look { snapshot, holds, .. } = farm.look(printer).await?;
+    let asked = Asked { farm: &farm, snapshot, holds, printer };
     match args.what {
         ExplainWhat::Job { name } => asked.job(&name).await?,
         ExplainWhat::Layer { name } => asked.layer(&name).await?,
@@ -77,7 +50,6 @@ struct Asked<'a> {
     snapshot: Snapshot,
     /// Without what a running scheduler remembers, which it does not tell.
     holds: Holds,
-    format: OutputFormat,
     printer: Printer,
 }
 
@@ -166,17 +138,14 @@ impl Asked<'_> {
         name: &str,
         write: impl FnOnce(&mut Page),
     ) -> anyhow::Result<()> {
-        match self.format {
-            OutputFormat::Json | OutputFormat::Yaml => print_document(self.printer, self.format, story)?,
-            OutputFormat::Csv => print_list(self.printer, self.format, columns, rows, &())?,
-            OutputFormat::Name => self.printer.data(name)?,
-            OutputFormat::Table | OutputFormat::Wide => {
-                let mut page = Page { text: String::new(), is_wide: self.format == OutputFormat::Wide };
-                write(&mut page);
-                self.printer.data(page.text.trim_end())?;
-            }
+        if self.printer.format() == OutputFormat::Name {
+            return Ok(self.printer.data(name)?);
         }
-        Ok(())
+        Ok(self.printer.list_or(columns, rows, story, || {
+            let mut page = Page::new(MARGIN, INDENT, ROWS_MAX, self.printer);
+            write(&mut page);
+            page.print(self.printer)
+        })?)
     }
 }
 
@@ -218,26 +187,16 @@ fn one<T>(
 }
 
 fn alike(name: &str, names: Vec<String>) -> Vec<String> {
-    let mut scored: Vec<(f64, String)> = names
-        .into_iter()
-        .map(|other| (strsim::normalized_damerau_levenshtein(name, &other), other))
-        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    scored.dedup_by(|a, b| a.1 == b.1);
-    scored.into_iter().take(ALIKE_MAX).map(|(_, name)| name).collect()
+    let scored = by_likeness(names, |other| strsim::normalized_damerau_levenshtein(name, other));
+    let alike = scored.into_iter().take_while(|(likeness, _)| *likeness >= LIKENESS_MIN);
+    alike.take(ALIKE_MAX).map(|(_, name)| name).collect()
 }
 
 fn layer_name(story: &LayerStory) -> String {
     format!("{}/{}", story.job, story.layer)
 }
 
-/// A story for reading.
-struct Page {
-    text: String,
-    is_wide: bool,
-}
-
+/// Stories for reading.
 impl Page {
     fn job(&mut self, story: &JobStory) {
         self.title(&format!("job {}", story.job));
@@ -339,45 +298,6 @@ impl Page {
     fn title(&mut self, title: &str) {
         self.write(format_args!("{title}\n"));
     }
-
-    fn write(&mut self, text: std::fmt::Arguments<'_>) {
-        self.text.push_str(&text.to_string());
-    }
-
-    /// A label and running text beside it.
-    fn line(&mut self, label: &str, text: &str) {
-        let mut line = format!("  {label:<width$}", width = INDENT - 2);
-        let mut is_first = true;
-        for word in text.split(' ') {
-            let has_room = line.chars().count() + 1 + word.chars().count() <= WIDTH;
-            if !is_first && !has_room {
-                self.text.push_str(&line);
-                self.text.push('\n');
-                line = " ".repeat(INDENT);
-                is_first = true;
-            }
-            if !is_first {
-                line.push(' ');
-            }
-            line.push_str(word);
-            is_first = false;
-        }
-        self.text.push_str(&line);
-        self.text.push('\n');
-    }
-
-    fn table<R>(&mut self, columns: &[Column<R>], rows: &[R]) {
-        if rows.is_empty() {
-            return;
-        }
-        let shown = if self.is_wide { rows } else { &rows[..rows.len().min(ROWS_MAX)] };
-        self.text.push('\n');
-        self.text.push_str(&table(columns, shown, self.is_wide));
-        self.text.push('\n');
-        if shown.len() < rows.len() {
-            self.write(format_args!("and {} more; -o wide shows them\n", rows.len() - shown.len()));
-        }
-    }
 }
 
 /// Worth a row for somebody who only wants to know what is wrong. Where nothing is left to wait, only a
@@ -440,14 +360,14 @@ fn layer_columns() -> [Column<LayerStory>; 8] {
         Column::number("DEPEND", |row| row.frames.depend.to_string()),
         Column::number("DEAD", |row| row.frames.dead.to_string()),
         Column::number("DONE", |row| (row.frames.succeeded + row.frames.eaten).to_string()),
-        Column::text("REASON", |row| row.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default()),
+        Column::text("REASON", |row| row.reason.map(|reason| reason.into_str().to_owned()).unwrap_or_default()),
         Column::text("LAYER ID", |row: &LayerStory| row.layer_id.to_string()).wide(),
     ]
 }
 
 fn gate_columns() -> [Column<GateReport>; 4] {
     [
-        Column::text("GATE", |row| row.reason.as_str().to_owned()),
+        Column::text("GATE", |row| row.reason.into_str().to_owned()),
         Column::text("VERDICT", |row| match row.verdict {
             Verdict::Passed => "passed".to_owned(),
             Verdict::Shut => "shut".to_owned(),
@@ -460,7 +380,7 @@ fn gate_columns() -> [Column<GateReport>; 4] {
 
 fn cap_columns() -> [Column<CapReport>; 6] {
     [
-        Column::text("CAP", |row| row.reason.as_str().to_owned()),
+        Column::text("CAP", |row| row.reason.into_str().to_owned()),
         Column::text("OF", |row| row.name.clone()),
         Column::number("USED", |row| row.before.to_string()),
         Column::number("PLANNED", |row| row.after.to_string()),
@@ -526,6 +446,6 @@ fn on_host_columns() -> [Column<OnHost>; 7] {
         Column::number("PLACED", |row| row.placed_frames.to_string()),
         Column::number("CORES", |row| row.reservation.map(|amounts| amounts.cores.to_string()).unwrap_or_default()),
         Column::number("MEMORY", |row| row.reservation.map(|amounts| amounts.memory.to_string()).unwrap_or_default()),
-        Column::text("THEN", |row| row.then.map(|reason| reason.as_str().to_owned()).unwrap_or_default()),
+        Column::text("THEN", |row| row.then.map(|reason| reason.into_str().to_owned()).unwrap_or_default()),
     ]
 }

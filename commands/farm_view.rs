@@ -13,8 +13,6 @@ use crate::settings::RunSettings;
 
 /// Connections that a look needs at most.
 const CONNECTIONS: u32 = 4;
-/// Rows left out that are named one by one, unless more was asked for.
-pub(crate) const NAMED_MAX: usize = 5;
 
 /// A database, and the clusters that the settings select in it.
 #[derive(Debug)]
@@ -35,9 +33,11 @@ impl FarmView {
         Ok(Self { store, clusters: loaded.clusters, settings: Settings::of(config) })
     }
 
-    /// What the next pass would see and do.
-    pub(crate) async fn look(&self) -> anyhow::Result<Look> {
-        Ok(preview::look(&self.store, &self.clusters, &self.settings).await?)
+    /// What the next pass would see and do; names the rows that it cannot use.
+    pub(crate) async fn look(&self, printer: Printer) -> anyhow::Result<Look> {
+        let look = preview::look(&self.store, &self.clusters, &self.settings).await?;
+        name_left_out(&look.left_out, printer);
+        Ok(look)
     }
 
     /// Says so where `run` would book nothing at all.
@@ -59,21 +59,14 @@ impl FarmView {
 
 /// Connects with few connections; says what the settings have wrong.
 pub(crate) async fn connect(settings: &RunSettings, printer: Printer) -> anyhow::Result<Store> {
-    for warning in &settings.loaded.warnings {
-        printer.warning(warning);
-    }
-    let connect =
-        ConnectSettings { pool_size: CONNECTIONS.min(settings.connect.pool_size), ..settings.connect.clone() };
+    printer.warnings(&settings.loaded.warnings);
+    let pool_size = CONNECTIONS.min(settings.connect.pool_size);
+    let connect = ConnectSettings { pool_size, ..settings.connect.clone() };
     Store::connect(&connect).await.context("Failed to connect to database")
 }
 
-/// Rows that cannot be used: the first few, or all with `-v`.
+/// Rows that cannot be used.
 pub(crate) fn name_left_out(rows: &[LeftOutRow], printer: Printer) {
-    let named = if printer.verbosity() > 0 { rows.len() } else { NAMED_MAX };
-    for LeftOutRow { table, id, problem } in rows.iter().take(named) {
-        printer.warning(format_args!("{table} {id} is left out: {problem}"));
-    }
-    if rows.len() > named {
-        printer.warning(format_args!("{} more rows are left out; -v names them", rows.len() - named));
-    }
+    let line = |LeftOutRow { table, id, problem }: &LeftOutRow| format!("{table} {id} is left out: {problem}");
+    printer.warn_of(rows, line, "rows are left out");
 }

@@ -4,8 +4,10 @@
 //! whatever the table shows; CSV carries the columns of the wide table.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use cue_scheduler::preview::ReasonRow;
 use serde::Serialize;
 
 use crate::cli::OutputFormat;
@@ -57,39 +59,71 @@ pub(crate) fn short_age(seconds: i64) -> String {
     }
 }
 
-/// Prints rows. `json` is what JSON and YAML print instead of the bare rows, for a list that is part of
-/// a larger document; give the rows themselves where it is not.
-pub(crate) fn print_list<R, D: Serialize + ?Sized>(
-    printer: Printer,
-    format: OutputFormat,
-    columns: &[Column<R>],
-    rows: &[R],
-    json: &D,
-) -> Result<(), OutputError> {
-    match format {
-        OutputFormat::Table | OutputFormat::Wide => printer.data(table(columns, rows, format == OutputFormat::Wide)),
-        OutputFormat::Csv => printer.data(csv(columns, rows)?.trim_end()),
-        OutputFormat::Name => {
-            let Some(name) = columns.first() else { return Ok(()) };
-            rows.iter().try_for_each(|row| printer.data((name.value)(row)))
+impl Printer {
+    /// Prints rows. `json` is what JSON and YAML print instead of the bare rows, for a list that is part of
+    /// a larger document; give the rows themselves where it is not.
+    pub(crate) fn list<R>(
+        self,
+        columns: &[Column<R>],
+        rows: &[R],
+        json: &(impl Serialize + ?Sized),
+    ) -> Result<(), OutputError> {
+        self.list_or(columns, rows, json, || self.data(table(columns, rows, self.is_wide())))
+    }
+
+    /// As [`Self::list`], with something else than the table for reading.
+    pub(crate) fn list_or<R>(
+        self,
+        columns: &[Column<R>],
+        rows: &[R],
+        json: &(impl Serialize + ?Sized),
+        print: impl FnOnce() -> Result<(), OutputError>,
+    ) -> Result<(), OutputError> {
+        match self.format() {
+            OutputFormat::Table | OutputFormat::Wide => print(),
+            OutputFormat::Csv => self.data(csv(columns, rows)?.trim_end()),
+            OutputFormat::Name => {
+                let Some(name) = columns.first() else { return Ok(()) };
+                rows.iter().try_for_each(|row| self.data((name.value)(row)))
+            }
+            OutputFormat::Json | OutputFormat::Yaml => self.document(json),
         }
-        OutputFormat::Json | OutputFormat::Yaml => print_document(printer, format, json),
+    }
+
+    /// Prints a document as JSON, or as YAML where that was asked for.
+    pub(crate) fn document(self, document: &(impl Serialize + ?Sized)) -> Result<(), OutputError> {
+        let unwritable = |error: String| OutputError::Write(io::Error::other(error));
+        if self.format() == OutputFormat::Yaml {
+            let text = serde_yaml::to_string(document).map_err(|error| unwritable(error.to_string()))?;
+            self.data(text.trim_end())
+        } else {
+            self.data(serde_json::to_string_pretty(document).map_err(|error| unwritable(error.to_string()))?)
+        }
+    }
+
+    /// A table and an empty line, or nothing where there are no rows.
+    pub(crate) fn section<R>(self, columns: &[Column<R>], rows: &[R]) -> Result<(), OutputError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.data(table(columns, rows, self.is_wide()))?;
+        self.data("")
     }
 }
 
-/// Prints a document as JSON, or as YAML where that was asked for.
-pub(crate) fn print_document<D: Serialize + ?Sized>(
-    printer: Printer,
-    format: OutputFormat,
-    document: &D,
-) -> Result<(), OutputError> {
-    let unwritable = |error: String| OutputError::Write(io::Error::other(error));
-    if format == OutputFormat::Yaml {
-        let text = serde_yaml::to_string(document).map_err(|error| unwritable(error.to_string()))?;
-        printer.data(text.trim_end())
-    } else {
-        printer.data(serde_json::to_string_pretty(document).map_err(|error| unwritable(error.to_string()))?)
-    }
+/// What waits, by reason.
+pub(crate) fn reason_columns() -> [Column<ReasonRow>; 4] {
+    [
+        Column::text("REASON", |row: &ReasonRow| row.reason.into_str().to_owned()),
+        Column::number("LAYERS", |row| row.layers.to_string()),
+        Column::number("FRAMES", |row| row.frames.to_string()),
+        Column::text("MEANING", |row| row.reason.sentence().to_owned()),
+    ]
+}
+
+/// Writes a document into a file as JSON.
+pub(crate) fn write_json(path: &Path, document: &impl Serialize) -> io::Result<()> {
+    std::fs::write(path, serde_json::to_string_pretty(document)? + "\n")
 }
 
 /// A table without borders that fits the terminal; long cells go on in the next line.

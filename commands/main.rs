@@ -1,4 +1,6 @@
 //! The program: parse, resolve, call one command, and turn what it says into an exit code.
+//!
+//! A command's file is known to this one alone. What several commands say or do stands in files of its own.
 
 mod check_db;
 mod cli;
@@ -8,17 +10,20 @@ mod config;
 mod config_init;
 mod demo;
 mod dry_run;
+mod errors;
 mod exclusion_list;
 mod explain;
 mod failure;
 mod farm_view;
 mod listing;
 mod output;
+mod page;
 mod plan;
 mod progress;
 mod run;
 mod selection;
 mod settings;
+mod signals;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,8 +32,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 use cli::{Cli, Command, ConfigCommand};
+use failure::{FAILED, MISUSED};
 use output::Printer;
-use settings::Environment;
+use settings::{Call, Environment, RunSettings};
 
 /// What looks and ends needs no more.
 const READER_THREADS: usize = 2;
@@ -40,68 +46,51 @@ const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     completion::answer_if_asked();
     // Prints help and usage errors itself, before any settings are looked at.
-    let cli = Cli::parse();
+    let Cli { global, selection, command } = Cli::parse();
     let environment: Environment = std::env::vars_os().collect();
-    let printer = Printer::new(&cli.global, |name| environment.get(name.as_ref() as &std::ffi::OsStr).cloned());
-    start(cli, &environment, printer).unwrap_or_else(|error| failure::report(&error, printer))
+    let printer = Printer::new(&global, |name| environment.get(name.as_ref() as &std::ffi::OsStr).cloned());
+    let command = command.unwrap_or(Command::Run);
+    // With detailed codes the code of a misuse says something else.
+    let is_detailed = matches!(&command, Command::Plan(args) if args.detailed_exitcode);
+    let misused = if is_detailed { FAILED } else { MISUSED };
+    start(command, &Call { global, selection, environment, printer })
+        .unwrap_or_else(|error| failure::report(&error, misused, printer))
 }
 
-fn start(cli: Cli, environment: &Environment, printer: Printer) -> anyhow::Result<ExitCode> {
-    let Cli { global, selection, command } = cli;
-    match command.unwrap_or(Command::Run) {
-        Command::Run => {
-            let settings = settings::for_run(&global, &selection, environment, printer)?;
-            block_on(settings.loaded.config.queue.worker_threads, run::run(settings, printer))
-        }
+fn start(command: Command, call: &Call) -> anyhow::Result<ExitCode> {
+    let printer = call.printer;
+    match command {
+        Command::Run => as_service(call, None, run::run),
         Command::CheckDb(args) => {
-            let settings = settings::for_check_db(&global, &selection, &args, environment, printer)?;
-            block_on(READER_THREADS, check_db::run(settings, global.output, printer))
+            as_service(call, Some(READER_THREADS), |settings| check_db::run(settings, args, printer))
         }
-        Command::Clusters(command) => {
-            let settings = settings::for_run(&global, &selection, environment, printer)?;
-            block_on(1, clusters::run(settings, command, global.output, printer))
-        }
-        Command::Config(ConfigCommand::Check) => {
-            Ok(config::check(&settings::for_run(&global, &selection, environment, printer)?.loaded, printer))
-        }
-        Command::Config(ConfigCommand::Show) => {
-            let settings = settings::for_run(&global, &selection, environment, printer)?;
-            config::show(&settings.loaded, global.output, printer)
-        }
+        Command::Clusters(command) => as_service(call, Some(1), |settings| clusters::run(settings, command, printer)),
+        Command::Config(ConfigCommand::Check) => Ok(config::check(&settings::for_run(call)?.loaded, printer)),
+        Command::Config(ConfigCommand::Show) => config::show(&settings::for_run(call)?.loaded, printer),
         Command::Config(ConfigCommand::Init(args)) => {
-            let settings = settings::for_init(&global, &selection, args, environment)?;
-            block_on(INIT_THREADS, config_init::run(settings, printer))
+            block_on(INIT_THREADS, config_init::run(settings::for_init(call, args)?, printer))
         }
         Command::Demo(args) => {
-            let settings = settings::for_demo(&global, &selection, args, environment, printer)?;
+            let settings = settings::for_demo(call, args)?;
             block_on(settings.config.queue.worker_threads, demo::run(settings, printer))
         }
-        Command::DryRun(args) => {
-            let settings = settings::for_run(&global, &selection, environment, printer)?;
-            let threads = settings.loaded.config.queue.worker_threads;
-            block_on(threads, dry_run::run(settings, args, global.output, printer))
-        }
+        Command::DryRun(args) => as_service(call, None, |settings| dry_run::run(settings, args, printer)),
         Command::ExclusionList(args) => {
-            let settings = settings::for_run(&global, &selection, environment, printer)?;
-            block_on(1, exclusion_list::run(settings, args, global.output, printer))
+            as_service(call, Some(1), |settings| exclusion_list::run(settings, args, printer))
         }
-        Command::Explain(args) => {
-            let settings = settings::for_run(&global, &selection, environment, printer)?;
-            let threads = settings.loaded.config.queue.worker_threads;
-            block_on(threads, explain::run(settings, args, global.output, printer))
-        }
-        Command::Plan(args) => {
-            let is_detailed = args.detailed_exitcode;
-            let format = global.output;
-            let planned = settings::for_run(&global, &selection, environment, printer)
-                .map_err(anyhow::Error::from)
-                .and_then(|settings| {
-                    block_on(settings.loaded.config.queue.worker_threads, plan::run(settings, args, format, printer))
-                });
-            // With detailed codes the code of a misuse says something else.
-            planned.or_else(|error| if is_detailed { Ok(failure::report_failed(&error, printer)) } else { Err(error) })
-        }
+        Command::Explain(args) => as_service(call, None, |settings| explain::run(settings, args, printer)),
+        Command::Plan(args) => as_service(call, None, |settings| plan::run(settings, args, printer)),
     }
+}
+
+/// Runs a command with the settings of the service, and with as many threads where no number is given.
+fn as_service<F: Future<Output = anyhow::Result<ExitCode>>>(
+    call: &Call,
+    threads: Option<usize>,
+    command: impl FnOnce(RunSettings) -> F,
+) -> anyhow::Result<ExitCode> {
+    let settings = settings::for_run(call)?;
+    block_on(threads.unwrap_or(settings.loaded.config.queue.worker_threads), command(settings))
 }
 
 fn block_on(threads: usize, command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

@@ -4,11 +4,17 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
-use crate::cli::{Color, GlobalArgs};
+use cue_scheduler::config::Warning;
 
-/// How loud and how colourful this process is.
+use crate::cli::{Color, GlobalArgs, OutputFormat};
+
+/// Things that are wrong alike and named one by one, unless more was asked for.
+const NAMED_MAX: usize = 5;
+
+/// How loud and how colourful this process is, and in which form it prints data.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Printer {
+    format: OutputFormat,
     verbosity: i8,
     is_stderr_colored: bool,
 }
@@ -33,7 +39,21 @@ impl Printer {
             Color::Never => false,
             Color::Auto => io::stderr().is_terminal() && !is_unwanted,
         };
-        Self { verbosity: args.verbosity(), is_stderr_colored }
+        Self { format: args.output, verbosity: args.verbosity(), is_stderr_colored }
+    }
+
+    pub(crate) const fn format(self) -> OutputFormat {
+        self.format
+    }
+
+    /// JSON or YAML.
+    pub(crate) const fn is_for_programs(self) -> bool {
+        matches!(self.format, OutputFormat::Json | OutputFormat::Yaml)
+    }
+
+    /// For reading, with all columns.
+    pub(crate) const fn is_wide(self) -> bool {
+        matches!(self.format, OutputFormat::Wide)
     }
 
     /// Steps of `-v` (positive) or `-q` (negative).
@@ -66,6 +86,22 @@ impl Printer {
     pub(crate) fn warning(self, line: impl fmt::Display) {
         if self.verbosity >= -1 {
             self.labelled("warning", "33", line);
+        }
+    }
+
+    pub(crate) fn warnings(self, warnings: &[Warning]) {
+        for warning in warnings {
+            self.warning(warning);
+        }
+    }
+
+    /// Warns of each of what is wrong alike, or with less than `-v` of the first few and of how many more
+    /// `are`.
+    pub(crate) fn warn_of<T>(self, all: &[T], line: impl Fn(&T) -> String, are: &str) {
+        let named = if self.verbosity > 0 { all.len() } else { NAMED_MAX };
+        all.iter().take(named).for_each(|one| self.warning(line(one)));
+        if all.len() > named {
+            self.warning(format_args!("{} more {are}; -v names them", all.len() - named));
         }
     }
 

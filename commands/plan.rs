@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use cue_scheduler::preview::{
     ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, ReasonRow, WaitingRow, WrongCountRow,
 };
-use cue_scheduler::units::Amounts;
+use cue_scheduler::units::{Amounts, counted};
 
 use crate::cli::{OutputFormat, PlanArgs};
-use crate::farm_view::{FarmView, name_left_out};
-use crate::listing::{Column, print_document, print_list, table};
+use crate::farm_view::FarmView;
+use crate::listing::{Column, reason_columns, write_json};
 use crate::output::{OutputError, Printer};
 use crate::settings::RunSettings;
 
@@ -20,12 +20,7 @@ use crate::settings::RunSettings;
 const WOULD_PLACE: u8 = 2;
 const WAITS_IN_VAIN: u8 = 3;
 
-pub(crate) async fn run(
-    settings: RunSettings,
-    args: PlanArgs,
-    format: OutputFormat,
-    printer: Printer,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: RunSettings, args: PlanArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     // A file that is no plan needs no database to say so.
     let kept = args.from.as_deref().map(read).transpose()?;
     let farm = FarmView::open(&settings, printer).await?;
@@ -43,15 +38,20 @@ pub(crate) async fn run(
     };
     farm.store.close().await;
     if let Some(path) = &args.out {
-        write(path, &document)?;
+        write_json(path, &document).with_context(|| format!("cannot keep the plan in {}", path.display()))?;
         printer.note(format_args!("kept the plan in {}", path.display()));
     }
-    let narrowing = Narrowing { clusters: args.cluster, shows: args.show, jobs: args.job, hosts: args.host };
+    let narrowing = Narrowing {
+        clusters: args.cluster.clone(),
+        shows: args.show.clone(),
+        jobs: args.job.clone(),
+        hosts: args.host.clone(),
+    };
     let document = document.narrowed(&narrowing);
     if !narrowing.is_empty() && document.placements.is_empty() && document.waiting.is_empty() {
         printer.note("nothing in the plan matches --cluster, --show, --job and --host");
     }
-    print(&document, args.summary, args.from.is_some(), format, printer)?;
+    print(&document, &args, printer)?;
     Ok(if args.detailed_exitcode { detailed_code(&document) } else { ExitCode::SUCCESS })
 }
 
@@ -71,11 +71,6 @@ fn read(path: &Path) -> anyhow::Result<PlanDocument> {
     PlanDocument::parse(&text).with_context(doing)
 }
 
-fn write(path: &Path, document: &PlanDocument) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(document).context("cannot write the plan as JSON")?;
-    std::fs::write(path, text + "\n").with_context(|| format!("cannot keep the plan in {}", path.display()))
-}
-
 /// The totals without the rows that they come from.
 #[derive(serde::Serialize)]
 struct Summary<'d> {
@@ -87,65 +82,41 @@ struct Summary<'d> {
     reasons: &'d [ReasonRow],
 }
 
-fn print(
-    document: &PlanDocument,
-    is_summary: bool,
-    is_compared: bool,
-    format: OutputFormat,
-    printer: Printer,
-) -> Result<(), OutputError> {
-    let PlanDocument { format: name, version, taken_at, totals, clusters, placements, waiting, reasons, wrong_counts } =
-        document;
-    match format {
-        OutputFormat::Json | OutputFormat::Yaml if is_summary => {
-            let summary = Summary { format: name, version: *version, taken_at, totals, clusters, reasons };
-            print_document(printer, format, &summary)
-        }
-        OutputFormat::Json | OutputFormat::Yaml => print_document(printer, format, document),
-        OutputFormat::Csv | OutputFormat::Name if is_summary => {
-            print_list(printer, format, &cluster_columns(), clusters, &())
-        }
-        OutputFormat::Csv => print_list(printer, format, &placement_columns(is_compared), placements, &()),
-        // A layer goes to many hosts; its name once is enough.
-        OutputFormat::Name => {
-            let names: BTreeSet<String> = placements.iter().map(|row| row.work.name()).collect();
-            names.iter().try_for_each(|name| printer.data(name))
-        }
-        OutputFormat::Table | OutputFormat::Wide => {
-            let is_wide = format == OutputFormat::Wide;
-            if !is_summary {
-                section(&placement_columns(is_compared), placements, is_wide, printer)?;
-            }
-            section(&cluster_columns(), clusters, is_wide, printer)?;
-            if !is_summary {
-                section(&waiting_columns(), waiting, is_wide, printer)?;
-            }
-            section(&reason_columns(), reasons, is_wide, printer)?;
-            section(&wrong_count_columns(), wrong_counts, is_wide, printer)?;
-            printer.data(placed_line(totals))?;
-            printer.data(waiting_line(totals))?;
-            if !wrong_counts.is_empty() {
-                printer.data(
-                    "Counters of waiting frames are wrong, and hosts are planned for nothing; `check-db` prints what to do.",
-                )?;
-            }
-            if is_compared { printer.data(compared_line(document)) } else { Ok(()) }
-        }
+fn print(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Result<(), OutputError> {
+    let PlanDocument { format: name, version, taken_at, totals, clusters, reasons, .. } = document;
+    let read = || print_for_reading(document, args, printer);
+    if args.summary {
+        let summary = Summary { format: name, version: *version, taken_at, totals, clusters, reasons };
+        return printer.list_or(&cluster_columns(), clusters, &summary, read);
     }
+    if printer.format() == OutputFormat::Name {
+        // A layer goes to many hosts; its name once is enough.
+        let names: BTreeSet<String> = document.placements.iter().map(|row| row.work.name()).collect();
+        return names.iter().try_for_each(|name| printer.data(name));
+    }
+    printer.list_or(&placement_columns(args.from.is_some()), &document.placements, document, read)
 }
 
-/// A table and an empty line, or nothing where there are no rows.
-pub(crate) fn section<R>(
-    columns: &[Column<R>],
-    rows: &[R],
-    is_wide: bool,
-    printer: Printer,
-) -> Result<(), OutputError> {
-    if rows.is_empty() {
-        return Ok(());
+fn print_for_reading(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Result<(), OutputError> {
+    let PlanDocument { totals, clusters, placements, waiting, reasons, wrong_counts, .. } = document;
+    let is_compared = args.from.is_some();
+    if !args.summary {
+        printer.section(&placement_columns(is_compared), placements)?;
     }
-    printer.data(table(columns, rows, is_wide))?;
-    printer.data("")
+    printer.section(&cluster_columns(), clusters)?;
+    if !args.summary {
+        printer.section(&waiting_columns(), waiting)?;
+    }
+    printer.section(&reason_columns(), reasons)?;
+    printer.section(&wrong_count_columns(), wrong_counts)?;
+    printer.data(placed_line(totals))?;
+    printer.data(waiting_line(totals))?;
+    if !wrong_counts.is_empty() {
+        printer.data(
+            "Counters of waiting frames are wrong, and hosts are planned for nothing; `check-db` prints what to do.",
+        )?;
+    }
+    if is_compared { printer.data(compared_line(document)) } else { Ok(()) }
 }
 
 fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
@@ -187,18 +158,9 @@ fn waiting_columns() -> [Column<WaitingRow>; 5] {
     [
         Column::text("WAITING LAYER", |row: &WaitingRow| row.work.name()),
         Column::number("FRAMES", |row| row.frames.to_string()),
-        Column::text("REASON", |row| row.reason.as_str().to_owned()),
+        Column::text("REASON", |row| row.reason.into_str().to_owned()),
         Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
         Column::text("LAYER ID", |row: &WaitingRow| row.work.layer_id.to_string()).wide(),
-    ]
-}
-
-pub(crate) fn reason_columns() -> [Column<ReasonRow>; 4] {
-    [
-        Column::text("REASON", |row: &ReasonRow| row.reason.as_str().to_owned()),
-        Column::number("LAYERS", |row| row.layers.to_string()),
-        Column::number("FRAMES", |row| row.frames.to_string()),
-        Column::text("MEANING", |row| row.reason.sentence().to_owned()),
     ]
 }
 
@@ -218,9 +180,9 @@ fn placed_line(totals: &PlanTotals) -> String {
     let Amounts { cores, memory, gpus, .. } = totals.reserved;
     format!(
         "Would place {} of {} on {}: {cores} cores, {memory}, {gpus} GPUs.",
-        count(totals.frames, "frame"),
-        count(totals.layers, "layer"),
-        count(totals.hosts, "host"),
+        counted(totals.frames, "frame"),
+        counted(totals.layers, "layer"),
+        counted(totals.hosts, "host"),
     )
 }
 
@@ -228,7 +190,7 @@ fn waiting_line(totals: &PlanTotals) -> String {
     if totals.waiting_frames == 0 {
         return "Nothing would be left waiting.".to_owned();
     }
-    format!("{} of {} would wait.", count(totals.waiting_frames, "frame"), count(totals.waiting_layers, "layer"))
+    format!("{} of {} would wait.", counted(totals.waiting_frames, "frame"), counted(totals.waiting_layers, "layer"))
 }
 
 fn compared_line(document: &PlanDocument) -> String {
@@ -238,10 +200,6 @@ fn compared_line(document: &PlanDocument) -> String {
         "Of this plan of {taken_at} the farm has overtaken {overtaken} of {} placements.",
         document.placements.len()
     )
-}
-
-pub(crate) fn count(number: u64, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Numbers in the order of dispatch, runs joined: `1-4,9`.

@@ -10,17 +10,15 @@ use cue_scheduler::tasks::Tasks;
 use cue_scheduler::telemetry::http::PageLimits;
 use cue_scheduler::telemetry::logs::{self, LogControl};
 use cue_scheduler::telemetry::{Health, Metrics, Registry, http};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
-use crate::output::Printer;
+use crate::failure::INTERRUPTED;
 use crate::selection;
 use crate::settings::RunSettings;
+use crate::signals::hear;
 
-/// As a shell says it of a process that SIGINT ended.
-const ENDED_AT_ONCE: i32 = 130;
-
-pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let logs = logs::install(&settings.logs)?;
     say_settings(&settings);
     let config = &settings.loaded.config;
@@ -50,7 +48,7 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
     selection::load(&store, config).await?;
     let parts = Parts {
         store: store.clone(),
-        targets: LaunchTargets::Agents(Agents::new(Settings::agents_of(config))),
+        targets: LaunchTargets::Agents(Agents::new((&config.rqd).into())),
         settings: Settings::of(config),
         metrics,
         health,
@@ -66,12 +64,10 @@ pub(crate) async fn run(settings: RunSettings, _printer: Printer) -> anyhow::Res
 /// SIGTERM and SIGINT stop, a second one ends at once; SIGUSR1 and SIGUSR2 both change between info
 /// and debug.
 fn watch_signals(stop: CancellationToken, log: LogControl) -> anyhow::Result<()> {
-    let install = |kind| signal(kind).context("cannot watch for signals");
-    let mut terminate = install(SignalKind::terminate())?;
-    let mut interrupt = install(SignalKind::interrupt())?;
-    let mut toggles = [install(SignalKind::user_defined1())?, install(SignalKind::user_defined2())?];
+    let mut terminate = hear(SignalKind::terminate())?;
+    let mut interrupt = hear(SignalKind::interrupt())?;
+    let (mut first, mut second) = (hear(SignalKind::user_defined1())?, hear(SignalKind::user_defined2())?);
     tokio::spawn(async move {
-        let [first, second] = &mut toggles;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -81,7 +77,7 @@ fn watch_signals(stop: CancellationToken, log: LogControl) -> anyhow::Result<()>
             }
             if stop.is_cancelled() {
                 tracing::warn!(target: "scheduler", "told to stop a second time: ending at once");
-                std::process::exit(ENDED_AT_ONCE);
+                std::process::exit(INTERRUPTED);
             }
             stop.cancel();
         }

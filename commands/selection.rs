@@ -8,14 +8,7 @@ use cue_scheduler::config::Config;
 use cue_scheduler::db::{ClusterRows, Store};
 use cue_scheduler::model::{Cluster, ClusterKind, Selection};
 
-/// A show and tag that lead to more than one facility, so that nobody can tell which one is meant.
-#[derive(Debug, thiserror::Error)]
-#[error("Alloc tag requires a valid facility: {show}:{tag} is in the facilities {}", facilities.join(", "))]
-pub(crate) struct FacilityNeeded {
-    show: String,
-    tag: String,
-    facilities: Vec<String>,
-}
+use crate::errors::UsageError;
 
 /// Reads and selects.
 pub(crate) async fn load(store: &Store, config: &Config) -> anyhow::Result<Loaded> {
@@ -37,7 +30,7 @@ pub(crate) fn select(rows: &ClusterRows, config: &Config) -> anyhow::Result<Vec<
 const LOADING: &str = "Failed to load the clusters";
 
 /// A named allocation tag may go without its facility as long as only one has it.
-fn check_facility(selection: &Selection, clusters: &[Cluster]) -> Result<(), FacilityNeeded> {
+fn check_facility(selection: &Selection, clusters: &[Cluster]) -> Result<(), UsageError> {
     if selection.facility.is_some() || selection.alloc_tags.is_empty() {
         return Ok(());
     }
@@ -49,7 +42,7 @@ fn check_facility(selection: &Selection, clusters: &[Cluster]) -> Result<(), Fac
     }
     match facilities.into_iter().find(|(_, facilities)| facilities.len() > 1) {
         None => Ok(()),
-        Some(((show, tag), facilities)) => Err(FacilityNeeded {
+        Some(((show, tag), facilities)) => Err(UsageError::FacilityNeeded {
             show: show.to_owned(),
             tag: tag.to_owned(),
             facilities: facilities.into_iter().map(str::to_owned).collect(),

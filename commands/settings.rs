@@ -1,19 +1,28 @@
-//! From the command line and the surroundings to plain values, one struct per command.
+//! From the command line and the surroundings to plain values.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use cue_scheduler::config::{self, BesideMaestro, Config, ConfigError, FlagValue, Inputs, Loaded, LogFormat, Tls};
+use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Loaded, LogFormat, Tls};
 use cue_scheduler::db::{ConnectSettings, TlsMode};
-use cue_scheduler::rqd::AgentSettings;
-use cue_scheduler::scheduler::Settings;
 use cue_scheduler::telemetry::logs::LogSettings;
 
-use crate::cli::{CheckDbArgs, DemoArgs, FaultArgs, Generation, GlobalArgs, InitArgs, SelectionArgs};
-use crate::config_init::InitError;
+use crate::cli::{DemoArgs, GlobalArgs, InitArgs, SelectionArgs};
+use crate::errors::UsageError;
 use crate::output::Printer;
+
+/// What the operating system hands to the process.
+pub(crate) type Environment = BTreeMap<OsString, OsString>;
+
+/// How the program was called.
+pub(crate) struct Call {
+    pub(crate) global: GlobalArgs,
+    pub(crate) selection: SelectionArgs,
+    pub(crate) environment: Environment,
+    pub(crate) printer: Printer,
+}
 
 /// What the service runs with.
 #[derive(Clone, Debug)]
@@ -29,202 +38,96 @@ pub(crate) struct DemoSettings {
     /// Only for how the scheduler works; its database and its selection are the demo's own.
     pub(crate) config: Config,
     pub(crate) logs: LogSettings,
-    pub(crate) hosts: u32,
-    pub(crate) jobs: u32,
-    pub(crate) frames: u32,
-    pub(crate) seed: Option<u64>,
-    pub(crate) agents: u32,
-    pub(crate) generation: Generation,
-    pub(crate) keep: bool,
-    pub(crate) summary: Option<PathBuf>,
-    pub(crate) faults: FaultArgs,
-}
-
-/// What `check-db` looks at.
-#[derive(Debug)]
-pub(crate) struct CheckDbSettings {
-    pub(crate) config: Config,
-    pub(crate) connect: ConnectSettings,
-    pub(crate) book_beside_foreign_planner: bool,
-    pub(crate) instances: u32,
-    /// Hosts whose agents are called.
-    pub(crate) agents: Option<usize>,
-    pub(crate) agent_settings: AgentSettings,
+    pub(crate) args: DemoArgs,
 }
 
 /// What `config init` starts from.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of the command line, each of its own")]
 pub(crate) struct InitSettings {
     pub(crate) target: PathBuf,
     /// Flags over environment over defaults; no file.
     pub(crate) config: Config,
     /// The password is the environment's to know.
     pub(crate) is_password_of_environment: bool,
-    pub(crate) yes: bool,
-    pub(crate) force: bool,
-    pub(crate) offline: bool,
+    pub(crate) args: InitArgs,
 }
 
-/// What the operating system hands to the process.
-pub(crate) type Environment = BTreeMap<OsString, OsString>;
-
 /// Flags over environment over file over defaults.
-pub(crate) fn for_run(
-    global: &GlobalArgs,
-    selection: &SelectionArgs,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<RunSettings, ConfigError> {
+pub(crate) fn for_run(call: &Call) -> Result<RunSettings, ConfigError> {
     let loaded = config::load(&Inputs {
-        file: global.config.clone(),
-        environment: environment.clone(),
-        flags: flags(global, selection),
+        file: call.global.config.clone(),
+        environment: call.environment.clone(),
+        flags: flags(call),
         system_file: Some(config::SYSTEM_FILE.into()),
     })?;
-    let logs = log_settings(&loaded.config, printer);
+    let logs = log_settings(&loaded.config, call.printer);
     let connect = connect_settings(&loaded.config.database);
     Ok(RunSettings { loaded, logs, connect })
 }
 
-/// As the service would be started.
-pub(crate) fn for_check_db(
-    global: &GlobalArgs,
-    selection: &SelectionArgs,
-    args: &CheckDbArgs,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<CheckDbSettings, ConfigError> {
-    let RunSettings { loaded, connect, .. } = for_run(global, selection, environment, printer)?;
-    for warning in &loaded.warnings {
-        printer.warning(warning);
-    }
-    Ok(CheckDbSettings {
-        book_beside_foreign_planner: loaded.config.scheduler.beside_maestro == BesideMaestro::Book,
-        instances: args.instances,
-        agents: args.rqd.map(|hosts| hosts as usize),
-        agent_settings: Settings::agents_of(&loaded.config),
-        config: loaded.config,
-        connect,
-    })
-}
-
 /// The demo reads no file but one that is named, so that it is the same on every machine.
-pub(crate) fn for_demo(
-    global: &GlobalArgs,
-    selection: &SelectionArgs,
-    args: DemoArgs,
-    environment: &Environment,
-    printer: Printer,
-) -> anyhow::Result<DemoSettings> {
-    if let Some(flag) = flags_of_selection(selection).first() {
+pub(crate) fn for_demo(call: &Call, args: DemoArgs) -> anyhow::Result<DemoSettings> {
+    if let Some(flag) = flags_of_selection(&call.selection).first() {
         bail!(UsageError::NotForDemo { flag: flag.flag() });
     }
-    let is_setting = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(config::VARIABLE_PREFIX));
-    let loaded = config::load(&Inputs {
-        file: global.config.clone(),
-        environment: environment
-            .iter()
-            .filter(|(name, _)| is_setting(name))
-            .map(|(n, v)| (n.clone(), v.clone()))
-            .collect(),
-        flags: flags(global, selection),
-        system_file: None,
-    })?;
-    for warning in &loaded.warnings {
-        printer.warning(warning);
-    }
-    let DemoArgs { hosts, jobs, frames, seed, agents, generation, keep, summary, faults } = args;
-    if hosts == 0 && agents == 0 {
+    let (file, environment) = (call.global.config.clone(), variables_that_set_keys(call));
+    let loaded = config::load(&Inputs { file, environment, flags: flags(call), system_file: None })?;
+    call.printer.warnings(&loaded.warnings);
+    if args.hosts == 0 && args.agents == 0 {
         bail!(UsageError::NoHosts);
     }
-    let logs = log_settings(&loaded.config, printer);
-    Ok(DemoSettings {
-        config: loaded.config,
-        logs,
-        hosts,
-        jobs,
-        frames,
-        seed,
-        agents,
-        generation,
-        keep,
-        summary,
-        faults,
-    })
+    Ok(DemoSettings { logs: log_settings(&loaded.config, call.printer), config: loaded.config, args })
 }
 
 /// A first file is made of flags and environment alone, whatever files there are.
-pub(crate) fn for_init(
-    global: &GlobalArgs,
-    selection: &SelectionArgs,
-    args: InitArgs,
-    environment: &Environment,
-) -> anyhow::Result<InitSettings> {
-    let InitArgs { file, yes, force, offline, db_host, db_port, db_name, db_user, db_pass_file, tls, .. } = args;
-    let path = |path: PathBuf| path.to_string_lossy().into_owned();
+pub(crate) fn for_init(call: &Call, args: InitArgs) -> anyhow::Result<InitSettings> {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
     let given = [
-        ("--db-host", "database.db_host", db_host),
-        ("--db-port", "database.db_port", db_port.map(|port| port.to_string())),
-        ("--db-name", "database.db_name", db_name),
-        ("--db-user", "database.db_user", db_user),
-        ("--db-pass-file", "database.db_pass_file", db_pass_file.map(path)),
-        ("--tls", "database.tls", tls),
-        ("--tls-root-certificate", "database.tls_root_certificate", args.tls_root_certificate.map(path)),
+        ("--db-host", "database.db_host", args.db_host.clone()),
+        ("--db-port", "database.db_port", args.db_port.map(|port| port.to_string())),
+        ("--db-name", "database.db_name", args.db_name.clone()),
+        ("--db-user", "database.db_user", args.db_user.clone()),
+        ("--db-pass-file", "database.db_pass_file", path(&args.db_pass_file)),
+        ("--tls", "database.tls", args.tls.clone()),
+        ("--tls-root-certificate", "database.tls_root_certificate", path(&args.tls_root_certificate)),
     ];
-    let mut flags = flags(global, selection);
+    let mut flags = flags(call);
     flags.extend(given.into_iter().filter_map(|(flag, key, value)| Some(FlagValue::one(flag, key, value?))));
-    let is_setting = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(config::VARIABLE_PREFIX));
-    let settings: Environment =
-        environment.iter().filter(|(name, _)| is_setting(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    let loaded = config::load(&Inputs { file: None, environment: settings, flags, system_file: None })?;
-    let target = match (file, environment.get(&OsString::from("HOME")).filter(|home| !home.is_empty())) {
-        (Some(file), _) => file,
+    let environment = variables_that_set_keys(call);
+    let config = config::load(&Inputs { file: None, environment, flags, system_file: None })?.config;
+    let home = call.environment.get(&OsString::from("HOME")).filter(|home| !home.is_empty());
+    let target = match (&args.file, home) {
+        (Some(file), _) => file.clone(),
         (None, Some(home)) => PathBuf::from(home).join(".config/cue-scheduler/scheduler.yaml"),
-        (None, None) => bail!(InitError::NoHome),
+        (None, None) => bail!(UsageError::NoHome),
     };
-    let is_password_of_environment =
-        loaded.config.database.db_pass.is_some() && loaded.config.database.db_pass_file.is_none();
-    Ok(InitSettings { target, config: loaded.config, is_password_of_environment, yes, force, offline })
+    let is_password_of_environment = config.database.db_pass.is_some() && config.database.db_pass_file.is_none();
+    Ok(InitSettings { target, config, is_password_of_environment, args })
 }
 
-/// Flags that are well-formed and make no sense.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UsageError {
-    #[error("{flag} is not for the demo, which brings its own farm and takes all of it")]
-    NotForDemo { flag: &'static str },
-    #[error("a demo without hosts runs nothing; --hosts and --agents are both 0")]
-    NoHosts,
-    #[error("--update asks before it changes a file, and there is no terminal to ask on; --yes says it may")]
-    NobodyToAsk,
-    #[error("--check needs the properties file of a Cuebot: no show of this database has a scheduler flag")]
-    NoFileToCheck,
+/// Without the one that names a file.
+fn variables_that_set_keys(call: &Call) -> Environment {
+    let sets_key = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(config::VARIABLE_PREFIX));
+    let set = call.environment.iter().filter(|(name, _)| sets_key(name));
+    set.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn flags(global: &GlobalArgs, selection: &SelectionArgs) -> Vec<FlagValue> {
-    let mut flags = flags_of_selection(selection);
-    if let Some(port) = global.metrics_port {
-        flags.push(FlagValue::one("--metrics_port", "queue.metrics_port", port.to_string()));
-    }
+fn flags(call: &Call) -> Vec<FlagValue> {
+    let mut flags = flags_of_selection(&call.selection);
+    let port = call.global.metrics_port;
+    flags.extend(port.map(|port| FlagValue::one("--metrics_port", "queue.metrics_port", port.to_string())));
     flags
 }
 
 fn flags_of_selection(args: &SelectionArgs) -> Vec<FlagValue> {
-    let mut flags = Vec::new();
-    if let Some(facility) = &args.facility {
-        flags.push(FlagValue::one("--facility", "scheduler.facility", facility));
-    }
+    let facility = args.facility.iter().map(|name| FlagValue::one("--facility", "scheduler.facility", name));
     let lists = [
         ("--alloc_tags", "scheduler.alloc_tags", &args.alloc_tags),
         ("--manual_tags", "scheduler.manual_tags", &args.manual_tags),
         ("--ignore_tags", "scheduler.ignore_tags", &args.ignore_tags),
     ];
-    for (flag, key, values) in lists {
-        if !values.is_empty() {
-            flags.push(FlagValue::many(flag, key, values));
-        }
-    }
-    flags
+    let lists = lists.into_iter().filter(|(.., values)| !values.is_empty());
+    facility.chain(lists.map(|(flag, key, values)| FlagValue::many(flag, key, values))).collect()
 }
 
 fn log_settings(config: &Config, printer: Printer) -> LogSettings {
@@ -269,15 +172,20 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn run(args: &[&str]) -> Result<RunSettings, ConfigError> {
+    fn call(args: &[&str], environment: &Environment) -> (Call, Option<Command>) {
         let cli = Cli::try_parse_from([&["cue-scheduler"], args].concat()).expect("a command line");
-        for_run(&cli.global, &cli.selection, &Environment::new(), Printer::default())
+        let Cli { global, selection, command } = cli;
+        (Call { global, selection, environment: environment.clone(), printer: Printer::default() }, command)
+    }
+
+    fn run(args: &[&str]) -> Result<RunSettings, ConfigError> {
+        for_run(&call(args, &Environment::new()).0)
     }
 
     fn demo(args: &[&str], environment: &Environment) -> anyhow::Result<DemoSettings> {
-        let cli = Cli::try_parse_from([&["cue-scheduler", "demo"], args].concat()).expect("a command line");
-        let Some(Command::Demo(args)) = cli.command else { panic!("not the demo") };
-        for_demo(&cli.global, &cli.selection, args, environment, Printer::default())
+        let (call, command) = call(&[&["demo"], args].concat(), environment);
+        let Some(Command::Demo(args)) = command else { panic!("not the demo") };
+        for_demo(&call, args)
     }
 
     #[test]
@@ -370,8 +278,8 @@ mod tests {
             ("OPENSCHEDULER_QUEUE__BOOKING_CHUNK_SIZE".into(), "7".into()),
         ]);
         let settings = demo(&["--hosts", "0", "--agents", "4", "--refuse", "5%"], &environment).expect("settings");
-        assert_eq!((settings.config.queue.booking_chunk_size, settings.agents), (7, 4));
-        assert!((settings.faults.refuse - 5.0).abs() < f64::EPSILON);
+        assert_eq!((settings.config.queue.booking_chunk_size, settings.args.agents), (7, 4));
+        assert!((settings.args.faults.refuse - 5.0).abs() < f64::EPSILON);
         let error = demo(&["--manual-tags", "a"], &environment).expect_err("a selection");
         assert_eq!(
             error.to_string(),
@@ -383,9 +291,8 @@ mod tests {
 
     #[test]
     fn the_password_reaches_the_connection_and_no_debug_output() {
-        let cli = Cli::try_parse_from(["cue-scheduler"]).expect("a command line");
         let environment = Environment::from([("OPENSCHEDULER_database.db_pass".into(), "hunter2".into())]);
-        let settings = for_run(&cli.global, &cli.selection, &environment, Printer::default()).expect("settings");
+        let settings = for_run(&call(&[], &environment).0).expect("settings");
         assert_eq!(settings.connect.password.as_deref(), Some("hunter2"));
         assert!(!format!("{settings:?}").contains("hunter2"));
     }

@@ -255,6 +255,20 @@ impl Sum for Amounts {
     }
 }
 
+/// `a, b and 3 more`: so many names at most, for a sentence.
+pub fn listed(names: impl IntoIterator<Item = impl AsRef<str>>, max: usize) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    let more = names.len().saturating_sub(max);
+    let listed = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{listed} and {more} more") } else { listed }
+}
+
+/// `1 host`, `2 hosts`.
+#[must_use]
+pub fn counted<N: Copy + fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == N::from(1) { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

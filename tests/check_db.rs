@@ -52,7 +52,7 @@ async fn checks(database: &TestDatabase, wanted: &Wanted) -> Vec<CheckResult> {
 /// All warnings and failures, as lines.
 fn wrong(checks: &[CheckResult]) -> Vec<String> {
     let wrong = checks.iter().filter(|check| matches!(check.status, Status::Warning | Status::Failed));
-    wrong.map(|check| format!("{} {}: {}", check.name, check.status.as_str(), check.found)).collect()
+    wrong.map(|check| format!("{} {}: {}", check.name, check.status.into_str(), check.found)).collect()
 }
 
 /// Checks that were not made, each with the one that it depends on.

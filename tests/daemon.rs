@@ -50,7 +50,7 @@ async fn a_mixed_farm_is_worked_through_in_every_generation() {
 async fn it_quits_when_there_was_nothing_to_do_for_long_enough() {
     let database = database(Generation::G0).await;
     let sandbox = farm(database.connect_settings().await, quick_farm(FarmSpec::simple(2))).await;
-    let settings = Settings { empty_looks_max: Some(3), ..quick_settings() };
+    let settings = Settings { empty_job_cycles_before_quiting: Some(3), ..quick_settings() };
     let scheduler = Scheduler::start(&sandbox, settings).await;
     let totals = scheduler.totals.clone();
     assert!(scheduler.ended().await.had_nothing_to_do);

@@ -142,7 +142,7 @@ async fn cycle_by_cycle_it_says_what_the_service_then_books() {
             let database = database(generation).await;
             seed(&database.pool(), &FarmSpec::demo(40, 12, 700, number)).await.unwrap();
             let policy = Policy { frames_per_pass_max: 20, ..Policy::default() };
-            let settings = Settings { policy, chunk_frames_max: 8, ..quick_settings() };
+            let settings = Settings { policy, booking_chunk_size: 8, ..quick_settings() };
             let before = fingerprint(&database.pool()).await;
             let mut dry_run = dry_run(&database, settings.clone(), is_verified).await;
             let first = cycle(&mut dry_run).await;

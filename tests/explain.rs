@@ -14,6 +14,7 @@ use cue_scheduler::model::{
 };
 use cue_scheduler::planner::{Verdict, plan};
 use cue_scheduler::units::{Cores, Gpus, Kib};
+use strum::IntoEnumIterator as _;
 
 use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
 
@@ -141,8 +142,8 @@ async fn each_cause_is_found_first_with_true_counts() {
     let stories = Stories::new(&snapshot, &holds, &policy, &books);
     let planned = plan(&snapshot, &holds, &policy);
     let mut found = Vec::new();
-    for reason in WaitReason::ALL.into_iter().filter(|reason| *reason != WaitReason::LostRace) {
-        let job = seeded.jobs.iter().find(|job| job.name.ends_with(reason.as_str())).unwrap();
+    for reason in WaitReason::iter().filter(|reason| *reason != WaitReason::LostRace) {
+        let job = seeded.jobs.iter().find(|job| job.name.ends_with(reason.into_str())).unwrap();
         let Match::One(layer) = store.find_layer(&format!("{}/layer", job.name)).await.unwrap() else {
             panic!("{} has one layer", job.name);
         };

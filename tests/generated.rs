@@ -1,6 +1,6 @@
 //! `completions/` and `man/`: generated from the definition of the command line, and fresh.
 
-#[path = "../commands/cli.rs"]
+#[path = "../commands/cli/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the program uses what is not used here")]
 mod cli;
 

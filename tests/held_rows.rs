@@ -422,7 +422,7 @@ async fn a_pass_that_came_to_nothing_is_followed_by_one_without_what_came_to_not
     // Nothing but the passes themselves calls for another one.
     let settings = cue_scheduler::scheduler::Settings {
         monitor_interval: Duration::from_secs(3_600),
-        probe_interval: Duration::from_secs(3_600),
+        active_scan_interval: Duration::from_secs(3_600),
         ..quick_settings()
     };
     let scheduler = Scheduler::start(&sandbox, settings).await;

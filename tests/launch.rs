@@ -314,7 +314,7 @@ async fn a_web_server_on_the_port_counts_by_what_it_can_have_done() {
         })
         .await;
         let outcome = impatient(port).launch(HOST, frame()).await;
-        assert_eq!(outcome.as_str(), expected, "{status:#x}: {outcome:?}");
+        assert_eq!(outcome.into_str(), expected, "{status:#x}: {outcome:?}");
     }
 }
 

@@ -74,7 +74,7 @@ async fn booked(database: &TestDatabase, settings: Settings) -> Placed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn run_books_exactly_what_plan_placed() {
-    let settings = Settings { probe_interval: Duration::from_millis(20), ..Settings::default() };
+    let settings = Settings { active_scan_interval: Duration::from_millis(20), ..Settings::default() };
     // These hosts have reported once, however long it takes to plan for them.
     let settings =
         Settings { monitor_interval: Duration::from_millis(50), cuebot_silence: CuebotSilence::Off, ..settings };

@@ -35,7 +35,7 @@ fn unforgiving() -> Settings {
     let long = Duration::from_secs(3_600);
     let breaker = quick_settings().host_breaker;
     let host_breaker = BreakerSettings { pause: long, cool_down_first: long, cool_down_max: long, ..breaker };
-    Settings { host_breaker, layer_back_off: long, ..quick_settings() }
+    Settings { host_breaker, job_back_off_duration: long, ..quick_settings() }
 }
 
 async fn numbers(sandbox: &Sandbox, sql: &str) -> BTreeSet<i64> {

@@ -42,13 +42,13 @@ async fn first_pass(database: &TestDatabase) -> (usize, MeterReading) {
     let never = Duration::from_hours(24);
     let settings = Settings {
         monitor_interval: never,
-        probe_interval: never,
+        active_scan_interval: never,
         recover_interval: never,
-        repair_interval: never,
+        recompute_interval: never,
         cuebot_silence: CuebotSilence::Off,
-        chunk_frames_max: CHUNK,
+        booking_chunk_size: CHUNK,
         // Side by side they wait for each other, as long as the machine makes them.
-        chunks_in_flight_max: 1,
+        booking_chunks_in_flight: 1,
         ..Settings::default()
     };
     let totals = Totals::default();

@@ -22,8 +22,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("planner", &["units", "model"]),
     ("db", &["units", "model"]),
     ("clusters", &["units", "model", "db"]),
-    // Telemetry for the one way to log an error with its causes.
-    ("rqd", &["units", "model", "tasks", "telemetry"]),
+    // The settings of calls; telemetry for the one way to log an error with its causes.
+    ("rqd", &["units", "model", "tasks", "config", "telemetry"]),
     ("booking", &["units", "model", "db"]),
     ("scheduler", &["units", "model", "tasks", "config", "telemetry", "planner", "db", "clusters", "rqd", "booking"]),
     ("preview", &["units", "model", "tasks", "config", "db", "clusters", "booking", "scheduler"]),

@@ -11,7 +11,7 @@ use crate::db::book::counters::{self, Totals};
 use crate::db::book::remaining::load_remaining;
 use crate::db::book::{self, LockedRows, lock_limits, steps};
 use crate::db::{CommitError, Store, StoreError, Tx};
-use crate::model::{Booked, BookingRequest, FrameId};
+use crate::model::{Booked, BookingRequest, FrameId, LIMIT_SETTLE_WINDOW};
 use crate::units::Cores;
 
 /// How to book.
@@ -26,7 +26,7 @@ pub struct BookOptions {
 
 impl Default for BookOptions {
     fn default() -> Self {
-        Self { limit_settle_window: Duration::from_mins(2), look_for_held_hosts: true }
+        Self { limit_settle_window: LIMIT_SETTLE_WINDOW, look_for_held_hosts: true }
     }
 }
 

@@ -225,7 +225,7 @@ impl<'r> Facility<'r> {
         tags.chunks(size.max(1))
             .enumerate()
             .map(|(at, chunk)| {
-                let name = format!("{}-{}", kind.as_str(), at + 1);
+                let name = format!("{}-{}", kind.into_str(), at + 1);
                 self.cluster(show, &name, ClusterKind::Tags { kind, tags: chunk.to_vec() })
             })
             .collect()

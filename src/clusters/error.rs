@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::db::StoreError;
+use crate::units::listed;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SelectionError {
@@ -36,52 +37,38 @@ fn in_facility(name: Option<&str>) -> String {
 /// The names that do exist, those most like the wanted one first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Names at most this many are kept, so that a message stays readable.
     names: Vec<String>,
-    more: usize,
-    nearest: Option<String>,
+    /// The first is like enough to have been meant.
+    is_near: bool,
 }
 
-const LISTED_MAX: usize = 20;
+/// Names in a message, so that it stays readable.
+pub(super) const LISTED_MAX: usize = 20;
 const LIKE_ENOUGH: f64 = 0.8;
 
 impl Known {
-    #[must_use]
-    pub fn like(wanted: &str, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+    pub(super) fn like(wanted: &str, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let likeness = |name: &str| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase());
-        let names: BTreeSet<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
-        let mut names: Vec<(f64, String)> = names.into_iter().map(|name| (likeness(&name), name)).collect();
-        names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        let nearest = names.first().filter(|(likeness, _)| *likeness >= LIKE_ENOUGH).map(|(_, name)| name.clone());
-        let more = names.len().saturating_sub(LISTED_MAX);
-        let names = names.into_iter().take(LISTED_MAX).map(|(_, name)| name).collect();
-        Self { names, more, nearest }
+        let names = by_likeness(names.into_iter().map(|name| name.as_ref().to_owned()), likeness);
+        let is_near = names.first().is_some_and(|(likeness, _)| *likeness >= LIKE_ENOUGH);
+        Self { names: names.into_iter().map(|(_, name)| name).collect(), is_near }
     }
+}
 
-    /// The name that was probably meant.
-    #[must_use]
-    pub fn nearest(&self) -> Option<&str> {
-        self.nearest.as_deref()
-    }
-
-    #[must_use]
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
+/// Each name once with its likeness, those most like what was wanted first.
+pub fn by_likeness(names: impl IntoIterator<Item = String>, likeness: impl Fn(&str) -> f64) -> Vec<(f64, String)> {
+    let names: BTreeSet<String> = names.into_iter().collect();
+    let mut scored: Vec<(f64, String)> = names.into_iter().map(|name| (likeness(&name), name)).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored
 }
 
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(nearest) = &self.nearest {
+        let Some(nearest) = self.names.first() else { return f.write_str("there is none at all") };
+        if self.is_near {
             write!(f, "did you mean \"{nearest}\"? ")?;
         }
-        if self.names.is_empty() {
-            return f.write_str("there is none at all");
-        }
-        write!(f, "there are: {}", self.names.join(", "))?;
-        if self.more > 0 {
-            write!(f, " and {} more", self.more)?;
-        }
-        Ok(())
+        write!(f, "there are: {}", listed(&self.names, LISTED_MAX))
     }
 }

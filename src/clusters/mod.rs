@@ -19,9 +19,9 @@ mod named;
 mod overview;
 
 pub use build::build;
-pub use error::{Known, SelectionError, UnknownName};
+pub use error::{SelectionError, by_likeness};
 pub use named::{NameError, named};
-pub use overview::{AllocationOverview, ClusterOverview, SubscriptionOverview, WaitingByReason, overview};
+pub use overview::{AllocationOverview, ClusterOverview, SubscriptionOverview, overview};
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;

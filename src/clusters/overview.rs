@@ -11,7 +11,7 @@ use crate::units::Cores;
 
 /// One cluster of a snapshot. A host or layer that several clusters reach counts in each of them.
 /// Cores are whole cores with their fractions.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ClusterOverview {
     pub name: String,
     pub facility: String,
@@ -158,19 +158,7 @@ fn empty(cluster: &Cluster) -> ClusterOverview {
         show_id: cluster.show.to_string(),
         kind: cluster.kind_name(),
         tags: cluster.tags().iter().map(ToString::to_string).collect(),
-        allocations: Vec::new(),
-        hosts: 0,
-        hosts_by_state: BTreeMap::new(),
-        hosts_up: 0,
-        idle_cores: 0.0,
-        total_cores: 0.0,
-        idle_gpus: 0,
-        total_gpus: 0,
-        waiting_layers: 0,
-        waiting_frames: 0,
-        placeable_frames: 0,
-        waiting_by_reason: Vec::new(),
-        last_activity: None,
+        ..ClusterOverview::default()
     }
 }
 
@@ -221,18 +209,12 @@ fn add_hosts(cluster: &mut ClusterOverview, hosts: &[&Host]) {
     (cluster.idle_cores, cluster.total_cores) = (in_cores(idle), in_cores(total));
 }
 
+/// The state's word, or Cuebot's own where the host is not up.
 fn state_name(state: &HostState) -> String {
     match state {
-        HostState::Open => "open",
-        HostState::NotUp(reported) => return reported.to_lowercase(),
-        HostState::Locked => "locked",
-        HostState::NimbyLocked => "nimby_locked",
-        HostState::Stale { .. } => "stale",
-        HostState::LocalWork => "local_work",
-        HostState::LowFreeMemory => "low_free_memory",
-        HostState::PutAside(_) => "put_aside",
+        HostState::NotUp(reported) => reported.to_lowercase(),
+        state => state.into_str().to_owned(),
     }
-    .to_owned()
 }
 
 fn add_reason(rows: &mut Vec<WaitingByReason>, reason: WaitReason, frames: u32) {

@@ -4,6 +4,9 @@ use super::types::{Config, HostBookingStrategyKind};
 use super::value::{self, Complaint, Read, Show};
 use super::yaml::{Given, Value};
 
+/// What the names of variables that set a key begin with.
+pub const VARIABLE_PREFIX: &str = "OPENSCHEDULER_";
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -11,6 +14,9 @@ pub struct Key {
     pub path: &'static str,
     /// Whether its value is never shown.
     pub is_secret: bool,
+    /// Whether a running service cannot take another value, since something is made with it once, such as
+    /// threads, connections, pages and the log. All others are asked for again by each pass or round.
+    pub is_fixed: bool,
     /// Other spellings, in full.
     pub(super) aliases: &'static [&'static str],
     pub(super) set: fn(&mut Config, &Given) -> Result<(), Complaint>,
@@ -28,7 +34,7 @@ impl Key {
     /// The name of the variable that sets it and that every shell can export.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("{}{}", super::load::VARIABLE_PREFIX, self.path.replace('.', "__").to_uppercase())
+        format!("{}{}", VARIABLE_PREFIX, self.path.replace('.', "__").to_uppercase())
     }
 
     pub(super) const fn spelt(mut self, aliases: &'static [&'static str]) -> Self {
@@ -38,6 +44,11 @@ impl Key {
 
     const fn secret(mut self) -> Self {
         self.is_secret = true;
+        self
+    }
+
+    const fn fixed(mut self) -> Self {
+        self.is_fixed = true;
         self
     }
 }
@@ -50,6 +61,7 @@ macro_rules! key {
         Key {
             path: $path,
             is_secret: false,
+            is_fixed: false,
             aliases: &[],
             set: |config, given| {
                 config.$($field).+ = $read(given)?;
@@ -75,37 +87,37 @@ const LAUNCH_SECONDS_MAX: u64 = 150;
 const POOL_SIZE_MIN: u64 = 2;
 
 const KEYS: &[Key] = &[
-    key!(logging.level, value::log_filter),
-    key!(logging.format, value::one_of),
-    key!(logging.file_appender, value::yes_or_no),
-    key!(logging.path, value::path),
-    key!(database.pool_size, value::count::<_, POOL_SIZE_MIN, 1_000>),
-    key!(database.db_host, value::database_host),
-    key!(database.db_port, port),
-    key!(database.db_name, value::word),
-    key!(database.db_user, value::word),
-    key!(database.db_pass, value::secret_if_any).secret(),
-    key!(database.db_pass_file, value::path_if_any),
-    key!(database.tls, value::one_of),
-    key!(database.tls_root_certificate, value::path_if_any),
-    key!(database.allow_cleartext_password, value::yes_or_no),
+    key!(logging.level, value::log_filter).fixed(),
+    key!(logging.format, value::one_of).fixed(),
+    key!(logging.file_appender, value::yes_or_no).fixed(),
+    key!(logging.path, value::path).fixed(),
+    key!(database.pool_size, value::count::<_, POOL_SIZE_MIN, 1_000>).fixed(),
+    key!(database.db_host, value::database_host).fixed(),
+    key!(database.db_port, port).fixed(),
+    key!(database.db_name, value::word).fixed(),
+    key!(database.db_user, value::word).fixed(),
+    key!(database.db_pass, value::secret_if_any).secret().fixed(),
+    key!(database.db_pass_file, value::path_if_any).fixed(),
+    key!(database.tls, value::one_of).fixed(),
+    key!(database.tls_root_certificate, value::path_if_any).fixed(),
+    key!(database.allow_cleartext_password, value::yes_or_no).fixed(),
     core_multiplier("database.core_multiplier"),
-    key!(rqd.grpc_port, port),
-    key!(rqd.dry_run_mode, value::yes_or_no),
+    key!(rqd.grpc_port, port).fixed(),
+    key!(rqd.dry_run_mode, value::yes_or_no).fixed(),
     key!(rqd.fractional_cores, value::one_of),
-    key!(rqd.connect_timeout, value::duration_up_to::<CALL_SECONDS_MAX>),
-    key!(rqd.launch_timeout, value::duration_up_to::<CALL_SECONDS_MAX>),
+    key!(rqd.connect_timeout, value::duration_up_to::<CALL_SECONDS_MAX>).fixed(),
+    key!(rqd.launch_timeout, value::duration_up_to::<CALL_SECONDS_MAX>).fixed(),
     key!(rqd.launch_deadline, value::duration_up_to::<LAUNCH_SECONDS_MAX>),
     key!(rqd.confirm_interval, value::duration_up_to::<CALL_SECONDS_MAX>),
-    key!(rqd.launches_in_flight, value::count::<_, 1, 100_000>),
-    key!(rqd.launches_in_flight_per_host, value::count::<_, 1, 1_000>),
-    key!(rqd.breaker_failures, value::count::<_, 0, 1_000>),
-    key!(rqd.breaker_cool_down, value::duration),
+    key!(rqd.launches_in_flight, value::count::<_, 1, 100_000>).fixed(),
+    key!(rqd.launches_in_flight_per_host, value::count::<_, 1, 1_000>).fixed(),
+    key!(rqd.breaker_failures, value::count::<_, 0, 1_000>).fixed(),
+    key!(rqd.breaker_cool_down, value::duration).fixed(),
     key!(queue.monitor_interval, value::duration),
     key!(queue.active_scan_interval, value::duration),
     key!(queue.cluster_saturated_sleep, value::duration_or_zero),
     key!(queue.cluster_reload_interval, value::duration),
-    key!(queue.worker_threads, value::count::<_, 1, 1_024>),
+    key!(queue.worker_threads, value::count::<_, 1, 1_024>).fixed(),
     key!(queue.dispatch_frames_per_layer_limit, value::count::<_, 1, 1_000_000>),
     key!(queue.frames_per_pass_limit, value::count::<_, 1, 10_000_000>),
     key!(queue.job_order, value::one_of),
@@ -124,11 +136,11 @@ const KEYS: &[Key] = &[
     key!(queue.frame_memory_hard_limit, value::factor),
     key!(queue.empty_job_cycles_before_quiting, value::count_if_any::<1, 1_000_000_000>)
         .spelt(&["queue.empty_job_cycles_before_quitting"]),
-    key!(queue.cuebot_silence, value::cuebot_silence),
+    key!(queue.cuebot_silence, value::cuebot_silence).fixed(),
     key!(queue.lost_after, value::duration),
     key!(queue.shutdown_timeout, value::duration),
-    key!(queue.metrics_address, value::address),
-    key!(queue.metrics_port, value::count::<_, 0, 65_535>),
+    key!(queue.metrics_address, value::address).fixed(),
+    key!(queue.metrics_port, value::count::<_, 0, 65_535>).fixed(),
     core_multiplier("queue.core_multiplier"),
     key!(host_cache.host_staleness_threshold, value::duration),
     key!(scheduler.facility, value::word_if_any),
@@ -149,6 +161,7 @@ const fn core_multiplier(path: &'static str) -> Key {
     Key {
         path,
         is_secret: false,
+        is_fixed: true,
         aliases: &[],
         set: |_, given| match &given.value {
             Value::Text(text) if text.trim() == "100" => Ok(()),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, NamedBy, Place, Problem, Problems};
 use super::ignored;
-use super::keys::{Key, keys};
+use super::keys::{Key, VARIABLE_PREFIX, keys};
 use super::types::{Config, Secret, Tls};
 use super::value::Complaint;
 use super::yaml::{self, Entry, Given, Value};
@@ -17,8 +17,6 @@ use super::yaml::{self, Entry, Given, Value};
 /// Where the file is looked for last.
 pub const SYSTEM_FILE: &str = "/etc/cue-scheduler/scheduler.yaml";
 const FILE_VARIABLE: &str = "OPENCUE_SCHEDULER_CONFIG";
-/// What the names of variables that set a key begin with.
-pub const VARIABLE_PREFIX: &str = "OPENSCHEDULER_";
 /// No settings are longer; what is, is not settings.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const PASSWORD_BYTES_MAX: u64 = 1 << 12;
@@ -238,39 +236,34 @@ impl Layers {
     }
 
     fn lay(&mut self, path: &str, place: &Place, given: &Given) {
-        match target(path) {
-            Target::Key(key) => {
-                if let Some(first) = self.see(key.path, place) {
-                    return self.complain(place, path, twice(&first));
+        let target = target(path);
+        let known = match target {
+            Target::Key(key) => Some(key.path),
+            Target::Ignored { key, .. } => Some(key),
+            Target::Section | Target::Unknown => None,
+        };
+        if let Some(first) = known.and_then(|known| self.see(known, place)) {
+            return self.complain(place, path, twice(&first));
+        }
+        match target {
+            Target::Key(key) => match (key.set)(&mut self.loaded.config, given) {
+                Ok(()) if given.value == Value::Nothing => {}
+                Ok(()) => _ = self.loaded.origins.0.insert(key.path, place.clone()),
+                Err(Complaint { line: Some(line), what }) => {
+                    self.complain(&Place::File { line: Some(line) }, path, what);
                 }
-                match (key.set)(&mut self.loaded.config, given) {
-                    Ok(()) if given.value == Value::Nothing => {}
-                    Ok(()) => {
-                        self.loaded.origins.0.insert(key.path, place.clone());
-                    }
-                    Err(Complaint { line: Some(line), what }) => {
-                        self.complain(&Place::File { line: Some(line) }, path, what);
-                    }
-                    Err(Complaint { line: None, what }) => self.complain(place, path, what),
-                }
-            }
+                Err(Complaint { line: None, what }) => self.complain(place, path, what),
+            },
+            Target::Ignored { .. } if given.value == Value::Nothing => {}
             Target::Ignored { key, why } => {
-                if let Some(first) = self.see(key, place) {
-                    return self.complain(place, path, twice(&first));
-                }
-                if given.value != Value::Nothing {
-                    self.warn(place, key, format!("has no effect and can be removed: {why}"));
-                }
+                self.warn(place, key, format!("has no effect and can be removed: {why}"));
             }
             Target::Section => {
                 self.complain(place, path, format!("a section; set its keys, such as {}", example_of(path)));
             }
             Target::Unknown => {
-                let what = match nearest(path) {
-                    Some(near) => format!("unknown key; did you mean {near}?"),
-                    None => "unknown key".to_owned(),
-                };
-                self.complain(place, path, what);
+                let meant = nearest(path).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                self.complain(place, path, format!("unknown key{meant}"));
             }
         }
     }
@@ -328,31 +321,23 @@ impl Layers {
 
     /// What no key can say alone.
     fn check_together(&mut self) {
-        let Config { database, queue, scheduler, .. } = &self.loaded.config;
+        let Config { database, queue, scheduler, .. } = self.loaded.config.clone();
         let (soft, hard) = (queue.frame_memory_soft_limit, queue.frame_memory_hard_limit);
-        let uses_certificate = matches!(database.tls, Tls::VerifyCa | Tls::VerifyFull);
-        let has_useless_certificate = database.tls_root_certificate.is_some() && !uses_certificate;
-        let ignored_tags: Vec<String> =
-            scheduler.manual_tags.iter().filter(|tag| scheduler.ignore_tags.contains(tag)).cloned().collect();
         if soft > hard {
-            let (soft_place, hard_place) = (
-                self.loaded.origins.at("queue.frame_memory_soft_limit"),
-                self.loaded.origins.at("queue.frame_memory_hard_limit"),
-            );
-            let (key, place) = if rank(&soft_place) >= rank(&hard_place) {
-                ("queue.frame_memory_soft_limit", soft_place)
-            } else {
-                ("queue.frame_memory_hard_limit", hard_place)
-            };
-            let what = format!("the soft limit, {soft}, is above the hard limit, {hard}");
-            self.complain(&place, key, what);
+            // Said of the one that was set last.
+            let keys = ["queue.frame_memory_hard_limit", "queue.frame_memory_soft_limit"];
+            let places = keys.map(|key| (key, self.loaded.origins.at(key)));
+            let [hard_key, soft_key] = &places;
+            let (key, place) = if rank(&soft_key.1) >= rank(&hard_key.1) { soft_key } else { hard_key };
+            self.complain(place, key, format!("the soft limit, {soft}, is above the hard limit, {hard}"));
         }
-        if has_useless_certificate {
-            let place = self.loaded.origins.at("database.tls_root_certificate");
+        let uses_certificate = matches!(database.tls, Tls::VerifyCa | Tls::VerifyFull);
+        if database.tls_root_certificate.is_some() && !uses_certificate {
+            let key = "database.tls_root_certificate";
             let what = "only looked at when database.tls is verify-ca or verify-full".to_owned();
-            self.complain(&place, "database.tls_root_certificate", what);
+            self.complain(&self.loaded.origins.at(key), key, what);
         }
-        for tag in ignored_tags {
+        for tag in scheduler.manual_tags.iter().filter(|tag| scheduler.ignore_tags.contains(tag)) {
             let place = self.loaded.origins.at("scheduler.manual_tags");
             let what = format!("names {tag:?}, which scheduler.ignore_tags takes away again");
             self.warn(&place, "scheduler.manual_tags", what);

@@ -20,11 +20,10 @@ mod value;
 mod yaml;
 
 pub use document::document;
-pub use error::{ConfigError, NamedBy, Place, Problem, Problems};
+pub use error::{ConfigError, NamedBy, Place};
 pub use ignored::ignored_keys;
-pub use keys::{Key, keys};
-pub use load::{FlagValue, Inputs, Loaded, Origins, SYSTEM_FILE, VARIABLE_PREFIX, Warning, load};
+pub use keys::{Key, VARIABLE_PREFIX, keys};
+pub use load::{FlagValue, Inputs, Loaded, SYSTEM_FILE, Warning, load};
 pub use types::{
-    Accounting, BesideMaestro, Config, CuebotSilence, Database, FlagOff, FractionalCores, HostBookingStrategy,
-    HostBookingStrategyKind, HostCache, LogFormat, Logging, Queue, Rqd, Scheduler, Secret, Tls,
+    BesideMaestro, Config, CuebotSilence, Database, FlagOff, FractionalCores, LogFormat, Queue, Rqd, Secret, Tls,
 };

@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use smart_default::SmartDefault;
+use strum::{EnumString, IntoStaticStr, VariantNames};
+
 use crate::model::{self, AllocTag, HostStrategy, JobOrder, Policy, Selection, TagChunkSizes};
 use crate::units::Kib;
 
@@ -20,17 +23,20 @@ pub struct Config {
     pub accounting: Accounting,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, SmartDefault)]
 pub struct Logging {
     /// Filter directive: a level, or several `target=level`, comma-separated.
+    #[default("info,sqlx=warn".to_owned())]
     pub level: String,
     pub format: LogFormat,
     /// Also to `path`, besides standard error.
     pub file_appender: bool,
+    #[default("/opt/rqd/logs/scheduler.log".into())]
     pub path: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum LogFormat {
     #[default]
     Text,
@@ -38,14 +44,19 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, SmartDefault)]
 pub struct Database {
     /// Most connections held at once.
+    #[default(20)]
     pub pool_size: u32,
     /// Host name, address, or the folder of a Unix socket (begins with `/`).
+    #[default("localhost".to_owned())]
     pub db_host: String,
+    #[default(5432)]
     pub db_port: u16,
+    #[default("cuebot".to_owned())]
     pub db_name: String,
+    #[default("cuebot".to_owned())]
     pub db_user: String,
     /// Also holds what was read from the file that `db_pass_file` names.
     pub db_pass: Option<Secret>,
@@ -59,7 +70,8 @@ pub struct Database {
 }
 
 /// How connections to the database are encrypted; the words of PostgreSQL's `sslmode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "kebab-case", ascii_case_insensitive)]
 pub enum Tls {
     Disable,
     /// Encrypted when the server offers it.
@@ -96,89 +108,122 @@ impl fmt::Debug for Secret {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, SmartDefault)]
 pub struct Rqd {
     /// One port for all hosts.
+    #[default(8444)]
     pub grpc_port: u16,
     /// Plan and report only: nothing is booked, nothing is launched.
     pub dry_run_mode: bool,
     pub fractional_cores: FractionalCores,
+    #[default(Duration::from_secs(3))]
     pub connect_timeout: Duration,
     /// From sending a launch to the host's answer; then its outcome counts as unknown.
+    #[default(Duration::from_secs(10))]
     pub launch_timeout: Duration,
     /// A launch that could not be sent this long after its booking is taken back unsent.
+    #[default(Duration::from_secs(20))]
     pub launch_deadline: Duration,
     /// Between the two "not running" answers of a host that settle an unknown launch.
+    #[default(Duration::from_secs(7))]
     pub confirm_interval: Duration,
     /// Launches that may wait for an answer at once, of all hosts.
+    #[default(256)]
     pub launches_in_flight: usize,
     /// And of one host.
+    #[default(4)]
     pub launches_in_flight_per_host: usize,
     /// Unknown outcomes in a row after which a host is put aside; 0: never.
+    #[default(2)]
     pub breaker_failures: u32,
     /// How long a host that refuses or fails launches is put aside.
+    #[default(Duration::from_mins(1))]
     pub breaker_cool_down: Duration,
 }
 
 /// Whether agents take fractions of a core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(ascii_case_insensitive)]
 pub enum FractionalCores {
     /// All do: fractions are booked as they are.
+    #[strum(serialize = "true")]
     Yes,
     /// Some do not: fractions are rounded up when planned.
+    #[strum(serialize = "false")]
     No,
     /// Booked as they are until an agent refuses one, rounded up from then on.
     #[default]
+    #[strum(serialize = "auto")]
     Auto,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, SmartDefault)]
 pub struct Queue {
     /// Longest time between two full looks at the farm.
+    #[default(Duration::from_secs(5))]
     pub monitor_interval: Duration,
     /// Time between two cheap looks for changes while idle.
+    #[default(Duration::from_millis(250))]
     pub active_scan_interval: Duration,
     /// Rest after a pass that placed nothing although work waits.
+    #[default(Duration::from_millis(250))]
     pub cluster_saturated_sleep: Duration,
     /// Time between two rebuilds of the clusters.
+    #[default(Duration::from_mins(2))]
     pub cluster_reload_interval: Duration,
     /// Threads of the runtime.
+    #[default(4)]
     pub worker_threads: usize,
     /// Frames that a layer may place before the next one has its turn; turns repeat.
+    #[default(Policy::default().frames_per_layer_turn)]
     pub dispatch_frames_per_layer_limit: u32,
     /// Frames that one pass may place.
+    #[default(Policy::default().frames_per_pass_max)]
     pub frames_per_pass_limit: u32,
     pub job_order: JobOrder,
     pub host_booking_strategy: HostBookingStrategy,
     /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
+    #[default(Policy::default().memory_stranded_threshold)]
     pub memory_stranded_threshold: Kib,
     /// Services whose threadable frames take all whole idle cores.
     pub selfish_services: Vec<String>,
     /// How long a layer is held back whose launches keep failing.
+    #[default(Duration::from_mins(5))]
     pub job_back_off_duration: Duration,
+    #[default(TagChunkSizes::default().manual)]
     pub manual_tags_chunk_size: usize,
+    #[default(TagChunkSizes::default().hostname)]
     pub hostname_tags_chunk_size: usize,
     /// Frames booked by one transaction.
+    #[default(250)]
     pub booking_chunk_size: usize,
     /// Such transactions at once.
+    #[default(3)]
     pub booking_chunks_in_flight: usize,
     /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
+    #[default(model::LIMIT_SETTLE_WINDOW)]
     pub limit_settle_window: Duration,
     /// Times a layer's memory, told to RQD as the soft limit of a frame.
+    #[default(1.6)]
     pub frame_memory_soft_limit: f64,
     /// And as the hard limit.
+    #[default(2.0)]
     pub frame_memory_hard_limit: f64,
     /// End after so many full looks in a row that found nothing waiting; for tests.
     pub empty_job_cycles_before_quiting: Option<u32>,
     /// When no host report means that Cuebot does not answer.
     pub cuebot_silence: CuebotSilence,
     /// So long after such a silence, bookings without a sign of life may be given back.
+    #[default(Duration::from_secs(30))]
     pub lost_after: Duration,
     /// Longest time that a stop waits for launches under way.
+    #[default(Duration::from_secs(20))]
     pub shutdown_timeout: Duration,
     /// Where the metrics and health pages listen.
+    #[default(Ipv4Addr::LOCALHOST.into())]
     pub metrics_address: IpAddr,
     /// 0: any free port, which the log names.
+    #[default(9090)]
     pub metrics_port: u16,
 }
 
@@ -201,16 +246,18 @@ pub struct HostBookingStrategy {
     pub flags: HostStrategy,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum HostBookingStrategyKind {
     /// By the two saturation flags.
     #[default]
     Saturation,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, SmartDefault)]
 pub struct HostCache {
     /// A host whose last report is older takes nothing.
+    #[default(model::HOST_STALENESS)]
     pub host_staleness_threshold: Duration,
 }
 
@@ -226,7 +273,8 @@ pub struct Scheduler {
     pub flag_off: FlagOff,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum BesideMaestro {
     /// Book nothing and say why.
     #[default]
@@ -235,7 +283,8 @@ pub enum BesideMaestro {
     Book,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum FlagOff {
     /// Say so, and book the show no more once every Cuebot may know.
     #[default]
@@ -244,102 +293,11 @@ pub enum FlagOff {
     Keep,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, SmartDefault)]
 pub struct Accounting {
     /// Time between two repairs of the counters of owned shows.
+    #[default(Duration::from_secs(15))]
     pub recompute_interval: Duration,
-}
-
-impl Default for Logging {
-    fn default() -> Self {
-        Self {
-            level: "info,sqlx=warn".to_owned(),
-            format: LogFormat::default(),
-            path: "/opt/rqd/logs/scheduler.log".into(),
-            file_appender: false,
-        }
-    }
-}
-
-impl Default for Database {
-    fn default() -> Self {
-        Self {
-            pool_size: 20,
-            db_host: "localhost".to_owned(),
-            db_port: 5432,
-            db_name: "cuebot".to_owned(),
-            db_user: "cuebot".to_owned(),
-            db_pass: None,
-            db_pass_file: None,
-            tls: Tls::default(),
-            tls_root_certificate: None,
-            allow_cleartext_password: false,
-        }
-    }
-}
-
-impl Default for Rqd {
-    fn default() -> Self {
-        Self {
-            grpc_port: 8444,
-            dry_run_mode: false,
-            fractional_cores: FractionalCores::default(),
-            connect_timeout: Duration::from_secs(3),
-            launch_timeout: Duration::from_secs(10),
-            launch_deadline: Duration::from_secs(20),
-            confirm_interval: Duration::from_secs(7),
-            launches_in_flight: 256,
-            launches_in_flight_per_host: 4,
-            breaker_failures: 2,
-            breaker_cool_down: Duration::from_mins(1),
-        }
-    }
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        let policy = Policy::default();
-        let chunk_sizes = TagChunkSizes::default();
-        Self {
-            monitor_interval: Duration::from_secs(5),
-            active_scan_interval: Duration::from_millis(250),
-            cluster_saturated_sleep: Duration::from_millis(250),
-            cluster_reload_interval: Duration::from_mins(2),
-            worker_threads: 4,
-            dispatch_frames_per_layer_limit: policy.frames_per_layer_turn,
-            frames_per_pass_limit: policy.frames_per_pass_max,
-            job_order: policy.job_order,
-            host_booking_strategy: HostBookingStrategy::default(),
-            memory_stranded_threshold: policy.memory_stranded_threshold,
-            selfish_services: Vec::new(),
-            job_back_off_duration: Duration::from_mins(5),
-            manual_tags_chunk_size: chunk_sizes.manual,
-            hostname_tags_chunk_size: chunk_sizes.hostname,
-            booking_chunk_size: 250,
-            booking_chunks_in_flight: 3,
-            limit_settle_window: Duration::from_mins(2),
-            frame_memory_soft_limit: 1.6,
-            frame_memory_hard_limit: 2.0,
-            empty_job_cycles_before_quiting: None,
-            cuebot_silence: CuebotSilence::default(),
-            lost_after: Duration::from_secs(30),
-            shutdown_timeout: Duration::from_secs(20),
-            metrics_address: Ipv4Addr::LOCALHOST.into(),
-            metrics_port: 9090,
-        }
-    }
-}
-
-impl Default for HostCache {
-    fn default() -> Self {
-        Self { host_staleness_threshold: Duration::from_mins(2) }
-    }
-}
-
-impl Default for Accounting {
-    fn default() -> Self {
-        Self { recompute_interval: Duration::from_secs(15) }
-    }
 }
 
 impl Config {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use strum::VariantNames;
+
 use super::types::{
     BesideMaestro, CuebotSilence, FlagOff, FractionalCores, HostBookingStrategyKind, LogFormat, Secret, Tls,
 };
@@ -291,67 +293,25 @@ fn items(what: &str, given: &Given) -> Read<Vec<Given>> {
     }
 }
 
-/// A word out of a closed list.
-pub(super) trait Word: Copy + PartialEq + 'static {
-    const WORDS: &'static [(&'static str, Self)];
-}
+/// A word out of a closed list, whose variants derive it; in whatever case.
+pub(super) trait Word: FromStr + VariantNames + Copy + Into<&'static str> {}
+
+impl Word for LogFormat {}
+impl Word for Tls {}
+impl Word for FractionalCores {}
+impl Word for JobOrder {}
+impl Word for HostBookingStrategyKind {}
+impl Word for FlagOff {}
+impl Word for BesideMaestro {}
 
 pub(super) fn one_of<T: Word>(given: &Given) -> Read<T> {
-    let words = || T::WORDS.iter().map(|(word, _)| *word);
-    text_of(given)
-        .and_then(|text| T::WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)))
-        .map(|(_, value)| *value)
-        .ok_or_else(|| {
-            let (last, others) = words()
-                .collect::<Vec<_>>()
-                .split_last()
-                .map_or_else(Default::default, |(last, others)| (*last, others.join(", ")));
-            expected(if others.is_empty() { last.to_owned() } else { format!("{others} or {last}") }, given)
-        })
-}
-
-impl Word for LogFormat {
-    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
-}
-
-impl Word for Tls {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("disable", Self::Disable),
-        ("prefer", Self::Prefer),
-        ("require", Self::Require),
-        ("verify-ca", Self::VerifyCa),
-        ("verify-full", Self::VerifyFull),
-    ];
-}
-
-impl Word for FractionalCores {
-    const WORDS: &'static [(&'static str, Self)] = &[("true", Self::Yes), ("false", Self::No), ("auto", Self::Auto)];
-}
-
-impl Word for JobOrder {
-    const WORDS: &'static [(&'static str, Self)] = &[("priority", Self::Priority), ("fifo", Self::Fifo)];
-}
-
-impl Word for HostBookingStrategyKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("saturation", Self::Saturation)];
-}
-
-impl Word for FlagOff {
-    const WORDS: &'static [(&'static str, Self)] = &[("stop", Self::Stop), ("keep", Self::Keep)];
-}
-
-impl Show for CuebotSilence {
-    fn show(&self) -> String {
-        match self {
-            Self::Auto => "auto".to_owned(),
-            Self::Off => "off".to_owned(),
-            Self::After(time) => time.show(),
-        }
-    }
-}
-
-impl Word for BesideMaestro {
-    const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("book", Self::Book)];
+    parsed(given).ok_or_else(|| {
+        let words = match T::VARIANTS {
+            [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+            words => words.concat(),
+        };
+        expected(words, given)
+    })
 }
 
 /// A value as an operator would write it.
@@ -361,7 +321,17 @@ pub(super) trait Show {
 
 impl<T: Word> Show for T {
     fn show(&self) -> String {
-        T::WORDS.iter().find(|(_, value)| value == self).map(|(word, _)| (*word).to_owned()).unwrap_or_default()
+        Into::<&str>::into(*self).to_owned()
+    }
+}
+
+impl Show for CuebotSilence {
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned(),
+            Self::Off => "off".to_owned(),
+            Self::After(time) => time.show(),
+        }
     }
 }
 

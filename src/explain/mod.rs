@@ -389,7 +389,7 @@ fn reached<'s>(snapshot: &'s Snapshot, candidate: &'s Candidate) -> impl Iterato
 fn closed_hosts(snapshot: &Snapshot, holds: &Holds, candidate: &Candidate) -> BTreeMap<&'static str, usize> {
     let mut closed = BTreeMap::new();
     for host in reached(snapshot, candidate).filter(|host| !holds.state(host).is_open()) {
-        *closed.entry(holds.state(host).as_str()).or_default() += 1;
+        *closed.entry(holds.state(host).into_str()).or_default() += 1;
     }
     closed
 }

@@ -57,7 +57,7 @@ impl Case<'_> {
         let Some(reason) = self.told.reason else {
             return format!("the next pass places {}", count(placed, "frame"));
         };
-        let why = format!("{} ({})", reason.sentence(), reason.as_str());
+        let why = format!("{} ({})", reason.sentence(), reason.into_str());
         match placed {
             0 => format!("{} {}: {why}", count(waiting, "frame"), if waiting == 1 { "waits" } else { "wait" }),
             placed => format!("the next pass places {}, {waiting} more wait: {why}", count(placed, "frame")),

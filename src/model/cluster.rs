@@ -1,6 +1,11 @@
 //! Clusters: the units in which work is selected.
 
+use strum::{IntoStaticStr, VariantNames};
+
 use super::{AllocId, FacilityId, Host, ShowId, Tag};
+
+/// The name of the kind of allocation clusters.
+const ALLOCATION: &str = "alloc";
 
 /// Work of one show in one facility that one tag, or one chunk of tags, reaches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -25,32 +30,40 @@ pub enum ClusterKind {
 }
 
 /// `host_tag.str_tag_type` of a tag cluster's tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    IntoStaticStr,
+    VariantNames,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum TagKind {
     Manual,
     Hostname,
     Hardware,
 }
 
-impl TagKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Manual => "manual",
-            Self::Hostname => "hostname",
-            Self::Hardware => "hardware",
-        }
-    }
-}
-
 impl Cluster {
-    /// The value of the metrics' `cluster_type` label: alloc, manual, hostname, hardware.
+    /// The value of the metrics' `cluster_type` label, one of [`Self::kind_names`].
     #[must_use]
     pub const fn kind_name(&self) -> &'static str {
         match &self.kind {
-            ClusterKind::Allocation { .. } => "alloc",
-            ClusterKind::Tags { kind, .. } => kind.as_str(),
+            ClusterKind::Allocation { .. } => ALLOCATION,
+            ClusterKind::Tags { kind, .. } => kind.into_str(),
         }
+    }
+
+    /// alloc, and the kinds of tags.
+    pub fn kind_names() -> impl Iterator<Item = &'static str> {
+        std::iter::once(ALLOCATION).chain(TagKind::VARIANTS.iter().copied())
     }
 
     #[must_use]

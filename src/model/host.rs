@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use strum::{IntoStaticStr, VariantNames};
+
 use super::{AllocId, FacilityId, HostId, LayerId, Tag, Timestamp};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -91,8 +93,12 @@ pub enum ThreadMode {
     Variable,
 }
 
-/// Whether a host takes bookings now, and if not, why; the first that holds in this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+/// Whether a host takes bookings now, and if not, why; the first that holds in this order. The names of
+/// the variants are the words of JSON and metrics.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Hash, IntoStaticStr, VariantNames, serde::Serialize, serde::Deserialize,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum HostState {
     #[default]
     Open,
@@ -116,21 +122,6 @@ impl HostState {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self, Self::Open)
-    }
-
-    /// The stable word for JSON.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::NotUp(_) => "not_up",
-            Self::Locked => "locked",
-            Self::NimbyLocked => "nimby_locked",
-            Self::Stale { .. } => "stale",
-            Self::LocalWork => "local_work",
-            Self::LowFreeMemory => "low_free_memory",
-            Self::PutAside(_) => "put_aside",
-        }
     }
 
     /// `open`, or why a host takes nothing.

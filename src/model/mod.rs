@@ -7,6 +7,7 @@ mod booking;
 mod candidate;
 mod caps;
 mod cluster;
+mod defaults;
 mod holds;
 mod host;
 mod ids;
@@ -20,6 +21,7 @@ pub use booking::{Booked, BookingRequest, LayerLaunch, WaitingFrame};
 pub use candidate::{Candidate, CoreRequest, FolderRow, JobRow, ShowRow};
 pub use caps::{Cap, LimitRow, LimitUse, Subscription};
 pub use cluster::{Cluster, ClusterKind, TagKind};
+pub use defaults::{HOST_STALENESS, LIMIT_SETTLE_WINDOW};
 pub use holds::{AssumedBooking, Holds};
 pub use host::{Fractions, Host, HostState, ThreadMode};
 pub use ids::{

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use strum::{EnumString, IntoStaticStr, VariantNames};
+
 use crate::units::Kib;
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -34,7 +36,20 @@ impl Default for Policy {
 }
 
 /// Order of jobs inside one show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    EnumString,
+    IntoStaticStr,
+    VariantNames,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum JobOrder {
     /// Highest priority first, then the job that started first.
     #[default]

@@ -1,9 +1,27 @@
 //! The closed list of reasons why work waits.
 
+use serde::{Deserialize, Serialize};
+use strum::{EnumIter, IntoStaticStr, VariantNames};
+
 /// Why a candidate still has waiting frames after a plan. Exactly one holds: the first in this
 /// order, which is the order of the gates. The same word is printed, explained and counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumIter,
+    IntoStaticStr,
+    VariantNames,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum WaitReason {
     /// The job is paused.
     JobPaused,
@@ -54,66 +72,6 @@ pub enum WaitReason {
 }
 
 impl WaitReason {
-    pub const ALL: [Self; 25] = [
-        Self::JobPaused,
-        Self::AutoBookOff,
-        Self::ShowInactive,
-        Self::ShowTakenBack,
-        Self::StartAfter,
-        Self::NotSelected,
-        Self::NoSubscription,
-        Self::SubscriptionFrozen,
-        Self::SubscriptionBurst,
-        Self::FolderCores,
-        Self::FolderGpus,
-        Self::JobCapNotPositive,
-        Self::JobCores,
-        Self::JobGpus,
-        Self::LimitReached,
-        Self::NoHostWithTags,
-        Self::NoHostOpen,
-        Self::OperatingSystem,
-        Self::ThreadMode,
-        Self::Shape,
-        Self::GpuReserved,
-        Self::Capacity,
-        Self::LostRace,
-        Self::BackOff,
-        Self::PassFull,
-    ];
-
-    /// The stable word for metrics labels and JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::JobPaused => "job_paused",
-            Self::AutoBookOff => "auto_book_off",
-            Self::ShowInactive => "show_inactive",
-            Self::ShowTakenBack => "show_taken_back",
-            Self::StartAfter => "start_after",
-            Self::NotSelected => "not_selected",
-            Self::NoSubscription => "no_subscription",
-            Self::SubscriptionFrozen => "subscription_frozen",
-            Self::SubscriptionBurst => "subscription_burst",
-            Self::FolderCores => "folder_cores",
-            Self::FolderGpus => "folder_gpus",
-            Self::JobCapNotPositive => "job_cap_not_positive",
-            Self::JobCores => "job_cores",
-            Self::JobGpus => "job_gpus",
-            Self::LimitReached => "limit_reached",
-            Self::NoHostWithTags => "no_host_with_tags",
-            Self::NoHostOpen => "no_host_open",
-            Self::OperatingSystem => "operating_system",
-            Self::ThreadMode => "thread_mode",
-            Self::Shape => "shape",
-            Self::GpuReserved => "gpu_reserved",
-            Self::Capacity => "capacity",
-            Self::LostRace => "lost_race",
-            Self::BackOff => "back_off",
-            Self::PassFull => "pass_full",
-        }
-    }
-
     /// One line for a person.
     #[must_use]
     pub const fn sentence(self) -> &'static str {

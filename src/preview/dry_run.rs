@@ -95,7 +95,7 @@ impl DryRun {
     pub fn new(store: Store, clusters: Vec<Cluster>, settings: Settings, is_verified: bool) -> Self {
         let mut memory = Memory::alone(store, &settings);
         memory.is_verified = is_verified;
-        let settings = Settings { empty_looks_max: None, ..settings };
+        let settings = Settings { empty_job_cycles_before_quiting: None, ..settings };
         Self {
             cycle: memory.cycle(settings),
             memory,

@@ -29,7 +29,7 @@ use crate::scheduler::{Parts, PassError, Service};
 /// # Errors
 /// As [`Service::prepare`].
 pub async fn prepare(parts: Parts) -> Result<Service, PassError> {
-    if !parts.settings.is_dry_run {
+    if !parts.settings.dry_run_mode {
         return Service::prepare(parts).await;
     }
     Service::prepare_dry(parts, |store, settings, hints| Arc::new(Memory::new(store.clone(), settings, hints.clone())))

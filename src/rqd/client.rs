@@ -16,7 +16,11 @@ use super::proto::rqd::{
 };
 use super::report::AgentReport;
 use super::wire::{Turns, Wire};
+use crate::config::Rqd;
 use crate::model::{FrameId, ProcId};
+
+/// Connections kept on a farm of any size.
+const CONNECTIONS_MAX: usize = 8_192;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentSettings {
@@ -35,16 +39,22 @@ pub struct AgentSettings {
     pub connections_max: usize,
 }
 
+impl From<&Rqd> for AgentSettings {
+    fn from(rqd: &Rqd) -> Self {
+        Self {
+            port: rqd.grpc_port,
+            connect_timeout: rqd.connect_timeout,
+            call_timeout: rqd.launch_timeout,
+            calls_in_flight_max: rqd.launches_in_flight,
+            calls_per_host_max: rqd.launches_in_flight_per_host,
+            connections_max: CONNECTIONS_MAX,
+        }
+    }
+}
+
 impl Default for AgentSettings {
     fn default() -> Self {
-        Self {
-            port: 8444,
-            connect_timeout: Duration::from_secs(3),
-            call_timeout: Duration::from_secs(10),
-            calls_in_flight_max: 256,
-            calls_per_host_max: 4,
-            connections_max: 8_192,
-        }
+        Self::from(&Rqd::default())
     }
 }
 
@@ -61,8 +71,9 @@ struct Shared {
     large_answers: Turns,
 }
 
-/// What became of a launch.
-#[derive(Clone, Debug)]
+/// What became of a launch. The names of the variants are the words of logs.
+#[derive(Clone, Debug, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LaunchOutcome {
     /// The agent runs the frame under our proc.
     Launched,
@@ -76,20 +87,6 @@ pub enum LaunchOutcome {
     NotSent(AgentError),
     /// The frame may run. Nothing may be given back before the agent has been asked.
     Unknown(AgentError),
-}
-
-impl LaunchOutcome {
-    /// The stable word for metrics labels and logs.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Launched => "launched",
-            Self::Refused { .. } => "refused",
-            Self::Occupied { .. } => "occupied",
-            Self::NotSent(_) => "not_sent",
-            Self::Unknown(_) => "unknown",
-        }
-    }
 }
 
 /// What became of a kill.

@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::Rqd;
 use crate::tasks::Backoff;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,11 @@ pub struct ConfirmSettings {
 
 impl Default for ConfirmSettings {
     fn default() -> Self {
-        Self { apart: Duration::from_secs(7), retry_first: Duration::from_secs(1), retry_max: Duration::from_secs(30) }
+        Self {
+            apart: Rqd::default().confirm_interval,
+            retry_first: Duration::from_secs(1),
+            retry_max: Duration::from_secs(30),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use prost::Message as _;
 use super::frame_range::{Chunk, FrameRangeError, FrameSet};
 use super::proto::rqd::run_frame::UidOptional;
 use super::proto::rqd::{RqdStaticLaunchFrameRequest, RunFrame};
+use crate::config::Queue;
 use crate::model::{Booked, LayerLaunch, Timestamp};
 use crate::units::Kib;
 
@@ -30,9 +31,15 @@ pub struct MemoryLimitFactors {
     pub hard: f64,
 }
 
+impl From<&Queue> for MemoryLimitFactors {
+    fn from(queue: &Queue) -> Self {
+        Self { soft: queue.frame_memory_soft_limit, hard: queue.frame_memory_hard_limit }
+    }
+}
+
 impl Default for MemoryLimitFactors {
     fn default() -> Self {
-        Self { soft: 1.6, hard: 2.0 }
+        Self::from(&Queue::default())
     }
 }
 

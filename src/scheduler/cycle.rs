@@ -234,10 +234,10 @@ impl Cycle {
         let chunks = std::iter::from_fn(|| {
             // Not all that a transaction may take: what it waits for is not ours to know.
             let time = self.store.lock_budget() * 5 / 8;
-            chunks.next(self.hints.chunk_frames(self.settings.chunk_frames_max, time))
+            chunks.next(self.hints.chunk_frames(self.settings.booking_chunk_size, time))
         });
         let chunks = chunks.map(|requests| self.book_chunk(requests, launches, stop));
-        let mut outcomes = futures::stream::iter(chunks).buffer_unordered(self.settings.chunks_in_flight_max);
+        let mut outcomes = futures::stream::iter(chunks).buffer_unordered(self.settings.booking_chunks_in_flight);
         let mut all = ChunkOutcome::default();
         while let Some(outcome) = outcomes.next().await {
             match outcome {

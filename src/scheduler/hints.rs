@@ -97,7 +97,7 @@ impl Hints {
         let left_after = (settings.flag_off == FlagOff::Stop).then_some(settings.flag_off_after);
         let state = State {
             breakers: Breakers::new(settings.host_breaker, settings.layer_breaker()),
-            fruitless: Fruitless::new(settings.layer_back_off),
+            fruitless: Fruitless::new(settings.job_back_off_duration),
             held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
             host_found_held: None,
             held_layers: HeldRows::new(HELD_LAYER_REST_MAX),

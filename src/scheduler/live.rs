@@ -25,7 +25,7 @@ impl Live {
         let Context { store, settings, metrics, .. } = &self.context;
         let began = Instant::now();
         // Which hosts are overdue is known better here, host by host.
-        let options = SnapshotOptions { staleness: settings.host_staleness, ..settings.snapshot_options() };
+        let options = SnapshotOptions { staleness: settings.host_staleness_threshold, ..settings.snapshot_options() };
         let snapshot = store.load_snapshot(clusters, &options).await?;
         self.redirects.set_something_waits(!snapshot.candidates.is_empty());
         // After the snapshot: they tell of all that it shows as freed.

@@ -86,10 +86,10 @@ impl Step {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pacing {
-    probe_interval: Duration,
-    saturated_rest: Duration,
+    active_scan_interval: Duration,
+    cluster_saturated_sleep: Duration,
     monitor_interval: Duration,
-    empty_looks_max: Option<u32>,
+    empty_job_cycles_before_quiting: Option<u32>,
     retry: Backoff,
     fruitless_in_a_row: u32,
     empty_looks: u32,
@@ -106,10 +106,10 @@ struct Waiting {
 impl Pacing {
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
         Self {
-            probe_interval: settings.probe_interval,
-            saturated_rest: settings.saturated_rest,
+            active_scan_interval: settings.active_scan_interval,
+            cluster_saturated_sleep: settings.cluster_saturated_sleep,
             monitor_interval: settings.monitor_interval,
-            empty_looks_max: settings.empty_looks_max,
+            empty_job_cycles_before_quiting: settings.empty_job_cycles_before_quiting,
             retry: RETRY,
             fruitless_in_a_row: 0,
             empty_looks: 0,
@@ -124,7 +124,7 @@ impl Pacing {
             Event::Probed { .. } => {}
             _ => self.empty_looks = 0,
         }
-        if self.empty_looks > 0 && self.empty_looks_max.is_some_and(|max| self.empty_looks >= max) {
+        if self.empty_looks > 0 && self.empty_job_cycles_before_quiting.is_some_and(|max| self.empty_looks >= max) {
             return Step::Quit;
         }
         match event {
@@ -146,14 +146,14 @@ impl Pacing {
             // Without what came to nothing, other work has its chance at once.
             End::Fruitless if self.fruitless_in_a_row < FRUITLESS_PASSES_MAX => Step::PASS_NOW,
             // A farm that is full and turns its frames over shall not keep the database busy with full looks alone.
-            End::Booked { look_took } => Step::Pass(look_took.min(REST_MAX).max(self.probe_interval)),
+            End::Booked { look_took } => Step::Pass(look_took.min(REST_MAX).max(self.active_scan_interval)),
             End::Fruitless | End::Saturated | End::Empty => {
-                let rest = if passed.end == End::Empty { Duration::ZERO } else { self.saturated_rest };
+                let rest = if passed.end == End::Empty { Duration::ZERO } else { self.cluster_saturated_sleep };
                 // A pass that placed nothing is not repeated more often than half of the time.
                 let took = now.duration_since(passed.began).min(REST_MAX);
                 let due = passed.began + self.monitor_interval;
                 self.waiting = Waiting {
-                    gap: self.probe_interval.max(rest).max(took),
+                    gap: self.active_scan_interval.max(rest).max(took),
                     due: passed.released_at.map_or(due, |released_at| released_at.min(due)),
                 };
                 if passed.is_probed { self.wait(now) } else { Step::Pass(self.waiting.gap) }
@@ -182,8 +182,12 @@ mod tests {
 
     impl Clock {
         /// Probes every 250 ms, looks at least every 5 s, and rests for 300 ms on a full farm.
-        fn new(empty_looks_max: Option<u32>) -> Self {
-            let settings = Settings { empty_looks_max, saturated_rest: MILLI * 300, ..Settings::default() };
+        fn new(empty_job_cycles_before_quiting: Option<u32>) -> Self {
+            let settings = Settings {
+                empty_job_cycles_before_quiting,
+                cluster_saturated_sleep: MILLI * 300,
+                ..Settings::default()
+            };
             let now = Instant::now();
             Self { pacing: Pacing::new(&settings, now), now }
         }

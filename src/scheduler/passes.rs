@@ -86,7 +86,7 @@ impl Passes {
 
     /// `None` when it was told to stop and does not end.
     async fn pass_in_time(&mut self, stop: &CancellationToken) -> Option<Event> {
-        let limit = self.context.settings.shutdown_limit / 2;
+        let limit = self.context.settings.shutdown_timeout / 2;
         let too_long = async {
             stop.cancelled().await;
             tokio::time::sleep(limit).await;

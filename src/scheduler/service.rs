@@ -103,7 +103,7 @@ impl Service {
     /// # Panics
     /// When the settings are those of a dry run, which is another room's.
     pub async fn prepare(parts: Parts) -> Result<Self, PassError> {
-        assert!(!parts.settings.is_dry_run, "the bookings of a dry run go nowhere");
+        assert!(!parts.settings.dry_run_mode, "the bookings of a dry run go nowhere");
         let (context, clusters) = build(&parts).await?;
         let Context { store, settings, hints, metrics, .. } = context.clone();
         let totals = parts.totals;
@@ -132,7 +132,7 @@ impl Service {
 
         tracing::info!(target: "scheduler", "Starting scheduler feed");
         let Context { store, settings, hints, health, .. } = context.clone();
-        let limit = settings.shutdown_limit;
+        let limit = settings.shutdown_timeout;
         let cycle = Cycle { store, settings, hints, sink };
         let had_nothing_to_do = Passes::new(context, cycle, totals, launcher.clone()).run(stop).await;
 
@@ -159,7 +159,7 @@ async fn build(parts: &Parts) -> Result<(Context, watch::Sender<Arc<[Cluster]>>)
     let loaded = clusters::load(store, &settings.selection, settings.chunk_sizes).await?;
     NamedOnce::default().name(&loaded.left_out);
     tracing::info!(target: "scheduler", clusters = loaded.clusters.len(), "built the clusters");
-    metrics.set_dry_run(settings.is_dry_run);
+    metrics.set_dry_run(settings.dry_run_mode);
     let (sender, clusters) = watch::channel(loaded.clusters.into());
     let context = Context {
         store: store.clone(),

@@ -6,13 +6,16 @@ use super::silence::OVERDUE_AFTER;
 use crate::config::{BesideMaestro, Config, CuebotSilence, FlagOff, FractionalCores};
 use crate::db::{NewestReport, SnapshotOptions};
 use crate::model::{Policy, Selection, TagChunkSizes};
-use crate::rqd::{AgentSettings, BreakerSettings, ConfirmSettings, MemoryLimitFactors};
+use crate::rqd::{BreakerSettings, ConfirmSettings, MemoryLimitFactors};
 
 /// A layer whose launches failed on this many different hosts in a row, without one success, is held
 /// back.
 const LAYER_FAILURES_MAX: u32 = 3;
 /// At first for so long, doubled each time up to what the settings say.
 const LAYER_BACK_OFF_FIRST: Duration = Duration::from_secs(10);
+
+/// Between two searches for bookings of dead instances, at most.
+const RECOVER_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Every Cuebot reads the flag of a show again after 30 s.
 const FLAG_READ_AGAIN: Duration = Duration::from_secs(30);
@@ -28,19 +31,19 @@ pub struct Settings {
     /// Whether fractions of a core are rounded up on hosts whose agent has refused them.
     pub learns_fractions: bool,
     /// A host whose last report is older takes nothing.
-    pub host_staleness: Duration,
+    pub host_staleness_threshold: Duration,
     /// Cuebot's `limit.settle_window_seconds`.
     pub limit_settle_window: Duration,
     /// Longest time between two full looks.
     pub monitor_interval: Duration,
     /// Between two cheap looks for changes while nothing can be placed.
-    pub probe_interval: Duration,
+    pub active_scan_interval: Duration,
     /// Least rest after a pass that placed nothing although work waits.
-    pub saturated_rest: Duration,
+    pub cluster_saturated_sleep: Duration,
     pub cluster_reload_interval: Duration,
     /// Frames in one booking transaction, about.
-    pub chunk_frames_max: usize,
-    pub chunks_in_flight_max: usize,
+    pub booking_chunk_size: usize,
+    pub booking_chunks_in_flight: usize,
     /// Bookings that may wait for their launch; no more are made before some are launched.
     pub launches_waiting_max: usize,
     /// A launch that could not be sent this long after its booking is taken back unsent.
@@ -52,11 +55,11 @@ pub struct Settings {
     pub host_breaker: BreakerSettings,
     pub memory_limits: MemoryLimitFactors,
     /// How long a layer whose launches keep failing is held back.
-    pub layer_back_off: Duration,
+    pub job_back_off_duration: Duration,
     /// Between two searches for bookings of dead instances.
     pub recover_interval: Duration,
     /// Between two comparisons of the counters with the procs.
-    pub repair_interval: Duration,
+    pub recompute_interval: Duration,
     /// When no host report means that Cuebot does not answer.
     pub cuebot_silence: CuebotSilence,
     /// What to do with a show whose scheduler flag is switched off while we run.
@@ -66,48 +69,18 @@ pub struct Settings {
     /// So long after a silence, bookings that have given no sign of life since before may be asked about.
     pub lost_after: Duration,
     /// Longest time from the stop signal to the end.
-    pub shutdown_limit: Duration,
+    pub shutdown_timeout: Duration,
     /// Ends the service after so many looks in a row at which nothing waited; for tests.
-    pub empty_looks_max: Option<u32>,
+    pub empty_job_cycles_before_quiting: Option<u32>,
     /// Books also while Cuebot's own planner is active.
     pub book_beside_foreign_planner: bool,
     /// Bookings are only remembered; nothing is written and nothing launched.
-    pub is_dry_run: bool,
+    pub dry_run_mode: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            selection: Selection::default(),
-            chunk_sizes: TagChunkSizes::default(),
-            policy: Policy::default(),
-            learns_fractions: true,
-            host_staleness: Duration::from_mins(2),
-            limit_settle_window: Duration::from_mins(2),
-            monitor_interval: Duration::from_secs(5),
-            probe_interval: Duration::from_millis(250),
-            saturated_rest: Duration::from_millis(250),
-            cluster_reload_interval: Duration::from_mins(2),
-            chunk_frames_max: 250,
-            chunks_in_flight_max: 3,
-            launches_waiting_max: 2_000,
-            launch_deadline: Duration::from_secs(20),
-            launch_timeout: Duration::from_secs(10),
-            confirm: ConfirmSettings::default(),
-            host_breaker: BreakerSettings::hosts(),
-            memory_limits: MemoryLimitFactors::default(),
-            layer_back_off: Duration::from_mins(5),
-            recover_interval: Duration::from_secs(10),
-            repair_interval: Duration::from_secs(15),
-            cuebot_silence: CuebotSilence::Auto,
-            flag_off: FlagOff::Stop,
-            flag_off_after: FLAG_READ_AGAIN,
-            lost_after: Duration::from_secs(30),
-            shutdown_limit: Duration::from_secs(20),
-            empty_looks_max: None,
-            book_beside_foreign_planner: false,
-            is_dry_run: false,
-        }
+        Self::of(&Config::default())
     }
 }
 
@@ -115,45 +88,42 @@ impl Settings {
     /// What the configuration says.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        let defaults = Self::default();
+        let Config { rqd, queue, host_cache, scheduler, accounting, .. } = config;
         Self {
             selection: config.selection(),
             chunk_sizes: config.chunk_sizes(),
             policy: config.policy(),
-            learns_fractions: config.rqd.fractional_cores == FractionalCores::Auto,
-            host_staleness: config.host_cache.host_staleness_threshold,
-            limit_settle_window: config.queue.limit_settle_window,
-            monitor_interval: config.queue.monitor_interval,
-            probe_interval: config.queue.active_scan_interval,
-            saturated_rest: config.queue.cluster_saturated_sleep,
-            cluster_reload_interval: config.queue.cluster_reload_interval,
-            chunk_frames_max: config.queue.booking_chunk_size,
-            chunks_in_flight_max: config.queue.booking_chunks_in_flight,
-            launches_waiting_max: (config.rqd.launches_in_flight * 8).max(config.queue.booking_chunk_size),
-            launch_deadline: config.rqd.launch_deadline,
-            launch_timeout: config.rqd.connect_timeout + config.rqd.launch_timeout,
-            confirm: ConfirmSettings { apart: config.rqd.confirm_interval, ..defaults.confirm },
+            learns_fractions: rqd.fractional_cores == FractionalCores::Auto,
+            host_staleness_threshold: host_cache.host_staleness_threshold,
+            limit_settle_window: queue.limit_settle_window,
+            monitor_interval: queue.monitor_interval,
+            active_scan_interval: queue.active_scan_interval,
+            cluster_saturated_sleep: queue.cluster_saturated_sleep,
+            cluster_reload_interval: queue.cluster_reload_interval,
+            booking_chunk_size: queue.booking_chunk_size,
+            booking_chunks_in_flight: queue.booking_chunks_in_flight,
+            launches_waiting_max: (rqd.launches_in_flight * 8).max(queue.booking_chunk_size),
+            launch_deadline: rqd.launch_deadline,
+            launch_timeout: rqd.connect_timeout + rqd.launch_timeout,
+            confirm: ConfirmSettings { apart: rqd.confirm_interval, ..ConfirmSettings::default() },
             host_breaker: BreakerSettings {
-                failures: config.rqd.breaker_failures,
-                cool_down_first: config.rqd.breaker_cool_down,
-                cool_down_max: config.rqd.breaker_cool_down * 15,
-                pause: (config.rqd.breaker_cool_down / 12).min(defaults.host_breaker.pause),
+                failures: rqd.breaker_failures,
+                cool_down_first: rqd.breaker_cool_down,
+                cool_down_max: rqd.breaker_cool_down * 15,
+                pause: (rqd.breaker_cool_down / 12).min(BreakerSettings::hosts().pause),
             },
-            memory_limits: MemoryLimitFactors {
-                soft: config.queue.frame_memory_soft_limit,
-                hard: config.queue.frame_memory_hard_limit,
-            },
-            layer_back_off: config.queue.job_back_off_duration,
-            recover_interval: config.rqd.launch_deadline.min(defaults.recover_interval),
-            repair_interval: config.accounting.recompute_interval,
-            cuebot_silence: config.queue.cuebot_silence,
-            lost_after: config.queue.lost_after,
-            flag_off: config.scheduler.flag_off,
-            shutdown_limit: config.queue.shutdown_timeout,
-            empty_looks_max: config.queue.empty_job_cycles_before_quiting,
-            book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
-            is_dry_run: config.rqd.dry_run_mode,
-            ..defaults
+            memory_limits: MemoryLimitFactors::from(queue),
+            job_back_off_duration: queue.job_back_off_duration,
+            recover_interval: rqd.launch_deadline.min(RECOVER_INTERVAL_MAX),
+            recompute_interval: accounting.recompute_interval,
+            cuebot_silence: queue.cuebot_silence,
+            lost_after: queue.lost_after,
+            flag_off: scheduler.flag_off,
+            flag_off_after: FLAG_READ_AGAIN,
+            shutdown_timeout: queue.shutdown_timeout,
+            empty_job_cycles_before_quiting: queue.empty_job_cycles_before_quiting,
+            book_beside_foreign_planner: scheduler.beside_maestro == BesideMaestro::Book,
+            dry_run_mode: rqd.dry_run_mode,
         }
     }
 
@@ -163,7 +133,8 @@ impl Settings {
     pub fn snapshot_options(&self) -> SnapshotOptions {
         let overdue = (self.cuebot_silence != CuebotSilence::Off).then_some(OVERDUE_AFTER);
         SnapshotOptions {
-            staleness: overdue.map_or(self.host_staleness, |overdue| self.host_staleness.min(overdue)),
+            staleness: overdue
+                .map_or(self.host_staleness_threshold, |overdue| self.host_staleness_threshold.min(overdue)),
             limit_settle_window: self.limit_settle_window,
         }
     }
@@ -180,27 +151,14 @@ impl Settings {
         Duration::try_from(reports.looked_at - reports.newest?).ok().filter(|age| *age > limit)
     }
 
-    /// How agents are called.
-    #[must_use]
-    pub fn agents_of(config: &Config) -> AgentSettings {
-        AgentSettings {
-            port: config.rqd.grpc_port,
-            connect_timeout: config.rqd.connect_timeout,
-            call_timeout: config.rqd.launch_timeout,
-            calls_in_flight_max: config.rqd.launches_in_flight,
-            calls_per_host_max: config.rqd.launches_in_flight_per_host,
-            ..AgentSettings::default()
-        }
-    }
-
     /// When a layer whose launches keep failing is held back, and for how long.
     #[must_use]
     pub fn layer_breaker(&self) -> BreakerSettings {
         BreakerSettings {
             failures: LAYER_FAILURES_MAX,
             pause: Duration::ZERO,
-            cool_down_first: self.layer_back_off.min(LAYER_BACK_OFF_FIRST),
-            cool_down_max: self.layer_back_off,
+            cool_down_first: self.job_back_off_duration.min(LAYER_BACK_OFF_FIRST),
+            cool_down_max: self.job_back_off_duration,
         }
     }
 

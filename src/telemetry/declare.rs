@@ -2,7 +2,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
 };
 
 /// A metric could not be declared: its name is taken in this registry, or the library refuses it.
@@ -13,45 +13,82 @@ pub struct MetricsError {
     pub source: prometheus::Error,
 }
 
-pub(super) struct Declare<'a>(pub(super) &'a Registry);
+/// A label and those of its values that are there from the start, with zero, so that a rate over a new
+/// series is right: all of a closed list, none of names that come with the work.
+pub(super) struct Label {
+    pub(super) name: &'static str,
+    pub(super) values: Vec<&'static str>,
+}
 
-impl Declare<'_> {
-    pub(super) fn counter(&self, name: &'static str, help: &str) -> Result<IntCounter, MetricsError> {
-        self.register(name, IntCounter::new(name, help))
+/// A kind of metric.
+pub(super) trait Kind: Collector + Clone + 'static {
+    /// What there is to say of one besides its name and help.
+    type Form;
+
+    fn build(opts: Opts, form: Self::Form) -> Result<Self>;
+}
+
+pub(super) fn declare<M: Kind>(
+    registry: &Registry,
+    name: &'static str,
+    help: &str,
+    form: M::Form,
+) -> std::result::Result<M, MetricsError> {
+    M::build(Opts::new(name, help), form)
+        .and_then(|metric| registry.register(Box::new(metric.clone())).map(|()| metric))
+        .map_err(|source| MetricsError { name, source })
+}
+
+impl Kind for IntCounter {
+    type Form = ();
+
+    fn build(opts: Opts, (): ()) -> Result<Self> {
+        Self::with_opts(opts)
     }
+}
 
-    pub(super) fn counters(&self, name: &'static str, help: &str, label: &str) -> Result<IntCounterVec, MetricsError> {
-        self.register(name, IntCounterVec::new(Opts::new(name, help), &[label]))
+impl Kind for IntGauge {
+    type Form = ();
+
+    fn build(opts: Opts, (): ()) -> Result<Self> {
+        Self::with_opts(opts)
     }
+}
 
-    pub(super) fn gauge(&self, name: &'static str, help: &str) -> Result<IntGauge, MetricsError> {
-        self.register(name, IntGauge::new(name, help))
+impl Kind for Histogram {
+    type Form = &'static [f64];
+
+    fn build(opts: Opts, buckets: Self::Form) -> Result<Self> {
+        Self::with_opts(HistogramOpts::from(opts).buckets(buckets.to_vec()))
     }
+}
 
-    pub(super) fn gauges(&self, name: &'static str, help: &str, label: &str) -> Result<IntGaugeVec, MetricsError> {
-        self.register(name, IntGaugeVec::new(Opts::new(name, help), &[label]))
+impl Kind for IntCounterVec {
+    type Form = Label;
+
+    fn build(opts: Opts, label: Label) -> Result<Self> {
+        let counters = Self::new(opts, &[label.name])?;
+        label.values.iter().for_each(|value| drop(counters.with_label_values(&[value])));
+        Ok(counters)
     }
+}
 
-    pub(super) fn histogram(&self, name: &'static str, help: &str, buckets: &[f64]) -> Result<Histogram, MetricsError> {
-        self.register(name, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+impl Kind for IntGaugeVec {
+    type Form = Label;
+
+    fn build(opts: Opts, label: Label) -> Result<Self> {
+        let gauges = Self::new(opts, &[label.name])?;
+        label.values.iter().for_each(|value| drop(gauges.with_label_values(&[value])));
+        Ok(gauges)
     }
+}
 
-    pub(super) fn histograms(
-        &self,
-        name: &'static str,
-        help: &str,
-        label: &str,
-        buckets: &[f64],
-    ) -> Result<HistogramVec, MetricsError> {
-        self.register(name, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &[label]))
-    }
+impl Kind for HistogramVec {
+    type Form = (Label, &'static [f64]);
 
-    fn register<M>(&self, name: &'static str, metric: prometheus::Result<M>) -> Result<M, MetricsError>
-    where
-        M: Collector + Clone + 'static,
-    {
-        metric
-            .and_then(|metric| self.0.register(Box::new(metric.clone())).map(|()| metric))
-            .map_err(|source| MetricsError { name, source })
+    fn build(opts: Opts, (label, buckets): Self::Form) -> Result<Self> {
+        let histograms = Self::new(HistogramOpts::from(opts).buckets(buckets.to_vec()), &[label.name])?;
+        label.values.iter().for_each(|value| drop(histograms.with_label_values(&[value])));
+        Ok(histograms)
     }
 }

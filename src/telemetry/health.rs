@@ -4,46 +4,31 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What can keep the scheduler from working. Each holds or not, independently of the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Condition {
     /// It is starting or stopping.
     Service,
     /// The database does not answer.
     Database,
     /// Another planner books the same shows.
+    #[strum(serialize = "foreign planner")]
     ForeignPlanner,
     /// The clusters cannot be rebuilt; those of before are used.
     Clusters,
     /// Passes fail, with the database there.
     Passes,
     /// No host report arrives: Cuebot does not answer.
+    #[strum(serialize = "cuebot")]
     CuebotSilent,
     /// The scheduler flag of a show was switched off: Cuebot books it too.
+    #[strum(serialize = "scheduler flag")]
     FlagOff,
     /// This process has no file descriptor left for database or agents.
+    #[strum(serialize = "file descriptors")]
     Descriptors,
     /// Nor for these pages.
     Pages,
-    /// An operator paused it.
-    Paused,
-}
-
-impl Condition {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Database => "database",
-            Self::ForeignPlanner => "foreign planner",
-            Self::Clusters => "clusters",
-            Self::Passes => "passes",
-            Self::CuebotSilent => "cuebot",
-            Self::FlagOff => "scheduler flag",
-            Self::Descriptors => "file descriptors",
-            Self::Pages => "pages",
-            Self::Paused => "paused",
-        }
-    }
 }
 
 /// The conditions that hold now, each with its reason. Ready means that none does. Cloning shares
@@ -103,7 +88,7 @@ impl Health {
             return Ok(());
         }
         let lines: Vec<String> =
-            conditions.iter().map(|(condition, reason)| format!("{}: {reason}", condition.as_str())).collect();
+            conditions.iter().map(|(condition, reason)| format!("{condition}: {reason}")).collect();
         Err(lines.join("\n"))
     }
 

@@ -5,6 +5,7 @@
 //! directive takes.
 
 mod directive;
+mod error;
 mod line;
 
 use std::io;
@@ -12,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::SetGlobalDefaultError;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, fmt, reload};
 
 pub use directive::Levels;
+pub use error::LogsError;
 use line::{Line, Milliseconds};
 
 /// What to log, and where.
@@ -42,18 +43,6 @@ impl Default for LogSettings {
     fn default() -> Self {
         Self { level: "info".to_owned(), verbosity: 0, file: None, json: false, color: false, to_stderr: true }
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum LogsError {
-    #[error("log level \"{part}\" is not known; levels are off, error, warn, info, debug and trace")]
-    LevelUnknown { part: String },
-    #[error("log directive \"{part}\" is not of the form target=level; several are separated by commas")]
-    NotADirective { part: String },
-    #[error("cannot write the log file {path}; check `logging.path`, or set `logging.file_appender` to false")]
-    File { path: PathBuf, source: io::Error },
-    #[error("a log is already installed in this process")]
-    Installed { source: SetGlobalDefaultError },
 }
 
 /// The installed log. Keep it until the end of the program: dropping it writes what the file still

@@ -22,6 +22,6 @@ pub use descriptors::{DESCRIPTORS_REMEDY, is_out_of_descriptors};
 pub use error_chain::error_chain;
 pub use health::{Condition, Health};
 pub use metrics::Metrics;
-pub use observe::{LaunchInFlight, PassFigures};
+pub use observe::PassFigures;
 /// Where metrics are declared and gathered from.
 pub use prometheus::Registry;

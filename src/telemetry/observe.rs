@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use prometheus::IntGaugeVec;
+use strum::VariantNames as _;
 
 use super::Metrics;
-use super::labels::{
-    CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, RedirectEnd, host_state,
-};
-use crate::model::{Cluster, Holds, Plan, Snapshot, Tag, WaitReason};
+use super::labels::{CapTable, CheckoutOutcome, LaunchResult, PassEnd, RedirectEnd};
+use crate::model::{Cluster, Holds, HostState, Plan, Snapshot, Tag, WaitReason};
 
 /// What one pass asked of the database, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,8 @@ impl Metrics {
         self.job_query_duration.observe(duration.as_secs_f64());
         let jobs: BTreeSet<usize> = snapshot.candidates.iter().map(|candidate| candidate.job).collect();
         self.jobs_queried.inc_by(jobs.len() as u64);
-        set_counts(&self.hosts, &HOST_STATES, snapshot.hosts.iter().map(|host| host_state(&holds.state(host))));
+        let states = HostState::VARIANTS.iter().copied();
+        set_counts(&self.hosts, states, snapshot.hosts.iter().map(|host| (holds.state(host).into_str(), 1)));
         self.left_out_rows.reset();
         for row in &snapshot.left_out {
             self.left_out_rows.with_label_values(&[&*row.table]).inc();
@@ -47,7 +47,7 @@ impl Metrics {
         }
         let without = snapshot.candidates.len().saturating_sub(hosts.len());
         self.no_candidate_iterations.inc_by(without as u64);
-        self.checkouts.with_label_values(&[CheckoutOutcome::NoMatch.as_str()]).inc_by(without as u64);
+        self.checkouts.with_label_values(&[CheckoutOutcome::NoMatch.into_str()]).inc_by(without as u64);
         self.set_waiting(plan);
         for waiting in &plan.waiting {
             if matches!(waiting.reason, WaitReason::JobCapNotPositive | WaitReason::JobCores | WaitReason::JobGpus) {
@@ -59,17 +59,11 @@ impl Metrics {
     /// Frames and layers by reason, as the pass left them. The caller may have changed reasons after
     /// [`Self::planned`], since a booking can lose what was planned.
     pub fn set_waiting(&self, plan: &Plan) {
-        let mut counts: BTreeMap<WaitReason, (i64, i64)> = BTreeMap::new();
-        for waiting in &plan.waiting {
-            let (frames, layers) = counts.entry(waiting.reason).or_default();
-            *frames += i64::from(waiting.frames);
-            *layers += 1;
-        }
-        for reason in WaitReason::ALL {
-            let (frames, layers) = counts.get(&reason).copied().unwrap_or_default();
-            self.waiting_frames.with_label_values(&[reason.as_str()]).set(frames);
-            self.waiting_layers.with_label_values(&[reason.as_str()]).set(layers);
-        }
+        let reasons = || WaitReason::VARIANTS.iter().copied();
+        let frames = plan.waiting.iter().map(|waiting| (waiting.reason.into_str(), i64::from(waiting.frames)));
+        set_counts(&self.waiting_frames, reasons(), frames);
+        let layers = plan.waiting.iter().map(|waiting| (waiting.reason.into_str(), 1));
+        set_counts(&self.waiting_layers, reasons(), layers);
     }
 
     /// A booking transaction ended, committed or not. `rolled_back` transactions came before it.
@@ -95,20 +89,12 @@ impl Metrics {
 
     /// A cap in `table` stopped a booking when it was written.
     pub fn cap_reached(&self, table: CapTable) {
-        self.limit_exceeded.with_label_values(&[table.as_str()]).inc();
+        self.limit_exceeded.with_label_values(&[table.into_str()]).inc();
     }
 
     /// What became of one layer's hosts in a pass. [`Self::planned`] counts those that got none.
     pub fn checkout(&self, outcome: CheckoutOutcome) {
-        self.checkouts.with_label_values(&[outcome.as_str()]).inc();
-    }
-
-    pub fn placement_scored(&self, score: f64) {
-        self.placement_score.observe(score);
-    }
-
-    pub fn placement_retries_exhausted(&self) {
-        self.placement_retries_exhausted.inc();
+        self.checkouts.with_label_values(&[outcome.into_str()]).inc();
     }
 
     /// Bookings were taken back. `cause` is the booking's own closed list.
@@ -132,7 +118,7 @@ impl Metrics {
     }
 
     pub fn launch_ended(&self, result: LaunchResult) {
-        self.launches.with_label_values(&[result.as_str()]).inc();
+        self.launches.with_label_values(&[result.into_str()]).inc();
     }
 
     /// Frames of a show were booked and launched.
@@ -148,7 +134,7 @@ impl Metrics {
     pub fn pass_ended(&self, figures: &PassFigures) {
         self.passes.inc();
         self.pass_duration.observe(figures.duration.as_secs_f64());
-        self.pass_ends.with_label_values(&[figures.end.as_str()]).inc();
+        self.pass_ends.with_label_values(&[figures.end.into_str()]).inc();
         self.statements_per_pass.observe(as_f64(figures.statements));
         self.rows_per_pass.observe(as_f64(figures.rows_read + figures.rows_written));
     }
@@ -204,7 +190,7 @@ impl Metrics {
     }
 
     pub fn redirect_ended(&self, end: RedirectEnd) {
-        self.redirects.with_label_values(&[end.as_str()]).inc();
+        self.redirects.with_label_values(&[end.into_str()]).inc();
     }
 
     /// Whether Cuebot is silent, and how old the newest host report is.
@@ -221,12 +207,9 @@ impl Metrics {
         self.dry_run.set(i64::from(is_dry_run));
     }
 
-    pub fn set_paused(&self, is_paused: bool) {
-        self.paused.set(i64::from(is_paused));
-    }
-
     fn count_clusters(&self, snapshot: &Snapshot) {
-        set_counts(&self.clusters, &CLUSTER_KINDS, snapshot.clusters.iter().map(Cluster::kind_name));
+        let kinds = snapshot.clusters.iter().map(|cluster| (cluster.kind_name(), 1));
+        set_counts(&self.clusters, Cluster::kind_names(), kinds);
         let active: BTreeSet<usize> =
             snapshot.candidates.iter().flat_map(|candidate| candidate.clusters.iter().copied()).collect();
         let tags: BTreeSet<&Tag> =
@@ -249,11 +232,15 @@ impl Drop for LaunchInFlight {
     }
 }
 
-/// Sets every value of a closed list, to zero where nothing has it.
-fn set_counts(gauges: &IntGaugeVec, values: &[&'static str], found: impl Iterator<Item = &'static str>) {
-    let mut counts: BTreeMap<&'static str, i64> = values.iter().map(|&value| (value, 0)).collect();
-    for value in found {
-        *counts.entry(value).or_default() += 1;
+/// Sets every value of a closed list to the sum of what was found for it, to zero where nothing was.
+fn set_counts(
+    gauges: &IntGaugeVec,
+    values: impl Iterator<Item = &'static str>,
+    found: impl Iterator<Item = (&'static str, i64)>,
+) {
+    let mut counts: BTreeMap<&str, i64> = values.map(|value| (value, 0)).collect();
+    for (value, count) in found {
+        *counts.entry(value).or_default() += count;
     }
     for (value, count) in counts {
         gauges.with_label_values(&[value]).set(count);

@@ -259,7 +259,7 @@ async fn of_service(database: &ConnectSettings, with_fleet: bool) -> Booked {
     let parts = Parts {
         store: store.clone(),
         targets,
-        settings: Settings { shutdown_limit: Duration::from_secs(2), ..Settings::default() },
+        settings: Settings { shutdown_timeout: Duration::from_secs(2), ..Settings::default() },
         metrics: Metrics::new(&prometheus::Registry::new()).expect("a fresh registry"),
         health: Health::new(),
         totals: totals.clone(),

@@ -37,8 +37,8 @@ pub(crate) fn quick_settings() -> Settings {
     let defaults = Settings::default();
     Settings {
         monitor_interval: Duration::from_secs(1),
-        probe_interval: Duration::from_millis(50),
-        saturated_rest: Duration::from_millis(50),
+        active_scan_interval: Duration::from_millis(50),
+        cluster_saturated_sleep: Duration::from_millis(50),
         launch_deadline: Duration::from_secs(2),
         launch_timeout: Duration::from_secs(2),
         confirm: ConfirmSettings {
@@ -52,10 +52,10 @@ pub(crate) fn quick_settings() -> Settings {
             cool_down_max: Duration::from_secs(2),
             ..defaults.host_breaker
         },
-        layer_back_off: Duration::from_secs(2),
+        job_back_off_duration: Duration::from_secs(2),
         recover_interval: Duration::from_secs(1),
-        repair_interval: Duration::from_millis(500),
-        shutdown_limit: Duration::from_secs(10),
+        recompute_interval: Duration::from_millis(500),
+        shutdown_timeout: Duration::from_secs(10),
         ..defaults
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{candidates, caps, hosts};
 use crate::db::{Store, StoreError, Tx};
-use crate::model::{Cluster, Snapshot};
+use crate::model::{Cluster, HOST_STALENESS, LIMIT_SETTLE_WINDOW, Snapshot};
 
 /// What a snapshot is told besides the clusters.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct SnapshotOptions {
 
 impl Default for SnapshotOptions {
     fn default() -> Self {
-        Self { staleness: Duration::from_mins(2), limit_settle_window: Duration::from_mins(2) }
+        Self { staleness: HOST_STALENESS, limit_settle_window: LIMIT_SETTLE_WINDOW }
     }
 }
 

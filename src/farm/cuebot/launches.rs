@@ -82,7 +82,7 @@ impl Launch {
         if matches!(outcome, LaunchOutcome::Launched | LaunchOutcome::Unknown(_)) {
             return;
         }
-        tracing::debug!(proc, outcome = outcome.as_str(), "Cuebot's launch failed");
+        tracing::debug!(proc, outcome = outcome.into_str(), "Cuebot's launch failed");
         let given_back = async {
             release_held(&shared.pool, shared.generation, &proc, &frame).await?;
             clear(shared, &frame, self.version).await

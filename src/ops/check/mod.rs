@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use crate::clusters::{self, SelectionError};
 use crate::db::check::{STATEMENT_LIMIT, Session};
@@ -27,6 +28,7 @@ use crate::db::{ClusterRows, ConnectSettings, Store, StoreError};
 use crate::model::{Cluster, FacilityId, Selection, ShowId, TagChunkSizes};
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
+use crate::units::{counted, listed};
 
 /// Names at most this many are listed.
 const LISTED_MAX: usize = 8;
@@ -43,26 +45,18 @@ pub struct CheckResult {
     pub remedy: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr)]
-#[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
+#[serde(into = "&str")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Status {
     Ok,
     /// Another check failed, without which an answer would mean nothing.
-    #[serde(rename = "not checked")]
     #[strum(serialize = "not checked")]
     NotChecked,
     /// The service would run, and less well or not for all.
     Warning,
     /// The service would not run, or not book.
     Failed,
-}
-
-impl Status {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// What the service would be told.
@@ -292,15 +286,7 @@ fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
 
 /// Names for a sentence; the rest is counted.
 fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
-    let more = names.len().saturating_sub(LISTED_MAX);
-    let listed = names[..names.len() - more].join(", ");
-    if more > 0 { format!("{listed} and {more} more") } else { listed }
-}
-
-/// `1 host`, `2 hosts`.
-fn counted(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+    listed(names, LISTED_MAX)
 }
 
 #[cfg(test)]

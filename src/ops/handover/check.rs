@@ -1,6 +1,7 @@
 //! What Cuebot was told beside what we serve.
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use super::coverage::{Coverage, Gap, carries};
 use super::flags::{ShowFlags, may_have_work};
@@ -8,19 +9,12 @@ use super::list::{ExclusionList, pair};
 use crate::model::{Cluster, ClusterKind};
 
 /// Who books work that has not exactly one booker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Booker {
     Both,
     Neither,
-}
-
-impl Booker {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// Harm: work with two bookers or none.
@@ -177,7 +171,7 @@ mod tests {
     }
 
     fn lines(findings: Vec<Finding>) -> Vec<String> {
-        findings.into_iter().map(|f| format!("{} {}: {}", f.booked_by.as_str(), f.name(), f.why)).collect()
+        findings.into_iter().map(|f| format!("{} {}: {}", f.booked_by.into_str(), f.name(), f.why)).collect()
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
+use strum::IntoEnumIterator as _;
 
 use super::farm::{Farm, tags};
 use crate::model::{
@@ -494,7 +495,7 @@ proptest! {
             let placed: u32 = told.placed.iter().map(|placed| placed.frames).sum();
             prop_assert_eq!(placed + told.waiting_frames, candidate.waiting_frames);
             let reasons: Vec<WaitReason> = told.gates.iter().map(|gate| gate.reason).collect();
-            let all: Vec<WaitReason> = WaitReason::ALL.into_iter().filter(|&reason| reason != WaitReason::LostRace).collect();
+            let all: Vec<WaitReason> = WaitReason::iter().filter(|&reason| reason != WaitReason::LostRace).collect();
             prop_assert_eq!(reasons, all);
             prop_assert!(told.order.position <= told.order.of);
         }
@@ -564,6 +565,6 @@ fn the_farms_drawn_here_show_every_reason() {
         plan.waiting.iter().for_each(|waiting| *seen.entry(waiting.reason).or_default() += 1);
     }
     assert!(placed > 1_400, "only {placed} farms have work that fits: {seen:?}");
-    let missing: Vec<WaitReason> = WaitReason::ALL.into_iter().filter(|reason| !seen.contains_key(reason)).collect();
+    let missing: Vec<WaitReason> = WaitReason::iter().filter(|reason| !seen.contains_key(reason)).collect();
     assert_eq!(missing, [WaitReason::LostRace], "{seen:?}");
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-use super::LogsError;
+use super::error::LogsError;
 
 /// This program's own target as people write it, and as the compiler does.
 pub(super) const OWN_NAME: &str = "scheduler";

@@ -1,6 +1,8 @@
 //! The command line as types. No logic and nothing from the library: what a value means, and
 //! whether it is any good, is decided where the settings are resolved.
 
+mod help;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Looks at the whole pool of hosts and all waiting work, decides, books in batches and tells RQD to
 /// launch. Without a command it runs the service.
 #[derive(Debug, Parser)]
-#[command(name = "cue-scheduler", version, max_term_width = 100, subcommand_precedence_over_arg = true, after_long_help = ROOT_HELP)]
+#[command(name = "cue-scheduler", version, max_term_width = 100, subcommand_precedence_over_arg = true, after_long_help = help::ROOT)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -149,29 +151,29 @@ pub(crate) struct SelectionArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the service: plan, book and launch until told to stop. The default.
-    #[command(after_long_help = RUN_HELP)]
+    #[command(after_long_help = help::RUN)]
     Run,
 
     /// Check whether the service would run on this database with these settings.
     ///
     /// Looks at the connection, the schema, the privileges, what the settings select and the rows of it.
     /// Nothing is written.
-    #[command(after_long_help = CHECK_DB_HELP)]
+    #[command(after_long_help = help::CHECK_DB)]
     CheckDb(CheckDbArgs),
 
     /// Show the clusters of this configuration: their hosts, and what waits in them.
-    #[command(subcommand, after_long_help = CLUSTERS_HELP)]
+    #[command(subcommand, after_long_help = help::CLUSTERS)]
     Clusters(ClustersCommand),
 
     /// Check and show the settings, or write a first file.
-    #[command(subcommand, after_long_help = CONFIG_HELP)]
+    #[command(subcommand, after_long_help = help::CONFIG)]
     Config(ConfigCommand),
 
     /// Bring up a whole farm on this machine and let the scheduler work through it.
     ///
     /// A private PostgreSQL, Cuebot's tables, a seeded farm, simulated RQD hosts that answer real gRPC,
     /// and a stand-in for Cuebot that releases what ran. Nothing outside this machine is touched.
-    #[command(after_long_help = DEMO_HELP)]
+    #[command(after_long_help = help::DEMO)]
     Demo(DemoArgs),
 
     /// Let the scheduler work for a while without writing or launching anything.
@@ -180,7 +182,7 @@ pub(crate) enum Command {
     /// been booked; frames that the live farm takes meanwhile are forgotten. Without --cycles and --for
     /// it ends when a cycle books nothing. What waits after the last cycle is shown with its reasons.
     /// Ctrl-C ends it early, with the summary.
-    #[command(after_long_help = DRY_RUN_HELP)]
+    #[command(after_long_help = help::DRY_RUN)]
     DryRun(DryRunArgs),
 
     /// Print what Cuebot must be told to leave the clusters of this configuration alone, and check it.
@@ -188,7 +190,7 @@ pub(crate) enum Command {
     /// Where shows carry no scheduler flag, that is the property `dispatcher.exclusion_list` for the
     /// opencue.properties of every Cuebot. Where they do, it is the flag, and the commands that set it are
     /// printed instead. Nothing is written to the database.
-    #[command(after_long_help = EXCLUSION_LIST_HELP)]
+    #[command(after_long_help = help::EXCLUSION_LIST)]
     ExclusionList(ExclusionListArgs),
 
     /// Say why a job, a layer or a frame waits, or what a host could take.
@@ -199,7 +201,7 @@ pub(crate) enum Command {
     ///
     /// A name is exact, an id, or the beginning of just one name. Exit codes: 0 done, 1 failed or no single
     /// match, 2 wrong usage.
-    #[command(after_long_help = EXPLAIN_HELP)]
+    #[command(after_long_help = help::EXPLAIN)]
     Explain(ExplainArgs),
 
     /// Show what the next pass would do: which frames would go where, and why the rest waits.
@@ -207,7 +209,7 @@ pub(crate) enum Command {
     /// Reads the farm once and plans as `run` does; nothing is written. It cannot know which hosts and
     /// layers a running scheduler holds back for a while after failures. While no host has reported for
     /// longer than any agent's interval, it says so and places nothing: Cuebot does not answer.
-    #[command(after_long_help = PLAN_HELP)]
+    #[command(after_long_help = help::PLAN)]
     Plan(PlanArgs),
 }
 
@@ -236,25 +238,25 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExplainWhat {
     /// Each layer of a job: what waits and why.
-    #[command(after_long_help = EXPLAIN_JOB_HELP)]
+    #[command(after_long_help = help::EXPLAIN_JOB)]
     Job {
         /// Name, beginning of a pending job's name, or id.
         name: String,
     },
     /// One layer in full.
-    #[command(after_long_help = EXPLAIN_LAYER_HELP)]
+    #[command(after_long_help = help::EXPLAIN_LAYER)]
     Layer {
         /// LAYER, JOB/LAYER, or id; beginnings do.
         name: String,
     },
     /// One frame: where it runs, or why not.
-    #[command(after_long_help = EXPLAIN_FRAME_HELP)]
+    #[command(after_long_help = help::EXPLAIN_FRAME)]
     Frame {
         /// JOB/FRAME, as show-shot-user_job/0001-render, or id; beginnings do.
         name: String,
     },
     /// What a host has, got and could take.
-    #[command(after_long_help = EXPLAIN_HOST_HELP)]
+    #[command(after_long_help = help::EXPLAIN_HOST)]
     Host {
         /// Name, its beginning, or id.
         name: String,
@@ -306,12 +308,12 @@ pub(crate) enum ClustersCommand {
     /// and what there is, WAITING layers and frames, LAST the time since the show was last given a frame
     /// there that still holds its proc. A host or layer that several clusters reach counts in each. The
     /// last part of an allocation cluster's name is its tag; --output wide lists all tags, and the ids.
-    #[command(after_long_help = CLUSTERS_LIST_HELP)]
+    #[command(after_long_help = help::CLUSTERS_LIST)]
     List,
 
     /// Everything about one cluster: its hosts by state, allocations and subscriptions, and what waits by
     /// reason.
-    #[command(after_long_help = CLUSTERS_SHOW_HELP)]
+    #[command(after_long_help = help::CLUSTERS_SHOW)]
     Show {
         /// Its name, or an unmistakable beginning.
         name: String,
@@ -358,17 +360,17 @@ pub(crate) struct CheckDbArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say what is wrong with the settings, as `run` would, and start nothing.
-    #[command(after_long_help = CONFIG_CHECK_HELP)]
+    #[command(after_long_help = help::CONFIG_CHECK)]
     Check,
 
     /// Show every setting in effect and where it came from. Secrets are masked.
-    #[command(after_long_help = CONFIG_SHOW_HELP)]
+    #[command(after_long_help = help::CONFIG_SHOW)]
     Show,
 
     /// Write a first file: asks, tries the connection and offers what the database has.
     ///
     /// The file documents every key. A file that is there is never written over without asking.
-    #[command(after_long_help = CONFIG_INIT_HELP)]
+    #[command(after_long_help = help::CONFIG_INIT)]
     Init(InitArgs),
 }
 
@@ -505,269 +507,3 @@ pub(crate) enum Generation {
     #[default]
     G5,
 }
-
-// What follows the options in the long help: titles, and below each its lines. The manual makes
-// sections of them.
-
-const ROOT_HELP: &str = "\
-Examples:
-  cue-scheduler
-      Run the service with the settings of ~/.config/cue-scheduler/scheduler.yaml.
-  cue-scheduler --facility local --alloc_tags myshow:general
-      Serve one show on the hosts of one allocation tag.
-  cue-scheduler config init
-      Write a first settings file, asking for what it needs.
-  cue-scheduler check-db
-      Say whether the service would run on this database.
-  cue-scheduler demo
-      See a whole farm at work on this machine.
-
-Exit status:
-  0  Done.
-  1  Failed, or a check found something.
-  2  The flags or settings are wrong, or name what is not there.
-
-Completion:
-  completions/ holds a file for each shell. For one session of bash:
-      source <(COMPLETE=bash cue-scheduler)
-  Shows, clusters, hosts, jobs and tags are completed from the database.";
-
-const RUN_HELP: &str = "\
-Examples:
-  cue-scheduler run
-      Serve everything that is this scheduler's by the settings.
-  cue-scheduler run -v --metrics_port 9191
-      Say more, and show metrics and health at port 9191.
-
-Signals:
-  SIGTERM, SIGINT    Stop after the launches under way; a second one ends at once.
-  SIGUSR1, SIGUSR2   Change between the log levels info and debug.";
-
-const CHECK_DB_HELP: &str = "\
-Examples:
-  cue-scheduler check-db
-      Look at database, settings and rows.
-  cue-scheduler check-db --rqd 10
-      Also call the agents of ten hosts.
-  cue-scheduler check-db -o json | jq -r '.checks[] | select(.status != \"ok\") | .name'
-      The names of what is not good.
-
-Checks:
-  connection        A session can be opened.
-  tls               It is encrypted, or stays on the machine.
-  server            PostgreSQL 13 or later that takes writes.
-  latency           Time of an answer; 20 ms are a warning.
-  clock             Difference of the clocks; 2 s are a warning.
-  schema            Every table and column is there; which Cuebots it fits.
-  read-privileges   What `plan` and the other readers read.
-  write-privileges  What `run` writes, and triggers write for it.
-  triggers          By what they do, whatever they are called.
-  indexes           The columns by which rows are looked for.
-  connections       Pool size times --instances against what is allowed.
-  pooling-proxy     No proxy that hands out connections by the transaction.
-  selection         Facility, shows and tags of the settings lead to clusters.
-  subscriptions     None has burst 0 or size 0.
-  folders           Each has one row in folder_resource.
-  hosts             Their states by allocation.
-  stale-hosts       Hosts that say UP and send no report.
-  counters          Counters and hosts' idle amounts say what the procs hold.
-  waiting-counts    Counters of waiting frames say how many frames wait.
-  limits            No layer is bound to a limit that was deleted.
-  silent-procs      Hosts that report name what their procs run.
-  frameless-procs   No proc holds anything for minutes without a frame.
-  owners            Flagged shows are served, and served shows are flagged.
-  foreign-planner   Cuebot's own planner is not active.
-  agents            With --rqd: agents answer.
-
-Fields of JSON and YAML:
-  status   The worst of all: ok, warning or failed.
-  checks   Each with name, status, found and remedy (null: nothing to do).
-           A check has the status \"not checked\" where its answer would mean
-           nothing; found then names the failed check that it depends on.
-
-Exit status:
-  0  Nothing failed; there may be warnings.
-  1  Something failed.
-  2  There is no connection, or the settings are wrong.";
-
-const CLUSTERS_HELP: &str = "\
-Examples:
-  cue-scheduler clusters list
-      All clusters of the settings, one a line.
-  cue-scheduler clusters show local/myshow/general
-      Everything about one.";
-
-const CLUSTERS_LIST_HELP: &str = "\
-Examples:
-  cue-scheduler clusters list
-      All clusters of the settings, one a line.
-  cue-scheduler clusters list -o wide
-      With ids, and tier, size and burst of the subscriptions.
-  cue-scheduler clusters list -o json | jq -r '.[] | select(.hosts_up == 0) | .name'
-      Clusters without a host that reports.";
-
-const CLUSTERS_SHOW_HELP: &str = "\
-Examples:
-  cue-scheduler clusters show local/myshow/general
-      Everything about one cluster.
-  cue-scheduler clusters show local/myshow/g
-      The beginning of a name, if only one begins so.
-
-Exit status:
-  0  Done.
-  1  Failed.
-  2  No cluster is named so, or several are; or the settings are wrong.";
-
-const EXCLUSION_LIST_HELP: &str = "\
-Examples:
-  cue-scheduler exclusion-list
-      Print the property, or the commands that set the flag.
-  cue-scheduler exclusion-list --check /opt/cuebot/opencue.properties
-      Say what would be booked by both or by nobody.
-  cue-scheduler exclusion-list --update /opt/cuebot/opencue.properties
-      Show the difference, ask, and change the property.
-  cue-scheduler exclusion-list --full-migration
-      Print the property that ends Cuebot's booking, if nothing is left to nobody.
-
-Exit status:
-  0  Done; with --check, each piece of work has one booker.
-  1  Failed, refused, not changed, or --check found harm.
-  2  Wrong usage or settings.";
-
-const CONFIG_HELP: &str = "\
-Examples:
-  cue-scheduler config init
-      Write a first file, asking for what it needs.
-  cue-scheduler config check
-      Say what is wrong with the settings.
-  cue-scheduler config show
-      Show what is in effect.";
-
-const CONFIG_CHECK_HELP: &str = "\
-Examples:
-  cue-scheduler config check
-      The settings as `run` finds them.
-  cue-scheduler --config new.yaml config check
-      A file before it is put in its place.
-
-Exit status:
-  0  They are right.
-  2  They are not.";
-
-const CONFIG_SHOW_HELP: &str = "\
-Examples:
-  cue-scheduler config show
-      Every key, its value and where it came from.
-  cue-scheduler config show -o wide
-      And the variable that would set it.
-  cue-scheduler config show -o json | jq '.settings[] | select(.origin != \"default\")'
-      What somebody has set.
-
-Fields of JSON and YAML:
-  file      The file that was read, or null.
-  settings  Each with key, value, origin (default, \"line N\" of the file, or the name of a
-            variable or flag) and variable, which would set it.";
-
-const CONFIG_INIT_HELP: &str = "\
-Examples:
-  cue-scheduler config init
-      Ask, and write ~/.config/cue-scheduler/scheduler.yaml.
-  cue-scheduler config init --yes --db-host cuedb --db-pass-file /etc/cue/password s.yaml
-      Ask nothing, try the connection, and write s.yaml.
-  cue-scheduler config init --yes --offline --alloc_tags myshow:general s.yaml
-      For a database that cannot be reached from here.
-
-Exit status:
-  0  Written.
-  1  There is no connection, or the answer was no; nothing is written.
-  2  The flags are wrong, there is no terminal to ask, or the file exists.";
-
-const PLAN_HELP: &str = "\
-Examples:
-  cue-scheduler plan
-      What the next pass would do, and why the rest waits.
-  cue-scheduler plan --show myshow --summary
-      Totals of one show.
-  cue-scheduler plan --out plan.json
-      Keep the plan.
-  cue-scheduler plan --from plan.json
-      Show it again, and what the farm has overtaken of it.
-  cue-scheduler plan -o json | jq '.reasons[] | select(.reason == \"capacity\")'
-      What waits for room.
-
-Exit status:
-  0  Done.
-  1  Failed.
-  2  The flags or settings are wrong.
-
-Exit status with --detailed-exitcode:
-  0  Nothing waits.
-  1  Failed.
-  2  Something would be placed; also for flags that are wrong.
-  3  Work waits and nothing can be placed.
-
-The plan as JSON:
-  format, version    Always \"cue-scheduler plan\" and 1.
-  taken_at           When the farm was read, by the database's clock.
-  totals             Frames, layers, jobs, hosts and amounts that would be placed; waiting_frames and
-                     waiting_layers.
-  clusters           The same for each cluster.
-  placements         show, job, layer, host and cluster with ids; cores, memory_kib, gpus and
-                     gpu_memory_kib of one frame; frames with id, name, number and version;
-                     overtaken, after --from, with cause and detail.
-  waiting            Layers with frames left, their clusters and the reason.
-  reasons            Layers and frames for each reason.
-  wrong_counts       Layers whose counter promises frames that are not there, with count and frames;
-                     absent where none does.";
-
-const DRY_RUN_HELP: &str = "\
-Examples:
-  cue-scheduler dry-run
-      Until nothing more would be booked.
-  cue-scheduler dry-run --for 10m
-      Follow the live farm for ten minutes.
-  cue-scheduler dry-run --verify --cycles 1
-      Ask the database too what it would refuse.
-
-Exit status:
-  0  Done, or ended by Ctrl-C.
-  1  It failed, or with --verify the database refuses to write some frames.
-  2  The flags or settings are wrong.";
-
-const DEMO_HELP: &str = "\
-Examples:
-  cue-scheduler demo
-      1,200 simulated hosts work through 6,000 frames.
-  cue-scheduler demo --hosts 50 --frames 500 --seed 7 --keep
-      A small farm, the same every time, kept up to look at.
-  cue-scheduler demo --refuse 5% --lose-answers 2% --kill-hosts 1%
-      With hosts that misbehave.";
-
-const EXPLAIN_HELP: &str = "\
-Examples:
-  cue-scheduler explain job myshow-sh010-artist_comp
-      Each layer that waits, and why.
-  cue-scheduler explain host r0123
-      What it could take, and what keeps it from more.";
-
-const EXPLAIN_JOB_HELP: &str = "\
-Examples:
-  cue-scheduler explain job myshow-sh010-artist_comp
-      Each layer that waits, and why.
-  cue-scheduler explain job myshow-sh010 -o json
-      The same for a program; the beginning of the name will do.";
-
-const EXPLAIN_LAYER_HELP: &str = "\
-Examples:
-  cue-scheduler explain layer myshow-sh010-artist_comp/render
-      Each gate with the hosts that it takes away, the caps and the nearest host.";
-
-const EXPLAIN_FRAME_HELP: &str = "\
-Examples:
-  cue-scheduler explain frame myshow-sh010-artist_comp/0001-render
-      Where it runs and when it was last heard of, or why not.";
-
-const EXPLAIN_HOST_HELP: &str = "\
-Examples:
-  cue-scheduler explain host r0123
-      What it has, got and could take, and what of it nobody's work holds.";
