@@ -1,19 +1,11 @@
 //! How much the scheduler asks of the database.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Running totals since the start. Cloning shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
-    totals: Arc<Totals>,
-}
-
-#[derive(Debug, Default)]
-struct Totals {
-    statements: AtomicU64,
-    rows_read: AtomicU64,
-    rows_written: AtomicU64,
+    totals: Arc<Mutex<MeterReading>>,
 }
 
 /// The totals at one moment; differences of two readings are the figures of what lies between.
@@ -29,33 +21,30 @@ pub struct MeterReading {
 
 impl Meter {
     /// One statement that returned rows.
-    pub fn count_read(&self, rows: usize) {
+    pub(super) fn count_read(&self, rows: usize) {
         self.count(1, rows as u64, 0);
     }
 
     /// One statement that wrote `written` rows and returned `returned`.
-    pub fn count_write(&self, written: u64, returned: usize) {
+    pub(super) fn count_write(&self, written: u64, returned: usize) {
         self.count(1, returned as u64, written);
     }
 
     /// Statements without rows: BEGIN, COMMIT, SET.
-    pub fn count_statements(&self, statements: u64) {
+    pub(super) fn count_statements(&self, statements: u64) {
         self.count(statements, 0, 0);
     }
 
     #[must_use]
     pub fn reading(&self) -> MeterReading {
-        MeterReading {
-            statements: self.totals.statements.load(Ordering::Relaxed),
-            rows_read: self.totals.rows_read.load(Ordering::Relaxed),
-            rows_written: self.totals.rows_written.load(Ordering::Relaxed),
-        }
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, statements: u64, rows_read: u64, rows_written: u64) {
-        self.totals.statements.fetch_add(statements, Ordering::Relaxed);
-        self.totals.rows_read.fetch_add(rows_read, Ordering::Relaxed);
-        self.totals.rows_written.fetch_add(rows_written, Ordering::Relaxed);
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.statements += statements;
+        totals.rows_read += rows_read;
+        totals.rows_written += rows_written;
     }
 }
 

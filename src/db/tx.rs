@@ -96,7 +96,7 @@ impl Tx<'static> {
         store.meter.count_statements(1);
         let kept_back = store.lock_budget / KEPT_BACK;
         let tx = Self::of(transaction, store.features, store.meter.clone(), QUEUE_LIMIT);
-        Ok(Self { budget: store.lock_budget - kept_back, kept_back, ..tx })
+        Ok(Self { budget: store.lock_budget.saturating_sub(kept_back), kept_back, ..tx })
     }
 }
 

@@ -154,9 +154,9 @@ impl Repairs {
             Some(show) if self.ours.contains(show) => row.table == CounterTable::Subscription,
             _ => is_wrong(row),
         });
-        let is_ours = |show: &Option<ShowId>| show.as_ref().is_some_and(|show| self.ours.contains(show));
         let is_wanted = |found: &&WrongCounter| {
-            found.too_much.has_some() && (found.row.table == CounterTable::Subscription || !is_ours(&found.show))
+            let is_judged = found.row.table == CounterTable::Subscription || !self.is_ours(found.show.as_ref());
+            found.too_much.has_some() && is_judged
         };
         let too_high = found.iter().filter(is_wanted).map(|found| &found.row);
         let watched = self.watched.keys().filter(|row| with_hosts || row.table != CounterTable::Host);
@@ -194,19 +194,9 @@ impl Repairs {
         self.learn(store, &looks, (asked, answered)).await?;
 
         let mut done = RepairsDone::default();
-        for WrongCounter { row, show, too_much } in &found {
-            let is_ours = show.as_ref().is_some_and(|show| self.ours.contains(show));
-            let watched = self.watched.get_mut(row);
-            let allowance = watched.and_then(|watched| watched.watch.allowance(asked, self.apart));
-            let correction = match (is_ours, allowance) {
-                (true, _) => Correction::Exactly,
-                (false, Some(allowance)) => {
-                    let procs = self.watched.get(row).map(|watched| watched.watch.procs().clone());
-                    Correction::Allowed(allowance, procs.unwrap_or_default())
-                }
-                (false, None) if too_much.has_some_below_zero() => Correction::AtMost(Amounts::default()),
-                (false, None) => continue,
-            };
+        for wrong @ WrongCounter { row, show, .. } in &found {
+            let is_ours = self.is_ours(show.as_ref());
+            let Some(correction) = self.correction(wrong, asked) else { continue };
             let Some(too_much) = self.put_right(store, row, &correction).await? else { continue };
             if let Some(watched) = self.watched.get_mut(row) {
                 watched.watch.lowered(too_much);
@@ -222,6 +212,26 @@ impl Repairs {
         done.look_again = self.pause(have_procs_gone);
         done.tell();
         Ok(done)
+    }
+
+    fn is_ours(&self, show: Option<&ShowId>) -> bool {
+        show.is_some_and(|show| self.ours.contains(show))
+    }
+
+    /// What a row that is wrong may be made to say after a look that was begun at `asked`. `None`: not yet
+    /// anything else.
+    fn correction(
+        &mut self,
+        WrongCounter { row, show, too_much }: &WrongCounter,
+        asked: Instant,
+    ) -> Option<Correction> {
+        let watched = self.watched.get_mut(row).map(|watched| &mut watched.watch);
+        let allowed = watched.and_then(|watch| Some((watch.allowance(asked, self.apart)?, watch.procs().clone())));
+        match allowed {
+            _ if self.is_ours(show.as_ref()) => Some(Correction::Exactly),
+            Some((allowance, procs)) => Some(Correction::Allowed(allowance, procs)),
+            None => too_much.has_some_below_zero().then(|| Correction::AtMost(Amounts::default())),
+        }
     }
 
     /// Takes in what looks at subscriptions of flagged shows tell of their Cuebots.
@@ -265,9 +275,8 @@ impl Repairs {
     /// How soon the next look is worth while.
     fn pause(&mut self, have_procs_gone: bool) -> Option<Duration> {
         self.ours_pause = if have_procs_gone { OURS_PAUSE_MIN } else { (self.ours_pause * 2).min(OURS_PAUSE_MAX) };
-        let is_ours = |watched: &Watched| watched.show.as_ref().is_some_and(|show| self.ours.contains(show));
         if !self.ours.is_empty() {
-            let is_watching = self.watched.values().any(|watched| !is_ours(watched));
+            let is_watching = self.watched.values().any(|watched| !self.is_ours(watched.show.as_ref()));
             return Some(if is_watching { self.ours_pause.min(WATCH_PAUSE) } else { self.ours_pause });
         }
         (!self.watched.is_empty()).then_some(WATCH_PAUSE.min(self.apart))

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use strum::IntoStaticStr;
 
-use super::coverage::{Coverage, Gap, carries};
+use super::coverage::{Coverage, Gap, carries, may_reach};
 use super::flags::{ShowFlags, may_have_work};
 use super::list::{ExclusionList, pair};
 use crate::model::{Cluster, ClusterKind};
@@ -50,14 +50,11 @@ pub struct NotExpressed {
 pub fn not_expressed(list: &ExclusionList, coverage: &Coverage<'_>) -> Vec<NotExpressed> {
     let one = |cluster: &Cluster| {
         let reached = coverage.pairs().filter(|(show, _, row)| {
-            show.id == cluster.show
-                && row.facility == cluster.facility
-                && match &cluster.kind {
-                    ClusterKind::Tags { tags, .. } => tags.iter().any(|tag| carries(row, tag)),
-                    ClusterKind::Allocation { allocs, .. } => {
-                        row.alloc.as_ref().is_some_and(|(id, _)| allocs.iter().any(|(own, _)| own == id))
-                    }
-                }
+            let carries_one = match &cluster.kind {
+                ClusterKind::Tags { tags, .. } => tags.iter().any(|tag| carries(row, tag)),
+                ClusterKind::Allocation { .. } => true,
+            };
+            show.id == cluster.show && may_reach(cluster, row) && carries_one
         });
         let still_booked_on: Vec<String> = reached
             .filter(|(_, name, _)| !list.excludes(&cluster.show_name, name))

@@ -89,18 +89,20 @@ impl<'f> Coverage<'f> {
 
     /// Whether work of the show that asks for the tag goes to hosts of the allocation by us.
     fn serves(&self, show: &ShowSubscriptions, alloc: &AllocTags, tag: &Tag) -> bool {
-        self.clusters.iter().any(|cluster| {
-            cluster.show == show.id
-                && cluster.facility == alloc.facility
-                && cluster.tags().contains(tag)
-                && match &cluster.kind {
-                    ClusterKind::Tags { .. } => true,
-                    ClusterKind::Allocation { allocs, .. } => {
-                        alloc.alloc.as_ref().is_some_and(|(id, _)| allocs.iter().any(|(own, _)| own == id))
-                    }
-                }
-        })
+        let mut ours = self.clusters.iter().filter(|cluster| cluster.show == show.id && cluster.tags().contains(tag));
+        ours.any(|cluster| may_reach(cluster, alloc))
     }
+}
+
+/// Whether hosts of the allocation are among those that a cluster is for, whatever tags they carry.
+pub(super) fn may_reach(cluster: &Cluster, alloc: &AllocTags) -> bool {
+    cluster.facility == alloc.facility
+        && match &cluster.kind {
+            ClusterKind::Tags { .. } => true,
+            ClusterKind::Allocation { allocs, .. } => {
+                alloc.alloc.as_ref().is_some_and(|(id, _)| allocs.iter().any(|(own, _)| own == id))
+            }
+        }
 }
 
 pub(super) fn carries(alloc: &AllocTags, tag: &Tag) -> bool {
