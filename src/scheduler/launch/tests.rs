@@ -304,7 +304,9 @@ impl Farm {
     fn new() -> Self {
         let Case { mut in_hand, now, .. } = Case::new();
         let judged_from = now + OLD_ENOUGH;
-        (0..2).for_each(|number| in_hand.begin(&booked(number)));
+        for number in 0..2 {
+            in_hand.begin(&booked(number));
+        }
         let found = [
             Why::Found { judged_from, only_while_alone: true },
             Why::Silent(Fence::Unmoved(time::OffsetDateTime::UNIX_EPOCH)),
@@ -344,9 +346,13 @@ impl Farm {
             self.take(&booked, &Event::Released);
         }
         let Due { rows, questions, .. } = self.in_hand.due(self.now, |_: &HostId| Ok(()));
-        rows.iter().for_each(|booked| self.take(booked, &Event::Rows(Standing::Stands)));
+        for booked in &rows {
+            self.take(booked, &Event::Rows(Standing::Stands));
+        }
         let answer = Event::Answered { runs: Runs::Nothing, asked_at: self.now, others: Others::Nobody };
-        questions.values().flatten().for_each(|booked| self.take(booked, &answer));
+        for booked in questions.values().flatten() {
+            self.take(booked, &answer);
+        }
     }
 }
 
