@@ -257,10 +257,13 @@ impl Seen {
             match (effect, event) {
                 (Effect::Call(Call::Launch), Event::Rows(Standing::Stands)) => self.launches += 1,
                 (Effect::Call(Call::Kill), Event::Answered { runs: Runs::Ours, .. }) => self.is_killing = true,
-                (Effect::Call(Call::KillEarlier(by)), Event::Answered { runs: Runs::Other(seen), .. })
-                | (Effect::Call(Call::KillEarlier(by)), Event::LaunchEnded(LaunchOutcome::Occupied { by: seen, .. })) =>
-                {
-                    assert_eq!(by, seen)
+                (
+                    Effect::Call(Call::KillEarlier(by)),
+                    Event::Answered { runs: Runs::Other(seen), .. }
+                    | Event::LaunchEnded(LaunchOutcome::Occupied { by: seen, .. }),
+                ) => {
+                    assert_eq!(by, seen);
+                    self.is_killing = true;
                 }
                 (Effect::Call(call), event) => panic!("{call:?} after {event:?}"),
                 (Effect::TakeBack { cause: UnbookCause::NotRunning | UnbookCause::Lost, .. }, event) => {
