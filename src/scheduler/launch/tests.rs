@@ -116,7 +116,7 @@ fn a_launch_goes_out_only_while_its_rows_stand() {
     let overtaken = Effect::Count(LaunchResult::Overtaken);
     for standing in [Standing::Gone, Standing::Succeeded] {
         let mut case = Case::begun();
-        assert_eq!(case.take(Event::Rows(standing)), [overtaken.clone()]);
+        assert_eq!(case.take(Event::Rows(standing)), std::slice::from_ref(&overtaken));
         assert!(case.is_over());
     }
     let mut case = Case::begun();
@@ -416,7 +416,7 @@ proptest! {
                 Happening::GivenUp(cause) => Event::GivenUp(cause),
                 Happening::Ended(outcome) => Event::LaunchEnded(&outcomes[outcome]),
                 Happening::Answered { runs, seconds_ago, others } => {
-                    Event::Answered { runs, asked_at: farm.now - SECOND * u32::try_from(seconds_ago).unwrap(), others }
+                    Event::Answered { runs, asked_at: farm.now.checked_sub(Duration::from_secs(seconds_ago)).unwrap(), others }
                 }
                 Happening::KillEnded(is_killed) => Event::KillEnded { is_killed },
                 Happening::HostGone => Event::HostGone,
