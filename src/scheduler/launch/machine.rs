@@ -276,10 +276,9 @@ impl Inquiry {
                 *was_running = true;
                 if *is_killed { Err(now + KILL_PAUSE) } else { kill(Call::Kill) }
             }
-            // Where it was seen to run, one "not running" tells that it has ended. One that never was may
-            // be starting late, and takes two, apart.
+            // It was seen to run, so that one "not running" tells that it has ended. One that never was may be
+            // starting late, and takes two, apart.
             (Why::Withheld { was_running: true, .. }, Runs::Nothing | Runs::Other(_)) => Ok(()),
-            (Why::Withheld { .. }, Runs::Other(_)) => self.confirmation.not_running(asked_at, now),
             (Why::Withheld { .. }, Runs::Unsaid) => Err(now + KILL_PAUSE),
             (Why::Sent, Runs::Ours) => {
                 step.count(LaunchResult::ConfirmedRunning);
@@ -295,7 +294,7 @@ impl Inquiry {
             {
                 Err(*judged_from)
             }
-            (_, Runs::Nothing) => self.confirmation.not_running(asked_at, now),
+            (Why::Withheld { .. }, Runs::Other(_)) | (_, Runs::Nothing) => self.confirmation.not_running(asked_at, now),
             // After a silence nothing is ended: what runs may be what the rows will say in a moment.
             (Why::Silent(_), Runs::Other(_)) | (_, Runs::Unsaid) => Err(self.confirmation.unanswered(asked_at)),
             (_, Runs::Other(by)) => kill(Call::KillEarlier(by)),

@@ -213,7 +213,9 @@ impl Launcher {
 
     fn take_in_hand(&self, bookings: &[Booked]) {
         let mut in_hand = self.in_hand();
-        bookings.iter().for_each(|booked| in_hand.begin(booked));
+        for booked in bookings {
+            in_hand.begin(booked);
+        }
     }
 
     /// Bookings whose launch is neither known to run nor known not to.
@@ -230,19 +232,19 @@ impl Launcher {
         for effect in in_hand.take(&booked.proc, event, now) {
             match effect {
                 Effect::Call(next) => call = Some(next),
-                effect => self.perform(booked, effect, now),
+                effect => self.perform(booked, &effect, now),
             }
         }
         call
     }
 
-    fn perform(&self, booked: &Booked, effect: Effect, now: Instant) {
+    fn perform(&self, booked: &Booked, effect: &Effect, now: Instant) {
         let Shared { hints, metrics, totals, .. } = &*self.shared;
         let (frame, host, proc) = (&booked.frame, &booked.host_name, &booked.proc);
         match effect {
             Effect::Count(result) => {
-                metrics.launch_ended(result);
-                totals.launch_ended(result);
+                metrics.launch_ended(*result);
+                totals.launch_ended(*result);
             }
             Effect::HoldHost => hints.unsettled(&booked.host),
             Effect::FreeHost => hints.settled(&booked.host),

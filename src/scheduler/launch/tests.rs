@@ -116,7 +116,7 @@ fn a_launch_goes_out_only_while_its_rows_stand() {
     let overtaken = Effect::Count(LaunchResult::Overtaken);
     for standing in [Standing::Gone, Standing::Succeeded] {
         let mut case = Case::begun();
-        assert_eq!(case.take(Event::Rows(standing)), [overtaken.clone()]);
+        assert_eq!(case.take(Event::Rows(standing)), std::slice::from_ref(&overtaken));
         assert!(case.is_over());
     }
     let mut case = Case::begun();
@@ -257,10 +257,13 @@ impl Seen {
             match (effect, event) {
                 (Effect::Call(Call::Launch), Event::Rows(Standing::Stands)) => self.launches += 1,
                 (Effect::Call(Call::Kill), Event::Answered { runs: Runs::Ours, .. }) => self.is_killing = true,
-                (Effect::Call(Call::KillEarlier(by)), Event::Answered { runs: Runs::Other(seen), .. })
-                | (Effect::Call(Call::KillEarlier(by)), Event::LaunchEnded(LaunchOutcome::Occupied { by: seen, .. })) =>
-                {
-                    assert_eq!(by, seen)
+                (
+                    Effect::Call(Call::KillEarlier(by)),
+                    Event::Answered { runs: Runs::Other(seen), .. }
+                    | Event::LaunchEnded(LaunchOutcome::Occupied { by: seen, .. }),
+                ) => {
+                    assert_eq!(by, seen);
+                    self.is_killing = true;
                 }
                 (Effect::Call(call), event) => panic!("{call:?} after {event:?}"),
                 (Effect::TakeBack { cause: UnbookCause::NotRunning | UnbookCause::Lost, .. }, event) => {
@@ -304,7 +307,9 @@ impl Farm {
     fn new() -> Self {
         let Case { mut in_hand, now, .. } = Case::new();
         let judged_from = now + OLD_ENOUGH;
-        (0..2).for_each(|number| in_hand.begin(&booked(number)));
+        for number in 0..2 {
+            in_hand.begin(&booked(number));
+        }
         let found = [
             Why::Found { judged_from, only_while_alone: true },
             Why::Silent(Fence::Unmoved(time::OffsetDateTime::UNIX_EPOCH)),
@@ -344,9 +349,13 @@ impl Farm {
             self.take(&booked, &Event::Released);
         }
         let Due { rows, questions, .. } = self.in_hand.due(self.now, |_: &HostId| Ok(()));
-        rows.iter().for_each(|booked| self.take(booked, &Event::Rows(Standing::Stands)));
+        for booked in &rows {
+            self.take(booked, &Event::Rows(Standing::Stands));
+        }
         let answer = Event::Answered { runs: Runs::Nothing, asked_at: self.now, others: Others::Nobody };
-        questions.values().flatten().for_each(|booked| self.take(booked, &answer));
+        for booked in questions.values().flatten() {
+            self.take(booked, &answer);
+        }
     }
 }
 
@@ -407,7 +416,7 @@ proptest! {
                 Happening::GivenUp(cause) => Event::GivenUp(cause),
                 Happening::Ended(outcome) => Event::LaunchEnded(&outcomes[outcome]),
                 Happening::Answered { runs, seconds_ago, others } => {
-                    Event::Answered { runs, asked_at: farm.now - SECOND * u32::try_from(seconds_ago).unwrap(), others }
+                    Event::Answered { runs, asked_at: farm.now.checked_sub(Duration::from_secs(seconds_ago)).unwrap(), others }
                 }
                 Happening::KillEnded(is_killed) => Event::KillEnded { is_killed },
                 Happening::HostGone => Event::HostGone,
