@@ -12,7 +12,7 @@ use cue_scheduler::farm::seed::{
 use cue_scheduler::model::{
     Booked, FacilityId, Holds, Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason,
 };
-use cue_scheduler::planner::{Verdict, plan};
+use cue_scheduler::planner::{GateVerdict, plan};
 use cue_scheduler::units::{Cores, Gpus, Kib};
 
 use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
@@ -150,7 +150,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(story.reason, Some(reason), "{story:#?}");
         assert!(!story.remedies.is_empty(), "{reason:?}");
         let told = story.explanation.as_ref().unwrap();
-        let first = told.gates.iter().find(|gate| gate.verdict == Verdict::Shut).unwrap();
+        let first = told.gates.iter().find(|gate| gate.verdict == GateVerdict::Shut).unwrap();
         assert_eq!(first.reason, reason);
         let candidate = snapshot.candidates.iter().position(|candidate| candidate.layer == layer.id).unwrap();
         let waiting = planned.waiting.iter().find(|waiting| waiting.candidate == candidate).unwrap();

@@ -16,7 +16,7 @@ use crate::db::{
 use crate::model::{
     Candidate, FrameId, Holds, Host, HostId, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot, WaitReason,
 };
-use crate::planner::{Explanation, HostExplanation, PlannedFarm, Refusal};
+use crate::planner::{Explanation, HostExplanation, PlannedFarm, Unfit};
 use crate::units::Amounts;
 pub use nobody::HeldByNobody;
 use nobody::Holdings;
@@ -156,7 +156,7 @@ pub struct HostBooks {
 pub struct RefusedBy {
     pub reason: WaitReason,
     /// What exactly is short, where it is a matter of the host's room.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Unfit>,
     pub layers: u64,
     pub frames: u64,
 }
@@ -392,7 +392,7 @@ fn closed_hosts(snapshot: &Snapshot, holds: &Holds, candidate: &Candidate) -> BT
 }
 
 fn refused(told: &HostExplanation) -> Vec<RefusedBy> {
-    let mut counts: BTreeMap<(WaitReason, Option<Refusal>), (u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<(WaitReason, Option<Unfit>), (u64, u64)> = BTreeMap::new();
     for layer in told.candidates.iter().filter(|layer| layer.could_take == 0) {
         let Some(reason) = layer.then else { continue };
         let (layers, frames) = counts.entry((reason, layer.refusal)).or_default();

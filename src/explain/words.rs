@@ -11,7 +11,7 @@ use crate::db::{
     FoundFrame, FoundJob, FoundProc, FrameCounts, FramelessProc, HeldProc, HostLedger, OrderedRedirect, WaitingCount,
 };
 use crate::model::{Candidate, Cluster, Holds, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
-use crate::planner::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Refusal};
+use crate::planner::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Unfit};
 use crate::scheduler::OVERDUE_AFTER;
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -112,10 +112,10 @@ impl Case<'_> {
     fn short_of(&self) -> String {
         let what = match &self.told.nearest {
             Some(NearMiss { reason: WaitReason::Capacity, miss: Miss::Room { refusal, .. }, .. }) => match refusal {
-                Refusal::MemoryShort => "with too little idle memory",
-                Refusal::GpusShort => "with too few idle GPUs",
-                Refusal::GpuMemoryShort => "with too little idle GPU memory",
-                Refusal::HostNotFullyIdle => "not wholly idle",
+                Unfit::MemoryShort => "with too little idle memory",
+                Unfit::GpusShort => "with too few idle GPUs",
+                Unfit::GpuMemoryShort => "with too little idle GPU memory",
+                Unfit::HostNotFullyIdle => "not wholly idle",
                 _ => "with too few idle cores",
             },
             _ => "with too little idle",
@@ -253,12 +253,12 @@ impl Case<'_> {
             _ => None,
         };
         let remedies = |cap: &CapReport| {
-            let wanted = wider.map_or(number(cap.wanted), |amounts| number_like(cap.wanted, &amounts));
+            let wanted = wider.map_or(cap.wanted.get(), |amounts| number_like(cap.wanted, &amounts));
             let max = cap.max.map_or_else(|| "no maximum".to_owned(), |max| max.to_string());
-            let needed = like(cap.after, number(cap.after) + wanted);
+            let needed = like(cap.after, cap.after.get() + wanted);
             let name = cap_name(cap);
             let nobody = self.holdings.under(cap, self.snapshot, self.candidate);
-            let by_work = number(cap.after) - nobody.map_or(0, |(held, _)| number(held));
+            let by_work = cap.after.get() - nobody.map_or(0, |(held, _)| held.get());
             // Nobody waits for what does not run.
             let or_wait = if by_work > 0 {
                 let needed = like(cap.after, wanted).to_string();
@@ -303,15 +303,7 @@ pub(super) fn cap_name(cap: &CapReport) -> String {
 }
 
 fn is_full(cap: &CapReport) -> bool {
-    cap.max.is_some_and(|max| number(cap.after).saturating_add(number(cap.wanted)) > number(max))
-}
-
-const fn number(quantity: Quantity) -> i64 {
-    match quantity {
-        Quantity::Cores(cores) => cores.get(),
-        Quantity::Gpus(gpus) => gpus.get(),
-        Quantity::Frames(number) | Quantity::Hosts(number) => number,
-    }
+    cap.max.is_some_and(|max| cap.after.get().saturating_add(cap.wanted.get()) > max.get())
 }
 
 /// What a reservation adds to a cap of this kind.
@@ -332,17 +324,17 @@ const fn like(kind: Quantity, number: i64) -> Quantity {
     }
 }
 
-fn room_words(refusal: Refusal, has: &Amounts, needed: &Amounts, when: &str) -> String {
+fn room_words(refusal: Unfit, has: &Amounts, needed: &Amounts, when: &str) -> String {
     match refusal {
-        Refusal::MemoryShort => format!("has {} {when}, a frame needs {}", has.memory, needed.memory),
-        Refusal::GpusShort => format!("has {} GPUs {when}, a frame needs {}", has.gpus, needed.gpus),
-        Refusal::GpuMemoryShort => {
+        Unfit::MemoryShort => format!("has {} {when}, a frame needs {}", has.memory, needed.memory),
+        Unfit::GpusShort => format!("has {} GPUs {when}, a frame needs {}", has.gpus, needed.gpus),
+        Unfit::GpuMemoryShort => {
             format!("has {} of GPU memory {when}, a frame needs {}", has.gpu_memory, needed.gpu_memory)
         }
-        Refusal::GpuKept => "keeps its idle GPUs for work that asks for GPU memory".to_owned(),
-        Refusal::ThreadModeAll => "takes threadable layers only".to_owned(),
-        Refusal::ReservesNothing => format!("has {} cores {when}, of which the layer leaves none to itself", has.cores),
-        Refusal::HostNotFullyIdle | Refusal::NoWholeCore | Refusal::VariableNeedsTwo | Refusal::CoresShort => {
+        Unfit::GpuKept => "keeps its idle GPUs for work that asks for GPU memory".to_owned(),
+        Unfit::ThreadModeAll => "takes threadable layers only".to_owned(),
+        Unfit::ReservesNothing => format!("has {} cores {when}, of which the layer leaves none to itself", has.cores),
+        Unfit::HostNotFullyIdle | Unfit::NoWholeCore | Unfit::VariableNeedsTwo | Unfit::CoresShort => {
             format!("has {} cores {when}, a frame needs {}", has.cores, needed.cores)
         }
     }

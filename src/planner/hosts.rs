@@ -2,15 +2,15 @@
 //!
 //! Hosts that candidates can hardly tell apart by anything but their amounts form a *group*: same
 //! allocation, same operating systems, same thread mode, same tags as far as anybody asks for them.
-//! Inside a group they stand on shelves, sorted by the host strategy's order, and move along as the
+//! Inside a group they are kept in buckets, sorted by the host strategy's order, and move along as the
 //! plan takes from them. Tags that few hosts carry, as a host's own name, make no groups, or a farm
 //! whose hosts are asked for by name would fall apart into groups of one: such hosts are listed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::demand::Lane;
-use super::fit::{Ask, Room, reserve, width_under};
-use super::shelves::{Bounds, Key, SHELVES, ShelfKind, Within, key};
+use super::buckets::{BUCKETS, Bounds, BucketKind, Score, Within};
+use super::eligible::Eligible;
+use super::reserve::{Ask, Offer, reserve, width_under};
 use super::view::View;
 use crate::model::{AllocId, FacilityId, Host, Policy, Tag, ThreadMode};
 use crate::units::{Amounts, Cores};
@@ -22,7 +22,7 @@ pub(super) struct HostIndex<'s> {
     hosts: &'s [Host],
     policy: &'s Policy,
     /// With what the plan has left of them.
-    rooms: Vec<Room>,
+    offers: Vec<Offer>,
     /// Order of ids, so that ties do not depend on the order of rows.
     rank: Vec<u32>,
     by_rank: Vec<usize>,
@@ -38,11 +38,11 @@ pub(super) struct Group {
     /// Any of its hosts: they answer alike to all but questions about amounts and rare tags.
     representative: usize,
     /// The different hosts there are when empty.
-    pub(super) emptied: Vec<Room>,
+    pub(super) emptied: Vec<Offer>,
     /// Cores of the smallest of them.
     cores_min: Cores,
     hosts: Vec<usize>,
-    shelves: [BTreeSet<Key>; SHELVES],
+    buckets: [BTreeSet<Score>; BUCKETS],
 }
 
 /// A host that takes the next frame, and what the frame takes.
@@ -63,7 +63,7 @@ pub(super) struct Opened {
 
 /// One question for a host.
 pub(super) struct Search<'a> {
-    pub(super) lane: &'a Lane,
+    pub(super) eligible: &'a Eligible,
     pub(super) ask: &'a Ask,
     /// What the caps leave for one frame; hosts where it would take more are passed over.
     pub(super) cores_max: Cores,
@@ -75,7 +75,7 @@ pub(super) struct Search<'a> {
 /// accept them: then the room may still do for another candidate.
 pub(super) struct Found {
     pub(super) spot: Option<Spot>,
-    pub(super) has_passed_over: bool,
+    pub(super) has_skipped: bool,
 }
 
 impl<'s> HostIndex<'s> {
@@ -91,7 +91,7 @@ impl<'s> HostIndex<'s> {
         let mut index = Self {
             hosts,
             policy: view.policy,
-            rooms: (0..hosts.len()).map(|host| view.room(host)).collect(),
+            offers: (0..hosts.len()).map(|host| view.offer(host)).collect(),
             rank,
             by_rank,
             group_of: Vec::with_capacity(hosts.len()),
@@ -136,13 +136,13 @@ impl<'s> HostIndex<'s> {
                 for &tag in &alike.tags {
                     self.groups_by_tag.entry(tag).or_default().push(group);
                 }
-                let shelves = std::array::from_fn(|_| BTreeSet::new());
+                let buckets = std::array::from_fn(|_| BTreeSet::new());
                 self.groups.push(Group {
                     representative: position,
                     emptied: Vec::new(),
                     cores_min: Cores(i64::MAX),
                     hosts: Vec::new(),
-                    shelves,
+                    buckets,
                 });
                 group
             });
@@ -154,7 +154,7 @@ impl<'s> HostIndex<'s> {
                 self.groups[group].emptied.push(emptied);
             }
             if view.state(position).is_open() {
-                self.shelve(position);
+                self.put(position);
             }
         }
     }
@@ -167,15 +167,15 @@ impl<'s> HostIndex<'s> {
         self.groups[group].representative
     }
 
-    /// All hosts of a lane; one that is reached both ways comes twice.
-    pub(super) fn hosts_of(&self, lane: &Lane) -> impl Iterator<Item = usize> {
-        let grouped = lane.groups.iter().flat_map(|reached| &self.groups[reached.group].hosts);
-        grouped.copied().chain(lane.pinned.iter().map(|pinned| pinned.host))
+    /// All hosts of an allocation that are eligible; one that is reached both ways comes twice.
+    pub(super) fn hosts_of(&self, eligible: &Eligible) -> impl Iterator<Item = usize> {
+        let grouped = eligible.groups.iter().flat_map(|reached| &self.groups[reached.group].hosts);
+        grouped.copied().chain(eligible.pinned.iter().map(|pinned| pinned.host))
     }
 
-    /// The cluster through which a lane reaches a host, if it does.
-    pub(super) fn cluster_in(&self, lane: &Lane, host: usize) -> Option<usize> {
-        lane.cluster_of(host, self.group_of[host])
+    /// The cluster through which it reaches a host, if it does.
+    pub(super) fn cluster_in(&self, eligible: &Eligible, host: usize) -> Option<usize> {
+        eligible.cluster_of(host, self.group_of[host])
     }
 
     /// Groups, in whatever state, whose hosts carry the tag.
@@ -189,8 +189,8 @@ impl<'s> HostIndex<'s> {
     }
 
     /// The host with what the plan has left of it.
-    pub(super) fn room(&self, host: usize) -> Room {
-        self.rooms[host]
+    pub(super) fn offer(&self, host: usize) -> Offer {
+        self.offers[host]
     }
 
     /// What GPU work has opened for other work since the last call.
@@ -200,54 +200,57 @@ impl<'s> HostIndex<'s> {
 
     /// Sets what is left of an open host; never more than before.
     pub(super) fn set_idle(&mut self, host: usize, idle: Amounts) {
-        let (shelf, key) = self.place_of(host);
-        self.groups[self.group_of[host]].shelves[shelf].remove(&key);
-        if idle.gpu_memory < self.rooms[host].idle.gpu_memory {
+        let (bucket, score) = self.place_of(host);
+        self.groups[self.group_of[host]].buckets[bucket].remove(&score);
+        if idle.gpu_memory < self.offers[host].idle.gpu_memory {
             self.opened.hosts.insert(host);
             self.opened.groups.insert(self.group_of[host]);
         }
-        self.rooms[host].idle = idle;
-        self.shelve(host);
+        self.offers[host].idle = idle;
+        self.put(host);
     }
 
-    fn shelve(&mut self, host: usize) {
-        let (shelf, key) = self.place_of(host);
-        self.groups[self.group_of[host]].shelves[shelf].insert(key);
+    fn put(&mut self, host: usize) {
+        let (bucket, score) = self.place_of(host);
+        self.groups[self.group_of[host]].buckets[bucket].insert(score);
     }
 
-    fn place_of(&self, host: usize) -> (usize, Key) {
-        let idle = &self.rooms[host].idle;
-        let kind = ShelfKind::of(idle, self.hosts[host].total.cores);
-        (kind.index(), key(idle, self.rank[host], self.policy.host_strategy))
+    fn place_of(&self, host: usize) -> (usize, Score) {
+        let idle = &self.offers[host].idle;
+        let kind = BucketKind::of(idle, self.hosts[host].total.cores);
+        (kind.index(), Score::cold(idle, self.rank[host], self.policy.host_strategy))
     }
 
-    /// The host that the strategy takes first among those of the lane that fit and are accepted.
+    fn score(&self, host: usize) -> Score {
+        self.place_of(host).1
+    }
+
+    /// The host that the strategy takes first among those of those eligible that fit and are accepted.
     pub(super) fn find(&self, search: &Search<'_>, mut accepts: impl FnMut(usize, &Amounts) -> bool) -> Found {
-        let mut has_passed_over = false;
+        let mut is_refused = false;
         let mut watched = |host, amounts: &Amounts| {
             let is_accepted = accepts(host, amounts);
-            has_passed_over |= !is_accepted;
+            is_refused |= !is_accepted;
             is_accepted
         };
-        let pinned = search.lane.pinned.iter().map(|pinned| pinned.host);
+        let pinned = search.eligible.pinned.iter().map(|pinned| pinned.host);
         let mut best = self.first_of(pinned, search, &mut watched);
         let mut has_skipped = false;
-        for reached in &search.lane.groups {
-            let first = self.first_in(reached.group, search, best.map(|(key, _)| key), &mut has_skipped, &mut watched);
+        for reached in &search.eligible.groups {
+            let first =
+                self.first_in(reached.group, search, best.map(|(score, _)| score), &mut has_skipped, &mut watched);
             best = first.or(best);
         }
-        let spot = best.map(|(best, cold)| {
-            let is_equal = |host: &usize| {
-                let (_, key) = self.place_of(*host);
-                (key.0, key.1) == (best.0, best.1)
-            };
-            let equal = search.warm.iter().copied().filter(is_equal);
-            self.first_of(equal, search, &mut accepts).map_or(cold, |(_, warm)| warm)
+        let spot = best.map(|(cold, spot)| {
+            let alike = search.warm.iter().filter(|&&host| self.score(host).is_like(&cold));
+            let warm =
+                alike.filter_map(|&host| Some((self.score(host).warm(), self.spot(host, search, &mut accepts)?)));
+            warm.min_by_key(|&(score, _)| score).filter(|&(warm, _)| warm < cold).map_or(spot, |(_, warm)| warm)
         });
-        Found { spot, has_passed_over: has_passed_over || has_skipped }
+        Found { spot, has_skipped: is_refused || has_skipped }
     }
 
-    /// The best of some hosts, as far as they belong to the lane.
+    /// The best of some hosts, as far as they belong to the eligible.
     pub(super) fn find_among(
         &self,
         hosts: impl Iterator<Item = usize>,
@@ -262,9 +265,9 @@ impl<'s> HostIndex<'s> {
         hosts: impl Iterator<Item = usize>,
         search: &Search<'_>,
         mut accepts: impl FnMut(usize, &Amounts) -> bool,
-    ) -> Option<(Key, Spot)> {
-        let spots = hosts.filter_map(|host| Some((self.place_of(host).1, self.spot(host, search, &mut accepts)?)));
-        spots.min_by_key(|&(key, _)| key)
+    ) -> Option<(Score, Spot)> {
+        let spots = hosts.filter_map(|host| Some((self.score(host), self.spot(host, search, &mut accepts)?)));
+        spots.min_by_key(|&(score, _)| score)
     }
 
     /// The best host of a group, if it is better than `end`.
@@ -272,34 +275,33 @@ impl<'s> HostIndex<'s> {
         &self,
         group: usize,
         search: &Search<'_>,
-        mut end: Option<Key>,
+        mut end: Option<Score>,
         has_skipped: &mut bool,
         mut accepts: impl FnMut(usize, &Amounts) -> bool,
-    ) -> Option<(Key, Spot)> {
+    ) -> Option<(Score, Spot)> {
         let group = &self.groups[group];
         let mode = self.hosts[group.representative].thread_mode;
         let width = width_under(search.ask, mode, search.cores_max, group.cores_min, self.policy);
         let mut best = None;
-        for kind in ShelfKind::for_ask(search.ask) {
+        for kind in BucketKind::for_ask(search.ask) {
             let mut within = Within {
-                shelf: &group.shelves[kind.index()],
+                bucket: &group.buckets[kind.index()],
                 bounds: Bounds::new(search.ask, mode, kind, width),
                 strategy: self.policy.host_strategy,
-                has_passed_over: false,
+                has_skipped: false,
             };
             let first = within.first(end, |rank| self.spot(self.by_rank[rank as usize], search, &mut accepts));
-            *has_skipped |= within.has_passed_over;
-            if let Some((key, spot)) = first {
-                end = Some(key);
-                best = Some((key, spot));
+            *has_skipped |= within.has_skipped;
+            if let Some((score, _)) = first {
+                (end, best) = (Some(score), first);
             }
         }
         best
     }
 
     fn spot(&self, host: usize, search: &Search<'_>, mut accepts: impl FnMut(usize, &Amounts) -> bool) -> Option<Spot> {
-        let cluster = self.cluster_in(search.lane, host)?;
-        let amounts = reserve(search.ask, &self.room(host), self.policy).ok()?;
+        let cluster = self.cluster_in(search.eligible, host)?;
+        let amounts = reserve(search.ask, &self.offer(host), self.policy).ok()?;
         accepts(host, &amounts).then_some(Spot { host, cluster, amounts })
     }
 }

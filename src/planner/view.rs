@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::fit::Room;
+use super::reserve::Offer;
 use crate::model::{Holds, Host, HostId, HostState, LayerId, Policy, Snapshot};
 use crate::units::Amounts;
 
@@ -19,7 +19,7 @@ pub(super) struct View<'s> {
 
 struct HostView<'s> {
     state: Cow<'s, HostState>,
-    room: Room,
+    offer: Offer,
 }
 
 /// How far failures hold a layer back.
@@ -68,27 +68,36 @@ impl<'s> View<'s> {
         &self.hosts[host].state
     }
 
-    pub(super) fn room(&self, host: usize) -> Room {
-        self.hosts[host].room
+    pub(super) fn offer(&self, host: usize) -> Offer {
+        self.hosts[host].offer
     }
 
     /// The host with nothing on it. A ledger may claim more idle than there is; that counts.
-    pub(super) fn emptied(&self, host: usize) -> Room {
-        let Room { idle, .. } = self.hosts[host].room;
+    pub(super) fn emptied(&self, host: usize) -> Offer {
+        let Offer { idle, .. } = self.hosts[host].offer;
         let idle = self.snapshot.hosts[host].total.max(idle);
-        Room { cores: idle.cores, idle, ..self.hosts[host].room }
+        Offer { cores: idle.cores, idle, ..self.hosts[host].offer }
     }
 
     pub(super) fn waiting(&self) -> &[u32] {
         &self.waiting
     }
 
-    /// Of so many frames that wait now, those that failures of the past let go.
+    /// Whether failures of the past hold back all of a candidate's frames that wait now.
+    pub(super) fn is_held(&self, candidate: usize, waiting: u32) -> bool {
+        match self.back_offs[candidate] {
+            BackOff::None => false,
+            BackOff::Probation => waiting != self.waiting[candidate],
+            BackOff::Full => true,
+        }
+    }
+
+    /// Of so many frames that wait now, those that may go.
     pub(super) fn let_go(&self, candidate: usize, waiting: u32) -> u32 {
         match self.back_offs[candidate] {
-            BackOff::None => waiting,
-            BackOff::Probation if waiting == self.waiting[candidate] => waiting.min(1),
-            BackOff::Probation | BackOff::Full => 0,
+            _ if self.is_held(candidate, waiting) => 0,
+            BackOff::Probation => waiting.min(1),
+            BackOff::None | BackOff::Full => waiting,
         }
     }
 }
@@ -106,5 +115,5 @@ fn host_view<'s>(host: &'s Host, holds: &Holds, booked: Option<&Amounts>) -> Hos
         idle = (idle - *withheld).max(Amounts::default());
     }
     let fractions = holds.fractions.get(&host.id).copied().unwrap_or_default();
-    HostView { state, room: Room { fractions, ..Room::of(host, idle) } }
+    HostView { state, offer: Offer { fractions, ..Offer::of(host, idle) } }
 }

@@ -11,7 +11,8 @@ use crate::model::{
     AssumedBooking, Candidate, Cap, ClusterKind, CoreRequest, FractionalCores, Holds, HostState, HostStrategy,
     JobOrder, LimitUse, Plan, Policy, Snapshot, TagKind, ThreadMode, Timestamp, WaitReason,
 };
-use crate::planner::{Ask, PlannedFarm, Room, plan, reserve};
+use crate::planner::reserve::{Ask, Offer, reserve};
+use crate::planner::{PlannedFarm, plan};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 const TAGS: [&str; 3] = ["general", "gpu", "desk"];
@@ -295,7 +296,7 @@ impl<'s> Recount<'s> {
         let row = &self.snapshot.hosts[host];
         let reaches = candidate.clusters.iter().any(|&cluster| self.covers(cluster, candidate, host));
         let os_fits = job.os.as_ref().is_none_or(|os| row.os.contains(os));
-        let amounts = reserve(&Ask::of(candidate, self.policy), &Room::of(row, self.idle[host]), self.policy).ok()?;
+        let amounts = reserve(&Ask::of(candidate, self.policy), &Offer::of(row, self.idle[host]), self.policy).ok()?;
         let subscription = self.subscription(job.show, host)?;
         let after = self.subscriptions[subscription] + amounts.cores;
         let (folder_cores, folder_gpus) = self.folders[job.folder];
