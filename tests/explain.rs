@@ -153,7 +153,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         let first = told.gates.iter().find(|gate| gate.verdict == GateVerdict::Shut).unwrap();
         assert_eq!(first.reason, reason);
         let candidate = snapshot.candidates.iter().position(|candidate| candidate.layer == layer.id).unwrap();
-        let waiting = planned.waiting.iter().find(|waiting| waiting.candidate == candidate).unwrap();
+        let waiting = planned.waiting.iter().find(|waiting| waiting.candidate.0 == candidate).unwrap();
         assert_eq!((waiting.reason, waiting.frames), (reason, told.waiting_frames), "the plan says the same");
         let placed: u32 = told.placed.iter().map(|placed| placed.frames).sum();
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");

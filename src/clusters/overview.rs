@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Serialize;
 
 use crate::model::{
-    AllocId, Cluster, ClusterKind, Host, HostId, HostState, Plan, ShowId, Snapshot, Subscription, Timestamp, WaitReason,
+    AllocId, CandidateIx, Cluster, ClusterKind, Host, HostId, HostState, Plan, ShowId, Snapshot, Subscription,
+    Timestamp, WaitReason,
 };
 use crate::units::Cores;
 
@@ -82,7 +83,7 @@ pub fn overview(
     plan: &Plan,
     last_dispatches: &BTreeMap<(ShowId, HostId), Timestamp>,
 ) -> Vec<ClusterOverview> {
-    let waiting: HashMap<usize, (u32, WaitReason)> =
+    let waiting: HashMap<CandidateIx, (u32, WaitReason)> =
         plan.waiting.iter().map(|waiting| (waiting.candidate, (waiting.frames, waiting.reason))).collect();
     let by_tag = HostsByTag::of(snapshot);
     let mut clusters: Vec<ClusterOverview> = snapshot
@@ -98,9 +99,9 @@ pub fn overview(
             one
         })
         .collect();
-    for (position, candidate) in snapshot.candidates.iter().enumerate() {
+    for (position, candidate) in CandidateIx::all(&snapshot.candidates).zip(&snapshot.candidates) {
         for &at in &candidate.clusters {
-            let Some(cluster) = clusters.get_mut(at) else { continue };
+            let Some(cluster) = clusters.get_mut(at.0) else { continue };
             cluster.waiting_layers += 1;
             cluster.waiting_frames += u64::from(candidate.waiting_frames);
             let left = waiting.get(&position).copied();

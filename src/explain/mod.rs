@@ -14,7 +14,8 @@ use crate::db::{
     OrderedRedirect, RunningOn, WaitingCount,
 };
 use crate::model::{
-    Candidate, FrameId, Holds, Host, HostId, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot, WaitReason,
+    Candidate, CandidateIx, ClusterIx, FrameId, Holds, Host, HostId, HostIx, JobId, LayerId, LeftOutRow, Policy,
+    ProcId, Snapshot, WaitReason,
 };
 use crate::planner::{Explanation, HostExplanation, PlannedFarm, Unfit};
 use crate::units::Amounts;
@@ -172,7 +173,8 @@ impl<'s> Stories<'s> {
     #[must_use]
     pub fn layer(&self, found: &FoundLayer) -> LayerStory {
         let waits = |candidate: &Candidate| candidate.layer == found.id && candidate.waiting_frames > 0;
-        let position = self.snapshot.candidates.iter().position(waits);
+        let candidates = &self.snapshot.candidates;
+        let position = CandidateIx::all(candidates).find(|&candidate| waits(&candidates[candidate]));
         let mut story = match position {
             Some(candidate) => self.waiting_layer(found, candidate),
             None => self.other_layer(found),
@@ -245,7 +247,7 @@ impl<'s> Stories<'s> {
     /// `None` when the host is in no facility of the selected clusters.
     #[must_use]
     pub fn host(&self, id: &HostId, books: HostBooks) -> Option<HostStory> {
-        let position = self.snapshot.hosts.iter().position(|host| host.id == *id)?;
+        let position = HostIx::all(&self.snapshot.hosts).find(|&host| self.snapshot.hosts[host].id == *id)?;
         let host = &self.snapshot.hosts[position];
         let explanation = self.farm.explain_host(position);
         let report_seconds = (self.snapshot.taken_at - host.reported_at).whole_seconds().max(0);
@@ -273,7 +275,7 @@ impl<'s> Stories<'s> {
         })
     }
 
-    fn waiting_layer(&self, found: &FoundLayer, position: usize) -> LayerStory {
+    fn waiting_layer(&self, found: &FoundLayer, position: CandidateIx) -> LayerStory {
         let candidate = &self.snapshot.candidates[position];
         let explanation = self.farm.explain(position);
         let full = match explanation.reason {
@@ -302,7 +304,7 @@ impl<'s> Stories<'s> {
         }
     }
 
-    fn full_hosts(&self, candidate: usize) -> FullHosts {
+    fn full_hosts(&self, candidate: CandidateIx) -> FullHosts {
         let full = self.farm.full_hosts(candidate);
         let hosts: HashSet<&HostId> = full.iter().map(|full| &self.snapshot.hosts[full.host].id).collect();
         let (held_by_nobody, is_anything_running) = self.holdings.on(&hosts);
@@ -376,8 +378,9 @@ fn layer_row(found: &FoundLayer) -> LayerStory {
 /// Hosts that a cluster of the layer reaches, whatever they are doing.
 fn reached<'s>(snapshot: &'s Snapshot, candidate: &'s Candidate) -> impl Iterator<Item = &'s Host> {
     let facility = &snapshot.jobs[candidate.job].facility;
-    let covers =
-        |cluster: &usize, host: &Host| candidate.tags.iter().any(|tag| snapshot.clusters[*cluster].covers(tag, host));
+    let covers = |cluster: &ClusterIx, host: &Host| {
+        candidate.tags.iter().any(|tag| snapshot.clusters[*cluster].covers(tag, host))
+    };
     snapshot.hosts.iter().filter(move |host| {
         host.facility == *facility && candidate.clusters.iter().any(|cluster| covers(cluster, host))
     })

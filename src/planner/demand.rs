@@ -7,7 +7,7 @@ use super::gates::{FirstShut, Layer, OnHost, Trace, shape_gate};
 use super::hosts::HostIndex;
 use super::reserve::Ask;
 use super::view::View;
-use crate::model::{AllocId, FacilityId, Host, Snapshot, Tag, WaitReason};
+use crate::model::{AllocId, CandidateIx, ClusterIx, FacilityId, Host, HostIx, Snapshot, Tag, WaitReason};
 use crate::units::{Amounts, Cores};
 
 /// What layers ask for that differ only in name, job and caps.
@@ -32,7 +32,7 @@ pub(super) struct Demands {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Reach<'s> {
     facility: &'s FacilityId,
-    clusters: &'s [usize],
+    clusters: &'s [ClusterIx],
     tags: &'s BTreeSet<Tag>,
     os: Option<&'s str>,
     is_threadable: bool,
@@ -46,7 +46,7 @@ impl Demands {
         let mut known: HashMap<(Reach<'_>, Ask), usize> = HashMap::new();
         let mut list = Vec::new();
         let mut of_candidate = Vec::with_capacity(snapshot.candidates.len());
-        for position in 0..snapshot.candidates.len() {
+        for position in CandidateIx::all(&snapshot.candidates) {
             let layer = Layer::of(view, position);
             let Layer { candidate, job, .. } = layer;
             let reach = Reach {
@@ -67,18 +67,18 @@ impl Demands {
         Self { list, of_candidate }
     }
 
-    pub(super) fn get(&self, candidate: usize) -> &Demand {
+    pub(super) fn get(&self, candidate: CandidateIx) -> &Demand {
         &self.list[self.of_candidate[candidate]]
     }
 
-    pub(super) fn get_mut(&mut self, candidate: usize) -> &mut Demand {
+    pub(super) fn get_mut(&mut self, candidate: CandidateIx) -> &mut Demand {
         &mut self.list[self.of_candidate[candidate]]
     }
 }
 
 /// Rank of each cluster's name.
 fn clusters_by_name(snapshot: &Snapshot) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..snapshot.clusters.len()).collect();
+    let mut order: Vec<ClusterIx> = ClusterIx::all(&snapshot.clusters).collect();
     order.sort_by(|&a, &b| snapshot.clusters[a].cmp(&snapshot.clusters[b]));
     let mut ranks = vec![0; order.len()];
     for (rank, cluster) in order.into_iter().enumerate() {
@@ -96,7 +96,7 @@ struct Hosts {
 }
 
 impl Hosts {
-    fn reached(layer: &Layer<'_>, index: &HostIndex<'_>, clusters_by_name: &[usize]) -> Self {
+    fn reached(layer: &Layer<'_>, index: &HostIndex<'_>, clusters_by_name: &Vec<usize>) -> Self {
         let Layer { view, candidate, job, .. } = *layer;
         let snapshot = view.snapshot;
         let mut clusters = candidate.clusters.clone();
@@ -115,7 +115,7 @@ impl Hosts {
             let mut common = candidate.tags.iter().filter(|tag| index.groups_with(tag).contains(&group));
             Some((Reached { group, cluster: reaching(&mut common, host)? }, position))
         });
-        let pinned: BTreeSet<usize> =
+        let pinned: BTreeSet<HostIx> =
             candidate.tags.iter().flat_map(|tag| index.hosts_with_rare(tag)).copied().collect();
         let pinned = pinned.into_iter().filter_map(|position| {
             let host = Some(&snapshot.hosts[position]).filter(|host| of_facility(host))?;

@@ -1,5 +1,7 @@
 //! The hosts that a layer may go to at all.
 
+use crate::model::{ClusterIx, HostIx};
+
 /// Those of one allocation.
 pub(super) struct Eligible {
     /// Rank of the allocation's id.
@@ -16,14 +18,14 @@ pub(super) struct Eligible {
 #[derive(Clone, Copy)]
 pub(super) struct Reached {
     pub(super) group: usize,
-    pub(super) cluster: usize,
+    pub(super) cluster: ClusterIx,
 }
 
 /// A single host, and the first cluster by name that reaches it.
 #[derive(Clone, Copy)]
 pub(super) struct Pinned {
-    pub(super) host: usize,
-    pub(super) cluster: usize,
+    pub(super) host: HostIx,
+    pub(super) cluster: ClusterIx,
 }
 
 impl Eligible {
@@ -32,7 +34,7 @@ impl Eligible {
     }
 
     /// The cluster through which a host, of this group, is reached.
-    pub(super) fn cluster_of(&self, host: usize, group: usize) -> Option<usize> {
+    pub(super) fn cluster_of(&self, host: HostIx, group: usize) -> Option<ClusterIx> {
         let pinned = self.pinned.binary_search_by_key(&host, |pinned| pinned.host).map(|at| self.pinned[at].cluster);
         pinned.or_else(|_| self.find_group(group).map(|at| self.groups[at].cluster)).ok()
     }

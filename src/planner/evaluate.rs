@@ -11,7 +11,7 @@ use super::gates::{Capped, FirstShut, Layer, OnHost, Subscribed, Trace, room_gat
 use super::hosts::{Found, Search, Spot};
 use super::ledger::Ledger;
 use super::state::State;
-use crate::model::WaitReason;
+use crate::model::{CandidateIx, HostIx, SubscriptionIx, WaitReason};
 use crate::units::{Amounts, Cores};
 
 /// A trace of all gates, those behind a shut one too.
@@ -38,12 +38,12 @@ enum Tried {
 
 impl<'s> State<'s> {
     /// Why what is left of a candidate waits: the first gate that one more frame fails.
-    pub(super) fn reason(&self, candidate: usize) -> WaitReason {
+    pub(super) fn reason(&self, candidate: CandidateIx) -> WaitReason {
         self.evaluate(candidate, &mut FirstShut).err().unwrap_or(WaitReason::PassFull)
     }
 
     /// Walks all gates.
-    pub(super) fn evaluate(&self, candidate: usize, trace: &mut impl FullTrace) -> Result<(), WaitReason> {
+    pub(super) fn evaluate(&self, candidate: CandidateIx, trace: &mut impl FullTrace) -> Result<(), WaitReason> {
         let demand = self.demand(candidate);
         trace.gates(&Layer::GATES, &self.layer(candidate))?;
         let usable = self.usable(candidate, trace)?;
@@ -68,8 +68,8 @@ impl<'s> State<'s> {
     /// The gates of a host, whatever the layer may use of it.
     pub(super) fn host_gates(
         &self,
-        candidate: usize,
-        host: usize,
+        candidate: CandidateIx,
+        host: HostIx,
         trace: &mut impl Trace,
     ) -> Result<Amounts, WaitReason> {
         let layer = self.layer(candidate);
@@ -83,8 +83,8 @@ impl<'s> State<'s> {
     /// Subscription, and what the host has left now.
     pub(super) fn offer_gates(
         &self,
-        candidate: usize,
-        host: usize,
+        candidate: CandidateIx,
+        host: HostIx,
         trace: &mut impl Trace,
     ) -> Result<Amounts, WaitReason> {
         let demand = self.demand(candidate);
@@ -97,9 +97,9 @@ impl<'s> State<'s> {
     pub(super) fn accepts(
         &self,
         ledger: &Ledger<'_>,
-        candidate: usize,
-        subscription: Option<usize>,
-        host: usize,
+        candidate: CandidateIx,
+        subscription: Option<SubscriptionIx>,
+        host: HostIx,
         amounts: &Amounts,
     ) -> Result<(), WaitReason> {
         FirstShut.gates(&Subscribed::GATES, &self.subscribed(subscription, ledger, amounts))?;
@@ -108,28 +108,33 @@ impl<'s> State<'s> {
         FirstShut.gate(WaitReason::LimitReached, limits.iter().all(|&limit| ledger.limit(limit).allows(host)))
     }
 
-    pub(super) fn subscription_allows(&self, subscription: usize, wanted: &Amounts) -> Result<(), WaitReason> {
+    pub(super) fn subscription_allows(&self, subscription: SubscriptionIx, wanted: &Amounts) -> Result<(), WaitReason> {
         FirstShut.gates(&Subscribed::GATES, &self.subscribed(Some(subscription), &self.ledger, wanted))
     }
 
     /// Folder, job and limits, asked for the least that a frame takes: what fails here fails on every
     /// host.
-    pub(super) fn caps_for_least(&self, candidate: usize) -> Result<(), WaitReason> {
+    pub(super) fn caps_for_least(&self, candidate: CandidateIx) -> Result<(), WaitReason> {
         self.capped(candidate, &self.ledger, &self.demand(candidate).least).pass(&mut FirstShut)?;
         FirstShut.gate(WaitReason::LimitReached, self.has_seat(candidate))
     }
 
-    pub(super) fn layer(&self, candidate: usize) -> Layer<'_> {
+    pub(super) fn layer(&self, candidate: CandidateIx) -> Layer<'_> {
         Layer::of(&self.view, candidate)
     }
 
-    pub(super) fn capped<'a>(&'a self, candidate: usize, ledger: &'a Ledger<'a>, wanted: &'a Amounts) -> Capped<'a> {
+    pub(super) fn capped<'a>(
+        &'a self,
+        candidate: CandidateIx,
+        ledger: &'a Ledger<'a>,
+        wanted: &'a Amounts,
+    ) -> Capped<'a> {
         Capped { layer: self.layer(candidate), ledger, wanted }
     }
 
     pub(super) fn subscribed(
         &self,
-        subscription: Option<usize>,
+        subscription: Option<SubscriptionIx>,
         ledger: &Ledger<'_>,
         wanted: &Amounts,
     ) -> Subscribed<'s> {
@@ -140,7 +145,7 @@ impl<'s> State<'s> {
 
     /// The best of the eligible hosts, under all caps. Where a limit has no more seats, only hosts that hold
     /// one are asked.
-    pub(super) fn search(&self, candidate: usize, eligible: &Eligible, subscription: usize) -> Found {
+    pub(super) fn search(&self, candidate: CandidateIx, eligible: &Eligible, subscription: SubscriptionIx) -> Found {
         let accepts =
             |host, amounts: &_| self.accepts(&self.ledger, candidate, Some(subscription), host, amounts).is_ok();
         let demand = self.demand(candidate);
@@ -161,16 +166,16 @@ impl<'s> State<'s> {
     }
 
     /// What subscription, folder and job leave in cores.
-    fn cores_left(&self, candidate: usize, subscription: usize, least: &Amounts) -> Cores {
+    fn cores_left(&self, candidate: CandidateIx, subscription: SubscriptionIx, least: &Amounts) -> Cores {
         let of_show = self.view.snapshot.subscriptions[subscription].burst - self.ledger.subscription(subscription);
         let capped = self.capped(candidate, &self.ledger, least);
         capped.ceilings().filter_map(|(_, ceiling)| ceiling.cores_left()).fold(of_show, Cores::min)
     }
 
     /// Whether every limit has room, or at least a seat on a host that the candidate may go to.
-    fn has_seat(&self, candidate: usize) -> bool {
+    fn has_seat(&self, candidate: CandidateIx) -> bool {
         let eligible = &self.demand(candidate).eligible;
-        let is_reached = |&host: &usize| eligible.iter().any(|hosts| self.index.cluster_in(hosts, host).is_some());
+        let is_reached = |&host: &HostIx| eligible.iter().any(|hosts| self.index.cluster_in(hosts, host).is_some());
         self.view.snapshot.candidates[candidate].limits.iter().all(|&limit| {
             let limit = self.ledger.limit(limit);
             limit.has_room() || limit.holders().is_some_and(|holders| holders.iter().any(is_reached))
@@ -179,7 +184,11 @@ impl<'s> State<'s> {
 
     /// The allocations whose subscription allows the least that a frame takes. None at all is no
     /// reason yet where no host could run the layer anyway.
-    fn usable(&self, candidate: usize, trace: &mut impl FullTrace) -> Result<Vec<(&Eligible, usize)>, WaitReason> {
+    fn usable(
+        &self,
+        candidate: CandidateIx,
+        trace: &mut impl FullTrace,
+    ) -> Result<Vec<(&Eligible, SubscriptionIx)>, WaitReason> {
         let demand = self.demand(candidate);
         let mut usable = Vec::new();
         let mut furthest = None;
@@ -199,7 +208,7 @@ impl<'s> State<'s> {
 
     /// Whether a host takes a frame, and if hosts only lack leave of the caps, which is in the way on the
     /// best of them.
-    fn try_hosts(&self, candidate: usize, usable: &[(&Eligible, usize)]) -> Tried {
+    fn try_hosts(&self, candidate: CandidateIx, usable: &[(&Eligible, SubscriptionIx)]) -> Tried {
         let mut tried = Tried::NoRoom;
         for &(eligible, subscription) in usable.iter().filter(|(eligible, _)| !eligible.is_exhausted) {
             if self.search(candidate, eligible, subscription).spot.is_some() {
@@ -218,10 +227,10 @@ impl<'s> State<'s> {
     }
 
     /// Of hosts that could run it and have no room for it now.
-    fn room_reason(&self, candidate: usize, usable: &[(&Eligible, usize)]) -> WaitReason {
+    fn room_reason(&self, candidate: CandidateIx, usable: &[(&Eligible, SubscriptionIx)]) -> WaitReason {
         let mut hosts = usable.iter().flat_map(|(eligible, _)| self.index.hosts_of(eligible));
         let (ask, policy) = (&self.demand(candidate).ask, self.view.policy);
-        let lacks_room = |host: usize| {
+        let lacks_room = |host: HostIx| {
             shape_gate(ask, &self.view.emptied(host), policy).is_ok()
                 && room_gates(ask, &self.index.offer(host), policy, &mut FirstShut) == Err(WaitReason::Capacity)
         };

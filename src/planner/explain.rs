@@ -17,7 +17,7 @@ use super::report::{
 use super::reserve::reserve;
 use super::trace::Recorded;
 use super::view::View;
-use crate::model::{Holds, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
+use crate::model::{CandidateIx, Holds, HostIx, LimitIx, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
 
 /// A farm with the plan that was made for it.
 pub struct PlannedFarm<'s> {
@@ -47,7 +47,7 @@ impl<'s> PlannedFarm<'s> {
 
     /// The story of one candidate, by its position in the snapshot.
     #[must_use]
-    pub fn explain(&self, candidate: usize) -> Explanation {
+    pub fn explain(&self, candidate: CandidateIx) -> Explanation {
         let state = &self.planner.state;
         let Layer { candidate: row, job, .. } = state.layer(candidate);
         let waiting_frames = state.waiting[candidate];
@@ -71,7 +71,7 @@ impl<'s> PlannedFarm<'s> {
 
     /// Hosts that lack nothing but room for one more frame of a candidate.
     #[must_use]
-    pub fn full_hosts(&self, candidate: usize) -> Vec<FullHost> {
+    pub fn full_hosts(&self, candidate: CandidateIx) -> Vec<FullHost> {
         let state = &self.planner.state;
         let hosts = Recorded::of(state, candidate).stopped_at(WaitReason::Capacity);
         let is_given_work = |host| state.index.offer(host).idle != state.view.offer(host).idle;
@@ -80,11 +80,11 @@ impl<'s> PlannedFarm<'s> {
 
     /// What one host could take, by its position in the snapshot.
     #[must_use]
-    pub fn explain_host(&self, host: usize) -> HostExplanation {
+    pub fn explain_host(&self, host: HostIx) -> HostExplanation {
         let state = &self.planner.state;
         let snapshot = state.view.snapshot;
         let row = &snapshot.hosts[host];
-        let candidates = 0..snapshot.candidates.len();
+        let candidates = CandidateIx::all(&snapshot.candidates);
         let found: Vec<OnHost> = candidates.clone().filter_map(|candidate| self.on_host(candidate, host)).collect();
         HostExplanation {
             host: row.name.clone(),
@@ -98,7 +98,7 @@ impl<'s> PlannedFarm<'s> {
         }
     }
 
-    fn placed(&self, candidate: usize) -> Vec<PlacedOn> {
+    fn placed(&self, candidate: CandidateIx) -> Vec<PlacedOn> {
         let snapshot = self.planner.state.view.snapshot;
         let of_candidate = self.planner.placements.iter().filter(|placement| placement.candidate == candidate);
         of_candidate
@@ -111,7 +111,7 @@ impl<'s> PlannedFarm<'s> {
             .collect()
     }
 
-    fn caps(&self, candidate: usize) -> Vec<CapReport> {
+    fn caps(&self, candidate: CandidateIx) -> Vec<CapReport> {
         let state = &self.planner.state;
         let (snapshot, demand) = (state.view.snapshot, state.demand(candidate));
         let bursts = demand.eligible.iter().filter_map(|eligible| {
@@ -140,7 +140,7 @@ impl<'s> PlannedFarm<'s> {
         bursts.chain(ceilings).chain(limits).collect()
     }
 
-    fn limit(&self, limit: usize) -> CapReport {
+    fn limit(&self, limit: LimitIx) -> CapReport {
         let row = &self.planner.state.view.snapshot.limits[limit];
         let quantity = match row.usage {
             LimitUse::Frames { .. } => Quantity::Frames,
@@ -157,14 +157,16 @@ impl<'s> PlannedFarm<'s> {
         }
     }
 
-    fn order(&self, candidate: usize) -> OrderReport {
+    fn order(&self, candidate: CandidateIx) -> OrderReport {
         let planner = &self.planner;
         let (state, snapshot) = (&planner.state, planner.state.view.snapshot);
         let show = state.show_of(candidate);
-        let contend =
-            |position: &usize| *position == candidate || planner.may_go(*position, state.view.waiting()[*position]);
-        let contenders: Vec<usize> = planner.order.candidates.iter().copied().filter(contend).collect();
-        let of_show: Vec<usize> = contenders.iter().copied().filter(|&other| state.show_of(other) == show).collect();
+        let contend = |position: &CandidateIx| {
+            *position == candidate || planner.may_go(*position, state.view.waiting()[*position])
+        };
+        let contenders: Vec<CandidateIx> = planner.order.candidates.iter().copied().filter(contend).collect();
+        let of_show: Vec<CandidateIx> =
+            contenders.iter().copied().filter(|&other| state.show_of(other) == show).collect();
         let index = of_show.iter().position(|&other| other == candidate).unwrap_or_default();
         let ahead = of_show[..index].iter().rev().take(AHEAD_MAX).rev().map(|&other| {
             let row = &snapshot.candidates[other];
@@ -186,12 +188,13 @@ impl<'s> PlannedFarm<'s> {
         }
     }
 
-    fn tiers(&self, candidate: usize, contenders: &[usize]) -> Vec<ShowTier> {
+    fn tiers(&self, candidate: CandidateIx, contenders: &[CandidateIx]) -> Vec<ShowTier> {
         let planner = &self.planner;
         let (state, snapshot) = (&planner.state, planner.state.view.snapshot);
         let mut shows = Vec::new();
         for eligible in &state.demand(candidate).eligible {
-            let reaches = |other: &&usize| state.demand(**other).eligible.iter().any(|own| own.alloc == eligible.alloc);
+            let reaches =
+                |other: &&CandidateIx| state.demand(**other).eligible.iter().any(|own| own.alloc == eligible.alloc);
             let rivals: BTreeSet<&ShowId> =
                 contenders.iter().filter(reaches).map(|&other| state.show_of(other)).collect();
             let alloc_name = state.index.hosts_of(eligible).next().map(|host| &snapshot.hosts[host].alloc_name);
@@ -214,7 +217,7 @@ impl<'s> PlannedFarm<'s> {
 
     /// One candidate on one host, before the plan and as if nobody else wanted anything. `None` where its tags
     /// do not reach the host.
-    fn on_host(&self, candidate: usize, host: usize) -> Option<OnHost> {
+    fn on_host(&self, candidate: CandidateIx, host: HostIx) -> Option<OnHost> {
         let state = &self.planner.state;
         let layer = state.layer(candidate);
         if !layer.reaches(host) {

@@ -8,7 +8,9 @@ use super::ledger::{Ledger, Used};
 use super::report::Quantity;
 use super::reserve::{Ask, Offer, Unfit, reserve, reserve_unprotected};
 use super::view::View;
-use crate::model::{Candidate, Cap, Host, JobRow, Policy, ShowRow, Subscription, ThreadMode, WaitReason};
+use crate::model::{
+    Candidate, CandidateIx, Cap, ClusterIx, Host, HostIx, JobRow, Policy, ShowRow, Subscription, ThreadMode, WaitReason,
+};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// A reason, and whether what it is asked about may pass.
@@ -43,21 +45,22 @@ pub(super) struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    pub(super) fn of(view: &'a View<'_>, candidate: usize) -> Self {
+    pub(super) fn of(view: &'a View<'_>, candidate: CandidateIx) -> Self {
         let candidate = &view.snapshot.candidates[candidate];
         let job = &view.snapshot.jobs[candidate.job];
         Self { view, candidate, job, show: &view.snapshot.shows[job.show] }
     }
 
-    pub(super) fn on(&self, host: usize) -> OnHost<'a> {
+    pub(super) fn on(&self, host: HostIx) -> OnHost<'a> {
         OnHost { layer: *self, host: &self.view.snapshot.hosts[host], is_open: self.view.state(host).is_open() }
     }
 
     /// Whether a cluster of the layer's covers the host through one of its tags. Searches find such hosts
     /// through the index instead.
-    pub(super) fn reaches(&self, host: usize) -> bool {
+    pub(super) fn reaches(&self, host: HostIx) -> bool {
         let (host, clusters) = (&self.view.snapshot.hosts[host], &self.view.snapshot.clusters);
-        let is_covered = |&cluster: &usize| self.candidate.tags.iter().any(|tag| clusters[cluster].covers(tag, host));
+        let is_covered =
+            |&cluster: &ClusterIx| self.candidate.tags.iter().any(|tag| clusters[cluster].covers(tag, host));
         host.facility == self.job.facility && self.candidate.clusters.iter().any(is_covered)
     }
 }

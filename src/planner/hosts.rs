@@ -12,52 +12,52 @@ use super::buckets::{BUCKETS, Bounds, BucketKind, Score, Within};
 use super::eligible::Eligible;
 use super::reserve::{Ask, Offer, reserve, width_under};
 use super::view::View;
-use crate::model::{AllocId, FacilityId, Host, Policy, Tag, ThreadMode};
+use crate::model::{AllocId, ClusterIx, FacilityId, Host, HostIx, Policy, Tag, ThreadMode};
 use crate::units::{Amounts, Cores};
 
 /// A tag on at most so many hosts is looked up host by host. Tests have small farms and want both.
 const PINNED_HOSTS_MAX: usize = if cfg!(test) { 3 } else { 16 };
 
 pub(super) struct HostIndex<'s> {
-    hosts: &'s [Host],
+    hosts: &'s Vec<Host>,
     policy: &'s Policy,
     /// With what the plan has left of them.
     offers: Vec<Offer>,
     /// Order of ids, so that ties do not depend on the order of rows.
     rank: Vec<u32>,
-    by_rank: Vec<usize>,
+    by_rank: Vec<HostIx>,
     group_of: Vec<usize>,
     groups: Vec<Group>,
     groups_by_tag: HashMap<&'s Tag, Vec<usize>>,
     /// For tags that make no groups.
-    hosts_by_tag: HashMap<&'s Tag, Vec<usize>>,
+    hosts_by_tag: HashMap<&'s Tag, Vec<HostIx>>,
     opened: Opened,
 }
 
 pub(super) struct Group {
     /// Any of its hosts: they answer alike to all but questions about amounts and rare tags.
-    representative: usize,
+    representative: HostIx,
     /// The different hosts there are when empty.
     pub(super) emptied: Vec<Offer>,
     /// Cores of the smallest of them.
     cores_min: Cores,
-    hosts: Vec<usize>,
+    hosts: Vec<HostIx>,
     buckets: [BTreeSet<Score>; BUCKETS],
 }
 
 /// A host that takes the next frame, and what the frame takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
-    pub(super) host: usize,
+    pub(super) host: HostIx,
     /// The cluster through which it was reached.
-    pub(super) cluster: usize,
+    pub(super) cluster: ClusterIx,
     pub(super) amounts: Amounts,
 }
 
 /// Hosts with less idle GPU memory than before, so that they may take other work now, and their groups.
 #[derive(Default)]
 pub(super) struct Opened {
-    pub(super) hosts: HashSet<usize>,
+    pub(super) hosts: HashSet<HostIx>,
     pub(super) groups: HashSet<usize>,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Search<'a> {
     /// What the caps leave for one frame; hosts where it would take more are passed over.
     pub(super) cores_max: Cores,
     /// Hosts to prefer among equals.
-    pub(super) warm: &'a [usize],
+    pub(super) warm: &'a [HostIx],
 }
 
 /// What a search found, and whether hosts with room were passed over because the caller did not
@@ -82,7 +82,7 @@ impl<'s> HostIndex<'s> {
     /// `asked` are the tags that some candidate asks for; no other tag matters.
     pub(super) fn new(view: &View<'s>, asked: &HashSet<&'s Tag>) -> Self {
         let hosts = &view.snapshot.hosts;
-        let mut by_rank: Vec<usize> = (0..hosts.len()).collect();
+        let mut by_rank: Vec<HostIx> = HostIx::all(hosts).collect();
         by_rank.sort_by(|&a, &b| hosts[a].id.cmp(&hosts[b].id));
         let mut rank = vec![0; hosts.len()];
         for (position, &host) in (0_u32..).zip(&by_rank) {
@@ -91,7 +91,7 @@ impl<'s> HostIndex<'s> {
         let mut index = Self {
             hosts,
             policy: view.policy,
-            offers: (0..hosts.len()).map(|host| view.offer(host)).collect(),
+            offers: HostIx::all(hosts).map(|host| view.offer(host)).collect(),
             rank,
             by_rank,
             group_of: Vec::with_capacity(hosts.len()),
@@ -100,12 +100,12 @@ impl<'s> HostIndex<'s> {
             hosts_by_tag: HashMap::new(),
             opened: Opened::default(),
         };
-        for (position, host) in hosts.iter().enumerate() {
+        for (position, host) in HostIx::all(hosts).zip(hosts) {
             for tag in host.tags.iter().filter(|tag| asked.contains(tag)) {
                 index.hosts_by_tag.entry(tag).or_default().push(position);
             }
         }
-        let is_common = |tagged: &mut Vec<usize>| tagged.len() > PINNED_HOSTS_MAX;
+        let is_common = |tagged: &mut Vec<HostIx>| tagged.len() > PINNED_HOSTS_MAX;
         let common = index.hosts_by_tag.extract_if(|_, tagged| is_common(tagged)).map(|(tag, _)| tag).collect();
         index.build_groups(&common, view);
         index
@@ -122,7 +122,7 @@ impl<'s> HostIndex<'s> {
             is_open: bool,
         }
         let mut groups: HashMap<Alike<'s>, usize> = HashMap::new();
-        for (position, host) in self.hosts.iter().enumerate() {
+        for (position, host) in HostIx::all(self.hosts).zip(self.hosts) {
             let alike = Alike {
                 facility: &host.facility,
                 alloc: &host.alloc,
@@ -163,18 +163,18 @@ impl<'s> HostIndex<'s> {
         &self.groups[group]
     }
 
-    pub(super) fn representative(&self, group: usize) -> usize {
+    pub(super) fn representative(&self, group: usize) -> HostIx {
         self.groups[group].representative
     }
 
     /// All hosts of an allocation that are eligible; one that is reached both ways comes twice.
-    pub(super) fn hosts_of(&self, eligible: &Eligible) -> impl Iterator<Item = usize> {
+    pub(super) fn hosts_of(&self, eligible: &Eligible) -> impl Iterator<Item = HostIx> {
         let grouped = eligible.groups.iter().flat_map(|reached| &self.groups[reached.group].hosts);
         grouped.copied().chain(eligible.pinned.iter().map(|pinned| pinned.host))
     }
 
     /// The cluster through which it reaches a host, if it does.
-    pub(super) fn cluster_in(&self, eligible: &Eligible, host: usize) -> Option<usize> {
+    pub(super) fn cluster_in(&self, eligible: &Eligible, host: HostIx) -> Option<ClusterIx> {
         eligible.cluster_of(host, self.group_of[host])
     }
 
@@ -184,12 +184,12 @@ impl<'s> HostIndex<'s> {
     }
 
     /// Hosts, in whatever state, that carry the tag, if it is one of the rare ones.
-    pub(super) fn hosts_with_rare(&self, tag: &Tag) -> &[usize] {
+    pub(super) fn hosts_with_rare(&self, tag: &Tag) -> &[HostIx] {
         self.hosts_by_tag.get(tag).map_or(&[], Vec::as_slice)
     }
 
     /// The host with what the plan has left of it.
-    pub(super) fn offer(&self, host: usize) -> Offer {
+    pub(super) fn offer(&self, host: HostIx) -> Offer {
         self.offers[host]
     }
 
@@ -199,7 +199,7 @@ impl<'s> HostIndex<'s> {
     }
 
     /// Sets what is left of an open host; never more than before.
-    pub(super) fn set_idle(&mut self, host: usize, idle: Amounts) {
+    pub(super) fn set_idle(&mut self, host: HostIx, idle: Amounts) {
         let (bucket, score) = self.place_of(host);
         self.groups[self.group_of[host]].buckets[bucket].remove(&score);
         if idle.gpu_memory < self.offers[host].idle.gpu_memory {
@@ -210,23 +210,23 @@ impl<'s> HostIndex<'s> {
         self.put(host);
     }
 
-    fn put(&mut self, host: usize) {
+    fn put(&mut self, host: HostIx) {
         let (bucket, score) = self.place_of(host);
         self.groups[self.group_of[host]].buckets[bucket].insert(score);
     }
 
-    fn place_of(&self, host: usize) -> (usize, Score) {
+    fn place_of(&self, host: HostIx) -> (usize, Score) {
         let idle = &self.offers[host].idle;
         let kind = BucketKind::of(idle, self.hosts[host].total.cores);
         (kind.index(), Score::cold(idle, self.rank[host], self.policy.host_strategy))
     }
 
-    fn score(&self, host: usize) -> Score {
+    fn score(&self, host: HostIx) -> Score {
         self.place_of(host).1
     }
 
     /// The host that the strategy takes first among those of those eligible that fit and are accepted.
-    pub(super) fn find(&self, search: &Search<'_>, mut accepts: impl FnMut(usize, &Amounts) -> bool) -> Found {
+    pub(super) fn find(&self, search: &Search<'_>, mut accepts: impl FnMut(HostIx, &Amounts) -> bool) -> Found {
         let mut is_refused = false;
         let mut watched = |host, amounts: &Amounts| {
             let is_accepted = accepts(host, amounts);
@@ -253,18 +253,18 @@ impl<'s> HostIndex<'s> {
     /// The best of some hosts, as far as they belong to the eligible.
     pub(super) fn find_among(
         &self,
-        hosts: impl Iterator<Item = usize>,
+        hosts: impl Iterator<Item = HostIx>,
         search: &Search<'_>,
-        accepts: impl FnMut(usize, &Amounts) -> bool,
+        accepts: impl FnMut(HostIx, &Amounts) -> bool,
     ) -> Option<Spot> {
         self.first_of(hosts, search, accepts).map(|(_, spot)| spot)
     }
 
     fn first_of(
         &self,
-        hosts: impl Iterator<Item = usize>,
+        hosts: impl Iterator<Item = HostIx>,
         search: &Search<'_>,
-        mut accepts: impl FnMut(usize, &Amounts) -> bool,
+        mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
     ) -> Option<(Score, Spot)> {
         let spots = hosts.filter_map(|host| Some((self.score(host), self.spot(host, search, &mut accepts)?)));
         spots.min_by_key(|&(score, _)| score)
@@ -277,7 +277,7 @@ impl<'s> HostIndex<'s> {
         search: &Search<'_>,
         mut end: Option<Score>,
         has_skipped: &mut bool,
-        mut accepts: impl FnMut(usize, &Amounts) -> bool,
+        mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
     ) -> Option<(Score, Spot)> {
         let group = &self.groups[group];
         let mode = self.hosts[group.representative].thread_mode;
@@ -299,7 +299,12 @@ impl<'s> HostIndex<'s> {
         best
     }
 
-    fn spot(&self, host: usize, search: &Search<'_>, mut accepts: impl FnMut(usize, &Amounts) -> bool) -> Option<Spot> {
+    fn spot(
+        &self,
+        host: HostIx,
+        search: &Search<'_>,
+        mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
+    ) -> Option<Spot> {
         let cluster = self.cluster_in(search.eligible, host)?;
         let amounts = reserve(search.ask, &self.offer(host), self.policy).ok()?;
         accepts(host, &amounts).then_some(Spot { host, cluster, amounts })

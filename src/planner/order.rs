@@ -9,12 +9,12 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use crate::model::{JobOrder, Snapshot, Timestamp};
+use crate::model::{CandidateIx, JobOrder, Snapshot, Timestamp};
 
 /// All candidates in the order of their shows' policy.
 pub(super) struct Order {
     /// First to last.
-    pub(super) candidates: Vec<usize>,
+    pub(super) candidates: Vec<CandidateIx>,
     /// The priority class of each candidate: those of one class take turns. The lowest goes first.
     class: Vec<u32>,
 }
@@ -34,8 +34,8 @@ pub enum Precedence {
 
 impl Order {
     pub(super) fn of(snapshot: &Snapshot, job_order: JobOrder) -> Self {
-        let key = |candidate: usize| Key::of(snapshot, job_order, candidate);
-        let mut candidates: Vec<usize> = (0..snapshot.candidates.len()).collect();
+        let key = |candidate: CandidateIx| Key::of(snapshot, job_order, candidate);
+        let mut candidates: Vec<CandidateIx> = CandidateIx::all(&snapshot.candidates).collect();
         candidates.sort_by(|&a, &b| key(a).cmp(&key(b)));
         let mut class = vec![0; candidates.len()];
         for pair in candidates.windows(2) {
@@ -45,13 +45,13 @@ impl Order {
         Self { candidates, class }
     }
 
-    pub(super) fn takes_turns(&self, a: usize, b: usize) -> bool {
+    pub(super) fn takes_turns(&self, a: CandidateIx, b: CandidateIx) -> bool {
         self.class[a] == self.class[b]
     }
 }
 
 /// What decides between two candidates of a show.
-pub(super) fn precedence(snapshot: &Snapshot, job_order: JobOrder, a: usize, b: usize) -> Precedence {
+pub(super) fn precedence(snapshot: &Snapshot, job_order: JobOrder, a: CandidateIx, b: CandidateIx) -> Precedence {
     let (a, b) = (Key::of(snapshot, job_order, a), Key::of(snapshot, job_order, b));
     if a.priority != b.priority {
         Precedence::Priority
@@ -78,7 +78,7 @@ struct Key<'s> {
 }
 
 impl<'s> Key<'s> {
-    fn of(snapshot: &'s Snapshot, job_order: JobOrder, candidate: usize) -> Self {
+    fn of(snapshot: &'s Snapshot, job_order: JobOrder, candidate: CandidateIx) -> Self {
         let candidate = &snapshot.candidates[candidate];
         let job = &snapshot.jobs[candidate.job];
         Self {
@@ -104,20 +104,20 @@ impl<'s> Key<'s> {
 /// The layers of one show that queue for one allocation.
 pub(super) struct Queue {
     /// In order, those that have not had a turn yet.
-    behind: VecDeque<usize>,
+    behind: VecDeque<CandidateIx>,
     /// Of one class: whose turn it is, and the frames that each has left of its quantum.
-    turns: VecDeque<(usize, u32)>,
+    turns: VecDeque<(CandidateIx, u32)>,
     quantum: u32,
 }
 
 impl Queue {
     /// `candidates` in order.
-    pub(super) fn new(candidates: impl IntoIterator<Item = usize>, quantum: u32) -> Self {
+    pub(super) fn new(candidates: impl IntoIterator<Item = CandidateIx>, quantum: u32) -> Self {
         Self { behind: candidates.into_iter().collect(), turns: VecDeque::new(), quantum: quantum.max(1) }
     }
 
     /// Whose turn it is, and how many frames of its quantum are left.
-    pub(super) fn front(&mut self, order: &Order) -> Option<(usize, u32)> {
+    pub(super) fn front(&mut self, order: &Order) -> Option<(CandidateIx, u32)> {
         if self.turns.is_empty() {
             let class = order.class[*self.behind.front()?];
             while let Some(candidate) = self.behind.pop_front_if(|&mut next| order.class[next] == class) {

@@ -10,7 +10,7 @@ use super::order::{Order, Queue, ShowRank};
 use super::reserve::reserve;
 use super::state::State;
 use super::view::View;
-use crate::model::{Holds, Placement, Plan, Policy, ShowId, Snapshot, Waiting};
+use crate::model::{CandidateIx, Holds, HostIx, Placement, Plan, Policy, ShowId, Snapshot, SubscriptionIx, Waiting};
 use crate::units::{Amounts, Kib};
 
 /// Places what fits now, in order, and says why the rest waits.
@@ -31,7 +31,7 @@ pub(super) struct Planner<'s> {
 
 /// One show's layers on one allocation.
 struct Contender {
-    subscription: usize,
+    subscription: SubscriptionIx,
     alloc: usize,
     queue: Queue,
 }
@@ -39,8 +39,8 @@ struct Contender {
 /// A candidate's leave to place frames on an allocation.
 #[derive(Clone, Copy)]
 struct Grant {
-    candidate: usize,
-    subscription: usize,
+    candidate: CandidateIx,
+    subscription: SubscriptionIx,
     alloc: usize,
     frames_max: u32,
     /// The position of the show's queue, and the show that goes next.
@@ -75,7 +75,7 @@ impl<'s> Planner<'s> {
 
     /// Every show with work for an allocation that it may use, by ids of show and allocation.
     fn contenders(&self) -> Vec<Contender> {
-        let mut queues: BTreeMap<(&ShowId, usize), Vec<usize>> = BTreeMap::new();
+        let mut queues: BTreeMap<(&ShowId, usize), Vec<CandidateIx>> = BTreeMap::new();
         for &position in &self.order.candidates {
             if !self.may_go(position, self.state.waiting[position]) {
                 continue;
@@ -116,7 +116,7 @@ impl<'s> Planner<'s> {
         }
     }
 
-    fn show_rank(&self, queue: usize, subscription: usize) -> ShowRank {
+    fn show_rank(&self, queue: usize, subscription: SubscriptionIx) -> ShowRank {
         let used = self.state.ledger.subscription(subscription);
         ShowRank { tier: self.state.view.snapshot.subscriptions[subscription].tier(used), queue }
     }
@@ -178,18 +178,18 @@ impl<'s> Planner<'s> {
         found.spot
     }
 
-    fn accepts(&self, grant: &Grant, host: usize, amounts: &Amounts) -> bool {
+    fn accepts(&self, grant: &Grant, host: HostIx, amounts: &Amounts) -> bool {
         let ledger = &self.state.ledger;
         self.state.accepts(ledger, grant.candidate, Some(grant.subscription), host, amounts).is_ok()
     }
 
     /// Whether any of a candidate's frames could be placed when so many wait, if hosts had room.
-    pub(super) fn may_go(&self, candidate: usize, waiting: u32) -> bool {
+    pub(super) fn may_go(&self, candidate: CandidateIx, waiting: u32) -> bool {
         self.state.view.let_go(candidate, waiting) > 0
             && FirstShut.gates(&Layer::GATES, &self.state.layer(candidate)).is_ok()
     }
 
-    fn record(&mut self, candidate: usize, spot: Spot, reservation: Amounts) {
+    fn record(&mut self, candidate: CandidateIx, spot: Spot, reservation: Amounts) {
         let one = Placement { candidate, host: spot.host, cluster: spot.cluster, frames: 1, reservation };
         match self.placements.last_mut() {
             Some(last) if (Placement { frames: 1, ..*last }) == one => last.frames += 1,
@@ -213,10 +213,13 @@ impl<'s> Planner<'s> {
 
     /// What has been decided, once nothing more is placed.
     pub(super) fn plan(&self) -> Plan {
-        let waiting =
-            (0..self.state.waiting.len()).filter(|&candidate| self.state.waiting[candidate] > 0).map(|candidate| {
-                Waiting { candidate, frames: self.state.waiting[candidate], reason: self.state.reason(candidate) }
-            });
+        let waiting = CandidateIx::all(&self.state.waiting).filter(|&candidate| self.state.waiting[candidate] > 0).map(
+            |candidate| Waiting {
+                candidate,
+                frames: self.state.waiting[candidate],
+                reason: self.state.reason(candidate),
+            },
+        );
         Plan { waiting: waiting.collect(), placements: self.placements.clone() }
     }
 }

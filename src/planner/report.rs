@@ -2,7 +2,7 @@
 
 use super::order::Precedence;
 use super::reserve::Unfit;
-use crate::model::{JobId, LayerId, WaitReason};
+use crate::model::{HostIx, JobId, LayerId, WaitReason};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// Why a layer's frames wait, or where they went.
@@ -174,7 +174,7 @@ pub struct ShowTier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FullHost {
     /// Position in the snapshot's hosts.
-    pub host: usize,
+    pub host: HostIx,
     /// The plan itself takes some of its room.
     pub is_given_work: bool,
 }

@@ -6,7 +6,7 @@ use super::demand::{Demand, Demands};
 use super::hosts::HostIndex;
 use super::ledger::Ledger;
 use super::view::View;
-use crate::model::{AllocId, HostId, LayerId, ShowId, Snapshot, Tag};
+use crate::model::{AllocId, CandidateIx, HostId, HostIx, LayerId, ShowId, Snapshot, SubscriptionIx, Tag};
 
 pub(super) struct State<'s> {
     pub(super) view: View<'s>,
@@ -16,9 +16,9 @@ pub(super) struct State<'s> {
     /// Rank of each allocation's id.
     allocs: HashMap<&'s AllocId, usize>,
     /// Position of each subscription, by show and rank of the allocation.
-    subscriptions: HashMap<(&'s ShowId, usize), usize>,
+    subscriptions: HashMap<(&'s ShowId, usize), SubscriptionIx>,
     /// Hosts that run frames of the layer already, per candidate.
-    pub(super) warm: Vec<Vec<usize>>,
+    pub(super) warm: Vec<Vec<HostIx>>,
     /// Frames still waiting, per candidate.
     pub(super) waiting: Vec<u32>,
 }
@@ -41,25 +41,25 @@ impl<'s> State<'s> {
         }
     }
 
-    pub(super) fn demand(&self, candidate: usize) -> &Demand {
+    pub(super) fn demand(&self, candidate: CandidateIx) -> &Demand {
         self.demands.get(candidate)
     }
 
     /// Frames of a candidate that may go now.
-    pub(super) fn let_go(&self, candidate: usize) -> u32 {
+    pub(super) fn let_go(&self, candidate: CandidateIx) -> u32 {
         self.view.let_go(candidate, self.waiting[candidate])
     }
 
     /// The subscription that pays for a candidate on a host.
-    pub(super) fn subscription_on(&self, candidate: usize, host: usize) -> Option<usize> {
+    pub(super) fn subscription_on(&self, candidate: CandidateIx, host: HostIx) -> Option<SubscriptionIx> {
         self.subscription(self.show_of(candidate), *self.allocs.get(&self.view.snapshot.hosts[host].alloc)?)
     }
 
-    pub(super) fn subscription(&self, show: &ShowId, alloc: usize) -> Option<usize> {
+    pub(super) fn subscription(&self, show: &ShowId, alloc: usize) -> Option<SubscriptionIx> {
         self.subscriptions.get(&(show, alloc)).copied()
     }
 
-    pub(super) fn show_of(&self, candidate: usize) -> &'s ShowId {
+    pub(super) fn show_of(&self, candidate: CandidateIx) -> &'s ShowId {
         let snapshot = self.view.snapshot;
         &snapshot.shows[snapshot.jobs[snapshot.candidates[candidate].job].show].id
     }
@@ -76,9 +76,9 @@ fn alloc_ranks(snapshot: &Snapshot) -> HashMap<&AllocId, usize> {
 fn subscriptions_by_alloc<'s>(
     snapshot: &'s Snapshot,
     allocs: &HashMap<&AllocId, usize>,
-) -> HashMap<(&'s ShowId, usize), usize> {
-    let mut found: HashMap<(&ShowId, usize), usize> = HashMap::new();
-    for (position, row) in snapshot.subscriptions.iter().enumerate() {
+) -> HashMap<(&'s ShowId, usize), SubscriptionIx> {
+    let mut found: HashMap<(&ShowId, usize), SubscriptionIx> = HashMap::new();
+    for (position, row) in SubscriptionIx::all(&snapshot.subscriptions).zip(&snapshot.subscriptions) {
         let first = found.entry((&row.show, allocs[&row.alloc])).or_insert(position);
         if row.id < snapshot.subscriptions[*first].id {
             *first = position;
@@ -87,19 +87,23 @@ fn subscriptions_by_alloc<'s>(
     found
 }
 
-fn warm_hosts(view: &View<'_>) -> Vec<Vec<usize>> {
+fn warm_hosts(view: &View<'_>) -> Vec<Vec<HostIx>> {
     let View { snapshot, holds, .. } = *view;
-    let candidates: HashMap<&LayerId, usize> =
-        snapshot.candidates.iter().enumerate().map(|(position, candidate)| (&candidate.layer, position)).collect();
+    let candidates: HashMap<&LayerId, CandidateIx> = snapshot
+        .candidates
+        .iter()
+        .map(|candidate| &candidate.layer)
+        .zip(CandidateIx::all(&snapshot.candidates))
+        .collect();
     let mut warm = vec![Vec::new(); snapshot.candidates.len()];
-    for (host, row) in snapshot.hosts.iter().enumerate() {
+    for (host, row) in HostIx::all(&snapshot.hosts).zip(&snapshot.hosts) {
         for candidate in row.running_layers.iter().filter_map(|layer| candidates.get(layer)) {
             warm[*candidate].push(host);
         }
     }
     if !holds.assumed.is_empty() {
-        let hosts: HashMap<&HostId, usize> =
-            snapshot.hosts.iter().enumerate().map(|(position, host)| (&host.id, position)).collect();
+        let hosts: HashMap<&HostId, HostIx> =
+            snapshot.hosts.iter().map(|host| &host.id).zip(HostIx::all(&snapshot.hosts)).collect();
         for booking in &holds.assumed {
             if let (Some(&candidate), Some(&host)) = (candidates.get(&booking.layer), hosts.get(&booking.host)) {
                 warm[candidate].push(host);

@@ -8,17 +8,17 @@ use super::hosts::Spot;
 use super::report::{GateReport, GateVerdict, HostCount, Miss, NearMiss};
 use super::reserve::{Offer, needed, reserve, reserve_unprotected};
 use super::state::State;
-use crate::model::WaitReason;
+use crate::model::{CandidateIx, HostIx, WaitReason};
 use crate::units::Amounts;
 
 /// All gates about one more frame of a candidate, on the farm as the plan leaves it.
 pub(super) struct Recorded<'p, 's> {
     state: &'p State<'s>,
-    candidate: usize,
+    candidate: CandidateIx,
     once: Once,
     counts: HostCounts,
     /// All hosts by name, each with the gate that stops it.
-    stops: Vec<(usize, Option<WaitReason>)>,
+    stops: Vec<(HostIx, Option<WaitReason>)>,
 }
 
 /// What gates say that are asked once.
@@ -61,12 +61,12 @@ impl Trace for HostCounts {
 }
 
 impl<'p, 's> Recorded<'p, 's> {
-    pub(super) fn of(state: &'p State<'s>, candidate: usize) -> Self {
+    pub(super) fn of(state: &'p State<'s>, candidate: CandidateIx) -> Self {
         let mut once = Once::default();
         // It goes on behind shut gates to the end.
         let _ = state.evaluate(candidate, &mut once);
         let rows = &state.view.snapshot.hosts;
-        let mut hosts: Vec<usize> = (0..rows.len()).collect();
+        let mut hosts: Vec<HostIx> = HostIx::all(rows).collect();
         hosts.sort_by_key(|&host| &rows[host].name);
         let mut counts = HostCounts::default();
         let mut walk = |host| {
@@ -97,11 +97,11 @@ impl<'p, 's> Recorded<'p, 's> {
         GateReport { reason, verdict, hosts }
     }
 
-    pub(super) fn stopped_at(&self, reason: WaitReason) -> Vec<usize> {
+    pub(super) fn stopped_at(&self, reason: WaitReason) -> Vec<HostIx> {
         self.stopped(|stop| stop == Some(reason))
     }
 
-    fn stopped(&self, is_meant: impl Fn(Option<WaitReason>) -> bool) -> Vec<usize> {
+    fn stopped(&self, is_meant: impl Fn(Option<WaitReason>) -> bool) -> Vec<HostIx> {
         self.stops.iter().filter(|&&(_, stop)| is_meant(stop)).map(|&(host, _)| host).collect()
     }
 
@@ -129,7 +129,7 @@ impl<'p, 's> Recorded<'p, 's> {
         self.nearest_by_constraint(*self.stopped_at(furthest).first()?, furthest)
     }
 
-    fn nearest_by_constraint(&self, host: usize, reason: WaitReason) -> Option<NearMiss> {
+    fn nearest_by_constraint(&self, host: HostIx, reason: WaitReason) -> Option<NearMiss> {
         let miss = match reason {
             WaitReason::NoHostWithTags => return None,
             WaitReason::NoHostOpen => Miss::State(self.state.view.state(host).sentence()),
@@ -143,7 +143,7 @@ impl<'p, 's> Recorded<'p, 's> {
     }
 
     /// The one that lacks the fewest kinds of amounts, and of those the least.
-    fn nearest_by_offer(&self, hosts: &[usize], offer: impl Fn(usize) -> Offer) -> Option<NearMiss> {
+    fn nearest_by_offer(&self, hosts: &[HostIx], offer: impl Fn(HostIx) -> Offer) -> Option<NearMiss> {
         let (ask, policy) = (&self.state.demand(self.candidate).ask, self.state.view.policy);
         let nearest = hosts.iter().copied().min_by_key(|&host| {
             let offer = offer(host);
@@ -159,7 +159,7 @@ impl<'p, 's> Recorded<'p, 's> {
         Some(self.near_miss(nearest, reason, miss))
     }
 
-    fn near_miss(&self, host: usize, reason: WaitReason, miss: Miss) -> NearMiss {
+    fn near_miss(&self, host: HostIx, reason: WaitReason, miss: Miss) -> NearMiss {
         NearMiss { host: self.state.view.snapshot.hosts[host].name.clone(), reason, miss }
     }
 }

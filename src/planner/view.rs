@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::reserve::Offer;
-use crate::model::{Holds, Host, HostId, HostState, LayerId, Policy, Snapshot};
+use crate::model::{CandidateIx, Holds, Host, HostId, HostIx, HostState, LayerId, Policy, Snapshot};
 use crate::units::Amounts;
 
 /// Lists run parallel to the snapshot's.
@@ -64,27 +64,27 @@ impl<'s> View<'s> {
         }
     }
 
-    pub(super) fn state(&self, host: usize) -> &HostState {
+    pub(super) fn state(&self, host: HostIx) -> &HostState {
         &self.hosts[host].state
     }
 
-    pub(super) fn offer(&self, host: usize) -> Offer {
+    pub(super) fn offer(&self, host: HostIx) -> Offer {
         self.hosts[host].offer
     }
 
     /// The host with nothing on it. A ledger may claim more idle than there is; that counts.
-    pub(super) fn emptied(&self, host: usize) -> Offer {
+    pub(super) fn emptied(&self, host: HostIx) -> Offer {
         let Offer { idle, .. } = self.hosts[host].offer;
         let idle = self.snapshot.hosts[host].total.max(idle);
         Offer { cores: idle.cores, idle, ..self.hosts[host].offer }
     }
 
-    pub(super) fn waiting(&self) -> &[u32] {
+    pub(super) fn waiting(&self) -> &Vec<u32> {
         &self.waiting
     }
 
     /// Whether failures of the past hold back all of a candidate's frames that wait now.
-    pub(super) fn is_held(&self, candidate: usize, waiting: u32) -> bool {
+    pub(super) fn is_held(&self, candidate: CandidateIx, waiting: u32) -> bool {
         match self.back_offs[candidate] {
             BackOff::None => false,
             BackOff::Probation => waiting != self.waiting[candidate],
@@ -93,7 +93,7 @@ impl<'s> View<'s> {
     }
 
     /// Of so many frames that wait now, those that may go.
-    pub(super) fn let_go(&self, candidate: usize, waiting: u32) -> u32 {
+    pub(super) fn let_go(&self, candidate: CandidateIx, waiting: u32) -> u32 {
         match self.back_offs[candidate] {
             _ if self.is_held(candidate, waiting) => 0,
             BackOff::Probation => waiting.min(1),

@@ -14,7 +14,7 @@ pub use narrow::Narrowing;
 pub use overtaken::{Overtaken, OvertakenCause};
 
 use crate::db::WaitingCount;
-use crate::model::{Cluster, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
+use crate::model::{CandidateIx, Cluster, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
 use crate::scheduler::{Look, PlacedFrame};
 use crate::units::Amounts;
 
@@ -223,7 +223,8 @@ impl WaitingRow {
 impl WrongCountRow {
     /// `None` for a layer that is no candidate.
     fn of(snapshot: &Snapshot, wrong: &WaitingCount) -> Option<Self> {
-        let candidate = snapshot.candidates.iter().position(|candidate| candidate.layer == wrong.layer)?;
+        let candidate =
+            CandidateIx::all(&snapshot.candidates).find(|&at| snapshot.candidates[at].layer == wrong.layer)?;
         let Names { show, job, job_id, layer, layer_id } = Names::of(snapshot, candidate);
         Some(Self { show, job, job_id, layer, layer_id, count: wrong.count, frames: wrong.frames })
     }
@@ -244,7 +245,7 @@ struct Names {
 }
 
 impl Names {
-    fn of(snapshot: &Snapshot, candidate: usize) -> Self {
+    fn of(snapshot: &Snapshot, candidate: CandidateIx) -> Self {
         let candidate = &snapshot.candidates[candidate];
         let job = &snapshot.jobs[candidate.job];
         Self {

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Destination, FollowedProc, Redirect, Redirects, Store, StoreError};
-use crate::model::{Holds, HostId, Placement, Policy, ProcId, Snapshot, WaitReason};
+use crate::model::{CandidateIx, Holds, HostId, HostIx, Placement, Policy, ProcId, Snapshot, WaitReason};
 use crate::planner::plan;
 use crate::tasks::sleep_or_stop;
 use crate::telemetry::labels::RedirectEnd;
@@ -229,7 +229,7 @@ impl Known {
 pub(super) fn place(snapshot: &mut Snapshot, kept: &[Kept], holds: &Holds, policy: &Policy) -> Vec<Placement> {
     let mut placements = Vec::new();
     for Kept { host, held, destination, may_run } in kept {
-        let Some(host) = snapshot.hosts.iter().position(|known| known.id == *host) else { continue };
+        let Some(host) = HostIx::all(&snapshot.hosts).find(|&at| snapshot.hosts[at].id == *host) else { continue };
         let room = held.min(snapshot.hosts[host].idle);
         let candidates = candidates_of(snapshot, destination);
         let is_kept = if candidates.is_empty() {
@@ -254,8 +254,8 @@ pub(super) fn place(snapshot: &mut Snapshot, kept: &[Kept], holds: &Holds, polic
 }
 
 /// Positions of the waiting layers of a destination.
-fn candidates_of(snapshot: &Snapshot, destination: &Destination) -> Vec<usize> {
-    let is_of = |position: &usize| {
+fn candidates_of(snapshot: &Snapshot, destination: &Destination) -> Vec<CandidateIx> {
+    let is_of = |position: &CandidateIx| {
         let candidate = &snapshot.candidates[*position];
         let job = &snapshot.jobs[candidate.job];
         candidate.waiting_frames > 0
@@ -264,11 +264,11 @@ fn candidates_of(snapshot: &Snapshot, destination: &Destination) -> Vec<usize> {
                 Destination::Group(id) => snapshot.folders[job.folder].id == *id,
             }
     };
-    (0..snapshot.candidates.len()).filter(is_of).collect()
+    CandidateIx::all(&snapshot.candidates).filter(is_of).collect()
 }
 
 /// The farm with one host, of which `room` is idle, and some of the waiting layers.
-fn restricted(snapshot: &Snapshot, host: usize, room: Amounts, candidates: &[usize]) -> Snapshot {
+fn restricted(snapshot: &Snapshot, host: HostIx, room: Amounts, candidates: &[CandidateIx]) -> Snapshot {
     let mut host = snapshot.hosts[host].clone();
     host.idle = room;
     Snapshot {
@@ -312,7 +312,7 @@ const fn is_lasting(reason: WaitReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Cap, Timestamp};
+    use crate::model::{Cap, FolderIx, Timestamp};
     use crate::planner::tests::farm::{Farm, amounts};
     use crate::units::Cores;
 
@@ -420,7 +420,7 @@ mod tests {
 
     /// How many frames each of the two jobs gets.
     fn frames(placements: &[Placement]) -> [u32; 2] {
-        let of = |candidate| placements.iter().filter(move |placement| placement.candidate == candidate);
+        let of = |candidate: usize| placements.iter().filter(move |placement| placement.candidate.0 == candidate);
         [0, 1].map(|candidate| of(candidate).map(|placement| placement.frames).sum())
     }
 
@@ -440,7 +440,7 @@ mod tests {
         let mut farm = full_farm();
         let folder = crate::model::FolderRow { id: "folder-2".into(), ..farm.snapshot.folders[0].clone() };
         farm.snapshot.folders.push(folder);
-        farm.snapshot.jobs[1].folder = 1;
+        farm.snapshot.jobs[1].folder = FolderIx(1);
         let kept = Kept { destination: Destination::Group("folder-2".into()), ..kept(true) };
         assert_eq!(frames(&planned(&mut farm, &[kept])), [0, 2]);
     }
@@ -464,7 +464,7 @@ mod tests {
             cores_max: Cap::AtMost(Cores::whole(4)),
             ..farm.snapshot.folders[0].clone()
         });
-        farm.snapshot.jobs[1].folder = 1;
+        farm.snapshot.jobs[1].folder = FolderIx(1);
         assert_eq!(planned(&mut farm, &[kept(true)]), []);
     }
 

@@ -22,8 +22,8 @@ use crate::booking::{Blame, BookOptions, BookingError, ChunkOutcome, Chunks, Los
 use crate::config::FlagOff;
 use crate::db::{SnapshotOptions, Store};
 use crate::model::{
-    Booked, BookingRequest, Cluster, FrameId, Holds, HostId, JobId, LayerId, LeftOutRow, Plan, ShowId, Snapshot,
-    Timestamp,
+    Booked, BookingRequest, Cluster, ClusterIx, FrameId, Holds, HostId, JobId, LayerId, LeftOutRow, Plan, ShowId,
+    Snapshot, Timestamp,
 };
 use crate::planner::plan;
 use crate::telemetry::labels::{CapTable, CheckoutOutcome};
@@ -202,7 +202,7 @@ impl Turn {
                 self.metrics.jobs_processed(&show.name, jobs.len() as u64);
             }
         }
-        let mut clusters: BTreeMap<usize, u64> = BTreeMap::new();
+        let mut clusters: BTreeMap<ClusterIx, u64> = BTreeMap::new();
         let mut checked_out: HashSet<&LayerId> = HashSet::new();
         for placement in &plan.placements {
             let layer = &snapshot.candidates[placement.candidate].layer;

@@ -9,7 +9,7 @@ use super::Metrics;
 use super::labels::{
     CLUSTER_KINDS, CapTable, CheckoutOutcome, HOST_STATES, LaunchResult, PassEnd, RedirectEnd, host_state,
 };
-use crate::model::{Cluster, Holds, Plan, Snapshot, Tag, WaitReason};
+use crate::model::{CandidateIx, Cluster, ClusterIx, Holds, HostIx, JobIx, Plan, Snapshot, Tag, WaitReason};
 
 /// What one pass asked of the database, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Metrics {
     /// A snapshot was read and what is held is known: its hosts, clusters, jobs and unusable rows.
     pub fn snapshot_read(&self, snapshot: &Snapshot, holds: &Holds, duration: Duration) {
         self.job_query_duration.observe(duration.as_secs_f64());
-        let jobs: BTreeSet<usize> = snapshot.candidates.iter().map(|candidate| candidate.job).collect();
+        let jobs: BTreeSet<JobIx> = snapshot.candidates.iter().map(|candidate| candidate.job).collect();
         self.jobs_queried.inc_by(jobs.len() as u64);
         set_counts(&self.hosts, &HOST_STATES, snapshot.hosts.iter().map(|host| host_state(&holds.state(host))));
         self.left_out_rows.reset();
@@ -38,7 +38,7 @@ impl Metrics {
     /// The planner decided: reasons of what waits, hosts per layer.
     pub fn planned(&self, snapshot: &Snapshot, plan: &Plan, duration: Duration) {
         self.plan_duration.observe(duration.as_secs_f64());
-        let mut hosts: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let mut hosts: BTreeMap<CandidateIx, BTreeSet<HostIx>> = BTreeMap::new();
         for placement in &plan.placements {
             hosts.entry(placement.candidate).or_default().insert(placement.host);
         }
@@ -227,10 +227,10 @@ impl Metrics {
 
     fn count_clusters(&self, snapshot: &Snapshot) {
         set_counts(&self.clusters, &CLUSTER_KINDS, snapshot.clusters.iter().map(Cluster::kind_name));
-        let active: BTreeSet<usize> =
+        let active: BTreeSet<ClusterIx> =
             snapshot.candidates.iter().flat_map(|candidate| candidate.clusters.iter().copied()).collect();
         let tags: BTreeSet<&Tag> =
-            active.iter().filter_map(|&cluster| snapshot.clusters.get(cluster)).flat_map(Cluster::tags).collect();
+            active.iter().filter_map(|&cluster| snapshot.clusters.get(cluster.0)).flat_map(Cluster::tags).collect();
         self.clusters_active.set(as_i64(active.len()));
         self.clusters_sleeping.set(as_i64(snapshot.clusters.len().saturating_sub(active.len())));
         self.active_tags.set(as_i64(tags.len()));

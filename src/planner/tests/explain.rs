@@ -1,12 +1,12 @@
 //! What explanations say.
 
 use super::farm::{Farm, amounts};
-use crate::model::{Cap, HostState, LimitUse, Policy, WaitReason};
+use crate::model::{CandidateIx, Cap, HostIx, HostState, LimitUse, Policy, WaitReason};
 use crate::planner::{Explanation, GateVerdict, HostCount, Miss, PlannedFarm, Precedence, Quantity, Unfit};
 use crate::units::{Cores, Gpus, Kib};
 
 fn explain(farm: &Farm, candidate: usize) -> Explanation {
-    PlannedFarm::new(&farm.snapshot, &farm.holds, &Policy::default()).explain(candidate)
+    PlannedFarm::new(&farm.snapshot, &farm.holds, &Policy::default()).explain(CandidateIx(candidate))
 }
 
 /// One layer of four frames and hosts of 4 cores and 8 GiB.
@@ -141,7 +141,7 @@ fn a_host_tells_what_each_layer_could_take_and_what_stops_it() {
     farm.holds.backing_off.insert(held);
     let policy = Policy::default();
     let planned = PlannedFarm::new(&farm.snapshot, &farm.holds, &policy);
-    let told = planned.explain_host(0);
+    let told = planned.explain_host(HostIx(0));
     assert_eq!((told.state.as_str(), told.idle_after, told.unreached), ("open", amounts(0, 4, 0, 0), 1));
     let seen: Vec<_> =
         told.candidates.iter().map(|on| (on.could_take, on.then, on.refusal, on.placed_frames)).collect();
