@@ -4,7 +4,9 @@
 //! This room adds what the planner does not know (work that does not wait, other states of frames) and
 //! the words.
 
+mod books;
 mod nobody;
+mod numbers;
 mod words;
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,8 +16,8 @@ use crate::db::{
     OrderedRedirect, RunningOn, WaitingCount,
 };
 use crate::model::{
-    Candidate, CandidateIx, ClusterIx, FrameId, Holds, Host, HostId, HostIx, JobId, LayerId, LeftOutRow, Policy,
-    ProcId, Snapshot, WaitReason,
+    Candidate, CandidateIx, FrameId, Holds, Host, HostId, HostIx, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot,
+    WaitReason,
 };
 use crate::planner::{Explanation, HostExplanation, PlannedFarm, Unfit};
 use crate::units::Amounts;
@@ -185,8 +187,8 @@ impl<'s> Stories<'s> {
             let silent = self.holdings.silent(|held| held.layer.as_ref() == Some(&found.id));
             let count = self.count(&found.id);
             story.waiting_seen = count.map(|count| count.frames);
-            story.books = words::layer_books(count, &deleted, silent.as_ref());
-            story.remedies.extend(words::books_remedies(count, &deleted));
+            story.books = books::layer_books(count, &deleted, silent.as_ref());
+            story.remedies.extend(books::books_remedies(count, &deleted));
         }
         story
     }
@@ -214,7 +216,7 @@ impl<'s> Stories<'s> {
     fn job_books(&self, found: &FoundJob) -> Vec<String> {
         let count = self.books.counts.iter().find(|count| count.job == found.id);
         let said = count.filter(|_| found.state == "PENDING");
-        said.and_then(|count| words::wrong_count("its own count", count.job_count, count.job_frames))
+        said.and_then(|count| books::wrong_count("its own count", count.job_count, count.job_frames))
             .into_iter()
             .collect()
     }
@@ -239,7 +241,7 @@ impl<'s> Stories<'s> {
             last_sign_seconds: found.proc.as_ref().map(|proc| proc.sign_seconds),
             host_report_seconds: found.proc.as_ref().and_then(|proc| proc.report_seconds),
             is_silent: found.proc.as_ref().is_some_and(|proc| proc.is_silent),
-            summary: words::frame_summary(found, self.serves(&found.show)),
+            summary: books::frame_summary(found, self.serves(&found.show)),
             layer_story: is_waiting.then(|| self.layer(layer)),
         }
     }
@@ -251,10 +253,10 @@ impl<'s> Stories<'s> {
         let host = &self.snapshot.hosts[position];
         let explanation = self.farm.explain_host(position);
         let report_seconds = (self.snapshot.taken_at - host.reported_at).whole_seconds().max(0);
-        let mut wrong = words::books(&books.ledger, &books.frameless);
-        wrong.extend(words::other_procs(&books.procs.others, report_seconds, &self.holdings));
+        let mut wrong = books::host_books(&books.ledger, &books.frameless);
+        wrong.extend(books::other_procs(&books.procs.others, report_seconds, &self.holdings));
         if !books.procs.running.is_empty() {
-            wrong.extend(words::unheard(report_seconds));
+            wrong.extend(books::unheard(report_seconds));
         }
         Some(HostStory {
             host_id: host.id.clone(),
@@ -268,7 +270,7 @@ impl<'s> Stories<'s> {
             other_procs: books.procs.others,
             frameless: books.frameless,
             report_seconds,
-            redirects: books.redirects.iter().map(words::redirect).collect(),
+            redirects: books.redirects.iter().map(books::redirect).collect(),
             summary: words::host_summary(&explanation),
             refused: refused(&explanation),
             explanation,
@@ -377,13 +379,7 @@ fn layer_row(found: &FoundLayer) -> LayerStory {
 
 /// Hosts that a cluster of the layer reaches, whatever they are doing.
 fn reached<'s>(snapshot: &'s Snapshot, candidate: &'s Candidate) -> impl Iterator<Item = &'s Host> {
-    let facility = &snapshot.jobs[candidate.job].facility;
-    let covers = |cluster: &ClusterIx, host: &Host| {
-        candidate.tags.iter().any(|tag| snapshot.clusters[*cluster].covers(tag, host))
-    };
-    snapshot.hosts.iter().filter(move |host| {
-        host.facility == *facility && candidate.clusters.iter().any(|cluster| covers(cluster, host))
-    })
+    snapshot.hosts.iter().filter(move |host| snapshot.reaches(candidate, host))
 }
 
 fn closed_hosts(snapshot: &Snapshot, holds: &Holds, candidate: &Candidate) -> BTreeMap<&'static str, usize> {

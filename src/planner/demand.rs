@@ -96,15 +96,15 @@ struct Hosts {
 }
 
 impl Hosts {
-    fn reached(layer: &Layer<'_>, index: &HostIndex<'_>, clusters_by_name: &Vec<usize>) -> Self {
+    fn reached(layer: &Layer<'_>, index: &HostIndex<'_>, clusters_by_name: &[usize]) -> Self {
         let Layer { view, candidate, job, .. } = *layer;
         let snapshot = view.snapshot;
         let mut clusters = candidate.clusters.clone();
-        clusters.sort_unstable_by_key(|&cluster| clusters_by_name[cluster]);
+        clusters.sort_unstable_by_key(|&cluster| clusters_by_name[cluster.0]);
         // The first cluster that covers the host through one of the tags.
         let reaching = |tags: &mut dyn Iterator<Item = &Tag>, host: &Host| {
             let covering = |tag| clusters.iter().copied().find(|&cluster| snapshot.clusters[cluster].covers(tag, host));
-            tags.filter_map(covering).min_by_key(|&cluster| clusters_by_name[cluster])
+            tags.filter_map(covering).min_by_key(|&cluster| clusters_by_name[cluster.0])
         };
         let of_facility = |host: &Host| host.facility == job.facility;
         let groups: BTreeSet<usize> = candidate.tags.iter().flat_map(|tag| index.groups_with(tag)).copied().collect();

@@ -14,8 +14,8 @@ use super::state::State;
 use crate::model::{CandidateIx, HostIx, SubscriptionIx, WaitReason};
 use crate::units::{Amounts, Cores};
 
-/// A trace of all gates, those behind a shut one too.
-pub(super) trait FullTrace: Trace {
+/// What the whole walk tells beside the answers of single gates. As those, an error ends it.
+pub(super) trait WalkTrace: Trace {
     /// Hosts have stopped, those that get furthest at this gate.
     fn hosts(&mut self, furthest: WaitReason) -> Result<(), WaitReason> {
         Err(furthest)
@@ -27,7 +27,7 @@ pub(super) trait FullTrace: Trace {
     }
 }
 
-impl FullTrace for FirstShut {}
+impl WalkTrace for FirstShut {}
 
 /// What became of one more frame on the hosts of some allocations.
 enum Tried {
@@ -43,7 +43,7 @@ impl<'s> State<'s> {
     }
 
     /// Walks all gates.
-    pub(super) fn evaluate(&self, candidate: CandidateIx, trace: &mut impl FullTrace) -> Result<(), WaitReason> {
+    pub(super) fn evaluate(&self, candidate: CandidateIx, trace: &mut impl WalkTrace) -> Result<(), WaitReason> {
         let demand = self.demand(candidate);
         trace.gates(&Layer::GATES, &self.layer(candidate))?;
         let usable = self.usable(candidate, trace)?;
@@ -187,7 +187,7 @@ impl<'s> State<'s> {
     fn usable(
         &self,
         candidate: CandidateIx,
-        trace: &mut impl FullTrace,
+        trace: &mut impl WalkTrace,
     ) -> Result<Vec<(&Eligible, SubscriptionIx)>, WaitReason> {
         let demand = self.demand(candidate);
         let mut usable = Vec::new();

@@ -240,7 +240,9 @@ impl<'s> PlannedFarm<'s> {
                 let wanted = reserved.unwrap_or(demand.least);
                 match state.accepts(&ledger, candidate, subscription, host, &wanted).and(reserved) {
                     Ok(amounts) => {
-                        subscription.into_iter().for_each(|payer| ledger.take(candidate, host, payer, &amounts));
+                        if let Some(payer) = subscription {
+                            ledger.take(candidate, host, payer, &amounts);
+                        }
                         offer.idle -= amounts;
                         reservation = reservation.or(Some(amounts));
                         could_take += 1;

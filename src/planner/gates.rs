@@ -9,7 +9,7 @@ use super::report::Quantity;
 use super::reserve::{Ask, Offer, Unfit, reserve, reserve_unprotected};
 use super::view::View;
 use crate::model::{
-    Candidate, CandidateIx, Cap, ClusterIx, Host, HostIx, JobRow, Policy, ShowRow, Subscription, ThreadMode, WaitReason,
+    Candidate, CandidateIx, Cap, Host, HostIx, JobRow, Policy, ShowRow, Subscription, ThreadMode, WaitReason,
 };
 use crate::units::{Amounts, Cores, Gpus};
 
@@ -55,13 +55,10 @@ impl<'a> Layer<'a> {
         OnHost { layer: *self, host: &self.view.snapshot.hosts[host], is_open: self.view.state(host).is_open() }
     }
 
-    /// Whether a cluster of the layer's covers the host through one of its tags. Searches find such hosts
-    /// through the index instead.
+    /// Searches find such hosts through the index instead.
     pub(super) fn reaches(&self, host: HostIx) -> bool {
-        let (host, clusters) = (&self.view.snapshot.hosts[host], &self.view.snapshot.clusters);
-        let is_covered =
-            |&cluster: &ClusterIx| self.candidate.tags.iter().any(|tag| clusters[cluster].covers(tag, host));
-        host.facility == self.job.facility && self.candidate.clusters.iter().any(is_covered)
+        let snapshot = self.view.snapshot;
+        snapshot.reaches(self.candidate, &snapshot.hosts[host])
     }
 }
 

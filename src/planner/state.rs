@@ -36,7 +36,7 @@ impl<'s> State<'s> {
             subscriptions: subscriptions_by_alloc(snapshot, &allocs),
             allocs,
             warm: warm_hosts(&view),
-            waiting: view.waiting().to_vec(),
+            waiting: view.waiting().clone(),
             view,
         }
     }

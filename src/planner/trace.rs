@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::evaluate::FullTrace;
+use super::evaluate::WalkTrace;
 use super::gates::{FirstShut, Subscribed, Trace};
 use super::hosts::Spot;
 use super::report::{GateReport, GateVerdict, HostCount, Miss, NearMiss};
@@ -35,7 +35,7 @@ impl Trace for Once {
     }
 }
 
-impl FullTrace for Once {
+impl WalkTrace for Once {
     /// They are counted one by one.
     fn hosts(&mut self, _furthest: WaitReason) -> Result<(), WaitReason> {
         Ok(())

@@ -547,7 +547,9 @@ proptest! {
         let made = plan(&farm.snapshot, &farm.holds, &few).placements;
         farm.holds.assumed = made.iter().map(|made| AssumedBooking::of_placement(&farm.snapshot, made)).collect();
         let assumed = plan(&farm.snapshot, &farm.holds, &policy);
-        made.iter().for_each(|made| farm.snapshot.take(made));
+        for made in &made {
+            farm.snapshot.take(made);
+        }
         // A layer on probation has had its frame.
         farm.holds.backing_off.extend(farm.holds.assumed.iter().map(|booking| &booking.layer).filter(|layer| farm.holds.on_probation.contains(*layer)).cloned());
         farm.holds.assumed.clear();
