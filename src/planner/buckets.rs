@@ -166,9 +166,10 @@ impl Within<'_> {
                 if gib < gib_min {
                     self.has_skipped |= gib_min > self.bounds.gib_min;
                     // Of hosts with so many idle cores, straight to the first with enough memory.
-                    from = match memory_saturation {
-                        true => Score::before(score.cores, gib_min),
-                        false => Score::before(score.cores + 1, i64::MIN),
+                    from = if memory_saturation {
+                        Score::before(score.cores, gib_min)
+                    } else {
+                        Score::before(score.cores + 1, i64::MIN)
                     };
                     continue 'skip;
                 }
