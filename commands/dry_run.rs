@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cue_scheduler::booking::Refusal;
-use cue_scheduler::db::MissingPrivilege;
 use cue_scheduler::preview::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 use cue_scheduler::scheduler::PassReport;
 use cue_scheduler::units::counted;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cue_scheduler::booking::MissingPrivilege;
+use cue_scheduler::db::MissingPrivilege;
 
 /// Well-formed flags and settings that make no sense, here or together; the same again cannot succeed.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use cue_scheduler::db::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
 use cue_scheduler::explain::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, Stories, WorkBooks};
 use cue_scheduler::model::{Candidate, FacilityId, Holds, JobId, Snapshot, WaitReason};
 use cue_scheduler::planner::{
-    Ahead, CapReport, Explanation, GateReport, OnHost, PlacedOn, Precedence, Refusal, ShowTier, Verdict,
+    Ahead, CapReport, Explanation, GateReport, GateVerdict, OnHost, PlacedOn, Precedence, ShowTier, Unfit,
 };
 use cue_scheduler::preview::{self, Look};
 use cue_scheduler::units::Amounts;
@@ -303,7 +303,7 @@ impl Page {
 /// Worth a row for somebody who only wants to know what is wrong. Where nothing is left to wait, only a
 /// full pass keeps one more frame from being placed.
 fn is_telling(gate: &GateReport, reason: Option<WaitReason>) -> bool {
-    let is_in_the_way = gate.verdict == Verdict::Shut && (reason.is_some() || gate.reason != WaitReason::PassFull);
+    let is_in_the_way = gate.verdict == GateVerdict::Shut && (reason.is_some() || gate.reason != WaitReason::PassFull);
     is_in_the_way || gate.hosts.is_some_and(|hosts| hosts.passed < hosts.asked)
 }
 
@@ -347,7 +347,7 @@ fn refused_columns() -> [Column<RefusedBy>; 3] {
     ]
 }
 
-fn refusal_word(refusal: Refusal) -> String {
+fn refusal_word(refusal: Unfit) -> String {
     let word = serde_json::to_value(refusal).ok().and_then(|word| word.as_str().map(str::to_owned));
     word.map(|word| format!(" ({})", word.replace('_', " "))).unwrap_or_default()
 }
@@ -369,9 +369,9 @@ fn gate_columns() -> [Column<GateReport>; 4] {
     [
         Column::text("GATE", |row| row.reason.into_str().to_owned()),
         Column::text("VERDICT", |row| match row.verdict {
-            Verdict::Passed => "passed".to_owned(),
-            Verdict::Shut => "shut".to_owned(),
-            Verdict::NotAsked => "not asked".to_owned(),
+            GateVerdict::Passed => "passed".to_owned(),
+            GateVerdict::Shut => "shut".to_owned(),
+            GateVerdict::NotAsked => "not asked".to_owned(),
         }),
         Column::number("HOSTS", |row| row.hosts.map(|hosts| hosts.asked.to_string()).unwrap_or_default()),
         Column::number("LEFT", |row| row.hosts.map(|hosts| hosts.passed.to_string()).unwrap_or_default()),

@@ -30,11 +30,7 @@ pub(crate) async fn run(settings: RunSettings, args: PlanArgs, printer: Printer)
             kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;
             kept
         }
-        None => {
-            let look = farm.look().await?;
-            name_left_out(&look.left_out, printer);
-            PlanDocument::of(&look)
-        }
+        None => PlanDocument::of(&farm.look(printer).await?),
     };
     farm.store.close().await;
     if let Some(path) = &args.out {

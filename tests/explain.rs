@@ -12,7 +12,7 @@ use cue_scheduler::farm::seed::{
 use cue_scheduler::model::{
     Booked, FacilityId, Holds, Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason,
 };
-use cue_scheduler::planner::{Verdict, plan};
+use cue_scheduler::planner::{GateVerdict, plan};
 use cue_scheduler::units::{Cores, Gpus, Kib};
 use strum::IntoEnumIterator as _;
 
@@ -151,10 +151,10 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(story.reason, Some(reason), "{story:#?}");
         assert!(!story.remedies.is_empty(), "{reason:?}");
         let told = story.explanation.as_ref().unwrap();
-        let first = told.gates.iter().find(|gate| gate.verdict == Verdict::Shut).unwrap();
+        let first = told.gates.iter().find(|gate| gate.verdict == GateVerdict::Shut).unwrap();
         assert_eq!(first.reason, reason);
         let candidate = snapshot.candidates.iter().position(|candidate| candidate.layer == layer.id).unwrap();
-        let waiting = planned.waiting.iter().find(|waiting| waiting.candidate == candidate).unwrap();
+        let waiting = planned.waiting.iter().find(|waiting| waiting.candidate.0 == candidate).unwrap();
         assert_eq!((waiting.reason, waiting.frames), (reason, told.waiting_frames), "the plan says the same");
         let placed: u32 = told.placed.iter().map(|placed| placed.frames).sum();
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");

@@ -8,8 +8,8 @@ use cue_scheduler::db::{SnapshotOptions, Store};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{
-    Cap, ClusterKind, CoreRequest, Holds, HostId, HostState, LayerId, LeftOutRow, LimitUse, Selection, Snapshot, Tag,
-    TagChunkSizes, TagKind, ThreadMode, Timestamp,
+    Cap, ClusterKind, CoreRequest, Holds, HostId, HostState, LayerId, LeftOutRow, LimitIx, LimitUse, Selection,
+    Snapshot, Tag, TagChunkSizes, TagKind, ThreadMode, Timestamp,
 };
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use sqlx::PgPool;
@@ -185,7 +185,7 @@ async fn columns_arrive_as_what_they_mean() {
         assert_eq!(layer.services, ["arnold", "nuke"]);
         assert_eq!(
             (layer.limits.as_slice(), &read.limits[0].usage),
-            ([0].as_slice(), &LimitUse::Frames { used: 0, max: 3 })
+            ([LimitIx(0)].as_slice(), &LimitUse::Frames { used: 0, max: 3 })
         );
 
         let launches = store.load_layer_launches(&[seeded.layers[0].id.clone()]).await.unwrap();

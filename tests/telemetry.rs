@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cue_scheduler::booking::CounterTable;
 use cue_scheduler::config::Config;
-use cue_scheduler::model::{Plan, WaitReason, Waiting};
+use cue_scheduler::model::{CandidateIx, Plan, WaitReason, Waiting};
 use cue_scheduler::telemetry::http::PageLimits;
 use cue_scheduler::telemetry::labels::{CapTable, LaunchResult, PassEnd};
 use cue_scheduler::telemetry::logs::{self, LogSettings, LogsError};
@@ -175,7 +175,7 @@ async fn a_scrape_has_the_published_names_types_and_buckets() {
 #[tokio::test]
 async fn waiting_frames_are_there_for_every_reason_and_follow_the_plan() {
     let pages = Pages::start().await;
-    let waiting = |candidate, frames, reason| Waiting { candidate, frames, reason };
+    let waiting = |at, frames, reason| Waiting { candidate: CandidateIx(at), frames, reason };
     pages.metrics.set_waiting(&Plan {
         placements: Vec::new(),
         waiting: vec![

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Serialize;
 
 use crate::model::{
-    AllocId, Cluster, ClusterKind, Host, HostId, HostState, Plan, ShowId, Snapshot, Subscription, Timestamp, WaitReason,
+    AllocId, CandidateIx, Cluster, ClusterKind, Host, HostId, HostState, Plan, ShowId, Snapshot, Subscription,
+    Timestamp, WaitReason,
 };
 use crate::units::Cores;
 
@@ -82,7 +83,7 @@ pub fn overview(
     plan: &Plan,
     last_dispatches: &BTreeMap<(ShowId, HostId), Timestamp>,
 ) -> Vec<ClusterOverview> {
-    let waiting: HashMap<usize, (u32, WaitReason)> =
+    let waiting: HashMap<CandidateIx, (u32, WaitReason)> =
         plan.waiting.iter().map(|waiting| (waiting.candidate, (waiting.frames, waiting.reason))).collect();
     let by_tag = HostsByTag::of(snapshot);
     let mut clusters: Vec<ClusterOverview> = snapshot
@@ -98,16 +99,16 @@ pub fn overview(
             one
         })
         .collect();
-    let mut placed: HashMap<usize, u64> = HashMap::new();
+    let mut placed: HashMap<CandidateIx, u64> = HashMap::new();
     for placement in &plan.placements {
         *placed.entry(placement.candidate).or_default() += u64::from(placement.frames);
     }
-    for (position, candidate) in snapshot.candidates.iter().enumerate() {
+    for (position, candidate) in CandidateIx::all(&snapshot.candidates).zip(&snapshot.candidates) {
         let left = waiting.get(&position).copied();
         let placed = placed.get(&position).copied().unwrap_or_default();
         let frames = placed + left.map_or(0, |(frames, _)| u64::from(frames));
         for &at in candidate.clusters.iter().filter(|_| frames > 0) {
-            let Some(cluster) = clusters.get_mut(at) else { continue };
+            let Some(cluster) = clusters.get_mut(at.0) else { continue };
             cluster.waiting_layers += 1;
             cluster.waiting_frames += frames;
             cluster.placeable_frames += placed;

@@ -4,7 +4,9 @@
 //! This room adds what the planner does not know (work that does not wait, other states of frames) and
 //! the words.
 
+mod books;
 mod nobody;
+mod numbers;
 mod words;
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,9 +16,10 @@ use crate::db::{
     OrderedRedirect, RunningOn, WaitingCount,
 };
 use crate::model::{
-    Candidate, FrameId, Holds, Host, HostId, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot, WaitReason,
+    Candidate, CandidateIx, FrameId, Holds, Host, HostId, HostIx, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot,
+    WaitReason,
 };
-use crate::planner::{Explanation, HostExplanation, PlannedFarm, Refusal};
+use crate::planner::{Explanation, HostExplanation, PlannedFarm, Unfit};
 use crate::units::Amounts;
 pub use nobody::HeldByNobody;
 use nobody::Holdings;
@@ -156,7 +159,7 @@ pub struct HostBooks {
 pub struct RefusedBy {
     pub reason: WaitReason,
     /// What exactly is short, where it is a matter of the host's room.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Unfit>,
     pub layers: u64,
     pub frames: u64,
 }
@@ -175,7 +178,8 @@ impl<'s> Stories<'s> {
             let seen = self.holds.waiting_found.get(&candidate.layer).copied().unwrap_or(u32::MAX);
             candidate.layer == found.id && candidate.waiting_frames.min(seen) > 0
         };
-        let position = self.snapshot.candidates.iter().position(waits);
+        let candidates = &self.snapshot.candidates;
+        let position = CandidateIx::all(candidates).find(|&candidate| waits(&candidates[candidate]));
         let mut story = match position {
             Some(candidate) => self.waiting_layer(found, candidate),
             None => self.other_layer(found),
@@ -186,8 +190,8 @@ impl<'s> Stories<'s> {
             let silent = self.holdings.silent(|held| held.layer.as_ref() == Some(&found.id));
             let count = self.count(&found.id);
             story.waiting_seen = count.map(|count| count.frames);
-            story.books = words::layer_books(count, &deleted, silent.as_ref());
-            story.remedies.extend(words::books_remedies(count, &deleted));
+            story.books = books::layer_books(count, &deleted, silent.as_ref());
+            story.remedies.extend(books::books_remedies(count, &deleted));
         }
         story
     }
@@ -215,7 +219,7 @@ impl<'s> Stories<'s> {
     fn job_books(&self, found: &FoundJob) -> Vec<String> {
         let count = self.books.counts.iter().find(|count| count.job == found.id);
         let said = count.filter(|_| found.state == "PENDING");
-        said.and_then(|count| words::wrong_count("its own count", count.job_count, count.job_frames))
+        said.and_then(|count| books::wrong_count("its own count", count.job_count, count.job_frames))
             .into_iter()
             .collect()
     }
@@ -240,7 +244,7 @@ impl<'s> Stories<'s> {
             last_sign_seconds: found.proc.as_ref().map(|proc| proc.sign_seconds),
             host_report_seconds: found.proc.as_ref().and_then(|proc| proc.report_seconds),
             is_silent: found.proc.as_ref().is_some_and(|proc| proc.is_silent),
-            summary: words::frame_summary(found, self.serves(&found.show)),
+            summary: books::frame_summary(found, self.serves(&found.show)),
             layer_story: is_waiting.then(|| self.layer(layer)),
         }
     }
@@ -248,14 +252,14 @@ impl<'s> Stories<'s> {
     /// `None` when the host is in no facility of the selected clusters.
     #[must_use]
     pub fn host(&self, id: &HostId, books: HostBooks) -> Option<HostStory> {
-        let position = self.snapshot.hosts.iter().position(|host| host.id == *id)?;
+        let position = HostIx::all(&self.snapshot.hosts).find(|&host| self.snapshot.hosts[host].id == *id)?;
         let host = &self.snapshot.hosts[position];
         let explanation = self.farm.explain_host(position);
         let report_seconds = (self.snapshot.taken_at - host.reported_at).whole_seconds().max(0);
-        let mut wrong = words::books(&books.ledger, &books.frameless);
-        wrong.extend(words::other_procs(&books.procs.others, report_seconds, &self.holdings));
+        let mut wrong = books::host_books(&books.ledger, &books.frameless);
+        wrong.extend(books::other_procs(&books.procs.others, report_seconds, &self.holdings));
         if !books.procs.running.is_empty() {
-            wrong.extend(words::unheard(report_seconds));
+            wrong.extend(books::unheard(report_seconds));
         }
         Some(HostStory {
             host_id: host.id.clone(),
@@ -269,14 +273,14 @@ impl<'s> Stories<'s> {
             other_procs: books.procs.others,
             frameless: books.frameless,
             report_seconds,
-            redirects: books.redirects.iter().map(words::redirect).collect(),
+            redirects: books.redirects.iter().map(books::redirect).collect(),
             summary: words::host_summary(&explanation),
             refused: refused(&explanation),
             explanation,
         })
     }
 
-    fn waiting_layer(&self, found: &FoundLayer, position: usize) -> LayerStory {
+    fn waiting_layer(&self, found: &FoundLayer, position: CandidateIx) -> LayerStory {
         let candidate = &self.snapshot.candidates[position];
         let explanation = self.farm.explain(position);
         let full = match explanation.reason {
@@ -305,7 +309,7 @@ impl<'s> Stories<'s> {
         }
     }
 
-    fn full_hosts(&self, candidate: usize) -> FullHosts {
+    fn full_hosts(&self, candidate: CandidateIx) -> FullHosts {
         let full = self.farm.full_hosts(candidate);
         let hosts: HashSet<&HostId> = full.iter().map(|full| &self.snapshot.hosts[full.host].id).collect();
         let (held_by_nobody, is_anything_running) = self.holdings.on(&hosts);
@@ -378,12 +382,7 @@ fn layer_row(found: &FoundLayer) -> LayerStory {
 
 /// Hosts that a cluster of the layer reaches, whatever they are doing.
 fn reached<'s>(snapshot: &'s Snapshot, candidate: &'s Candidate) -> impl Iterator<Item = &'s Host> {
-    let facility = &snapshot.jobs[candidate.job].facility;
-    let covers =
-        |cluster: &usize, host: &Host| candidate.tags.iter().any(|tag| snapshot.clusters[*cluster].covers(tag, host));
-    snapshot.hosts.iter().filter(move |host| {
-        host.facility == *facility && candidate.clusters.iter().any(|cluster| covers(cluster, host))
-    })
+    snapshot.hosts.iter().filter(move |host| snapshot.reaches(candidate, host))
 }
 
 fn closed_hosts(snapshot: &Snapshot, holds: &Holds, candidate: &Candidate) -> BTreeMap<&'static str, usize> {
@@ -395,7 +394,7 @@ fn closed_hosts(snapshot: &Snapshot, holds: &Holds, candidate: &Candidate) -> BT
 }
 
 fn refused(told: &HostExplanation) -> Vec<RefusedBy> {
-    let mut counts: BTreeMap<(WaitReason, Option<Refusal>), (u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<(WaitReason, Option<Unfit>), (u64, u64)> = BTreeMap::new();
     for layer in told.candidates.iter().filter(|layer| layer.could_take == 0) {
         let Some(reason) = layer.then else { continue };
         let (layers, frames) = counts.entry((reason, layer.refusal)).or_default();

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::words::{age, count, some_of};
+use super::numbers::{age, count, some_of};
 use crate::db::{Held, Holder};
 use crate::model::{Candidate, HostId, ShowId, Snapshot, WaitReason};
 use crate::planner::{CapReport, Quantity};

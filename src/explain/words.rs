@@ -1,19 +1,16 @@
 //! The words for what the planner found.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 
 use time::format_description::well_known::Rfc3339;
 
-use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
+use super::nobody::{HeldByNobody, Holdings};
+use super::numbers::{count, or_none, thousands};
 use super::{LayerStory, reached};
-use crate::db::{
-    FoundFrame, FoundJob, FoundProc, FrameCounts, FramelessProc, HeldProc, HostLedger, OrderedRedirect, WaitingCount,
-};
+use crate::db::{FoundJob, FrameCounts};
 use crate::model::{Candidate, Cluster, Holds, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
-use crate::planner::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Refusal};
-use crate::scheduler::OVERDUE_AFTER;
-use crate::units::{Amounts, Cores, Gpus, Kib};
+use crate::planner::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Unfit};
+use crate::units::{Amounts, Cores, Gpus};
 
 /// A waiting layer with what was found about it.
 pub(super) struct Case<'c> {
@@ -33,9 +30,6 @@ pub(super) struct FullHosts {
     pub(super) have_work: bool,
     pub(super) held_by_nobody: Option<HeldByNobody>,
 }
-
-/// Frames that a sentence names.
-const NAMED_MAX: usize = 8;
 
 impl Case<'_> {
     fn job(&self) -> &JobRow {
@@ -112,10 +106,10 @@ impl Case<'_> {
     fn short_of(&self) -> String {
         let what = match &self.told.nearest {
             Some(NearMiss { reason: WaitReason::Capacity, miss: Miss::Room { refusal, .. }, .. }) => match refusal {
-                Refusal::MemoryShort => "with too little idle memory",
-                Refusal::GpusShort => "with too few idle GPUs",
-                Refusal::GpuMemoryShort => "with too little idle GPU memory",
-                Refusal::HostNotFullyIdle => "not wholly idle",
+                Unfit::MemoryShort => "with too little idle memory",
+                Unfit::GpusShort => "with too few idle GPUs",
+                Unfit::GpuMemoryShort => "with too little idle GPU memory",
+                Unfit::HostNotFullyIdle => "not wholly idle",
                 _ => "with too few idle cores",
             },
             _ => "with too little idle",
@@ -253,12 +247,12 @@ impl Case<'_> {
             _ => None,
         };
         let remedies = |cap: &CapReport| {
-            let wanted = wider.map_or(number(cap.wanted), |amounts| number_like(cap.wanted, &amounts));
+            let wanted = wider.map_or(cap.wanted.get(), |amounts| number_like(cap.wanted, &amounts));
             let max = cap.max.map_or_else(|| "no maximum".to_owned(), |max| max.to_string());
-            let needed = like(cap.after, number(cap.after) + wanted);
+            let needed = like(cap.after, cap.after.get() + wanted);
             let name = cap_name(cap);
             let nobody = self.holdings.under(cap, self.snapshot, self.candidate);
-            let by_work = number(cap.after) - nobody.map_or(0, |(held, _)| number(held));
+            let by_work = cap.after.get() - nobody.map_or(0, |(held, _)| held.get());
             // Nobody waits for what does not run.
             let or_wait = if by_work > 0 {
                 let needed = like(cap.after, wanted).to_string();
@@ -303,15 +297,7 @@ pub(super) fn cap_name(cap: &CapReport) -> String {
 }
 
 fn is_full(cap: &CapReport) -> bool {
-    cap.max.is_some_and(|max| number(cap.after).saturating_add(number(cap.wanted)) > number(max))
-}
-
-const fn number(quantity: Quantity) -> i64 {
-    match quantity {
-        Quantity::Cores(cores) => cores.get(),
-        Quantity::Gpus(gpus) => gpus.get(),
-        Quantity::Frames(number) | Quantity::Hosts(number) => number,
-    }
+    cap.max.is_some_and(|max| cap.after.get().saturating_add(cap.wanted.get()) > max.get())
 }
 
 /// What a reservation adds to a cap of this kind.
@@ -332,17 +318,17 @@ const fn like(kind: Quantity, number: i64) -> Quantity {
     }
 }
 
-fn room_words(refusal: Refusal, has: &Amounts, needed: &Amounts, when: &str) -> String {
+fn room_words(refusal: Unfit, has: &Amounts, needed: &Amounts, when: &str) -> String {
     match refusal {
-        Refusal::MemoryShort => format!("has {} {when}, a frame needs {}", has.memory, needed.memory),
-        Refusal::GpusShort => format!("has {} GPUs {when}, a frame needs {}", has.gpus, needed.gpus),
-        Refusal::GpuMemoryShort => {
+        Unfit::MemoryShort => format!("has {} {when}, a frame needs {}", has.memory, needed.memory),
+        Unfit::GpusShort => format!("has {} GPUs {when}, a frame needs {}", has.gpus, needed.gpus),
+        Unfit::GpuMemoryShort => {
             format!("has {} of GPU memory {when}, a frame needs {}", has.gpu_memory, needed.gpu_memory)
         }
-        Refusal::GpuKept => "keeps its idle GPUs for work that asks for GPU memory".to_owned(),
-        Refusal::ThreadModeAll => "takes threadable layers only".to_owned(),
-        Refusal::ReservesNothing => format!("has {} cores {when}, of which the layer leaves none to itself", has.cores),
-        Refusal::HostNotFullyIdle | Refusal::NoWholeCore | Refusal::VariableNeedsTwo | Refusal::CoresShort => {
+        Unfit::GpuKept => "keeps its idle GPUs for work that asks for GPU memory".to_owned(),
+        Unfit::ThreadModeAll => "takes threadable layers only".to_owned(),
+        Unfit::ReservesNothing => format!("has {} cores {when}, of which the layer leaves none to itself", has.cores),
+        Unfit::HostNotFullyIdle | Unfit::NoWholeCore | Unfit::VariableNeedsTwo | Unfit::CoresShort => {
             format!("has {} cores {when}, a frame needs {}", has.cores, needed.cores)
         }
     }
@@ -417,120 +403,6 @@ pub(super) fn nothing_waits(frames: &FrameCounts) -> String {
     format!("no frame waits for a host: {}", or_none(&states))
 }
 
-/// `is_served`: by a scheduler with these settings.
-pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
-    let host = found.host.as_deref().unwrap_or("an unknown host");
-    let over = (found.job_state != "PENDING").then(|| format!("the job is {}", found.job_state));
-    let runs = found.proc.as_ref().filter(|_| found.state == "RUNNING");
-    if let Some(running) = runs.map(|proc| running(host, proc, is_served)) {
-        // Its end may be lost although its job is over.
-        return over.into_iter().chain([running]).collect::<Vec<_>>().join("; ");
-    }
-    let is_over = over.is_some();
-    let summary = match found.state.as_str() {
-        _ if is_over => over.unwrap_or_default(),
-        "RUNNING" => format!(
-            "its row says RUNNING on {host}, but it has no proc: nothing is booked for it; Cuebot's maintenance puts \
-             it back to WAITING, after 5 min or more"
-        ),
-        "WAITING" => "it waits for a host".to_owned(),
-        "DEPEND" => format!("it waits for {} that it depends on", count(found.depend_count, "thing")),
-        "DEAD" => format!(
-            "it died on {host} with exit status {} after {}; retry or eat it",
-            found.exit_status,
-            count(found.retries, "retry").replace("retrys", "retries")
-        ),
-        "SUCCEEDED" => format!("it is done, on {host}"),
-        "EATEN" => "somebody has eaten it: it counts as done".to_owned(),
-        "CHECKPOINT" => format!("it has stopped at a checkpoint on {host}"),
-        "SETUP" => "Cuebot is still submitting its job".to_owned(),
-        other => format!("it is {other}"),
-    };
-    let Some(FoundProc { id, reserved, .. }) = &found.proc else { return summary };
-    let then = if found.state == "WAITING" && !is_over { format!(": {LEFT_OUT}") } else { String::new() };
-    format!("{summary}, and proc {id} on {host} holds {} for it and may run it still{then}", some_of(reserved))
-}
-
-/// A waiting frame that a proc holds.
-const LEFT_OUT: &str = "nobody books it until Cuebot has released the proc, or somebody unbooks it";
-
-fn running(host: &str, proc: &FoundProc, is_served: bool) -> String {
-    let FoundProc { reserved, sign_seconds, is_reported, is_silent, report_seconds, .. } = proc;
-    let (holds, sign) = (some_of(reserved), age(*sign_seconds));
-    match report_seconds {
-        Some(report) if *is_silent => format!(
-            "its rows say RUNNING on {host}, but nothing was heard of it for {sign} although the host reported {} ago: \
-             nobody's work holds {holds}; {}",
-            age(*report),
-            GivenBackBy::show(is_served).gives_back()
-        ),
-        Some(report) if !is_overdue(*report) => {
-            if *is_reported {
-                format!("it runs on {host} with {holds}, last heard of {sign} ago")
-            } else {
-                format!("it was booked on {host} with {holds} {sign} ago, and no report has named it yet")
-            }
-        }
-        report => {
-            let report = report.map_or_else(
-                || "has never reported".to_owned(),
-                |report| format!("itself has not reported for {}", age(report)),
-            );
-            format!("its rows say RUNNING on {host} with {holds}, but the host {report}: nobody knows whether it runs")
-        }
-    }
-}
-
-/// What is wrong with the rows of a layer.
-pub(super) fn layer_books(
-    count: Option<&WaitingCount>,
-    deleted_limits: &[&str],
-    silent: Option<&HeldByNobody>,
-) -> Vec<String> {
-    let mut books = Vec::new();
-    if let Some(WaitingCount { count: said, frames, held, .. }) = count {
-        books.extend(wrong_count("its count", *said, *frames));
-        if *held > 0 {
-            let (number, are) = if *held == 1 { ("1".to_owned(), "is") } else { (held.to_string(), "are") };
-            books.push(format!("{number} of its waiting frames {are} held by procs and may run still: {LEFT_OUT}"));
-        }
-    }
-    for limit in deleted_limits {
-        books.push(format!("it is bound to the limit {limit}, which was deleted: that limit holds nothing back"));
-    }
-    books.extend(silent.map(HeldByNobody::of_frames));
-    books
-}
-
-/// A counter of waiting frames that is wrong, and what comes of it.
-pub(super) fn wrong_count(whose: &str, said: i64, frames: i64) -> Option<String> {
-    let there = match frames {
-        0 => "there is none".to_owned(),
-        1 => "there is 1".to_owned(),
-        frames => format!("there are {frames}"),
-    };
-    let then = match said {
-        said if said == frames => return None,
-        said if said > frames => "hosts are planned for nothing",
-        ..=0 if frames > 0 => "nothing is booked of them",
-        ..=0 => "it hides the next ones",
-        _ => "the rest is not booked",
-    };
-    Some(format!("{whose} says {}, {there}: {then}", count(said, "waiting frame")))
-}
-
-/// What makes counters and links right again.
-pub(super) fn books_remedies(count: Option<&WaitingCount>, deleted_limits: &[&str]) -> Vec<String> {
-    let mut remedies = Vec::new();
-    if count.is_some_and(|count| !count.is_right()) {
-        remedies.push("set its count right: `cue-scheduler check-db` prints how (waiting-counts)".to_owned());
-    }
-    if !deleted_limits.is_empty() {
-        remedies.push("unbind it from the deleted limit: `cue-scheduler check-db` prints how (limits)".to_owned());
-    }
-    remedies
-}
-
 pub(super) fn host_summary(told: &HostExplanation) -> String {
     if told.state != "open" {
         return format!("it takes nothing: {}", told.state);
@@ -545,178 +417,4 @@ pub(super) fn host_summary(told: &HostExplanation) -> String {
         "{planned}; of {} it could take frames of {able}",
         count(told.candidates.len() + told.unreached, "waiting layer")
     )
-}
-
-/// What is wrong with a host's books.
-pub(super) fn books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Vec<String> {
-    let mut books = Vec::new();
-    // Its owner's work draws on other rows as well.
-    if !ledger.has_local_work {
-        let (nobody, twice) = (ledger.held_by_nobody(), ledger.idle_by_the_row_alone());
-        if nobody.has_some() {
-            books.push(format!(
-                "nobody holds {}, which its row says are taken; a running scheduler gives them back",
-                some_of(&nobody)
-            ));
-        }
-        if twice.has_some() {
-            books.push(format!(
-                "procs hold {}, which its row says are idle; a running scheduler takes them off",
-                some_of(&twice)
-            ));
-        }
-    }
-    let overbooked = ledger.overbooked();
-    if overbooked.has_some() {
-        books.push(format!(
-            "it is overbooked: procs hold {} more than it has; nothing of that is booked until enough of them end",
-            some_of(&overbooked)
-        ));
-    }
-    for proc in frameless {
-        books.push(format!(
-            "nobody's work holds {}: proc {} runs nothing, last heard of {} ago; Cuebot's maintenance or a running \
-             scheduler gives it up",
-            some_of(&proc.reserved),
-            proc.proc,
-            age(proc.silent_seconds)
-        ));
-    }
-    books
-}
-
-/// Procs of a host that run their frames no more, or should not; `report`: seconds since its last report.
-pub(super) fn other_procs(procs: &[HeldProc], report: i64, holdings: &Holdings<'_>) -> Vec<String> {
-    let mut books = Vec::new();
-    let (silent, strays): (Vec<&HeldProc>, Vec<&HeldProc>) =
-        procs.iter().partition(|proc| proc.frame_state == "RUNNING");
-    for is_served in [true, false] {
-        let served = |proc: &&&HeldProc| proc.show_id.as_ref().is_some_and(|show| holdings.serves(show)) == is_served;
-        let silent: Vec<&&HeldProc> = silent.iter().filter(served).collect();
-        let Some(longest) = silent.iter().map(|proc| proc.silent_seconds).max() else { continue };
-        let amounts: Amounts = silent.iter().map(|proc| proc.reserved).sum();
-        let mut names: Vec<String> =
-            silent.iter().take(NAMED_MAX).map(|proc| format!("{}/{}", proc.job, proc.frame)).collect();
-        if silent.len() > NAMED_MAX {
-            names.push(format!("{} more", silent.len() - NAMED_MAX));
-        }
-        books.push(format!(
-            "nobody's work holds {}: nothing was heard of {} for {} although the host reported {} ago; {}",
-            some_of(&amounts),
-            names.join(", "),
-            age(longest),
-            age(report),
-            GivenBackBy::show(is_served).gives_back()
-        ));
-    }
-    for proc in strays {
-        books.push(format!(
-            "proc {} holds {} for {}/{}, which is {} and may run still: {LEFT_OUT}",
-            proc.proc,
-            some_of(&proc.reserved),
-            proc.job,
-            proc.frame,
-            proc.frame_state
-        ));
-    }
-    books
-}
-
-/// Whether a host that reported so many seconds ago should have done so again since.
-fn is_overdue(report: i64) -> bool {
-    report > OVERDUE_AFTER.as_secs().cast_signed()
-}
-
-/// Said of what runs on a host that does not report, `report` being seconds since it last did.
-pub(super) fn unheard(report: i64) -> Option<String> {
-    is_overdue(report).then(|| {
-        format!("the host has not reported for {}: nobody knows whether what runs here still runs", age(report))
-    })
-}
-
-/// What an operator has ordered a proc to do.
-pub(super) fn redirect(order: &OrderedRedirect) -> String {
-    let OrderedRedirect { proc, destination, is_group, held, job, frame, ordered_seconds } = order;
-    let holds = match (job, frame) {
-        (Some(job), Some(frame)) => format!("{job}/{frame}"),
-        _ => format!("proc {proc}"),
-    };
-    let kind = if *is_group { "group" } else { "job" };
-    format!(
-        "{} that {holds} holds go to {kind} {destination} when it ends, ordered by an operator {} ago; a running \
-         scheduler keeps them for it until some seconds after",
-        some_of(held),
-        age(*ordered_seconds)
-    )
-}
-
-/// `40 s`, `7 min`, `3 h`: as exactly as anybody asks.
-pub(super) fn age(seconds: i64) -> String {
-    match seconds.max(0) {
-        seconds @ ..120 => format!("{seconds} s"),
-        seconds @ ..7_200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h", seconds / 3_600),
-    }
-}
-
-/// `2 cores, 4 GiB`: the kinds of which there is something.
-pub(super) fn some_of(amounts: &Amounts) -> String {
-    let Amounts { cores, memory, gpus, gpu_memory } = amounts;
-    let mut parts = Vec::new();
-    if *cores > Cores::ZERO {
-        parts.push(if *cores == Cores::ONE { "1 core".to_owned() } else { format!("{cores} cores") });
-    }
-    if *memory > Kib::ZERO {
-        parts.push(memory.to_string());
-    }
-    if *gpus > Gpus::ZERO {
-        parts.push(count(gpus, "GPU"));
-    }
-    if *gpu_memory > Kib::ZERO {
-        parts.push(format!("{gpu_memory} of GPU memory"));
-    }
-    or_none(&parts)
-}
-
-fn or_none<T: AsRef<str>>(parts: &[T]) -> String {
-    if parts.is_empty() {
-        return "none".to_owned();
-    }
-    parts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
-}
-
-pub(super) fn count(number: impl Display, thing: &str) -> String {
-    let number = grouped(&number.to_string());
-    let plural = if number == "1" { "" } else { "s" };
-    format!("{number} {thing}{plural}")
-}
-
-fn thousands(number: usize) -> String {
-    grouped(&number.to_string())
-}
-
-/// `1,553`
-fn grouped(digits: &str) -> String {
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) && digit.is_ascii_digit() {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!(
-            [grouped("7"), grouped("553"), grouped("1553"), grouped("1234567")],
-            ["7", "553", "1,553", "1,234,567"]
-        );
-        assert_eq!([count(1, "host"), count(1_000, "host")], ["1 host", "1,000 hosts"]);
-    }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cap, FacilityId, FolderId, JobId, LayerId, ShowId, Tag, Timestamp};
+use super::{
+    Cap, ClusterIx, FacilityId, FolderId, FolderIx, JobId, JobIx, LayerId, LimitIx, ShowId, ShowIx, Tag, Timestamp,
+};
 use crate::units::{Cores, Gpus, Kib};
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,13 +27,13 @@ pub struct FolderRow {
     pub gpus_max: Cap<Gpus>,
 }
 
-/// A PENDING job. `folder` and `show` are positions in the snapshot's lists.
+/// A PENDING job.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct JobRow {
     pub id: JobId,
     pub name: String,
-    pub show: usize,
-    pub folder: usize,
+    pub show: ShowIx,
+    pub folder: FolderIx,
     pub facility: FacilityId,
     pub is_paused: bool,
     pub is_auto_book: bool,
@@ -52,10 +54,9 @@ pub struct JobRow {
 pub struct Candidate {
     pub layer: LayerId,
     pub layer_name: String,
-    /// Position in the snapshot's jobs.
-    pub job: usize,
-    /// Positions of the clusters that reach it, ascending; empty when none of ours does.
-    pub clusters: Vec<usize>,
+    pub job: JobIx,
+    /// Those that reach it, ascending; empty when none of ours does.
+    pub clusters: Vec<ClusterIx>,
     pub tags: BTreeSet<Tag>,
     pub cores: CoreRequest,
     /// `None` = no ceiling (the column says 0).
@@ -66,8 +67,8 @@ pub struct Candidate {
     pub is_threadable: bool,
     /// `layer.str_services`, split at commas and trimmed.
     pub services: Vec<String>,
-    /// Positions in the snapshot's limits: all must have room.
-    pub limits: Vec<usize>,
+    /// All must have room.
+    pub limits: Vec<LimitIx>,
     /// No frame of the layer may start before this.
     pub start_after: Option<Timestamp>,
     pub dispatch_order: i32,

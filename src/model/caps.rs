@@ -19,6 +19,14 @@ impl<T: PartialOrd + Copy> Cap<T> {
             Self::AtMost(max) => used_after <= max,
         }
     }
+
+    #[must_use]
+    pub fn max(self) -> Option<T> {
+        match self {
+            Self::Unlimited => None,
+            Self::AtMost(max) => Some(max),
+        }
+    }
 }
 
 /// The right of one show to use one allocation. A burst of 0 or less is frozen: nothing books.

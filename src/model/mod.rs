@@ -13,6 +13,7 @@ mod host;
 mod ids;
 mod plan;
 mod policy;
+mod positions;
 mod reason;
 mod selection;
 mod snapshot;
@@ -30,6 +31,7 @@ pub use ids::{
 };
 pub use plan::{Placement, Plan, Waiting};
 pub use policy::{FractionalCores, HostStrategy, JobOrder, Policy};
+pub use positions::{CandidateIx, ClusterIx, FolderIx, HostIx, JobIx, LimitIx, ShowIx, SubscriptionIx};
 pub use reason::WaitReason;
 pub use selection::{AllocTag, Selection, TagChunkSizes};
 pub use snapshot::{LeftOutRow, Snapshot};

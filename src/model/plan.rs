@@ -1,6 +1,6 @@
 //! What the planner proposes. Believing it is the database's decision, not ours.
 
-use super::WaitReason;
+use super::{CandidateIx, ClusterIx, HostIx, WaitReason};
 use crate::units::Amounts;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,12 +15,10 @@ pub struct Plan {
 /// different amounts to consecutive frames; those are separate placements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// Position in the snapshot's candidates.
-    pub candidate: usize,
-    /// Position in the snapshot's hosts.
-    pub host: usize,
-    /// Position in the snapshot's clusters: the one that this work is counted under.
-    pub cluster: usize,
+    pub candidate: CandidateIx,
+    pub host: HostIx,
+    /// The one that this work is counted under.
+    pub cluster: ClusterIx,
     pub frames: u32,
     /// Per frame.
     pub reservation: Amounts,
@@ -28,8 +26,7 @@ pub struct Placement {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Position in the snapshot's candidates.
-    pub candidate: usize,
+    pub candidate: CandidateIx,
     pub frames: u32,
     pub reason: WaitReason,
 }

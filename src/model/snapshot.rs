@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{Candidate, Cluster, FolderRow, Host, JobRow, LimitRow, Placement, ShowRow, Subscription, Timestamp};
+use super::{
+    Candidate, Cluster, ClusterIx, FolderRow, Host, JobRow, LimitRow, Placement, ShowRow, Subscription, Timestamp,
+};
 
 /// Lists refer to each other by position. Order within each list is fixed by the reader (by name,
 /// then id), so that equal databases give equal snapshots and equal plans.
@@ -39,6 +41,13 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
+    /// Whether a cluster of the layer's covers the host through one of its tags.
+    #[must_use]
+    pub fn reaches(&self, candidate: &Candidate, host: &Host) -> bool {
+        let covers = |&cluster: &ClusterIx| candidate.tags.iter().any(|tag| self.clusters[cluster].covers(tag, host));
+        host.facility == self.jobs[candidate.job].facility && candidate.clusters.iter().any(covers)
+    }
+
     /// What a booking of the placement makes of the farm. A candidate of which nothing waits any more stays
     /// in its place.
     pub fn take(&mut self, placement: &Placement) {

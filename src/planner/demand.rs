@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::fit::Ask;
-use super::gates::{Nature, shape_gate};
+use super::eligible::{Eligible, Pinned, Reached};
+use super::gates::{FirstShut, Layer, OnHost, Trace, shape_gate};
 use super::hosts::HostIndex;
+use super::reserve::Ask;
 use super::view::View;
-use crate::model::{AllocId, Candidate, FacilityId, Host, JobRow, Snapshot, Tag, WaitReason};
+use crate::model::{AllocId, CandidateIx, ClusterIx, FacilityId, Host, HostIx, Snapshot, Tag, WaitReason};
 use crate::units::{Amounts, Cores};
 
 /// What layers ask for that differ only in name, job and caps.
@@ -15,55 +16,9 @@ pub(super) struct Demand {
     /// What a frame takes at least, on whichever of the hosts.
     pub(super) least: Amounts,
     /// The hosts that could run it if they were empty, by allocation.
-    pub(super) lanes: Vec<Lane>,
+    pub(super) eligible: Vec<Eligible>,
     /// Where there are none: the gate that took the last ones away.
     pub(super) furthest: WaitReason,
-}
-
-/// The hosts of one allocation that a demand may go to.
-pub(super) struct Lane {
-    /// Rank of the allocation's id.
-    pub(super) alloc: usize,
-    /// By group.
-    pub(super) groups: Vec<Reached>,
-    /// Hosts reached by a tag that few carry, by position; some may be in the groups too.
-    pub(super) pinned: Vec<Pinned>,
-    /// No host has room for the demand, and none will have in this plan.
-    pub(super) is_exhausted: bool,
-}
-
-/// A group of hosts, and the first cluster by name that reaches it.
-#[derive(Clone, Copy)]
-pub(super) struct Reached {
-    pub(super) group: usize,
-    pub(super) cluster: usize,
-}
-
-/// A single host, and the first cluster by name that reaches it.
-#[derive(Clone, Copy)]
-pub(super) struct Pinned {
-    pub(super) host: usize,
-    pub(super) cluster: usize,
-}
-
-impl Lane {
-    const fn new(alloc: usize) -> Self {
-        Self { alloc, groups: Vec::new(), pinned: Vec::new(), is_exhausted: false }
-    }
-
-    /// The cluster through which a host, of this group, is reached.
-    pub(super) fn cluster_of(&self, host: usize, group: usize) -> Option<usize> {
-        let pinned = self.pinned.binary_search_by_key(&host, |pinned| pinned.host).map(|at| self.pinned[at].cluster);
-        pinned.or_else(|_| self.find_group(group).map(|at| self.groups[at].cluster)).ok()
-    }
-
-    pub(super) fn reaches_group(&self, group: usize) -> bool {
-        self.find_group(group).is_ok()
-    }
-
-    fn find_group(&self, group: usize) -> Result<usize, usize> {
-        self.groups.binary_search_by_key(&group, |reached| reached.group)
-    }
 }
 
 /// All demands of a snapshot.
@@ -77,7 +32,7 @@ pub(super) struct Demands {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Reach<'s> {
     facility: &'s FacilityId,
-    clusters: &'s [usize],
+    clusters: &'s [ClusterIx],
     tags: &'s BTreeSet<Tag>,
     os: Option<&'s str>,
     is_threadable: bool,
@@ -91,8 +46,9 @@ impl Demands {
         let mut known: HashMap<(Reach<'_>, Ask), usize> = HashMap::new();
         let mut list = Vec::new();
         let mut of_candidate = Vec::with_capacity(snapshot.candidates.len());
-        for candidate in &snapshot.candidates {
-            let job = &snapshot.jobs[candidate.job];
+        for position in CandidateIx::all(&snapshot.candidates) {
+            let layer = Layer::of(view, position);
+            let Layer { candidate, job, .. } = layer;
             let reach = Reach {
                 facility: &job.facility,
                 clusters: &candidate.clusters,
@@ -102,9 +58,7 @@ impl Demands {
             };
             let ask = Ask::of(candidate, view.policy);
             let demand = *known.entry((reach, ask)).or_insert_with(|| {
-                let hosts = reaches
-                    .entry(reach)
-                    .or_insert_with(|| Hosts::reached(view, candidate, job, index, &clusters_by_name));
+                let hosts = reaches.entry(reach).or_insert_with(|| Hosts::reached(&layer, index, &clusters_by_name));
                 list.push(hosts.demand(ask, view, index, allocs));
                 list.len() - 1
             });
@@ -113,18 +67,18 @@ impl Demands {
         Self { list, of_candidate }
     }
 
-    pub(super) fn get(&self, candidate: usize) -> &Demand {
+    pub(super) fn get(&self, candidate: CandidateIx) -> &Demand {
         &self.list[self.of_candidate[candidate]]
     }
 
-    pub(super) fn get_mut(&mut self, candidate: usize) -> &mut Demand {
+    pub(super) fn get_mut(&mut self, candidate: CandidateIx) -> &mut Demand {
         &mut self.list[self.of_candidate[candidate]]
     }
 }
 
 /// Rank of each cluster's name.
 fn clusters_by_name(snapshot: &Snapshot) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..snapshot.clusters.len()).collect();
+    let mut order: Vec<ClusterIx> = ClusterIx::all(&snapshot.clusters).collect();
     order.sort_by(|&a, &b| snapshot.clusters[a].cmp(&snapshot.clusters[b]));
     let mut ranks = vec![0; order.len()];
     for (rank, cluster) in order.into_iter().enumerate() {
@@ -142,20 +96,15 @@ struct Hosts {
 }
 
 impl Hosts {
-    fn reached(
-        view: &View<'_>,
-        candidate: &Candidate,
-        job: &JobRow,
-        index: &HostIndex<'_>,
-        clusters_by_name: &[usize],
-    ) -> Self {
+    fn reached(layer: &Layer<'_>, index: &HostIndex<'_>, clusters_by_name: &[usize]) -> Self {
+        let Layer { view, candidate, job, .. } = *layer;
         let snapshot = view.snapshot;
         let mut clusters = candidate.clusters.clone();
-        clusters.sort_unstable_by_key(|&cluster| clusters_by_name[cluster]);
+        clusters.sort_unstable_by_key(|&cluster| clusters_by_name[cluster.0]);
         // The first cluster that covers the host through one of the tags.
         let reaching = |tags: &mut dyn Iterator<Item = &Tag>, host: &Host| {
             let covering = |tag| clusters.iter().copied().find(|&cluster| snapshot.clusters[cluster].covers(tag, host));
-            tags.filter_map(covering).min_by_key(|&cluster| clusters_by_name[cluster])
+            tags.filter_map(covering).min_by_key(|&cluster| clusters_by_name[cluster.0])
         };
         let of_facility = |host: &Host| host.facility == job.facility;
         let groups: BTreeSet<usize> = candidate.tags.iter().flat_map(|tag| index.groups_with(tag)).copied().collect();
@@ -166,34 +115,29 @@ impl Hosts {
             let mut common = candidate.tags.iter().filter(|tag| index.groups_with(tag).contains(&group));
             Some((Reached { group, cluster: reaching(&mut common, host)? }, position))
         });
-        let pinned: BTreeSet<usize> =
+        let pinned: BTreeSet<HostIx> =
             candidate.tags.iter().flat_map(|tag| index.hosts_with_rare(tag)).copied().collect();
         let pinned = pinned.into_iter().filter_map(|position| {
             let host = Some(&snapshot.hosts[position]).filter(|host| of_facility(host))?;
-            Some((Pinned { host: position, cluster: reaching(&mut candidate.tags.iter(), host)? }, position))
+            Some(Pinned { host: position, cluster: reaching(&mut candidate.tags.iter(), host)? })
         });
 
-        let nature =
-            |host: usize| Nature { job, candidate, host: &snapshot.hosts[host], is_open: view.state(host).is_open() };
-        let mut found = Self { groups: Vec::new(), pinned: Vec::new(), furthest: WaitReason::NoHostWithTags };
-        for (reached, host) in groups {
-            match nature(host).pass() {
-                Ok(()) => found.groups.push(reached),
-                Err(reason) => found.furthest = found.furthest.max(reason),
+        let mut furthest = WaitReason::NoHostWithTags;
+        let mut passes = |host| match FirstShut.gates(&OnHost::GATES, &layer.on(host)) {
+            Ok(()) => true,
+            Err(reason) => {
+                furthest = furthest.max(reason);
+                false
             }
-        }
-        for (pinned, host) in pinned {
-            match nature(host).pass() {
-                Ok(()) => found.pinned.push(pinned),
-                Err(reason) => found.furthest = found.furthest.max(reason),
-            }
-        }
-        found
+        };
+        let groups = groups.filter(|&(_, host)| passes(host)).map(|(reached, _)| reached).collect();
+        let pinned = pinned.filter(|pinned| passes(pinned.host)).collect();
+        Self { groups, pinned, furthest }
     }
 
     /// Leaves out the hosts that are too small even when empty.
     fn demand(&self, ask: Ask, view: &View<'_>, index: &HostIndex<'_>, allocs: &HashMap<&AllocId, usize>) -> Demand {
-        let mut lanes: BTreeMap<usize, Lane> = BTreeMap::new();
+        let mut eligible: BTreeMap<usize, Eligible> = BTreeMap::new();
         let mut exclusive_min = Cores(i64::MAX);
         for &reached in &self.groups {
             let emptied = &index.group(reached.group).emptied;
@@ -201,20 +145,20 @@ impl Hosts {
             let Some(smallest) = fitting.map(|amounts| amounts.cores).min() else { continue };
             exclusive_min = exclusive_min.min(smallest);
             let alloc = allocs[&view.snapshot.hosts[index.representative(reached.group)].alloc];
-            lanes.entry(alloc).or_insert_with(|| Lane::new(alloc)).groups.push(reached);
+            eligible.entry(alloc).or_insert_with(|| Eligible::new(alloc)).groups.push(reached);
         }
         for &pinned in &self.pinned {
             let Ok(amounts) = shape_gate(&ask, &view.emptied(pinned.host), view.policy) else { continue };
             exclusive_min = exclusive_min.min(amounts.cores);
             let alloc = allocs[&view.snapshot.hosts[pinned.host].alloc];
-            lanes.entry(alloc).or_insert_with(|| Lane::new(alloc)).pinned.push(pinned);
+            eligible.entry(alloc).or_insert_with(|| Eligible::new(alloc)).pinned.push(pinned);
         }
         let is_reached = !(self.groups.is_empty() && self.pinned.is_empty());
-        let cores = if ask.is_exclusive() && !lanes.is_empty() { exclusive_min } else { ask.cores_min(view.policy) };
+        let cores = if ask.is_exclusive() && !eligible.is_empty() { exclusive_min } else { ask.cores_min(view.policy) };
         Demand {
             ask,
             least: Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory },
-            lanes: lanes.into_values().collect(),
+            eligible: eligible.into_values().collect(),
             furthest: if is_reached { WaitReason::Shape } else { self.furthest },
         }
     }

@@ -1,23 +1,23 @@
 //! The whole story behind a plan, for people: why a layer waits, and what a host could take.
 //!
-//! Everything is judged on the farm as the plan leaves it, by the gates that the plan was made by: a
-//! gate is asked about one more frame of the layer, after all that was placed. So the first gate that
-//! is shut is the reason that the plan gives. Numbers from before the plan stand beside those after it.
+//! Everything is read from a trace of the walk over the gates, on the farm as the plan leaves it: about one
+//! more frame of the layer, after all that was placed. So the first gate that is shut is the reason that the
+//! plan gives. Numbers from before the plan stand beside those after it.
 
 use std::collections::BTreeSet;
 
-use super::alone::Alone;
-use super::caps::Ledger;
-use super::funnel::Funnel;
-use super::gates::reach_gate;
+use super::gates::{FirstShut, Layer, Trace, room_gates};
+use super::ledger::Ledger;
 use super::order::precedence;
 use super::plan::Planner;
 use super::report::{
-    Ahead, CapReport, Explanation, FullHost, HostExplanation, OnHost, OrderReport, PlacedOn, Quantity, ShowTier,
-    Verdict,
+    Ahead, CapReport, Explanation, FullHost, GateVerdict, HostExplanation, OnHost, OrderReport, PlacedOn, Quantity,
+    ShowTier,
 };
+use super::reserve::reserve;
+use super::trace::Recorded;
 use super::view::View;
-use crate::model::{Cap, Holds, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
+use crate::model::{CandidateIx, Holds, HostIx, LimitIx, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
 
 /// A farm with the plan that was made for it.
 pub struct PlannedFarm<'s> {
@@ -34,7 +34,7 @@ impl<'s> PlannedFarm<'s> {
     #[must_use]
     pub fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy) -> Self {
         let mut planner = Planner::new(View::new(snapshot, holds, policy));
-        let before = planner.ledger.clone();
+        let before = planner.state.ledger.clone();
         planner.place();
         Self { planner, before }
     }
@@ -47,13 +47,13 @@ impl<'s> PlannedFarm<'s> {
 
     /// The story of one candidate, by its position in the snapshot.
     #[must_use]
-    pub fn explain(&self, candidate: usize) -> Explanation {
-        let row = &self.planner.snapshot.candidates[candidate];
-        let job = &self.planner.snapshot.jobs[row.job];
-        let funnel = Funnel::of(&self.planner, candidate);
-        let waiting_frames = self.planner.waiting[candidate];
-        let gates = funnel.gates();
-        let shut = gates.iter().find(|gate| gate.verdict == Verdict::Shut).map(|gate| gate.reason);
+    pub fn explain(&self, candidate: CandidateIx) -> Explanation {
+        let state = &self.planner.state;
+        let Layer { candidate: row, job, .. } = state.layer(candidate);
+        let waiting_frames = state.waiting[candidate];
+        let recorded = Recorded::of(state, candidate);
+        let gates = recorded.gates();
+        let shut = gates.iter().find(|gate| gate.verdict == GateVerdict::Shut).map(|gate| gate.reason);
         Explanation {
             layer: row.layer.clone(),
             layer_name: row.layer_name.clone(),
@@ -63,44 +63,43 @@ impl<'s> PlannedFarm<'s> {
             waiting_frames,
             reason: shut.filter(|_| waiting_frames > 0),
             gates,
-            caps: self.caps(candidate, &funnel),
-            nearest: funnel.nearest(),
+            caps: self.caps(candidate),
+            nearest: recorded.nearest(),
             order: self.order(candidate),
         }
     }
 
     /// Hosts that lack nothing but room for one more frame of a candidate.
     #[must_use]
-    pub fn full_hosts(&self, candidate: usize) -> Vec<FullHost> {
-        let hosts = Funnel::of(&self.planner, candidate).full_hosts();
-        let full = |host: usize| FullHost {
-            host,
-            is_given_work: self.planner.index.room(host).idle != self.planner.view.room(host).idle,
-        };
-        hosts.into_iter().map(full).collect()
+    pub fn full_hosts(&self, candidate: CandidateIx) -> Vec<FullHost> {
+        let state = &self.planner.state;
+        let hosts = Recorded::of(state, candidate).stopped_at(WaitReason::Capacity);
+        let is_given_work = |host| state.index.offer(host).idle != state.view.offer(host).idle;
+        hosts.into_iter().map(|host| FullHost { host, is_given_work: is_given_work(host) }).collect()
     }
 
     /// What one host could take, by its position in the snapshot.
     #[must_use]
-    pub fn explain_host(&self, host: usize) -> HostExplanation {
-        let snapshot = self.planner.snapshot;
+    pub fn explain_host(&self, host: HostIx) -> HostExplanation {
+        let state = &self.planner.state;
+        let snapshot = state.view.snapshot;
         let row = &snapshot.hosts[host];
-        let candidates = 0..snapshot.candidates.len();
+        let candidates = CandidateIx::all(&snapshot.candidates);
         let found: Vec<OnHost> = candidates.clone().filter_map(|candidate| self.on_host(candidate, host)).collect();
         HostExplanation {
             host: row.name.clone(),
             alloc_name: row.alloc_name.clone(),
-            state: self.planner.view.state(host).sentence(),
+            state: state.view.state(host).sentence(),
             total: row.total,
-            idle_before: self.planner.view.room(host).idle,
-            idle_after: self.planner.index.room(host).idle,
+            idle_before: state.view.offer(host).idle,
+            idle_after: state.index.offer(host).idle,
             unreached: candidates.len() - found.len(),
             candidates: found,
         }
     }
 
-    fn placed(&self, candidate: usize) -> Vec<PlacedOn> {
-        let snapshot = self.planner.snapshot;
+    fn placed(&self, candidate: CandidateIx) -> Vec<PlacedOn> {
+        let snapshot = self.planner.state.view.snapshot;
         let of_candidate = self.planner.placements.iter().filter(|placement| placement.candidate == candidate);
         of_candidate
             .map(|placement| PlacedOn {
@@ -112,68 +111,42 @@ impl<'s> PlannedFarm<'s> {
             .collect()
     }
 
-    fn caps(&self, candidate: usize, funnel: &Funnel<'_, '_>) -> Vec<CapReport> {
-        let planner = &self.planner;
-        let snapshot = planner.snapshot;
-        let row = &snapshot.candidates[candidate];
-        let job = &snapshot.jobs[row.job];
-        let folder = &snapshot.folders[job.folder];
-        let wanted = &planner.demands.get(candidate).least;
-        let mut caps: Vec<CapReport> = funnel
-            .allocs
-            .iter()
-            .filter_map(|alloc| {
-                let position = alloc.subscription?;
-                Some(CapReport {
-                    reason: WaitReason::SubscriptionBurst,
-                    name: alloc.name.clone(),
-                    before: Quantity::Cores(self.before.subscription(position)),
-                    after: Quantity::Cores(planner.ledger.subscription(position)),
-                    max: Some(Quantity::Cores(snapshot.subscriptions[position].burst)),
-                    wanted: Quantity::Cores(wanted.cores),
-                })
+    fn caps(&self, candidate: CandidateIx) -> Vec<CapReport> {
+        let state = &self.planner.state;
+        let (snapshot, demand) = (state.view.snapshot, state.demand(candidate));
+        let bursts = demand.eligible.iter().filter_map(|eligible| {
+            let host = state.index.hosts_of(eligible).next()?;
+            let position = state.subscription(state.show_of(candidate), eligible.alloc)?;
+            Some(CapReport {
+                reason: WaitReason::SubscriptionBurst,
+                name: snapshot.hosts[host].alloc_name.clone(),
+                before: Quantity::Cores(self.before.subscription(position)),
+                after: Quantity::Cores(state.ledger.subscription(position)),
+                max: Some(Quantity::Cores(snapshot.subscriptions[position].burst)),
+                wanted: Quantity::Cores(demand.least.cores),
             })
-            .collect();
-        let (folder_before, folder_after) = (self.before.folder(job.folder), planner.ledger.folder(job.folder));
-        let (job_before, job_after) = (self.before.job(row.job), planner.ledger.job(row.job));
-        let cores = |reason, name: &str, before, after, max| CapReport {
+        });
+        let before = state.capped(candidate, &self.before, &demand.least);
+        let after = state.capped(candidate, &state.ledger, &demand.least);
+        let ceilings = before.ceilings().zip(after.ceilings()).map(|((reason, before), (_, after))| CapReport {
             reason,
-            name: name.to_owned(),
-            before: Quantity::Cores(before),
-            after: Quantity::Cores(after),
-            max: at_most(max).map(Quantity::Cores),
-            wanted: Quantity::Cores(wanted.cores),
-        };
-        let gpus = |reason, name: &str, before, after, max| CapReport {
-            reason,
-            name: name.to_owned(),
-            before: Quantity::Gpus(before),
-            after: Quantity::Gpus(after),
-            max: at_most(max).map(Quantity::Gpus),
-            wanted: Quantity::Gpus(wanted.gpus),
-        };
-        let (job_cores, job_gpus) = (Cap::AtMost(job.cores_max), Cap::AtMost(job.gpus_max));
-        caps.push(cores(
-            WaitReason::FolderCores,
-            &folder.name,
-            folder_before.cores,
-            folder_after.cores,
-            folder.cores_max,
-        ));
-        caps.push(gpus(WaitReason::FolderGpus, &folder.name, folder_before.gpus, folder_after.gpus, folder.gpus_max));
-        caps.push(cores(WaitReason::JobCores, &job.name, job_before.cores, job_after.cores, job_cores));
-        caps.push(gpus(WaitReason::JobGpus, &job.name, job_before.gpus, job_after.gpus, job_gpus));
-        caps.extend(row.limits.iter().map(|&limit| self.limit(limit)));
-        caps
+            name: before.name.to_owned(),
+            before: before.used,
+            after: after.used,
+            max: before.max,
+            wanted: before.wanted,
+        });
+        let limits = snapshot.candidates[candidate].limits.iter().map(|&limit| self.limit(limit));
+        bursts.chain(ceilings).chain(limits).collect()
     }
 
-    fn limit(&self, limit: usize) -> CapReport {
-        let row = &self.planner.snapshot.limits[limit];
+    fn limit(&self, limit: LimitIx) -> CapReport {
+        let row = &self.planner.state.view.snapshot.limits[limit];
         let quantity = match row.usage {
             LimitUse::Frames { .. } => Quantity::Frames,
             LimitUse::Hosts { .. } => Quantity::Hosts,
         };
-        let account = self.planner.ledger.limit(limit);
+        let account = self.planner.state.ledger.limit(limit);
         CapReport {
             reason: WaitReason::LimitReached,
             name: row.name.clone(),
@@ -184,17 +157,16 @@ impl<'s> PlannedFarm<'s> {
         }
     }
 
-    fn order(&self, candidate: usize) -> OrderReport {
+    fn order(&self, candidate: CandidateIx) -> OrderReport {
         let planner = &self.planner;
-        let snapshot = planner.snapshot;
-        let show = planner.show_of(candidate);
-        let may_go = |position: usize| {
-            let waiting = planner.view.waiting()[position];
-            planner.view.let_go(position, waiting) > 0 && planner.work(position).pass().is_ok()
+        let (state, snapshot) = (&planner.state, planner.state.view.snapshot);
+        let show = state.show_of(candidate);
+        let contend = |position: &CandidateIx| {
+            *position == candidate || planner.may_go(*position, state.view.waiting()[*position])
         };
-        let contend = |position: &usize| *position == candidate || may_go(*position);
-        let contenders: Vec<usize> = planner.order.candidates.iter().copied().filter(contend).collect();
-        let of_show: Vec<usize> = contenders.iter().copied().filter(|&other| planner.show_of(other) == show).collect();
+        let contenders: Vec<CandidateIx> = planner.order.candidates.iter().copied().filter(contend).collect();
+        let of_show: Vec<CandidateIx> =
+            contenders.iter().copied().filter(|&other| state.show_of(other) == show).collect();
         let index = of_show.iter().position(|&other| other == candidate).unwrap_or_default();
         let ahead = of_show[..index].iter().rev().take(AHEAD_MAX).rev().map(|&other| {
             let row = &snapshot.candidates[other];
@@ -202,10 +174,10 @@ impl<'s> PlannedFarm<'s> {
                 layer: row.layer.clone(),
                 layer_name: row.layer_name.clone(),
                 job_name: snapshot.jobs[row.job].name.clone(),
-                by: precedence(snapshot, planner.policy.job_order, other, candidate),
+                by: precedence(snapshot, state.view.policy.job_order, other, candidate),
                 takes_turns: planner.order.takes_turns(other, candidate),
-                placed_frames: planner.view.waiting()[other] - planner.waiting[other],
-                waiting_frames: planner.waiting[other],
+                placed_frames: state.view.waiting()[other] - state.waiting[other],
+                waiting_frames: state.waiting[other],
             }
         });
         OrderReport {
@@ -216,23 +188,24 @@ impl<'s> PlannedFarm<'s> {
         }
     }
 
-    fn tiers(&self, candidate: usize, contenders: &[usize]) -> Vec<ShowTier> {
+    fn tiers(&self, candidate: CandidateIx, contenders: &[CandidateIx]) -> Vec<ShowTier> {
         let planner = &self.planner;
-        let snapshot = planner.snapshot;
+        let (state, snapshot) = (&planner.state, planner.state.view.snapshot);
         let mut shows = Vec::new();
-        for lane in &planner.demands.get(candidate).lanes {
-            let reaches = |other: &&usize| planner.demands.get(**other).lanes.iter().any(|own| own.alloc == lane.alloc);
+        for eligible in &state.demand(candidate).eligible {
+            let reaches =
+                |other: &&CandidateIx| state.demand(**other).eligible.iter().any(|own| own.alloc == eligible.alloc);
             let rivals: BTreeSet<&ShowId> =
-                contenders.iter().filter(reaches).map(|&other| planner.show_of(other)).collect();
-            let alloc_name = planner.index.hosts_of(lane).next().map(|host| &snapshot.hosts[host].alloc_name);
+                contenders.iter().filter(reaches).map(|&other| state.show_of(other)).collect();
+            let alloc_name = state.index.hosts_of(eligible).next().map(|host| &snapshot.hosts[host].alloc_name);
             let tiers = rivals.into_iter().filter_map(|show| {
-                let position = *planner.subscriptions.get(&(show, lane.alloc))?;
+                let position = state.subscription(show, eligible.alloc)?;
                 let row = &snapshot.subscriptions[position];
                 Some(ShowTier {
                     alloc_name: alloc_name?.clone(),
                     show: snapshot.shows.iter().find(|row| row.id == *show)?.name.clone(),
                     before: row.tier(self.before.subscription(position)),
-                    after: row.tier(planner.ledger.subscription(position)),
+                    after: row.tier(state.ledger.subscription(position)),
                 })
             });
             let start = shows.len();
@@ -242,48 +215,56 @@ impl<'s> PlannedFarm<'s> {
         shows
     }
 
-    /// `None` where the candidate's tags do not reach the host.
-    fn on_host(&self, candidate: usize, host: usize) -> Option<OnHost> {
-        let planner = &self.planner;
-        let snapshot = planner.snapshot;
-        let work = planner.work(candidate);
-        let row = work.candidate;
-        if reach_gate(&work, &snapshot.hosts[host]) == Err(WaitReason::NoHostWithTags) {
+    /// One candidate on one host, before the plan and as if nobody else wanted anything. `None` where its tags
+    /// do not reach the host.
+    fn on_host(&self, candidate: CandidateIx, host: HostIx) -> Option<OnHost> {
+        let state = &self.planner.state;
+        let layer = state.layer(candidate);
+        if !layer.reaches(host) {
             return None;
         }
-        let mut alone = Alone::new(planner, &self.before, candidate, host);
-        let waiting_frames = planner.view.waiting()[candidate];
+        let (demand, policy) = (state.demand(candidate), state.view.policy);
+        let waiting_frames = state.view.waiting()[candidate];
+        let mut offer = state.view.offer(host);
         let mut could_take = 0;
         let mut reservation = None;
-        let mut then = None;
-        while could_take < waiting_frames && then.is_none() {
-            match alone.take() {
-                Ok(amounts) => {
-                    reservation = reservation.or(Some(amounts));
-                    could_take += 1;
+        let mut then = FirstShut
+            .gates(&Layer::GATES, &layer)
+            .and_then(|()| state.host_gates(candidate, host, &mut FirstShut))
+            .err();
+        if then.is_none() {
+            let subscription = state.subscription_on(candidate, host);
+            let mut ledger = self.before.clone();
+            while could_take < waiting_frames && then.is_none() {
+                let reserved = room_gates(&demand.ask, &offer, policy, &mut FirstShut);
+                let wanted = reserved.unwrap_or(demand.least);
+                match state.accepts(&ledger, candidate, subscription, host, &wanted).and(reserved) {
+                    Ok(amounts) => {
+                        if let Some(payer) = subscription {
+                            ledger.take(candidate, host, payer, &amounts);
+                        }
+                        offer.idle -= amounts;
+                        reservation = reservation.or(Some(amounts));
+                        could_take += 1;
+                    }
+                    Err(reason) => then = Some(reason),
                 }
-                Err(reason) => then = Some(reason),
             }
         }
-        let placed = planner.placements.iter().filter(|placed| placed.candidate == candidate && placed.host == host);
+        let refusal = reserve(&demand.ask, &offer, policy).err().filter(|_| then >= Some(WaitReason::Shape));
+        let is_held = state.view.let_go(candidate, waiting_frames) < waiting_frames;
+        let placed = self.planner.placements.iter();
+        let placed = placed.filter(|placed| placed.candidate == candidate && placed.host == host);
         Some(OnHost {
-            layer: row.layer.clone(),
-            layer_name: row.layer_name.clone(),
-            job_name: work.job().name.clone(),
+            layer: layer.candidate.layer.clone(),
+            layer_name: layer.candidate.layer_name.clone(),
+            job_name: layer.job.name.clone(),
             waiting_frames,
             could_take,
             reservation,
-            refusal: alone.refusal().filter(|_| then >= Some(WaitReason::Shape)),
-            then: then
-                .or((planner.view.let_go(candidate, waiting_frames) < waiting_frames).then_some(WaitReason::BackOff)),
+            refusal,
+            then: then.or(is_held.then_some(WaitReason::BackOff)),
             placed_frames: placed.map(|placed| placed.frames).sum(),
         })
-    }
-}
-
-const fn at_most<T: Copy>(cap: Cap<T>) -> Option<T> {
-    match cap {
-        Cap::Unlimited => None,
-        Cap::AtMost(max) => Some(max),
     }
 }

@@ -1,86 +1,112 @@
 //! Every gate that a waiting layer must pass, each defined here and nowhere else.
 //!
-//! A gate answers with the one reason it stands for, and [`WaitReason`] orders them. The nature of the
-//! hosts (tags to shape) is looked at before the subscriptions, though it comes later in that order:
-//! only hosts that could run a layer decide which subscriptions matter to it.
+//! A gate answers for the one reason it is listed with, and [`WaitReason`] orders them. Whoever asks gates
+//! goes through a list with a [`Trace`], which decides whether a shut gate ends the walk and what is kept of
+//! the answers. So a gate that is added to a list is planned by, counted and explained.
 
-use super::caps::Ledger;
-use super::fit::{Ask, Refusal, Room, reserve, reserve_unprotected};
+use super::ledger::{Ledger, Used};
+use super::report::Quantity;
+use super::reserve::{Ask, Offer, Unfit, reserve, reserve_unprotected};
 use super::view::View;
-use crate::model::{Candidate, Cap, FolderRow, Host, JobRow, Policy, Subscription, ThreadMode, WaitReason};
+use crate::model::{
+    Candidate, CandidateIx, Cap, Host, HostIx, JobRow, Policy, ShowRow, Subscription, ThreadMode, WaitReason,
+};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// A reason, and whether what it is asked about may pass.
 pub(super) type Gate<T> = (WaitReason, fn(&T) -> bool);
 
-/// A candidate, whatever the farm looks like.
+/// Takes the answers of gates.
+pub(super) trait Trace {
+    /// An error ends the walk.
+    fn gate(&mut self, reason: WaitReason, is_open: bool) -> Result<(), WaitReason>;
+
+    fn gates<T>(&mut self, gates: &[Gate<T>], case: &T) -> Result<(), WaitReason> {
+        gates.iter().try_for_each(|(reason, is_open)| self.gate(*reason, is_open(case)))
+    }
+}
+
+/// Ends the walk at the first gate that is shut, and keeps nothing.
+pub(super) struct FirstShut;
+
+impl Trace for FirstShut {
+    fn gate(&mut self, reason: WaitReason, is_open: bool) -> Result<(), WaitReason> {
+        if is_open { Ok(()) } else { Err(reason) }
+    }
+}
+
+/// A candidate, whatever the hosts are like.
 #[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
+pub(super) struct Layer<'a> {
     pub(super) view: &'a View<'a>,
     pub(super) candidate: &'a Candidate,
-}
-
-impl<'a> Work<'a> {
-    pub(super) fn job(&self) -> &'a JobRow {
-        &self.view.snapshot.jobs[self.candidate.job]
-    }
-
-    pub(super) fn folder(&self) -> &'a FolderRow {
-        &self.view.snapshot.folders[self.job().folder]
-    }
-}
-
-impl Work<'_> {
-    pub(super) const GATES: [Gate<Self>; 6] = [
-        (WaitReason::JobPaused, |work| !work.job().is_paused),
-        (WaitReason::AutoBookOff, |work| work.job().is_auto_book),
-        (WaitReason::ShowInactive, |work| work.view.snapshot.shows[work.job().show].is_active),
-        (WaitReason::ShowTakenBack, |work| {
-            !work.view.holds.taken_back.contains(&work.view.snapshot.shows[work.job().show].id)
-        }),
-        (WaitReason::StartAfter, |work| {
-            work.candidate.start_after.is_none_or(|start| start <= work.view.snapshot.taken_at)
-        }),
-        (WaitReason::NotSelected, |work| !work.candidate.clusters.is_empty()),
-    ];
-
-    pub(super) fn pass(&self) -> Result<(), WaitReason> {
-        pass(&Self::GATES, self)
-    }
-}
-
-/// Whether a cluster of the layer's covers the host through one of its tags. Searches find such hosts
-/// through the index instead.
-pub(super) fn reach_gate(work: &Work<'_>, host: &Host) -> Result<(), WaitReason> {
-    let Work { view: View { snapshot, .. }, candidate } = work;
-    let is_covered = |&cluster: &usize| candidate.tags.iter().any(|tag| snapshot.clusters[cluster].covers(tag, host));
-    let is_reached = host.facility == work.job().facility && candidate.clusters.iter().any(is_covered);
-    if is_reached { Ok(()) } else { Err(WaitReason::NoHostWithTags) }
-}
-
-/// A host of the facility with one of the tags, whatever it is doing.
-pub(super) struct Nature<'a> {
     pub(super) job: &'a JobRow,
-    pub(super) candidate: &'a Candidate,
-    pub(super) host: &'a Host,
-    pub(super) is_open: bool,
+    pub(super) show: &'a ShowRow,
 }
 
-impl Nature<'_> {
-    pub(super) const GATES: [Gate<Self>; 3] = [
-        (WaitReason::NoHostOpen, |nature| nature.is_open),
-        (WaitReason::OperatingSystem, |nature| nature.job.os.as_ref().is_none_or(|os| nature.host.os.contains(os))),
-        (WaitReason::ThreadMode, |nature| nature.host.thread_mode != ThreadMode::All || nature.candidate.is_threadable),
-    ];
+impl<'a> Layer<'a> {
+    pub(super) fn of(view: &'a View<'_>, candidate: CandidateIx) -> Self {
+        let candidate = &view.snapshot.candidates[candidate];
+        let job = &view.snapshot.jobs[candidate.job];
+        Self { view, candidate, job, show: &view.snapshot.shows[job.show] }
+    }
 
-    pub(super) fn pass(&self) -> Result<(), WaitReason> {
-        pass(&Self::GATES, self)
+    pub(super) fn on(&self, host: HostIx) -> OnHost<'a> {
+        OnHost { layer: *self, host: &self.view.snapshot.hosts[host], is_open: self.view.state(host).is_open() }
+    }
+
+    /// Searches find such hosts through the index instead.
+    pub(super) fn reaches(&self, host: HostIx) -> bool {
+        let snapshot = self.view.snapshot;
+        snapshot.reaches(self.candidate, &snapshot.hosts[host])
     }
 }
 
-/// Whether the host would do if it were empty and kept nothing for GPU work; then what is reserved.
-pub(super) fn shape_gate(ask: &Ask, emptied: &Room, policy: &Policy) -> Result<Amounts, WaitReason> {
+impl Layer<'_> {
+    pub(super) const GATES: [Gate<Self>; 6] = [
+        (WaitReason::JobPaused, |layer| !layer.job.is_paused),
+        (WaitReason::AutoBookOff, |layer| layer.job.is_auto_book),
+        (WaitReason::ShowInactive, |layer| layer.show.is_active),
+        (WaitReason::ShowTakenBack, |layer| !layer.view.holds.taken_back.contains(&layer.show.id)),
+        (WaitReason::StartAfter, |layer| {
+            layer.candidate.start_after.is_none_or(|start| start <= layer.view.snapshot.taken_at)
+        }),
+        (WaitReason::NotSelected, |layer| !layer.candidate.clusters.is_empty()),
+    ];
+}
+
+/// A host that the layer's tags reach, whatever it is doing.
+pub(super) struct OnHost<'a> {
+    layer: Layer<'a>,
+    pub(super) host: &'a Host,
+    is_open: bool,
+}
+
+impl OnHost<'_> {
+    /// Constraints that hosts meet or not, whatever they have idle.
+    pub(super) const GATES: [Gate<Self>; 3] = [
+        (WaitReason::NoHostOpen, |on| on.is_open),
+        (WaitReason::OperatingSystem, |on| on.layer.job.os.as_ref().is_none_or(|os| on.host.os.contains(os))),
+        (WaitReason::ThreadMode, |on| on.host.thread_mode != ThreadMode::All || on.layer.candidate.is_threadable),
+    ];
+}
+
+/// What is reserved on a host that is empty and keeps nothing for GPU work, if it would do.
+pub(super) fn shape_gate(ask: &Ask, emptied: &Offer, policy: &Policy) -> Result<Amounts, WaitReason> {
     reserve_unprotected(ask, emptied, policy).map_err(|_| WaitReason::Shape)
+}
+
+/// What one frame takes on the host as it is now.
+pub(super) fn room_gates(
+    ask: &Ask,
+    offer: &Offer,
+    policy: &Policy,
+    trace: &mut impl Trace,
+) -> Result<Amounts, WaitReason> {
+    let reserved = reserve(ask, offer, policy);
+    trace.gate(WaitReason::GpuReserved, reserved != Err(Unfit::GpuKept))?;
+    trace.gate(WaitReason::Capacity, reserved.is_ok())?;
+    reserved.map_err(|_| WaitReason::Capacity)
 }
 
 /// A show that wants more cores of an allocation.
@@ -98,80 +124,118 @@ impl Subscribed<'_> {
             show.subscription.is_some_and(|row| Cap::AtMost(row.burst).allows(show.used + show.wanted))
         }),
     ];
-
-    pub(super) fn pass(&self) -> Result<(), WaitReason> {
-        pass(&Self::GATES, self)
-    }
 }
 
 /// Work that wants more of what its folder and job may use.
 pub(super) struct Capped<'a> {
-    pub(super) work: Work<'a>,
+    pub(super) layer: Layer<'a>,
     pub(super) ledger: &'a Ledger<'a>,
     pub(super) wanted: &'a Amounts,
 }
 
-impl Capped<'_> {
-    pub(super) const GATES: [Gate<Self>; 5] = [
-        (WaitReason::FolderCores, |capped| {
-            let after = capped.ledger.folder(capped.work.job().folder).with(capped.wanted);
-            capped.work.folder().cores_max.allows(after.cores)
-        }),
-        // A folder's GPU cap does not concern work without GPUs.
-        (WaitReason::FolderGpus, |capped| {
-            let after = capped.ledger.folder(capped.work.job().folder).with(capped.wanted);
-            capped.wanted.gpus <= Gpus::ZERO || capped.work.folder().gpus_max.allows(after.gpus)
-        }),
+/// A ceiling, and what stands under it.
+pub(super) struct Ceiling<'a> {
+    /// Whose it is.
+    pub(super) name: &'a str,
+    pub(super) used: Quantity,
+    /// `None` = no cap.
+    pub(super) max: Option<Quantity>,
+    pub(super) wanted: Quantity,
+}
+
+/// What keeps a folder or a job from using more.
+pub(super) enum CapGate {
+    Rule(fn(&Capped<'_>) -> bool),
+    Ceiling(for<'a> fn(&Capped<'a>) -> Ceiling<'a>),
+    /// One that does not concern work which adds nothing.
+    CeilingOnMore(for<'a> fn(&Capped<'a>) -> Ceiling<'a>),
+}
+
+impl CapGate {
+    fn is_open(&self, capped: &Capped<'_>) -> bool {
+        match self {
+            Self::Rule(is_open) => is_open(capped),
+            Self::Ceiling(ceiling) => ceiling(capped).allows(),
+            Self::CeilingOnMore(ceiling) => {
+                let ceiling = ceiling(capped);
+                ceiling.wanted.get() <= 0 || ceiling.allows()
+            }
+        }
+    }
+}
+
+impl<'a> Capped<'a> {
+    const GATES: [(WaitReason, CapGate); 5] = [
+        (WaitReason::FolderCores, CapGate::Ceiling(|capped| capped.folder().cores(capped.wanted))),
+        (WaitReason::FolderGpus, CapGate::CeilingOnMore(|capped| capped.folder().gpus(capped.wanted))),
         // A maximum of -1 GPUs refuses even work without any, since 0 in use is more; one of 0 does not.
-        (WaitReason::JobCapNotPositive, |capped| {
-            let job = capped.work.job();
-            let is_without_gpus = job.gpus_max == Gpus::ZERO && capped.wanted.gpus <= Gpus::ZERO;
-            job.cores_max > Cores::ZERO && (job.gpus_max > Gpus::ZERO || is_without_gpus)
-        }),
-        (WaitReason::JobCores, |capped| {
-            let after = capped.ledger.job(capped.work.candidate.job).with(capped.wanted);
-            Cap::AtMost(capped.work.job().cores_max).allows(after.cores)
-        }),
+        (
+            WaitReason::JobCapNotPositive,
+            CapGate::Rule(|capped| {
+                let job = capped.layer.job;
+                let is_without_gpus = job.gpus_max == Gpus::ZERO && capped.wanted.gpus <= Gpus::ZERO;
+                job.cores_max > Cores::ZERO && (job.gpus_max > Gpus::ZERO || is_without_gpus)
+            }),
+        ),
+        (WaitReason::JobCores, CapGate::Ceiling(|capped| capped.job().cores(capped.wanted))),
         // A job over its GPU cap takes no cores either: the trigger tests both when one grows.
-        (WaitReason::JobGpus, |capped| {
-            let after = capped.ledger.job(capped.work.candidate.job).with(capped.wanted);
-            Cap::AtMost(capped.work.job().gpus_max).allows(after.gpus)
-        }),
+        (WaitReason::JobGpus, CapGate::Ceiling(|capped| capped.job().gpus(capped.wanted))),
     ];
 
-    pub(super) fn pass(&self) -> Result<(), WaitReason> {
-        pass(&Self::GATES, self)
+    pub(super) fn pass(&self, trace: &mut impl Trace) -> Result<(), WaitReason> {
+        Self::GATES.iter().try_for_each(|(reason, gate)| trace.gate(*reason, gate.is_open(self)))
+    }
+
+    pub(super) fn ceilings(&self) -> impl Iterator<Item = (WaitReason, Ceiling<'a>)> {
+        Self::GATES.iter().filter_map(|(reason, gate)| match gate {
+            CapGate::Rule(_) => None,
+            CapGate::Ceiling(ceiling) | CapGate::CeilingOnMore(ceiling) => Some((*reason, ceiling(self))),
+        })
+    }
+
+    fn folder(&self) -> Account<'a> {
+        let row = &self.layer.view.snapshot.folders[self.layer.job.folder];
+        let used = self.ledger.folder(self.layer.job.folder);
+        Account { name: &row.name, used, cores_max: row.cores_max, gpus_max: row.gpus_max }
+    }
+
+    fn job(&self) -> Account<'a> {
+        let row = self.layer.job;
+        let used = self.ledger.job(self.layer.candidate.job);
+        Account { name: &row.name, used, cores_max: Cap::AtMost(row.cores_max), gpus_max: Cap::AtMost(row.gpus_max) }
     }
 }
 
-/// What subscription, folder and job leave in cores.
-pub(super) fn cores_left(work: &Work<'_>, ledger: &Ledger<'_>, subscription: usize) -> Cores {
-    let job = work.job();
-    let of_show = work.view.snapshot.subscriptions[subscription].burst - ledger.subscription(subscription);
-    let of_job = job.cores_max - ledger.job(work.candidate.job).cores;
-    match work.folder().cores_max {
-        Cap::Unlimited => of_show.min(of_job),
-        Cap::AtMost(max) => of_show.min(of_job).min(max - ledger.folder(job.folder).cores),
+/// What somebody uses and may use.
+struct Account<'a> {
+    name: &'a str,
+    used: Used,
+    cores_max: Cap<Cores>,
+    gpus_max: Cap<Gpus>,
+}
+
+impl<'a> Account<'a> {
+    fn cores(self, wanted: &Amounts) -> Ceiling<'a> {
+        let max = self.cores_max.max().map(Quantity::Cores);
+        Ceiling { name: self.name, used: Quantity::Cores(self.used.cores), max, wanted: Quantity::Cores(wanted.cores) }
+    }
+
+    fn gpus(self, wanted: &Amounts) -> Ceiling<'a> {
+        let max = self.gpus_max.max().map(Quantity::Gpus);
+        Ceiling { name: self.name, used: Quantity::Gpus(self.used.gpus), max, wanted: Quantity::Gpus(wanted.gpus) }
     }
 }
 
-/// Whether all limits of the layer have room for one more frame on the host.
-pub(super) fn limit_gate(ledger: &Ledger<'_>, candidate: &Candidate, host: usize) -> Result<(), WaitReason> {
-    let has_room = candidate.limits.iter().all(|&limit| ledger.limit(limit).allows(host));
-    if has_room { Ok(()) } else { Err(WaitReason::LimitReached) }
-}
+impl Ceiling<'_> {
+    fn allows(&self) -> bool {
+        self.max.is_none_or(|max| self.used.get().saturating_add(self.wanted.get()) <= max.get())
+    }
 
-/// What one frame takes on the host as it is now.
-pub(super) fn room_gate(ask: &Ask, room: &Room, policy: &Policy) -> Result<Amounts, WaitReason> {
-    reserve(ask, room, policy).map_err(|refusal| match refusal {
-        Refusal::GpuKept => WaitReason::GpuReserved,
-        _ => WaitReason::Capacity,
-    })
-}
-
-fn pass<T>(gates: &[Gate<T>], case: &T) -> Result<(), WaitReason> {
-    match gates.iter().find(|(_, is_open)| !is_open(case)) {
-        Some(&(reason, _)) => Err(reason),
-        None => Ok(()),
+    /// `None` where it caps no cores.
+    pub(super) fn cores_left(&self) -> Option<Cores> {
+        match (self.used, self.max?) {
+            (Quantity::Cores(used), Quantity::Cores(max)) => Some(max - used),
+            _ => None,
+        }
     }
 }

@@ -2,87 +2,87 @@
 //!
 //! Hosts that candidates can hardly tell apart by anything but their amounts form a *group*: same
 //! allocation, same operating systems, same thread mode, same tags as far as anybody asks for them.
-//! Inside a group they stand on shelves, sorted by the host strategy's order, and move along as the
+//! Inside a group they are kept in buckets, sorted by the host strategy's order, and move along as the
 //! plan takes from them. Tags that few hosts carry, as a host's own name, make no groups, or a farm
 //! whose hosts are asked for by name would fall apart into groups of one: such hosts are listed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::demand::Lane;
-use super::fit::{Ask, Room, reserve, width_under};
-use super::shelves::{Bounds, Key, SHELVES, ShelfKind, Within, key};
+use super::buckets::{BUCKETS, Bounds, BucketKind, Score, Within};
+use super::eligible::Eligible;
+use super::reserve::{Ask, Offer, reserve, width_under};
 use super::view::View;
-use crate::model::{AllocId, FacilityId, Host, Policy, Tag, ThreadMode};
+use crate::model::{AllocId, ClusterIx, FacilityId, Host, HostIx, Policy, Tag, ThreadMode};
 use crate::units::{Amounts, Cores};
 
 /// A tag on at most so many hosts is looked up host by host. Tests have small farms and want both.
 const PINNED_HOSTS_MAX: usize = if cfg!(test) { 3 } else { 16 };
 
 pub(super) struct HostIndex<'s> {
-    hosts: &'s [Host],
+    hosts: &'s Vec<Host>,
     policy: &'s Policy,
     /// With what the plan has left of them.
-    rooms: Vec<Room>,
+    offers: Vec<Offer>,
     /// Order of ids, so that ties do not depend on the order of rows.
     rank: Vec<u32>,
-    by_rank: Vec<usize>,
+    by_rank: Vec<HostIx>,
     group_of: Vec<usize>,
     groups: Vec<Group>,
     groups_by_tag: HashMap<&'s Tag, Vec<usize>>,
     /// For tags that make no groups.
-    hosts_by_tag: HashMap<&'s Tag, Vec<usize>>,
+    hosts_by_tag: HashMap<&'s Tag, Vec<HostIx>>,
     opened: Opened,
 }
 
 pub(super) struct Group {
     /// Any of its hosts: they answer alike to all but questions about amounts and rare tags.
-    representative: usize,
+    representative: HostIx,
     /// The different hosts there are when empty.
-    pub(super) emptied: Vec<Room>,
+    pub(super) emptied: Vec<Offer>,
     /// Cores of the smallest of them.
     cores_min: Cores,
-    hosts: Vec<usize>,
-    shelves: [BTreeSet<Key>; SHELVES],
+    hosts: Vec<HostIx>,
+    buckets: [BTreeSet<Score>; BUCKETS],
 }
 
 /// A host that takes the next frame, and what the frame takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
-    pub(super) host: usize,
+    pub(super) host: HostIx,
     /// The cluster through which it was reached.
-    pub(super) cluster: usize,
+    pub(super) cluster: ClusterIx,
     pub(super) amounts: Amounts,
 }
 
 /// Hosts with less idle GPU memory than before, so that they may take other work now, and their groups.
 #[derive(Default)]
 pub(super) struct Opened {
-    pub(super) hosts: HashSet<usize>,
+    pub(super) hosts: HashSet<HostIx>,
     pub(super) groups: HashSet<usize>,
 }
 
 /// One question for a host.
 pub(super) struct Search<'a> {
-    pub(super) lane: &'a Lane,
+    pub(super) eligible: &'a Eligible,
     pub(super) ask: &'a Ask,
     /// What the caps leave for one frame; hosts where it would take more are passed over.
     pub(super) cores_max: Cores,
     /// Hosts to prefer among equals.
-    pub(super) warm: &'a [usize],
+    pub(super) warm: &'a [HostIx],
 }
 
 /// What a search found, and whether hosts with room were passed over because the caller did not
 /// accept them: then the room may still do for another candidate.
 pub(super) struct Found {
     pub(super) spot: Option<Spot>,
-    pub(super) has_passed_over: bool,
+    pub(super) has_skipped: bool,
 }
 
 impl<'s> HostIndex<'s> {
     /// `asked` are the tags that some candidate asks for; no other tag matters.
     pub(super) fn new(view: &View<'s>, asked: &HashSet<&'s Tag>) -> Self {
         let hosts = &view.snapshot.hosts;
-        let mut by_rank: Vec<usize> = (0..hosts.len()).collect();
+        let mut by_rank: Vec<HostIx> = HostIx::all(hosts).collect();
         by_rank.sort_by(|&a, &b| hosts[a].id.cmp(&hosts[b].id));
         let mut rank = vec![0; hosts.len()];
         for (position, &host) in (0_u32..).zip(&by_rank) {
@@ -91,7 +91,7 @@ impl<'s> HostIndex<'s> {
         let mut index = Self {
             hosts,
             policy: view.policy,
-            rooms: (0..hosts.len()).map(|host| view.room(host)).collect(),
+            offers: HostIx::all(hosts).map(|host| view.offer(host)).collect(),
             rank,
             by_rank,
             group_of: Vec::with_capacity(hosts.len()),
@@ -100,12 +100,12 @@ impl<'s> HostIndex<'s> {
             hosts_by_tag: HashMap::new(),
             opened: Opened::default(),
         };
-        for (position, host) in hosts.iter().enumerate() {
+        for (position, host) in HostIx::all(hosts).zip(hosts) {
             for tag in host.tags.iter().filter(|tag| asked.contains(tag)) {
                 index.hosts_by_tag.entry(tag).or_default().push(position);
             }
         }
-        let is_common = |tagged: &mut Vec<usize>| tagged.len() > PINNED_HOSTS_MAX;
+        let is_common = |tagged: &mut Vec<HostIx>| tagged.len() > PINNED_HOSTS_MAX;
         let common = index.hosts_by_tag.extract_if(|_, tagged| is_common(tagged)).map(|(tag, _)| tag).collect();
         index.build_groups(&common, view);
         index
@@ -122,7 +122,7 @@ impl<'s> HostIndex<'s> {
             is_open: bool,
         }
         let mut groups: HashMap<Alike<'s>, usize> = HashMap::new();
-        for (position, host) in self.hosts.iter().enumerate() {
+        for (position, host) in HostIx::all(self.hosts).zip(self.hosts) {
             let alike = Alike {
                 facility: &host.facility,
                 alloc: &host.alloc,
@@ -136,13 +136,13 @@ impl<'s> HostIndex<'s> {
                 for &tag in &alike.tags {
                     self.groups_by_tag.entry(tag).or_default().push(group);
                 }
-                let shelves = std::array::from_fn(|_| BTreeSet::new());
+                let buckets = std::array::from_fn(|_| BTreeSet::new());
                 self.groups.push(Group {
                     representative: position,
                     emptied: Vec::new(),
                     cores_min: Cores(i64::MAX),
                     hosts: Vec::new(),
-                    shelves,
+                    buckets,
                 });
                 group
             });
@@ -154,7 +154,7 @@ impl<'s> HostIndex<'s> {
                 self.groups[group].emptied.push(emptied);
             }
             if view.state(position).is_open() {
-                self.shelve(position);
+                self.put(position);
             }
         }
     }
@@ -163,19 +163,19 @@ impl<'s> HostIndex<'s> {
         &self.groups[group]
     }
 
-    pub(super) fn representative(&self, group: usize) -> usize {
+    pub(super) fn representative(&self, group: usize) -> HostIx {
         self.groups[group].representative
     }
 
-    /// All hosts of a lane; one that is reached both ways comes twice.
-    pub(super) fn hosts_of(&self, lane: &Lane) -> impl Iterator<Item = usize> {
-        let grouped = lane.groups.iter().flat_map(|reached| &self.groups[reached.group].hosts);
-        grouped.copied().chain(lane.pinned.iter().map(|pinned| pinned.host))
+    /// All hosts of an allocation that are eligible; one that is reached both ways comes twice.
+    pub(super) fn hosts_of(&self, eligible: &Eligible) -> impl Iterator<Item = HostIx> {
+        let grouped = eligible.groups.iter().flat_map(|reached| &self.groups[reached.group].hosts);
+        grouped.copied().chain(eligible.pinned.iter().map(|pinned| pinned.host))
     }
 
-    /// The cluster through which a lane reaches a host, if it does.
-    pub(super) fn cluster_in(&self, lane: &Lane, host: usize) -> Option<usize> {
-        lane.cluster_of(host, self.group_of[host])
+    /// The cluster through which it reaches a host, if it does.
+    pub(super) fn cluster_in(&self, eligible: &Eligible, host: HostIx) -> Option<ClusterIx> {
+        eligible.cluster_of(host, self.group_of[host])
     }
 
     /// Groups, in whatever state, whose hosts carry the tag.
@@ -184,13 +184,13 @@ impl<'s> HostIndex<'s> {
     }
 
     /// Hosts, in whatever state, that carry the tag, if it is one of the rare ones.
-    pub(super) fn hosts_with_rare(&self, tag: &Tag) -> &[usize] {
+    pub(super) fn hosts_with_rare(&self, tag: &Tag) -> &[HostIx] {
         self.hosts_by_tag.get(tag).map_or(&[], Vec::as_slice)
     }
 
     /// The host with what the plan has left of it.
-    pub(super) fn room(&self, host: usize) -> Room {
-        self.rooms[host]
+    pub(super) fn offer(&self, host: HostIx) -> Offer {
+        self.offers[host]
     }
 
     /// What GPU work has opened for other work since the last call.
@@ -199,72 +199,75 @@ impl<'s> HostIndex<'s> {
     }
 
     /// Sets what is left of an open host; never more than before.
-    pub(super) fn set_idle(&mut self, host: usize, idle: Amounts) {
-        let (shelf, key) = self.place_of(host);
-        self.groups[self.group_of[host]].shelves[shelf].remove(&key);
-        if idle.gpu_memory < self.rooms[host].idle.gpu_memory {
+    pub(super) fn set_idle(&mut self, host: HostIx, idle: Amounts) {
+        let (bucket, score) = self.place_of(host);
+        self.groups[self.group_of[host]].buckets[bucket].remove(&score);
+        if idle.gpu_memory < self.offers[host].idle.gpu_memory {
             self.opened.hosts.insert(host);
             self.opened.groups.insert(self.group_of[host]);
         }
-        self.rooms[host].idle = idle;
-        self.shelve(host);
+        self.offers[host].idle = idle;
+        self.put(host);
     }
 
-    fn shelve(&mut self, host: usize) {
-        let (shelf, key) = self.place_of(host);
-        self.groups[self.group_of[host]].shelves[shelf].insert(key);
+    fn put(&mut self, host: HostIx) {
+        let (bucket, score) = self.place_of(host);
+        self.groups[self.group_of[host]].buckets[bucket].insert(score);
     }
 
-    fn place_of(&self, host: usize) -> (usize, Key) {
-        let idle = &self.rooms[host].idle;
-        let kind = ShelfKind::of(idle, self.hosts[host].total.cores);
-        (kind.index(), key(idle, self.rank[host], self.policy.host_strategy))
+    fn place_of(&self, host: HostIx) -> (usize, Score) {
+        let idle = &self.offers[host].idle;
+        let kind = BucketKind::of(idle, self.hosts[host].total.cores);
+        (kind.index(), Score::cold(idle, self.rank[host], self.policy.host_strategy))
     }
 
-    /// The host that the strategy takes first among those of the lane that fit and are accepted.
-    pub(super) fn find(&self, search: &Search<'_>, mut accepts: impl FnMut(usize, &Amounts) -> bool) -> Found {
-        let mut has_passed_over = false;
+    fn score(&self, host: HostIx) -> Score {
+        self.place_of(host).1
+    }
+
+    /// The host that the strategy takes first among those of those eligible that fit and are accepted.
+    pub(super) fn find(&self, search: &Search<'_>, mut accepts: impl FnMut(HostIx, &Amounts) -> bool) -> Found {
+        let mut is_refused = false;
         let mut watched = |host, amounts: &Amounts| {
             let is_accepted = accepts(host, amounts);
-            has_passed_over |= !is_accepted;
+            is_refused |= !is_accepted;
             is_accepted
         };
-        let pinned = search.lane.pinned.iter().map(|pinned| pinned.host);
+        let pinned = search.eligible.pinned.iter().map(|pinned| pinned.host);
         let mut best = self.first_of(pinned, search, &mut watched);
         let mut has_skipped = false;
-        for reached in &search.lane.groups {
-            let first = self.first_in(reached.group, search, best.map(|(key, _)| key), &mut has_skipped, &mut watched);
+        for reached in &search.eligible.groups {
+            let first =
+                self.first_in(reached.group, search, best.map(|(score, _)| score), &mut has_skipped, &mut watched);
             best = first.or(best);
         }
-        let spot = best.map(|(best, cold)| {
-            let is_equal = |host: &usize| {
-                let (_, key) = self.place_of(*host);
-                (key.0, key.1) == (best.0, best.1)
-            };
-            let equal = search.warm.iter().copied().filter(is_equal);
-            self.first_of(equal, search, &mut accepts).map_or(cold, |(_, warm)| warm)
+        let spot = best.map(|(cold, spot)| {
+            let alike = search.warm.iter().filter(|&&host| self.score(host).is_like(&cold));
+            let warm =
+                alike.filter_map(|&host| Some((self.score(host).warm(), self.spot(host, search, &mut accepts)?)));
+            warm.min_by_key(|&(score, _)| score).filter(|&(warm, _)| warm < cold).map_or(spot, |(_, warm)| warm)
         });
-        Found { spot, has_passed_over: has_passed_over || has_skipped }
+        Found { spot, has_skipped: is_refused || has_skipped }
     }
 
-    /// The best of some hosts, as far as they belong to the lane.
+    /// The best of some hosts, as far as they belong to the eligible.
     pub(super) fn find_among(
         &self,
-        hosts: impl Iterator<Item = usize>,
+        hosts: impl Iterator<Item = HostIx>,
         search: &Search<'_>,
-        accepts: impl FnMut(usize, &Amounts) -> bool,
+        accepts: impl FnMut(HostIx, &Amounts) -> bool,
     ) -> Option<Spot> {
         self.first_of(hosts, search, accepts).map(|(_, spot)| spot)
     }
 
     fn first_of(
         &self,
-        hosts: impl Iterator<Item = usize>,
+        hosts: impl Iterator<Item = HostIx>,
         search: &Search<'_>,
-        mut accepts: impl FnMut(usize, &Amounts) -> bool,
-    ) -> Option<(Key, Spot)> {
-        let spots = hosts.filter_map(|host| Some((self.place_of(host).1, self.spot(host, search, &mut accepts)?)));
-        spots.min_by_key(|&(key, _)| key)
+        mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
+    ) -> Option<(Score, Spot)> {
+        let spots = hosts.filter_map(|host| Some((self.score(host), self.spot(host, search, &mut accepts)?)));
+        spots.min_by_key(|&(score, _)| score)
     }
 
     /// The best host of a group, if it is better than `end`.
@@ -272,34 +275,38 @@ impl<'s> HostIndex<'s> {
         &self,
         group: usize,
         search: &Search<'_>,
-        mut end: Option<Key>,
+        mut end: Option<Score>,
         has_skipped: &mut bool,
-        mut accepts: impl FnMut(usize, &Amounts) -> bool,
-    ) -> Option<(Key, Spot)> {
+        mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
+    ) -> Option<(Score, Spot)> {
         let group = &self.groups[group];
         let mode = self.hosts[group.representative].thread_mode;
         let width = width_under(search.ask, mode, search.cores_max, group.cores_min, self.policy);
         let mut best = None;
-        for kind in ShelfKind::for_ask(search.ask) {
+        for kind in BucketKind::for_ask(search.ask) {
             let mut within = Within {
-                shelf: &group.shelves[kind.index()],
+                bucket: &group.buckets[kind.index()],
                 bounds: Bounds::new(search.ask, mode, kind, width),
                 strategy: self.policy.host_strategy,
-                has_passed_over: false,
+                has_skipped: false,
             };
             let first = within.first(end, |rank| self.spot(self.by_rank[rank as usize], search, &mut accepts));
-            *has_skipped |= within.has_passed_over;
-            if let Some((key, spot)) = first {
-                end = Some(key);
-                best = Some((key, spot));
+            *has_skipped |= within.has_skipped;
+            if let Some((score, _)) = first {
+                (end, best) = (Some(score), first);
             }
         }
         best
     }
 
-    fn spot(&self, host: usize, search: &Search<'_>, mut accepts: impl FnMut(usize, &Amounts) -> bool) -> Option<Spot> {
-        let cluster = self.cluster_in(search.lane, host)?;
-        let amounts = reserve(search.ask, &self.room(host), self.policy).ok()?;
+    fn spot(
+        &self,
+        host: HostIx,
+        search: &Search<'_>,
+        mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
+    ) -> Option<Spot> {
+        let cluster = self.cluster_in(search.eligible, host)?;
+        let amounts = reserve(search.ask, &self.offer(host), self.policy).ok()?;
         accepts(host, &amounts).then_some(Spot { host, cluster, amounts })
     }
 }

@@ -9,35 +9,38 @@
 //! a folder's or job's cap or a limit, but only the booking transaction knows whether that still
 //! holds.
 //!
-//! Reading order: [`plan`] (the steps), `view` (what it begins with), `order` (who is next), `demand` (which hosts a layer may go
-//! to at all), `hosts` and `shelves` (which of them it takes), `fit` (what it takes there), `caps` (what is used),
-//! `gates` (every reason to wait, each defined once). [`PlannedFarm`] tells the whole story of a plan.
+//! Reading order: [`plan`] (the steps), `view` (what it begins with) and `state` (what it knows while it
+//! grows), `order` (who is next), `demand` (which hosts are eligible), `hosts` and `buckets` (which of them a
+//! layer takes), `reserve` (what it takes there), `ledger` (what is used), `gates` (every reason to wait,
+//! defined once) and `evaluate` (the walk over them). [`PlannedFarm`] reads the whole walk to people.
 //!
 //! Amounts only shrink while a plan grows. So a host without room for a layer is not tried again, with
 //! one exception: GPU work can use up what a host keeps for it, and so open the host for other work.
 
-mod alone;
-mod caps;
+mod buckets;
 mod demand;
+mod eligible;
+mod evaluate;
 mod explain;
-mod fit;
-mod funnel;
 mod gates;
 mod hosts;
+mod ledger;
 mod order;
 mod plan;
 mod report;
-mod shelves;
+mod reserve;
+mod state;
+
 #[cfg(test)]
 pub(crate) mod tests;
+mod trace;
 mod view;
-mod waiting;
 
 pub use explain::PlannedFarm;
-pub use fit::{Ask, Refusal, Room, reserve};
 pub use order::Precedence;
 pub use plan::plan;
 pub use report::{
-    Ahead, CapReport, Explanation, FullHost, GateReport, HostCount, HostExplanation, Miss, NearMiss, OnHost,
-    OrderReport, PlacedOn, Quantity, ShowTier, Verdict,
+    Ahead, CapReport, Explanation, FullHost, GateReport, GateVerdict, HostCount, HostExplanation, Miss, NearMiss,
+    OnHost, OrderReport, PlacedOn, Quantity, ShowTier,
 };
+pub use reserve::Unfit;

@@ -1,22 +1,22 @@
 //! Who is next.
 //!
 //! On each allocation the show with the lowest tier goes first, judged anew for every frame. Inside a
-//! show standing decides: by priority, or, in order of arrival, by job. Layers of the highest standing
+//! show the priority class decides: by priority, or, in order of arrival, by job. Layers of the highest class
 //! take turns, in the order of their jobs' starts and then of dispatch order; only when none of them
-//! can place another frame on the allocation does the next standing begin. So a host that two jobs
+//! can place another frame on the allocation does the next class begin. So a host that two jobs
 //! want goes to the one with the higher priority, and jobs of equal priority share.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use crate::model::{JobOrder, Snapshot, Timestamp};
+use crate::model::{CandidateIx, JobOrder, Snapshot, Timestamp};
 
 /// All candidates in the order of their shows' policy.
 pub(super) struct Order {
     /// First to last.
-    pub(super) candidates: Vec<usize>,
-    /// Per candidate; equal = turns are taken. The lower goes first.
-    standing: Vec<u32>,
+    pub(super) candidates: Vec<CandidateIx>,
+    /// The priority class of each candidate: those of one class take turns. The lowest goes first.
+    class: Vec<u32>,
 }
 
 /// What puts one layer before another of its show.
@@ -34,24 +34,24 @@ pub enum Precedence {
 
 impl Order {
     pub(super) fn of(snapshot: &Snapshot, job_order: JobOrder) -> Self {
-        let key = |candidate: usize| Key::of(snapshot, job_order, candidate);
-        let mut candidates: Vec<usize> = (0..snapshot.candidates.len()).collect();
+        let key = |candidate: CandidateIx| Key::of(snapshot, job_order, candidate);
+        let mut candidates: Vec<CandidateIx> = CandidateIx::all(&snapshot.candidates).collect();
         candidates.sort_by(|&a, &b| key(a).cmp(&key(b)));
-        let mut standing = vec![0; candidates.len()];
+        let mut class = vec![0; candidates.len()];
         for pair in candidates.windows(2) {
-            let next = u32::from(!key(pair[0]).stands_like(&key(pair[1]), job_order));
-            standing[pair[1]] = standing[pair[0]] + next;
+            let next = u32::from(!key(pair[0]).is_of_class(&key(pair[1]), job_order));
+            class[pair[1]] = class[pair[0]] + next;
         }
-        Self { candidates, standing }
+        Self { candidates, class }
     }
 
-    pub(super) fn takes_turns(&self, a: usize, b: usize) -> bool {
-        self.standing[a] == self.standing[b]
+    pub(super) fn takes_turns(&self, a: CandidateIx, b: CandidateIx) -> bool {
+        self.class[a] == self.class[b]
     }
 }
 
 /// What decides between two candidates of a show.
-pub(super) fn precedence(snapshot: &Snapshot, job_order: JobOrder, a: usize, b: usize) -> Precedence {
+pub(super) fn precedence(snapshot: &Snapshot, job_order: JobOrder, a: CandidateIx, b: CandidateIx) -> Precedence {
     let (a, b) = (Key::of(snapshot, job_order, a), Key::of(snapshot, job_order, b));
     if a.priority != b.priority {
         Precedence::Priority
@@ -78,7 +78,7 @@ struct Key<'s> {
 }
 
 impl<'s> Key<'s> {
-    fn of(snapshot: &'s Snapshot, job_order: JobOrder, candidate: usize) -> Self {
+    fn of(snapshot: &'s Snapshot, job_order: JobOrder, candidate: CandidateIx) -> Self {
         let candidate = &snapshot.candidates[candidate];
         let job = &snapshot.jobs[candidate.job];
         Self {
@@ -93,7 +93,7 @@ impl<'s> Key<'s> {
         }
     }
 
-    fn stands_like(&self, other: &Self, job_order: JobOrder) -> bool {
+    fn is_of_class(&self, other: &Self, job_order: JobOrder) -> bool {
         match job_order {
             JobOrder::Priority => self.priority == other.priority,
             JobOrder::Fifo => self.job == other.job,
@@ -102,42 +102,38 @@ impl<'s> Key<'s> {
 }
 
 /// The layers of one show that queue for one allocation.
-pub(super) struct Line {
+pub(super) struct Queue {
     /// In order, those that have not had a turn yet.
-    behind: VecDeque<usize>,
-    /// Of equal standing: whose turn it is, and the frames that each has left in its turn.
-    turns: VecDeque<(usize, u32)>,
-    frames_per_turn: u32,
+    behind: VecDeque<CandidateIx>,
+    /// Of one class: whose turn it is, and the frames that each has left of its quantum.
+    turns: VecDeque<(CandidateIx, u32)>,
+    quantum: u32,
 }
 
-impl Line {
+impl Queue {
     /// `candidates` in order.
-    pub(super) fn new(candidates: impl IntoIterator<Item = usize>, frames_per_turn: u32) -> Self {
-        Self {
-            behind: candidates.into_iter().collect(),
-            turns: VecDeque::new(),
-            frames_per_turn: frames_per_turn.max(1),
-        }
+    pub(super) fn new(candidates: impl IntoIterator<Item = CandidateIx>, quantum: u32) -> Self {
+        Self { behind: candidates.into_iter().collect(), turns: VecDeque::new(), quantum: quantum.max(1) }
     }
 
-    /// Whose turn it is, and how many frames the turn still has.
-    pub(super) fn front(&mut self, order: &Order) -> Option<(usize, u32)> {
+    /// Whose turn it is, and how many frames of its quantum are left.
+    pub(super) fn front(&mut self, order: &Order) -> Option<(CandidateIx, u32)> {
         if self.turns.is_empty() {
-            let standing = order.standing[*self.behind.front()?];
-            while let Some(candidate) = self.behind.pop_front_if(|&mut next| order.standing[next] == standing) {
-                self.turns.push_back((candidate, self.frames_per_turn));
+            let class = order.class[*self.behind.front()?];
+            while let Some(candidate) = self.behind.pop_front_if(|&mut next| order.class[next] == class) {
+                self.turns.push_back((candidate, self.quantum));
             }
         }
         self.turns.front().copied()
     }
 
-    /// The front has placed some of its turn's frames.
+    /// The front has placed some frames of its quantum.
     pub(super) fn spend(&mut self, frames: u32) {
         let Some((candidate, left)) = self.turns.pop_front() else { return };
         if frames < left {
             self.turns.push_front((candidate, left - frames));
         } else {
-            self.turns.push_back((candidate, self.frames_per_turn));
+            self.turns.push_back((candidate, self.quantum));
         }
     }
 
@@ -149,28 +145,28 @@ impl Line {
 
 /// A show's tier on an allocation, lowest first. Equal tiers go by the ids of show and allocation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(super) struct ShowRank {
     pub(super) tier: f64,
-    /// Position among the lines, which are sorted by those ids.
-    pub(super) line: usize,
+    /// Position among the queues, which are sorted by those ids.
+    pub(super) queue: usize,
 }
 
-impl Ord for Standing {
+impl Ord for ShowRank {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.tier.total_cmp(&other.tier).then(self.line.cmp(&other.line))
+        self.tier.total_cmp(&other.tier).then(self.queue.cmp(&other.queue))
     }
 }
 
-impl PartialOrd for Standing {
+impl PartialOrd for ShowRank {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Standing {
+impl PartialEq for ShowRank {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Standing {}
+impl Eq for ShowRank {}

@@ -1,8 +1,8 @@
 //! What an explanation says: data for a table, JSON or a page.
 
-use super::fit::Refusal;
 use super::order::Precedence;
-use crate::model::{JobId, LayerId, WaitReason};
+use super::reserve::Unfit;
+use crate::model::{HostIx, JobId, LayerId, WaitReason};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// Why a layer's frames wait, or where they went.
@@ -39,21 +39,21 @@ pub struct PlacedOn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct GateReport {
     pub reason: WaitReason,
-    pub verdict: Verdict,
+    pub verdict: GateVerdict,
     /// For gates that hosts pass one by one.
     pub hosts: Option<HostCount>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum GateVerdict {
     Passed,
     Shut,
     /// There was nothing left to ask it about.
     NotAsked,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct HostCount {
     /// Hosts that got as far as this gate.
     pub asked: usize,
@@ -83,6 +83,18 @@ pub enum Quantity {
     Gpus(Gpus),
     Frames(i64),
     Hosts(i64),
+}
+
+impl Quantity {
+    /// The bare number, in the unit of its kind.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        match self {
+            Self::Cores(cores) => cores.get(),
+            Self::Gpus(gpus) => gpus.get(),
+            Self::Frames(number) | Self::Hosts(number) => number,
+        }
+    }
 }
 
 impl std::fmt::Display for Quantity {
@@ -116,7 +128,7 @@ pub enum Miss {
     ThreadMode,
     /// Too little, of the empty host when `reason` is the shape, otherwise of what is idle.
     Room {
-        refusal: Refusal,
+        refusal: Unfit,
         has: Amounts,
         needed: Amounts,
     },
@@ -162,7 +174,7 @@ pub struct ShowTier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FullHost {
     /// Position in the snapshot's hosts.
-    pub host: usize,
+    pub host: HostIx,
     /// The plan itself takes some of its room.
     pub is_given_work: bool,
 }
@@ -196,7 +208,7 @@ pub struct OnHost {
     /// What keeps it from taking more; `None` when it could take all.
     pub then: Option<WaitReason>,
     /// What exactly is short, where `then` is a matter of the host's room.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Unfit>,
     /// What the plan really gave it here.
     pub placed_frames: u32,
 }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::fit::Room;
-use crate::model::{Holds, Host, HostId, HostState, LayerId, Policy, Snapshot};
+use super::reserve::Offer;
+use crate::model::{CandidateIx, Holds, Host, HostId, HostIx, HostState, LayerId, Policy, Snapshot};
 use crate::units::Amounts;
 
 /// Lists run parallel to the snapshot's.
@@ -19,7 +19,7 @@ pub(super) struct View<'s> {
 
 struct HostView<'s> {
     state: Cow<'s, HostState>,
-    room: Room,
+    offer: Offer,
 }
 
 /// How far failures hold a layer back.
@@ -64,31 +64,40 @@ impl<'s> View<'s> {
         }
     }
 
-    pub(super) fn state(&self, host: usize) -> &HostState {
+    pub(super) fn state(&self, host: HostIx) -> &HostState {
         &self.hosts[host].state
     }
 
-    pub(super) fn room(&self, host: usize) -> Room {
-        self.hosts[host].room
+    pub(super) fn offer(&self, host: HostIx) -> Offer {
+        self.hosts[host].offer
     }
 
     /// The host with nothing on it. A ledger may claim more idle than there is; that counts.
-    pub(super) fn emptied(&self, host: usize) -> Room {
-        let Room { idle, .. } = self.hosts[host].room;
+    pub(super) fn emptied(&self, host: HostIx) -> Offer {
+        let Offer { idle, .. } = self.hosts[host].offer;
         let idle = self.snapshot.hosts[host].total.max(idle);
-        Room { cores: idle.cores, idle, ..self.hosts[host].room }
+        Offer { cores: idle.cores, idle, ..self.hosts[host].offer }
     }
 
-    pub(super) fn waiting(&self) -> &[u32] {
+    pub(super) fn waiting(&self) -> &Vec<u32> {
         &self.waiting
     }
 
-    /// Of so many frames that wait now, those that failures of the past let go.
-    pub(super) fn let_go(&self, candidate: usize, waiting: u32) -> u32 {
+    /// Whether failures of the past hold back all of a candidate's frames that wait now.
+    pub(super) fn is_held(&self, candidate: CandidateIx, waiting: u32) -> bool {
         match self.back_offs[candidate] {
-            BackOff::None => waiting,
-            BackOff::Probation if waiting == self.waiting[candidate] => waiting.min(1),
-            BackOff::Probation | BackOff::Full => 0,
+            BackOff::None => false,
+            BackOff::Probation => waiting != self.waiting[candidate],
+            BackOff::Full => true,
+        }
+    }
+
+    /// Of so many frames that wait now, those that may go.
+    pub(super) fn let_go(&self, candidate: CandidateIx, waiting: u32) -> u32 {
+        match self.back_offs[candidate] {
+            _ if self.is_held(candidate, waiting) => 0,
+            BackOff::Probation => waiting.min(1),
+            BackOff::None | BackOff::Full => waiting,
         }
     }
 }
@@ -106,5 +115,5 @@ fn host_view<'s>(host: &'s Host, holds: &Holds, booked: Option<&Amounts>) -> Hos
         idle = (idle - *withheld).max(Amounts::default());
     }
     let fractions = holds.fractions.get(&host.id).copied().unwrap_or_default();
-    HostView { state, room: Room { fractions, ..Room::of(host, idle) } }
+    HostView { state, offer: Offer { fractions, ..Offer::of(host, idle) } }
 }

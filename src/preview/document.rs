@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Look, Overtaken};
 use crate::db::WaitingCount;
-use crate::model::{FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
+use crate::model::{CandidateIx, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
 use crate::scheduler::PlacedFrame;
 use crate::units::Amounts;
 
@@ -195,7 +195,7 @@ impl PlanDocument {
 }
 
 impl Work {
-    fn of(snapshot: &Snapshot, candidate: usize) -> Self {
+    fn of(snapshot: &Snapshot, candidate: CandidateIx) -> Self {
         let candidate = &snapshot.candidates[candidate];
         let job = &snapshot.jobs[candidate.job];
         Self {
@@ -216,7 +216,8 @@ impl Work {
 impl WrongCountRow {
     /// `None` for a layer that is no candidate.
     fn of(snapshot: &Snapshot, wrong: &WaitingCount) -> Option<Self> {
-        let candidate = snapshot.candidates.iter().position(|candidate| candidate.layer == wrong.layer)?;
+        let candidate =
+            CandidateIx::all(&snapshot.candidates).find(|&at| snapshot.candidates[at].layer == wrong.layer)?;
         Some(Self { work: Work::of(snapshot, candidate), count: wrong.count, frames: wrong.frames })
     }
 }

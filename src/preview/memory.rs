@@ -236,7 +236,7 @@ mod tests {
     fn planned(farm: &Farm, ledger: &mut Ledger) -> ([u32; 2], u32) {
         let holds = Holds { assumed: ledger.assumed(&farm.snapshot), ..Holds::default() };
         let plan = plan(&farm.snapshot, &holds, &Policy::default());
-        let on = |host| plan.placements.iter().filter(move |placed| placed.host == host).map(|placed| placed.frames);
+        let on = |host| plan.placements.iter().filter(move |placed| placed.host.0 == host).map(|placed| placed.frames);
         ([0, 1].map(|host| on(host).sum()), plan.waiting.iter().map(|waiting| waiting.frames).sum())
     }
 

@@ -20,7 +20,9 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Destination, FollowedProc, Redirect, Redirects, Store, StoreError};
-use crate::model::{AssumedBooking, Holds, Host, HostId, Placement, Policy, ProcId, Snapshot, WaitReason};
+use crate::model::{
+    AssumedBooking, CandidateIx, Holds, Host, HostId, HostIx, Placement, Policy, ProcId, Snapshot, WaitReason,
+};
 use crate::planner::plan;
 use crate::tasks::sleep_or_stop;
 use crate::telemetry::labels::RedirectEnd;
@@ -235,7 +237,7 @@ pub(super) fn place<'h>(
 ) -> (Vec<Placement>, Cow<'h, Holds>) {
     let (mut placements, mut laid) = (Vec::new(), Cow::Borrowed(holds));
     for Kept { host: id, held, destination, may_run } in kept {
-        let Some(host) = snapshot.hosts.iter().position(|known| known.id == *id) else { continue };
+        let Some(host) = HostIx::all(&snapshot.hosts).find(|&at| snapshot.hosts[at].id == *id) else { continue };
         let holds = laid.to_mut();
         let withheld = holds.withheld.get(id).copied().unwrap_or_default();
         let idle = idle_under(holds, &snapshot.hosts[host]);
@@ -268,8 +270,8 @@ fn idle_under(holds: &Holds, host: &Host) -> Amounts {
 }
 
 /// Positions of the waiting layers of a destination.
-fn candidates_of(snapshot: &Snapshot, destination: &Destination) -> Vec<usize> {
-    let is_of = |position: &usize| {
+fn candidates_of(snapshot: &Snapshot, destination: &Destination) -> Vec<CandidateIx> {
+    let is_of = |position: &CandidateIx| {
         let candidate = &snapshot.candidates[*position];
         let job = &snapshot.jobs[candidate.job];
         candidate.waiting_frames > 0
@@ -278,11 +280,11 @@ fn candidates_of(snapshot: &Snapshot, destination: &Destination) -> Vec<usize> {
                 Destination::Group(id) => snapshot.folders[job.folder].id == *id,
             }
     };
-    (0..snapshot.candidates.len()).filter(is_of).collect()
+    CandidateIx::all(&snapshot.candidates).filter(is_of).collect()
 }
 
 /// The farm with one host and some of the waiting layers.
-fn restricted(snapshot: &Snapshot, host: usize, candidates: &[usize]) -> Snapshot {
+fn restricted(snapshot: &Snapshot, host: HostIx, candidates: &[CandidateIx]) -> Snapshot {
     Snapshot {
         taken_at: snapshot.taken_at,
         clusters: snapshot.clusters.clone(),
@@ -324,7 +326,7 @@ const fn is_lasting(reason: WaitReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Cap, Timestamp};
+    use crate::model::{Cap, FolderIx, Timestamp};
     use crate::planner::tests::farm::{Farm, amounts};
     use crate::units::Cores;
 
@@ -432,7 +434,7 @@ mod tests {
 
     /// How many frames each of the two jobs gets.
     fn frames(placements: &[Placement]) -> [u32; 2] {
-        let of = |candidate| placements.iter().filter(move |placement| placement.candidate == candidate);
+        let of = |candidate: usize| placements.iter().filter(move |placement| placement.candidate.0 == candidate);
         [0, 1].map(|candidate| of(candidate).map(|placement| placement.frames).sum())
     }
 
@@ -453,7 +455,7 @@ mod tests {
         let mut farm = full_farm();
         let folder = crate::model::FolderRow { id: "folder-2".into(), ..farm.snapshot.folders[0].clone() };
         farm.snapshot.folders.push(folder);
-        farm.snapshot.jobs[1].folder = 1;
+        farm.snapshot.jobs[1].folder = FolderIx(1);
         let kept = Kept { destination: Destination::Group("folder-2".into()), ..kept(true) };
         assert_eq!(frames(&planned(&farm, &[kept]).0), [0, 2]);
     }
@@ -477,7 +479,7 @@ mod tests {
             cores_max: Cap::AtMost(Cores::whole(4)),
             ..farm.snapshot.folders[0].clone()
         });
-        farm.snapshot.jobs[1].folder = 1;
+        farm.snapshot.jobs[1].folder = FolderIx(1);
         assert_eq!(planned(&farm, &[kept(true)]).0, []);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::booking::{Lost, LostReason, Refusal};
 use crate::db::MeterReading;
-use crate::model::{LayerId, LeftOutRow, Plan, Snapshot, WaitReason, Waiting};
+use crate::model::{CandidateIx, LayerId, LeftOutRow, Plan, Snapshot, WaitReason, Waiting};
 
 /// Figures of one pass.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,7 @@ pub(super) fn add_lost(plan: &mut Plan, snapshot: &Snapshot, lost: &[Lost]) {
         let frames = lost_of_layer.remove(&snapshot.candidates[waiting.candidate].layer);
         waiting.frames = waiting.frames.saturating_add(frames.unwrap_or_default());
     }
-    for (candidate, row) in snapshot.candidates.iter().enumerate() {
+    for (candidate, row) in CandidateIx::all(&snapshot.candidates).zip(&snapshot.candidates) {
         if let Some(frames) = lost_of_layer.remove(&row.layer) {
             plan.waiting.push(Waiting { candidate, frames, reason: WaitReason::LostRace });
         }

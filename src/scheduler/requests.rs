@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::db::new_proc_id;
 use crate::model::{
-    Booked, BookingRequest, Holds, LayerId, LayerLaunch, LeftOutRow, Plan, Snapshot, Timestamp, WaitingFrame,
+    Booked, BookingRequest, CandidateIx, Holds, LayerId, LayerLaunch, LeftOutRow, Plan, Snapshot, Timestamp,
+    WaitingFrame,
 };
 use crate::rqd::{MemoryLimitFactors, RunFrameError, build_run_frame};
 use crate::telemetry::error_chain;
@@ -12,7 +13,7 @@ use crate::telemetry::error_chain;
 /// How many frames of which layers a plan asks for, in the order of its placements.
 #[must_use]
 pub(super) fn wanted(snapshot: &Snapshot, plan: &Plan) -> Vec<(LayerId, u32)> {
-    let mut position: HashMap<usize, usize> = HashMap::new();
+    let mut position: HashMap<CandidateIx, usize> = HashMap::new();
     let mut wanted: Vec<(LayerId, u32)> = Vec::new();
     for placement in &plan.placements {
         let at = *position.entry(placement.candidate).or_insert(wanted.len());

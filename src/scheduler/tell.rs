@@ -7,7 +7,7 @@ use super::report::PassReport;
 use super::settings::Settings;
 use crate::booking::LostReason;
 use crate::config::FlagOff;
-use crate::model::{JobId, LayerId, ShowId};
+use crate::model::{ClusterIx, JobId, LayerId, ShowId};
 use crate::telemetry::labels::{CapTable, CheckoutOutcome};
 use crate::telemetry::{Condition, DESCRIPTORS_REMEDY, Health, Metrics};
 
@@ -70,7 +70,7 @@ pub(super) fn booked(metrics: &Metrics, pass: &Pass) {
             metrics.jobs_processed(&show.name, jobs.len() as u64);
         }
     }
-    let mut clusters: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut clusters: BTreeMap<ClusterIx, u64> = BTreeMap::new();
     let mut checked_out: HashSet<&LayerId> = HashSet::new();
     for placement in &plan.placements {
         let layer = &snapshot.candidates[placement.candidate].layer;

@@ -8,7 +8,7 @@ use strum::VariantNames as _;
 
 use super::Metrics;
 use super::labels::{CapTable, CheckoutOutcome, LaunchResult, PassEnd, RedirectEnd};
-use crate::model::{Cluster, Holds, HostState, Plan, Snapshot, Tag, WaitReason};
+use crate::model::{CandidateIx, Cluster, ClusterIx, Holds, HostIx, HostState, JobIx, Plan, Snapshot, Tag, WaitReason};
 
 /// What one pass asked of the database, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Metrics {
     /// A snapshot was read and what is held is known: its hosts, clusters, jobs and unusable rows.
     pub fn snapshot_read(&self, snapshot: &Snapshot, holds: &Holds, duration: Duration) {
         self.job_query_duration.observe(duration.as_secs_f64());
-        let jobs: BTreeSet<usize> = snapshot.candidates.iter().map(|candidate| candidate.job).collect();
+        let jobs: BTreeSet<JobIx> = snapshot.candidates.iter().map(|candidate| candidate.job).collect();
         self.jobs_queried.inc_by(jobs.len() as u64);
         let states = HostState::VARIANTS.iter().copied();
         set_counts(&self.hosts, states, snapshot.hosts.iter().map(|host| (holds.state(host).into_str(), 1)));
@@ -38,7 +38,7 @@ impl Metrics {
     /// The planner decided: reasons of what waits, hosts per layer.
     pub fn planned(&self, snapshot: &Snapshot, plan: &Plan, duration: Duration) {
         self.plan_duration.observe(duration.as_secs_f64());
-        let mut hosts: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let mut hosts: BTreeMap<CandidateIx, BTreeSet<HostIx>> = BTreeMap::new();
         for placement in &plan.placements {
             hosts.entry(placement.candidate).or_default().insert(placement.host);
         }
@@ -210,10 +210,10 @@ impl Metrics {
     fn count_clusters(&self, snapshot: &Snapshot) {
         let kinds = snapshot.clusters.iter().map(|cluster| (cluster.kind_name(), 1));
         set_counts(&self.clusters, Cluster::kind_names(), kinds);
-        let active: BTreeSet<usize> =
+        let active: BTreeSet<ClusterIx> =
             snapshot.candidates.iter().flat_map(|candidate| candidate.clusters.iter().copied()).collect();
         let tags: BTreeSet<&Tag> =
-            active.iter().filter_map(|&cluster| snapshot.clusters.get(cluster)).flat_map(Cluster::tags).collect();
+            active.iter().filter_map(|&cluster| snapshot.clusters.get(cluster.0)).flat_map(Cluster::tags).collect();
         self.clusters_active.set(as_i64(active.len()));
         self.clusters_sleeping.set(as_i64(snapshot.clusters.len().saturating_sub(active.len())));
         self.active_tags.set(as_i64(tags.len()));

@@ -7,8 +7,8 @@ use super::caps::Limits;
 use crate::db::row::left_out;
 use crate::db::{Features, Problem, Row, Source as _, Statement, StoreError, Tx};
 use crate::model::{
-    Candidate, Cap, Cluster, CoreRequest, FacilityId, FolderId, FolderRow, JobId, JobRow, LeftOutRow, LimitId, ShowId,
-    ShowRow, Tag, Timestamp,
+    Candidate, Cap, Cluster, ClusterIx, CoreRequest, FacilityId, FolderId, FolderIx, FolderRow, JobId, JobIx, JobRow,
+    LeftOutRow, LimitId, LimitIx, ShowId, ShowIx, ShowRow, Tag, Timestamp,
 };
 use crate::units::{Cores, Gpus};
 
@@ -42,7 +42,7 @@ fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
     let candidate = Candidate {
         layer: row.id("pk_layer")?,
         layer_name: row.text("str_name")?,
-        job: 0,
+        job: JobIx(0),
         clusters: Vec::new(),
         tags,
         cores: CoreRequest::from_column(row.number("int_cores_min")?),
@@ -106,7 +106,7 @@ pub(super) async fn load_jobs(
         .distinct(layers.iter().map(|layer| &layer.job));
     let rows = reading.rows(statement).await?;
 
-    let show_positions: HashMap<&ShowId, usize> = positions(shows.iter().map(|show| &show.id));
+    let show_positions: HashMap<&ShowId, ShowIx> = positions(shows.iter().map(|show| &show.id));
     let mut folders: BTreeMap<FolderId, FolderRow> = BTreeMap::new();
     let mut folder_resources: HashMap<FolderId, String> = HashMap::new();
     let mut jobs: BTreeMap<JobId, (JobRow, FolderId)> = BTreeMap::new();
@@ -137,7 +137,7 @@ pub(super) async fn load_jobs(
 /// Sorts, and points each job at its folder.
 fn in_order(mut folders: Vec<FolderRow>, jobs: Vec<(JobRow, FolderId)>) -> Jobs {
     folders.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    let folder_positions: HashMap<&FolderId, usize> = positions(folders.iter().map(|folder| &folder.id));
+    let folder_positions: HashMap<&FolderId, FolderIx> = positions(folders.iter().map(|folder| &folder.id));
     let mut jobs: Vec<JobRow> = jobs
         .into_iter()
         .filter_map(|(job, folder)| Some(JobRow { folder: *folder_positions.get(&folder)?, ..job }))
@@ -147,7 +147,7 @@ fn in_order(mut folders: Vec<FolderRow>, jobs: Vec<(JobRow, FolderId)>) -> Jobs 
 }
 
 /// A job, its folder, and the key of the row that the folder's caps come from.
-fn decode_job(row: &Row<'_>, shows: &HashMap<&ShowId, usize>) -> Result<(JobRow, FolderRow, String), Problem> {
+fn decode_job(row: &Row<'_>, shows: &HashMap<&ShowId, ShowIx>) -> Result<(JobRow, FolderRow, String), Problem> {
     if !row.flag("has_resource")? {
         return Err("it has no job_resource row; submit the job again".to_owned());
     }
@@ -159,7 +159,7 @@ fn decode_job(row: &Row<'_>, shows: &HashMap<&ShowId, usize>) -> Result<(JobRow,
         id: row.id("pk_job")?,
         name: row.text("str_name")?,
         show: *shows.get(&ShowId::new(&show)).ok_or_else(|| format!("its show {show} could not be read"))?,
-        folder: 0,
+        folder: FolderIx(0),
         facility: row.id("pk_facility")?,
         is_paused: row.flag("b_paused")?,
         is_auto_book: row.flag("b_auto_book")?,
@@ -198,15 +198,15 @@ pub(super) struct Surroundings<'s> {
 
 /// Looks up what the layers refer to; a layer whose job was left out goes with it.
 pub(super) fn build(layers: Vec<Layer>, around: &Surroundings<'_>, left_out: &mut Vec<LeftOutRow>) -> Vec<Candidate> {
-    let jobs: HashMap<&JobId, usize> = positions(around.jobs.iter().map(|job| &job.id));
-    let limits: HashMap<&LimitId, usize> = positions(around.limits.gating.iter().map(|limit| &limit.id));
+    let jobs: HashMap<&JobId, JobIx> = positions(around.jobs.iter().map(|job| &job.id));
+    let limits: HashMap<&LimitId, LimitIx> = positions(around.limits.gating.iter().map(|limit| &limit.id));
     let reach = Reach::of(around.clusters);
     let mut candidates = Vec::with_capacity(layers.len());
     for Layer { mut candidate, job, limits: bound, eligible_since } in layers {
         let Some(&position) = jobs.get(&job) else { continue };
-        let job = &around.jobs[position];
+        let job = &around.jobs[position.0];
         candidate.job = position;
-        candidate.clusters = reach.clusters(&job.facility, &around.shows[job.show].id, &candidate.tags);
+        candidate.clusters = reach.clusters(&job.facility, &around.shows[job.show.0].id, &candidate.tags);
         candidate.waiting_since = waiting_since(eligible_since, job.started_at, candidate.start_after, around.taken_at);
         for limit in bound.iter().filter(|limit| around.limits.unknown.contains(*limit)) {
             let problem = format!("layer {} is bound to this limit, which does not exist; unbind it", candidate.layer);
@@ -220,8 +220,8 @@ pub(super) fn build(layers: Vec<Layer>, around: &Surroundings<'_>, left_out: &mu
     candidates
 }
 
-fn positions<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, usize> {
-    keys.enumerate().map(|(position, key)| (key, position)).collect()
+fn positions<K: Eq + Hash, Ix: From<usize>>(keys: impl Iterator<Item = K>) -> HashMap<K, Ix> {
+    keys.enumerate().map(|(position, key)| (key, position.into())).collect()
 }
 
 /// Work that a delay has held back is ready since the delay ended. Never in the future.
@@ -237,13 +237,13 @@ fn waiting_since(
 
 /// Positions of clusters by what they reach.
 struct Reach<'c> {
-    clusters: HashMap<(&'c FacilityId, &'c ShowId, &'c Tag), Vec<usize>>,
+    clusters: HashMap<(&'c FacilityId, &'c ShowId, &'c Tag), Vec<ClusterIx>>,
 }
 
 impl<'c> Reach<'c> {
     fn of(all: &'c [Cluster]) -> Self {
-        let mut clusters: HashMap<_, Vec<usize>> = HashMap::new();
-        for (position, cluster) in all.iter().enumerate() {
+        let mut clusters: HashMap<_, Vec<ClusterIx>> = HashMap::new();
+        for (position, cluster) in ClusterIx::all(all).zip(all) {
             for tag in cluster.tags() {
                 clusters.entry((&cluster.facility, &cluster.show, tag)).or_default().push(position);
             }
@@ -252,8 +252,8 @@ impl<'c> Reach<'c> {
     }
 
     /// Ascending, each once.
-    fn clusters(&self, facility: &FacilityId, show: &ShowId, tags: &BTreeSet<Tag>) -> Vec<usize> {
-        let reaching: BTreeSet<usize> =
+    fn clusters(&self, facility: &FacilityId, show: &ShowId, tags: &BTreeSet<Tag>) -> Vec<ClusterIx> {
+        let reaching: BTreeSet<ClusterIx> =
             tags.iter().filter_map(|tag| self.clusters.get(&(facility, show, tag))).flatten().copied().collect();
         reaching.into_iter().collect()
     }

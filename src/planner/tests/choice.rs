@@ -1,7 +1,10 @@
 //! Who goes first, and where to.
 
 use super::farm::{Farm, amounts, placed, reason};
-use crate::model::{ClusterKind, HostStrategy, JobOrder, Placement, Policy, TagKind, Timestamp, WaitReason};
+use crate::model::{
+    CandidateIx, ClusterIx, ClusterKind, HostIx, HostStrategy, JobOrder, Placement, Policy, TagKind, Timestamp,
+    WaitReason,
+};
 use crate::planner::plan;
 use crate::units::{Cores, Kib};
 
@@ -175,7 +178,10 @@ fn a_layer_of_several_clusters_is_placed_once_and_counted_under_the_first() {
     farm.layer(job, 2);
     let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
     let reservation = crate::units::Amounts { memory: Kib::gib(1), ..amounts(1, 0, 0, 0) };
-    assert_eq!(plan.placements, [Placement { candidate: 0, host: 0, cluster: 0, frames: 2, reservation }]);
+    assert_eq!(
+        plan.placements,
+        [Placement { candidate: CandidateIx(0), host: HostIx(0), cluster: ClusterIx(0), frames: 2, reservation }]
+    );
     assert!(plan.waiting.is_empty());
 }
 

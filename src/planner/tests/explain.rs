@@ -1,12 +1,12 @@
 //! What explanations say.
 
 use super::farm::{Farm, amounts};
-use crate::model::{Cap, HostState, LimitUse, Policy, WaitReason};
-use crate::planner::{Explanation, HostCount, Miss, PlannedFarm, Precedence, Quantity, Refusal, Verdict};
+use crate::model::{CandidateIx, Cap, HostIx, HostState, LimitUse, Policy, WaitReason};
+use crate::planner::{Explanation, GateVerdict, HostCount, Miss, PlannedFarm, Precedence, Quantity, Unfit};
 use crate::units::{Cores, Gpus, Kib};
 
 fn explain(farm: &Farm, candidate: usize) -> Explanation {
-    PlannedFarm::new(&farm.snapshot, &farm.holds, &Policy::default()).explain(candidate)
+    PlannedFarm::new(&farm.snapshot, &farm.holds, &Policy::default()).explain(CandidateIx(candidate))
 }
 
 /// One layer of four frames and hosts of 4 cores and 8 GiB.
@@ -20,7 +20,7 @@ fn farm(hosts: usize) -> Farm {
     farm
 }
 
-fn hosts_at(told: &Explanation, reason: WaitReason) -> Option<(Verdict, usize, usize)> {
+fn hosts_at(told: &Explanation, reason: WaitReason) -> Option<(GateVerdict, usize, usize)> {
     let gate = told.gates.iter().find(|gate| gate.reason == reason)?;
     let HostCount { asked, passed } = gate.hosts?;
     Some((gate.verdict, asked, passed))
@@ -45,15 +45,15 @@ fn gates_count_the_hosts_that_they_take_away() {
     farm.snapshot.hosts[4].idle.memory = Kib::gib(5);
     let told = explain(&farm, 0);
     assert_eq!(told.reason, Some(WaitReason::Capacity));
-    assert_eq!(hosts_at(&told, WaitReason::NoHostWithTags), Some((Verdict::Passed, 5, 4)));
-    assert_eq!(hosts_at(&told, WaitReason::NoHostOpen), Some((Verdict::Passed, 4, 3)));
-    assert_eq!(hosts_at(&told, WaitReason::OperatingSystem), Some((Verdict::Passed, 3, 2)));
-    assert_eq!(hosts_at(&told, WaitReason::Shape), Some((Verdict::Passed, 2, 1)));
-    assert_eq!(hosts_at(&told, WaitReason::Capacity), Some((Verdict::Shut, 1, 0)));
+    assert_eq!(hosts_at(&told, WaitReason::NoHostWithTags), Some((GateVerdict::Passed, 5, 4)));
+    assert_eq!(hosts_at(&told, WaitReason::NoHostOpen), Some((GateVerdict::Passed, 4, 3)));
+    assert_eq!(hosts_at(&told, WaitReason::OperatingSystem), Some((GateVerdict::Passed, 3, 2)));
+    assert_eq!(hosts_at(&told, WaitReason::Shape), Some((GateVerdict::Passed, 2, 1)));
+    assert_eq!(hosts_at(&told, WaitReason::Capacity), Some((GateVerdict::Shut, 1, 0)));
     let nearest = told.nearest.expect("one host would do if it were empty");
     assert_eq!((nearest.host.as_str(), nearest.reason), ("host-0004", WaitReason::Capacity));
     let needed = crate::units::Amounts { memory: Kib::gib(7), ..amounts(1, 0, 0, 0) };
-    assert_eq!(nearest.miss, Miss::Room { refusal: Refusal::MemoryShort, has: amounts(4, 5, 0, 0), needed });
+    assert_eq!(nearest.miss, Miss::Room { refusal: Unfit::MemoryShort, has: amounts(4, 5, 0, 0), needed });
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_host_tells_what_each_layer_could_take_and_what_stops_it() {
     farm.holds.backing_off.insert(held);
     let policy = Policy::default();
     let planned = PlannedFarm::new(&farm.snapshot, &farm.holds, &policy);
-    let told = planned.explain_host(0);
+    let told = planned.explain_host(HostIx(0));
     assert_eq!((told.state.as_str(), told.idle_after, told.unreached), ("open", amounts(0, 4, 0, 0), 1));
     let seen: Vec<_> =
         told.candidates.iter().map(|on| (on.could_take, on.then, on.refusal, on.placed_frames)).collect();
@@ -149,7 +149,7 @@ fn a_host_tells_what_each_layer_could_take_and_what_stops_it() {
         seen,
         [
             (4, None, None, 4),
-            (4, Some(WaitReason::Capacity), Some(Refusal::NoWholeCore), 0),
+            (4, Some(WaitReason::Capacity), Some(Unfit::NoWholeCore), 0),
             (1, Some(WaitReason::BackOff), None, 0),
         ]
     );

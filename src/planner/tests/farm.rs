@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Candidate, Cap, Cluster, ClusterKind, CoreRequest, FolderRow, Holds, Host, HostState, JobRow, LimitRow, LimitUse,
-    Plan, ShowRow, Snapshot, Subscription, Tag, ThreadMode, Timestamp, WaitReason,
+    Candidate, Cap, Cluster, ClusterIx, ClusterKind, CoreRequest, FolderIx, FolderRow, Holds, Host, HostState, JobIx,
+    JobRow, LimitIx, LimitRow, LimitUse, Plan, ShowIx, ShowRow, Snapshot, Subscription, Tag, ThreadMode, Timestamp,
+    WaitReason,
 };
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -103,8 +104,8 @@ impl Farm {
         self.snapshot.jobs.push(JobRow {
             id: name.as_str().into(),
             name,
-            show,
-            folder: 0,
+            show: ShowIx(show),
+            folder: FolderIx(0),
             facility: "facility".into(),
             is_paused: false,
             is_auto_book: true,
@@ -122,13 +123,14 @@ impl Farm {
     /// A layer of one-core, one-GiB frames that are not threadable and go to `general`.
     pub(crate) fn layer(&mut self, job: usize, frames: u32) -> &mut Candidate {
         let show = self.snapshot.shows[self.snapshot.jobs[job].show].id.clone();
-        let clusters =
-            (0..self.snapshot.clusters.len()).filter(|&cluster| self.snapshot.clusters[cluster].show == show).collect();
+        let clusters = ClusterIx::all(&self.snapshot.clusters)
+            .filter(|&cluster| self.snapshot.clusters[cluster].show == show)
+            .collect();
         let name = format!("layer-{:04}", self.snapshot.candidates.len());
         self.snapshot.candidates.push(Candidate {
             layer: name.as_str().into(),
             layer_name: name,
-            job,
+            job: JobIx(job),
             clusters,
             tags: tags(&["general"]),
             cores: CoreRequest::AtLeast(Cores::ONE),
@@ -148,10 +150,10 @@ impl Farm {
     }
 
     /// A limit; bind it by its position.
-    pub(crate) fn limit(&mut self, usage: LimitUse) -> usize {
+    pub(crate) fn limit(&mut self, usage: LimitUse) -> LimitIx {
         let name = format!("limit-{}", self.snapshot.limits.len());
         self.snapshot.limits.push(LimitRow { id: name.as_str().into(), name, usage });
-        self.snapshot.limits.len() - 1
+        LimitIx(self.snapshot.limits.len() - 1)
     }
 }
 
@@ -160,13 +162,13 @@ pub(crate) fn placed(plan: &Plan, candidate: usize) -> Vec<(usize, u32)> {
     let mut placed: Vec<(usize, u32)> = plan
         .placements
         .iter()
-        .filter(|placement| placement.candidate == candidate)
-        .map(|placement| (placement.host, placement.frames))
+        .filter(|placement| placement.candidate.0 == candidate)
+        .map(|placement| (placement.host.0, placement.frames))
         .collect();
     placed.sort_unstable();
     placed
 }
 
 pub(crate) fn reason(plan: &Plan, candidate: usize) -> Option<WaitReason> {
-    plan.waiting.iter().find(|waiting| waiting.candidate == candidate).map(|waiting| waiting.reason)
+    plan.waiting.iter().find(|waiting| waiting.candidate.0 == candidate).map(|waiting| waiting.reason)
 }

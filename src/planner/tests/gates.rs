@@ -1,7 +1,9 @@
 //! One farm per reason to wait.
 
 use super::farm::{Farm, amounts, placed, reason, tags};
-use crate::model::{Cap, ClusterKind, CoreRequest, HostState, LimitUse, Policy, ThreadMode, Timestamp, WaitReason};
+use crate::model::{
+    Cap, ClusterIx, ClusterKind, CoreRequest, HostState, LimitUse, Policy, ThreadMode, Timestamp, WaitReason,
+};
 use crate::planner::plan;
 use crate::units::{Cores, Gpus, Kib};
 
@@ -60,7 +62,7 @@ fn a_subscription_that_no_matching_host_belongs_to_does_not_count() {
     let two = |farm: &mut Farm| {
         elsewhere(farm);
         farm.cluster("show", ClusterKind::Tags { kind: crate::model::TagKind::Manual, tags: vec!["general".into()] });
-        farm.snapshot.candidates[0].clusters = vec![0, 1];
+        farm.snapshot.candidates[0].clusters = vec![ClusterIx(0), ClusterIx(1)];
         farm.host(amounts(4, 8, 0, 0)).alloc = "elsewhere".into();
     };
     assert_eq!(reason_after(two), None);

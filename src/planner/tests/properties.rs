@@ -9,10 +9,12 @@ use strum::IntoEnumIterator as _;
 
 use super::farm::{Farm, tags};
 use crate::model::{
-    AssumedBooking, Candidate, Cap, ClusterKind, CoreRequest, FractionalCores, Holds, HostState, HostStrategy,
-    JobOrder, LimitUse, Plan, Policy, Snapshot, TagKind, ThreadMode, Timestamp, WaitReason,
+    AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores, Holds,
+    HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, Plan, Policy, ShowIx, Snapshot,
+    SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
 };
-use crate::planner::{Ask, PlannedFarm, Room, plan, reserve};
+use crate::planner::reserve::{Ask, Offer, reserve};
+use crate::planner::{PlannedFarm, plan};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 const TAGS: [&str; 3] = ["general", "gpu", "desk"];
@@ -185,7 +187,7 @@ fn build(
     for draft in jobs {
         let job = farm.job(draft.show);
         let row = &mut farm.snapshot.jobs[job];
-        row.folder = draft.folder;
+        row.folder = FolderIx(draft.folder);
         row.priority = draft.priority;
         row.started_at = Timestamp::UNIX_EPOCH + time::Duration::seconds(draft.started);
         row.cores_max = [Cores(-1), Cores(0), Cores(450), Cores::whole(3)]
@@ -214,7 +216,8 @@ fn build(
         layer.gpus = Gpus(draft.gpus);
         layer.gpu_memory = Kib::gib(draft.gpu_gib);
         layer.is_threadable = draft.is_threadable;
-        layer.limits = (0..3).filter(|limit| draft.limits & (1 << limit) != 0 && draft.limits < 8).collect();
+        let bound = (0..3).filter(|limit| draft.limits & (1 << limit) != 0 && draft.limits < 8);
+        layer.limits = bound.map(LimitIx).collect();
         layer.start_after = (draft.held == 1).then_some(Timestamp::UNIX_EPOCH + time::Duration::HOUR);
         if draft.held == 2 {
             layer.clusters.clear();
@@ -257,7 +260,7 @@ struct Recount<'s> {
     folders: Vec<(Cores, Gpus)>,
     jobs: Vec<(Cores, Gpus)>,
     limits: Vec<i64>,
-    seats: HashSet<(usize, usize)>,
+    seats: HashSet<(LimitIx, HostIx)>,
 }
 
 impl<'s> Recount<'s> {
@@ -266,10 +269,10 @@ impl<'s> Recount<'s> {
             LimitUse::Frames { used, .. } | LimitUse::Hosts { used, .. } => *used,
         };
         let mut seats = HashSet::new();
-        for (position, limit) in snapshot.limits.iter().enumerate() {
+        for (position, limit) in LimitIx::all(&snapshot.limits).zip(&snapshot.limits) {
             if let LimitUse::Hosts { holders, .. } = &limit.usage {
                 seats.extend(
-                    (0..snapshot.hosts.len())
+                    HostIx::all(&snapshot.hosts)
                         .filter(|&host| holders.contains(&snapshot.hosts[host].name))
                         .map(|host| (position, host)),
                 );
@@ -289,14 +292,14 @@ impl<'s> Recount<'s> {
     }
 
     /// What one more frame of a candidate would reserve on a host, if everything allows it.
-    fn fits(&self, candidate: usize, host: usize) -> Option<Amounts> {
+    fn fits(&self, candidate: CandidateIx, host: HostIx) -> Option<Amounts> {
         let candidate = &self.snapshot.candidates[candidate];
         let job = &self.snapshot.jobs[candidate.job];
         let folder = &self.snapshot.folders[job.folder];
         let row = &self.snapshot.hosts[host];
         let reaches = candidate.clusters.iter().any(|&cluster| self.covers(cluster, candidate, host));
         let os_fits = job.os.as_ref().is_none_or(|os| row.os.contains(os));
-        let amounts = reserve(&Ask::of(candidate, self.policy), &Room::of(row, self.idle[host]), self.policy).ok()?;
+        let amounts = reserve(&Ask::of(candidate, self.policy), &Offer::of(row, self.idle[host]), self.policy).ok()?;
         let subscription = self.subscription(job.show, host)?;
         let after = self.subscriptions[subscription] + amounts.cores;
         let (folder_cores, folder_gpus) = self.folders[job.folder];
@@ -319,26 +322,25 @@ impl<'s> Recount<'s> {
         holds.then_some(amounts)
     }
 
-    fn covers(&self, cluster: usize, candidate: &crate::model::Candidate, host: usize) -> bool {
+    fn covers(&self, cluster: ClusterIx, candidate: &crate::model::Candidate, host: HostIx) -> bool {
         candidate.tags.iter().any(|tag| self.snapshot.clusters[cluster].covers(tag, &self.snapshot.hosts[host]))
     }
 
-    fn subscription(&self, show: usize, host: usize) -> Option<usize> {
+    fn subscription(&self, show: ShowIx, host: HostIx) -> Option<SubscriptionIx> {
         let show = &self.snapshot.shows[show].id;
-        self.snapshot
-            .subscriptions
-            .iter()
-            .position(|row| row.show == *show && row.alloc == self.snapshot.hosts[host].alloc)
+        let rows = &self.snapshot.subscriptions;
+        SubscriptionIx::all(rows)
+            .find(|&at| rows[at].show == *show && rows[at].alloc == self.snapshot.hosts[host].alloc)
     }
 
-    fn limit_allows(&self, limit: usize, host: usize) -> bool {
+    fn limit_allows(&self, limit: LimitIx, host: HostIx) -> bool {
         match &self.snapshot.limits[limit].usage {
             LimitUse::Frames { max, .. } => self.limits[limit] < *max,
             LimitUse::Hosts { max, .. } => self.limits[limit] < *max || self.seats.contains(&(limit, host)),
         }
     }
 
-    fn take(&mut self, candidate: usize, host: usize, amounts: Amounts) {
+    fn take(&mut self, candidate: CandidateIx, host: HostIx, amounts: Amounts) {
         let candidate = &self.snapshot.candidates[candidate];
         let job = &self.snapshot.jobs[candidate.job];
         let subscription = self.subscription(job.show, host).expect("it was there when it fitted");
@@ -355,8 +357,8 @@ impl<'s> Recount<'s> {
         }
     }
 
-    fn fits_anywhere(&self, candidate: usize) -> bool {
-        (0..self.snapshot.hosts.len()).any(|host| self.fits(candidate, host).is_some())
+    fn fits_anywhere(&self, candidate: CandidateIx) -> bool {
+        HostIx::all(&self.snapshot.hosts).any(|host| self.fits(candidate, host).is_some())
     }
 }
 
@@ -403,14 +405,14 @@ fn shuffled(snapshot: &Snapshot, seed: u64) -> (Snapshot, [Vec<usize>; 3]) {
         left_out: Vec::new(),
     };
     for job in &mut other.jobs {
-        job.folder = folder_at[job.folder];
-        job.show = show_at[job.show];
+        job.folder = FolderIx(folder_at[job.folder]);
+        job.show = ShowIx(show_at[job.show]);
     }
     for candidate in &mut other.candidates {
-        candidate.job = job_at[candidate.job];
-        candidate.clusters.iter_mut().for_each(|cluster| *cluster = cluster_at[*cluster]);
+        candidate.job = JobIx(job_at[candidate.job]);
+        candidate.clusters.iter_mut().for_each(|cluster| *cluster = ClusterIx(cluster_at[*cluster]));
         candidate.clusters.sort_unstable();
-        candidate.limits.iter_mut().for_each(|limit| *limit = limit_at[*limit]);
+        candidate.limits.iter_mut().for_each(|limit| *limit = LimitIx(limit_at[*limit]));
         candidate.limits.sort_unstable();
     }
     (other, [hosts, candidates, clusters])
@@ -420,11 +422,11 @@ fn shuffled(snapshot: &Snapshot, seed: u64) -> (Snapshot, [Vec<usize>; 3]) {
 fn translated(plan: &Plan, [hosts, candidates, clusters]: &[Vec<usize>; 3]) -> Plan {
     let mut plan = plan.clone();
     for placement in &mut plan.placements {
-        placement.host = hosts[placement.host];
-        placement.candidate = candidates[placement.candidate];
-        placement.cluster = clusters[placement.cluster];
+        placement.host = HostIx(hosts[placement.host]);
+        placement.candidate = CandidateIx(candidates[placement.candidate]);
+        placement.cluster = ClusterIx(clusters[placement.cluster]);
     }
-    plan.waiting.iter_mut().for_each(|waiting| waiting.candidate = candidates[waiting.candidate]);
+    plan.waiting.iter_mut().for_each(|waiting| waiting.candidate = CandidateIx(candidates[waiting.candidate]));
     plan.waiting.sort_by_key(|waiting| waiting.candidate);
     plan
 }
@@ -462,7 +464,7 @@ proptest! {
             prop_assert!(entry.frames > 0 && waiting[entry.candidate].is_none());
             waiting[entry.candidate] = Some(entry);
         }
-        for (position, candidate) in snapshot.candidates.iter().enumerate() {
+        for (position, candidate) in CandidateIx::all(&snapshot.candidates).zip(&snapshot.candidates) {
             let left = waiting[position].map_or(0, |entry| entry.frames);
             prop_assert_eq!(placed[position] + left, candidate.waiting_frames);
             let Some(entry) = waiting[position] else { continue };
@@ -487,7 +489,7 @@ proptest! {
         let snapshot = &farm.snapshot;
         let planned = PlannedFarm::new(snapshot, &farm.holds, &policy);
         prop_assert_eq!(&plan, &planned.plan());
-        for (position, candidate) in snapshot.candidates.iter().enumerate() {
+        for (position, candidate) in CandidateIx::all(&snapshot.candidates).zip(&snapshot.candidates) {
             let told = planned.explain(position);
             let waiting = plan.waiting.iter().find(|waiting| waiting.candidate == position);
             prop_assert_eq!(told.reason, waiting.map(|waiting| waiting.reason), "{:#?}", told);
@@ -505,11 +507,12 @@ proptest! {
     fn a_host_could_take_what_a_recount_gives_it(farm in farm(), policy in policy()) {
         let snapshot = &farm.snapshot;
         let planned = PlannedFarm::new(snapshot, &farm.holds, &policy);
-        for host in 0..snapshot.hosts.len() {
+        for host in HostIx::all(&snapshot.hosts) {
             let told = planned.explain_host(host);
             prop_assert_eq!(told.candidates.len() + told.unreached, snapshot.candidates.len());
             for entry in told.candidates {
-                let candidate = snapshot.candidates.iter().position(|row| row.layer == entry.layer).expect("it is told of");
+                let mut candidates = CandidateIx::all(&snapshot.candidates);
+                let candidate = candidates.find(|&at| snapshot.candidates[at].layer == entry.layer).expect("it is told of");
                 let mut recount = Recount::new(&farm, &policy);
                 let mut frames = 0;
                 while frames < entry.waiting_frames && let Some(amounts) = recount.fits(candidate, host) {
@@ -545,7 +548,9 @@ proptest! {
         let made = plan(&farm.snapshot, &farm.holds, &few).placements;
         farm.holds.assumed = made.iter().map(|made| AssumedBooking::of_placement(&farm.snapshot, made)).collect();
         let assumed = plan(&farm.snapshot, &farm.holds, &policy);
-        made.iter().for_each(|made| farm.snapshot.take(made));
+        for made in &made {
+            farm.snapshot.take(made);
+        }
         // A layer on probation has had its frame.
         farm.holds.backing_off.extend(farm.holds.assumed.iter().map(|booking| &booking.layer).filter(|layer| farm.holds.on_probation.contains(*layer)).cloned());
         farm.holds.assumed.clear();

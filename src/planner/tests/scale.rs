@@ -74,7 +74,7 @@ fn check(farm: &Farm, plan: &Plan, frames_max: u64) {
             idle[placement.host] -= placement.reservation;
         }
     }
-    let waiting: Vec<(usize, u32)> = plan.waiting.iter().map(|waiting| (waiting.candidate, waiting.frames)).collect();
+    let waiting: Vec<(usize, u32)> = plan.waiting.iter().map(|waiting| (waiting.candidate.0, waiting.frames)).collect();
     let expected: Vec<(usize, u32)> = left.into_iter().enumerate().filter(|&(_, frames)| frames > 0).collect();
     assert_eq!(waiting, expected);
 }

@@ -1,20 +1,20 @@
 //! The published cases of the reservation rule, row by row.
 
-use super::super::fit::{Ask, Refusal, Room, cores_reserved, reserve, width_under};
+use super::super::reserve::{Ask, Offer, Unfit, cores_reserved, reserve, width_under};
 use crate::model::{CoreRequest, Fractions, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
-use Refusal::{
+use ThreadMode::{All, Auto, Variable};
+use Unfit::{
     CoresShort, GpuKept, GpusShort, HostNotFullyIdle, MemoryShort, NoWholeCore, ReservesNothing, ThreadModeAll,
     VariableNeedsTwo,
 };
-use ThreadMode::{All, Auto, Variable};
 
 const G: i64 = 1_048_576;
 
 /// Centicores and KiB as the table writes them. Host cores and idle cores, idle memory, mode, then
 /// minimum and maximum cores, memory, threadable, selfish.
-type Row = (u32, (i64, i64), i64, ThreadMode, i64, Option<i64>, i64, bool, bool, Result<i64, Refusal>);
+type Row = (u32, (i64, i64), i64, ThreadMode, i64, Option<i64>, i64, bool, bool, Result<i64, Unfit>);
 
 const ROWS: &[Row] = &[
     (1, (800, 800), 32 * G, Auto, 100, None, 3_355_443, true, false, Ok(100)),
@@ -88,9 +88,9 @@ fn ask(cores: i64, memory: i64) -> Ask {
     }
 }
 
-fn room(thread_mode: ThreadMode, cores: i64, idle_cores: i64, idle_memory: i64) -> Room {
+fn room(thread_mode: ThreadMode, cores: i64, idle_cores: i64, idle_memory: i64) -> Offer {
     let idle = Amounts { cores: Cores(idle_cores), memory: Kib(idle_memory), ..Amounts::default() };
-    Room { thread_mode, cores: Cores(cores), idle, fractions: Fractions::Any }
+    Offer { thread_mode, cores: Cores(cores), idle, fractions: Fractions::Any }
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn gpus_are_reserved_as_asked_and_kept_from_other_work() {
     assert_eq!(on((0, 0), (1, 4 * G), 200), Ok((0, 0)));
     assert_eq!(on((0, 0), (1, 4 * G), 199), Err(GpuKept));
     assert_eq!(on((2, 0), (1, 0), 800), Err(GpusShort));
-    assert_eq!(on((1, 2 * G), (1, G), 800), Err(Refusal::GpuMemoryShort));
+    assert_eq!(on((1, 2 * G), (1, G), 800), Err(Unfit::GpuMemoryShort));
     assert_eq!(on((0, 0), (1, 4 * G + 1), 800), Err(GpuKept));
     // What does not fit even without the protection says so.
     assert_eq!(on((0, 0), (1, 4 * G), 99), Err(NoWholeCore));

@@ -2,30 +2,59 @@
 
 use std::collections::BTreeSet;
 
-use super::fit::{Ask, GPU_MEMORY_KEPT, KEPT_FOR_GPU_WORK, Width};
+use super::reserve::{Ask, GPU_MEMORY_KEPT, KEPT_FOR_GPU_WORK, Width};
 use crate::model::{HostStrategy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
-/// Place of a host on its shelf, smallest first: idle cores and idle GiB, each negated where the
-/// strategy wants the largest first, then the rank of its id. Hosts equal in the first two are equal
-/// for the strategy; measured memory is never equal to the KiB.
-pub(super) type Key = (i64, i64, u32);
-
-pub(super) const fn key(idle: &Amounts, rank: u32, strategy: HostStrategy) -> Key {
-    let (cores, gib) = (idle.cores.get(), gib(idle.memory));
-    (if strategy.core_saturation { cores } else { -cores }, if strategy.memory_saturation { gib } else { -gib }, rank)
+/// How well a host suits a layer; the lowest goes first. Compared field by field, the most important one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Score {
+    /// Idle ones, negated where the strategy wants the largest first.
+    cores: i64,
+    /// Idle memory in whole GiB, likewise: measured memory is never equal to the KiB.
+    gib: i64,
+    /// It runs no frame of the layer yet. In buckets, which serve all layers, every host is cold.
+    is_cold: bool,
+    /// Of its id, so that no two hosts are equal.
+    rank: u32,
 }
 
-/// Hosts of a group stand on different shelves by what decides whether an ask can fit at all, so that
-/// no search wades through hosts that are out of the question.
+impl Score {
+    pub(super) const fn cold(idle: &Amounts, rank: u32, strategy: HostStrategy) -> Self {
+        let (cores, gib) = (idle.cores.get(), gib(idle.memory));
+        Self {
+            cores: if strategy.core_saturation { cores } else { -cores },
+            gib: if strategy.memory_saturation { gib } else { -gib },
+            is_cold: true,
+            rank,
+        }
+    }
+
+    pub(super) const fn warm(self) -> Self {
+        Self { is_cold: false, ..self }
+    }
+
+    /// Equal for the strategy.
+    pub(super) const fn is_like(&self, other: &Self) -> bool {
+        self.cores == other.cores && self.gib == other.gib
+    }
+
+    /// Before all hosts of so many cores and so much memory.
+    const fn before(cores: i64, gib: i64) -> Self {
+        Self { cores, gib, is_cold: false, rank: 0 }
+    }
+}
+
+/// Hosts of a group are in different buckets by what decides whether an ask can fit at all, so that no
+/// search goes through hosts that are out of the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ShelfKind {
+pub(super) struct BucketKind {
     gpu_memory: GpuMemory,
     has_gpus: bool,
     is_fully_idle: bool,
 }
 
-pub(super) const SHELVES: usize = 12;
+pub(super) const BUCKETS: usize = 12;
 
 /// Idle GPU memory of a host, as far as it decides who is offered the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +65,7 @@ enum GpuMemory {
     Plenty,
 }
 
-impl ShelfKind {
+impl BucketKind {
     pub(super) fn of(idle: &Amounts, total_cores: Cores) -> Self {
         Self {
             gpu_memory: match idle.gpu_memory {
@@ -86,7 +115,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn new(ask: &Ask, mode: ThreadMode, kind: ShelfKind, width: Option<Width>) -> Self {
+    pub(super) fn new(ask: &Ask, mode: ThreadMode, kind: BucketKind, width: Option<Width>) -> Self {
         let is_beside_gpus = kind.gpu_memory == GpuMemory::Little && ask.gpu_memory <= Kib::ZERO;
         let beside = if is_beside_gpus { KEPT_FOR_GPU_WORK } else { Amounts::default() };
         // Nothing kept is too much for an ask of nothing.
@@ -108,36 +137,44 @@ impl Bounds {
     }
 }
 
-/// The hosts of a shelf that are within bounds, best first.
+/// The hosts of a bucket that are within bounds, best first.
 pub(super) struct Within<'i> {
-    pub(super) shelf: &'i BTreeSet<Key>,
+    pub(super) bucket: &'i BTreeSet<Score>,
     pub(super) bounds: Bounds,
     pub(super) strategy: HostStrategy,
     /// Hosts that would only be too wide for the caps were passed over.
-    pub(super) has_passed_over: bool,
+    pub(super) has_skipped: bool,
 }
 
 impl Within<'_> {
     /// The first host, before `end`, that `tries` takes.
-    pub(super) fn first<T>(&mut self, end: Option<Key>, mut tries: impl FnMut(u32) -> Option<T>) -> Option<(Key, T)> {
+    pub(super) fn first<T>(
+        &mut self,
+        end: Option<Score>,
+        mut tries: impl FnMut(u32) -> Option<T>,
+    ) -> Option<(Score, T)> {
         let HostStrategy { core_saturation, memory_saturation } = self.strategy;
-        let mut from = (if core_saturation { self.bounds.cores_min } else { i64::MIN }, i64::MIN, 0);
+        let mut from = Score::before(if core_saturation { self.bounds.cores_min } else { i64::MIN }, i64::MIN);
         'skip: loop {
-            for &key in self.shelf.range(from..) {
-                let cores = if core_saturation { key.0 } else { -key.0 };
-                let gib = if memory_saturation { key.1 } else { -key.1 };
-                if cores < self.bounds.cores_min || end.is_some_and(|end| key >= end) {
+            for &score in self.bucket.range(from..) {
+                let cores = if core_saturation { score.cores } else { -score.cores };
+                let gib = if memory_saturation { score.gib } else { -score.gib };
+                if cores < self.bounds.cores_min || end.is_some_and(|end| score >= end) {
                     return None;
                 }
                 let gib_min = self.bounds.gib_min_at(cores);
                 if gib < gib_min {
-                    self.has_passed_over |= gib_min > self.bounds.gib_min;
+                    self.has_skipped |= gib_min > self.bounds.gib_min;
                     // Of hosts with so many idle cores, straight to the first with enough memory.
-                    from = if memory_saturation { (key.0, gib_min, 0) } else { (key.0 + 1, i64::MIN, 0) };
+                    from = if memory_saturation {
+                        Score::before(score.cores, gib_min)
+                    } else {
+                        Score::before(score.cores + 1, i64::MIN)
+                    };
                     continue 'skip;
                 }
-                if let Some(taken) = tries(key.2) {
-                    return Some((key, taken));
+                if let Some(taken) = tries(score.rank) {
+                    return Some((score, taken));
                 }
             }
             return None;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::view::View;
-use crate::model::{AssumedBooking, LimitUse, Snapshot};
+use crate::model::{AssumedBooking, CandidateIx, FolderIx, HostIx, JobIx, LimitIx, LimitUse, Snapshot, SubscriptionIx};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// Cores and GPUs in use under one cap.
@@ -36,7 +36,7 @@ pub(super) struct LimitAccount {
     used: i64,
     max: i64,
     /// Positions of the hosts that hold a seat; `None` for limits that count frames.
-    holders: Option<HashSet<usize>>,
+    holders: Option<HashSet<HostIx>>,
 }
 
 impl LimitAccount {
@@ -54,15 +54,15 @@ impl LimitAccount {
     }
 
     /// Hosts that take any number of frames; none for limits that count frames.
-    pub(super) const fn holders(&self) -> Option<&HashSet<usize>> {
+    pub(super) const fn holders(&self) -> Option<&HashSet<HostIx>> {
         self.holders.as_ref()
     }
 
-    pub(super) fn allows(&self, host: usize) -> bool {
+    pub(super) fn allows(&self, host: HostIx) -> bool {
         self.has_room() || self.holders.as_ref().is_some_and(|holders| holders.contains(&host))
     }
 
-    fn take(&mut self, host: usize) {
+    fn take(&mut self, host: HostIx) {
         let is_new = self.holders.as_mut().is_none_or(|holders| holders.insert(host));
         if is_new {
             self.used += 1;
@@ -90,11 +90,12 @@ impl<'s> Ledger<'s> {
             return;
         }
         let snapshot = self.snapshot;
-        let hosts = positions(snapshot.hosts.iter().map(|row| &row.id));
-        let subscriptions = positions(snapshot.subscriptions.iter().map(|row| (&row.show, &row.alloc)));
-        let folders = positions(snapshot.folders.iter().map(|row| &row.id));
-        let jobs = positions(snapshot.jobs.iter().map(|row| &row.id));
-        let limits = positions(snapshot.limits.iter().map(|row| &row.id));
+        let hosts: HashMap<_, HostIx> = positions(snapshot.hosts.iter().map(|row| &row.id));
+        let subscriptions: HashMap<_, SubscriptionIx> =
+            positions(snapshot.subscriptions.iter().map(|row| (&row.show, &row.alloc)));
+        let folders: HashMap<_, FolderIx> = positions(snapshot.folders.iter().map(|row| &row.id));
+        let jobs: HashMap<_, JobIx> = positions(snapshot.jobs.iter().map(|row| &row.id));
+        let limits: HashMap<_, LimitIx> = positions(snapshot.limits.iter().map(|row| &row.id));
         for booking in bookings {
             for _ in 0..booking.frames {
                 if let Some(&subscription) = subscriptions.get(&(&booking.show, &booking.alloc)) {
@@ -116,24 +117,30 @@ impl<'s> Ledger<'s> {
         }
     }
 
-    pub(super) fn subscription(&self, subscription: usize) -> Cores {
+    pub(super) fn subscription(&self, subscription: SubscriptionIx) -> Cores {
         self.subscriptions[subscription]
     }
 
-    pub(super) fn folder(&self, folder: usize) -> Used {
+    pub(super) fn folder(&self, folder: FolderIx) -> Used {
         self.folders[folder]
     }
 
-    pub(super) fn job(&self, job: usize) -> Used {
+    pub(super) fn job(&self, job: JobIx) -> Used {
         self.jobs[job]
     }
 
-    pub(super) fn limit(&self, limit: usize) -> &LimitAccount {
+    pub(super) fn limit(&self, limit: LimitIx) -> &LimitAccount {
         &self.limits[limit]
     }
 
     /// Adds one frame of a candidate on a host to everything that counts it.
-    pub(super) fn take(&mut self, candidate: usize, host: usize, subscription: usize, amounts: &Amounts) {
+    pub(super) fn take(
+        &mut self,
+        candidate: CandidateIx,
+        host: HostIx,
+        subscription: SubscriptionIx,
+        amounts: &Amounts,
+    ) {
         let candidate = &self.snapshot.candidates[candidate];
         let folder = self.snapshot.jobs[candidate.job].folder;
         self.subscriptions[subscription] += amounts.cores;
@@ -146,8 +153,10 @@ impl<'s> Ledger<'s> {
 }
 
 /// Of equal keys, the first one's.
-fn positions<K: Eq + Hash>(keys: impl DoubleEndedIterator<Item = K> + ExactSizeIterator) -> HashMap<K, usize> {
-    keys.enumerate().rev().map(|(position, key)| (key, position)).collect()
+fn positions<K: Eq + Hash, Ix: From<usize>>(
+    keys: impl DoubleEndedIterator<Item = K> + ExactSizeIterator,
+) -> HashMap<K, Ix> {
+    keys.enumerate().rev().map(|(position, key)| (key, position.into())).collect()
 }
 
 /// A host that takes a seat in this plan holds it as itself and not by name, since hosts that are named
@@ -156,8 +165,8 @@ fn account(usage: &LimitUse, snapshot: &Snapshot) -> LimitAccount {
     match usage {
         LimitUse::Frames { used, max } => LimitAccount { used: *used, max: *max, holders: None },
         LimitUse::Hosts { used, max, .. } => {
-            let holding = snapshot.hosts.iter().enumerate().filter(|(_, host)| usage.is_held_by(&host.name));
-            LimitAccount { used: *used, max: *max, holders: Some(holding.map(|(host, _)| host).collect()) }
+            let holding = HostIx::all(&snapshot.hosts).filter(|&host| usage.is_held_by(&snapshot.hosts[host].name));
+            LimitAccount { used: *used, max: *max, holders: Some(holding.collect()) }
         }
     }
 }

@@ -15,21 +15,20 @@ pub(super) const GPU_MEMORY_KEPT: Kib = KEPT_FOR_GPU_WORK.gpu_memory;
 
 /// All that the rule knows of a layer. Layers with equal asks fit equal hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ask {
-    pub cores: CoreRequest,
+pub(super) struct Ask {
+    pub(super) cores: CoreRequest,
     /// `None` = no ceiling.
-    pub cores_max: Option<Cores>,
-    pub memory: Kib,
-    pub gpus: Gpus,
-    pub gpu_memory: Kib,
-    pub is_threadable: bool,
+    pub(super) cores_max: Option<Cores>,
+    pub(super) memory: Kib,
+    pub(super) gpus: Gpus,
+    pub(super) gpu_memory: Kib,
+    pub(super) is_threadable: bool,
     /// One of its services takes all whole idle cores.
-    pub is_selfish: bool,
+    pub(super) is_selfish: bool,
 }
 
 impl Ask {
-    #[must_use]
-    pub fn of(candidate: &Candidate, policy: &Policy) -> Self {
+    pub(super) fn of(candidate: &Candidate, policy: &Policy) -> Self {
         Self {
             cores: candidate.cores,
             cores_max: candidate.cores_max,
@@ -42,14 +41,12 @@ impl Ask {
     }
 
     /// Asks for a host with nothing on it.
-    #[must_use]
-    pub const fn is_exclusive(&self) -> bool {
+    pub(super) const fn is_exclusive(&self) -> bool {
         !matches!(self.cores, CoreRequest::AtLeast(_))
     }
 
     /// Idle cores below which the rule refuses on every host of the mode; 0 for exclusive asks.
-    #[must_use]
-    pub fn idle_cores_min(&self, mode: ThreadMode) -> Cores {
+    pub(super) fn idle_cores_min(&self, mode: ThreadMode) -> Cores {
         match self.cores {
             CoreRequest::AtLeast(cores) if cores < Cores::ONE => cores,
             CoreRequest::AtLeast(cores) if mode == ThreadMode::Variable && self.is_threadable => {
@@ -61,8 +58,7 @@ impl Ask {
     }
 
     /// Cores that a frame takes at least, whatever the host; 0 for exclusive asks, which depend on it.
-    #[must_use]
-    pub fn cores_min(&self, policy: &Policy) -> Cores {
+    pub(super) fn cores_min(&self, policy: &Policy) -> Cores {
         let CoreRequest::AtLeast(cores) = self.cores else { return Cores::ZERO };
         let least = if cores < Cores::ONE {
             cores
@@ -79,18 +75,17 @@ impl Ask {
 
 /// What the rule knows of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Room {
-    pub thread_mode: ThreadMode,
+pub(super) struct Offer {
+    pub(super) thread_mode: ThreadMode,
     /// All cores of the host, idle or not.
-    pub cores: Cores,
-    pub idle: Amounts,
-    pub fractions: Fractions,
+    pub(super) cores: Cores,
+    pub(super) idle: Amounts,
+    pub(super) fractions: Fractions,
 }
 
-impl Room {
+impl Offer {
     /// Of a host whose agent takes all fractions.
-    #[must_use]
-    pub fn of(host: &Host, idle: Amounts) -> Self {
+    pub(super) fn of(host: &Host, idle: Amounts) -> Self {
         Self { thread_mode: host.thread_mode, cores: host.total.cores, idle, fractions: Fractions::Any }
     }
 }
@@ -98,7 +93,7 @@ impl Room {
 /// Why a frame may not be reserved on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Refusal {
+pub enum Unfit {
     /// The host takes threadable layers only.
     ThreadModeAll,
     /// The host has idle GPUs and keeps them, with a core and memory, for layers that use GPU memory.
@@ -118,34 +113,31 @@ pub enum Refusal {
 }
 
 /// What one frame reserves on the host as it is now.
-///
-/// # Errors
-/// Why it may not.
-pub fn reserve(ask: &Ask, room: &Room, policy: &Policy) -> Result<Amounts, Refusal> {
-    if room.thread_mode == ThreadMode::All && !ask.is_threadable {
-        return Err(Refusal::ThreadModeAll);
+pub(super) fn reserve(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amounts, Unfit> {
+    if offer.thread_mode == ThreadMode::All && !ask.is_threadable {
+        return Err(Unfit::ThreadModeAll);
     }
-    if ask.gpu_memory > Kib::ZERO || room.idle.gpu_memory <= Kib::ZERO {
-        return reserve_unprotected(ask, room, policy);
+    if ask.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO {
+        return reserve_unprotected(ask, offer, policy);
     }
-    let beside = beside_gpu_work(room);
+    let beside = beside_gpu_work(offer);
     if beside.idle.gpu_memory > Kib::ZERO {
-        return Err(Refusal::GpuKept);
+        return Err(Unfit::GpuKept);
     }
     reserve_unprotected(ask, &beside, policy)
-        .map_err(|short| reserve_unprotected(ask, room, policy).map_or(short, |_| Refusal::GpuKept))
+        .map_err(|short| reserve_unprotected(ask, offer, policy).map_or(short, |_| Unfit::GpuKept))
 }
 
 /// What a host must have idle for one frame, as far as that can be told from a few amounts.
-pub(super) fn needed(ask: &Ask, room: &Room) -> Amounts {
-    let cores = if ask.is_exclusive() { room.cores } else { ask.idle_cores_min(room.thread_mode) };
+pub(super) fn needed(ask: &Ask, offer: &Offer) -> Amounts {
+    let cores = if ask.is_exclusive() { offer.cores } else { ask.idle_cores_min(offer.thread_mode) };
     let asked = Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory };
-    if ask.gpu_memory > Kib::ZERO || room.idle.gpu_memory <= Kib::ZERO { asked } else { asked + kept(&room.idle) }
+    if ask.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO { asked } else { asked + kept(&offer.idle) }
 }
 
 /// The host less what it keeps for GPU work.
-fn beside_gpu_work(room: &Room) -> Room {
-    Room { idle: room.idle - kept(&room.idle), ..*room }
+fn beside_gpu_work(offer: &Offer) -> Offer {
+    Offer { idle: offer.idle - kept(&offer.idle), ..*offer }
 }
 
 /// What is kept for GPU work of these idle amounts.
@@ -159,33 +151,33 @@ fn kept(idle: &Amounts) -> Amounts {
 }
 
 /// The rule without the protection of idle GPUs.
-pub(super) fn reserve_unprotected(ask: &Ask, room: &Room, policy: &Policy) -> Result<Amounts, Refusal> {
-    let idle = room.idle;
-    let cores = cores_reserved(ask, room, Cores::ZERO, policy)?;
+pub(super) fn reserve_unprotected(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amounts, Unfit> {
+    let idle = offer.idle;
+    let cores = cores_reserved(ask, offer, Cores::ZERO, policy)?;
     match ask.cores {
-        CoreRequest::AtLeast(least) if idle.cores < least => return Err(Refusal::CoresShort),
-        CoreRequest::WholeHost | CoreRequest::AllBut(_) if idle.cores != room.cores => {
-            return Err(Refusal::HostNotFullyIdle);
+        CoreRequest::AtLeast(least) if idle.cores < least => return Err(Unfit::CoresShort),
+        CoreRequest::WholeHost | CoreRequest::AllBut(_) if idle.cores != offer.cores => {
+            return Err(Unfit::HostNotFullyIdle);
         }
         CoreRequest::AtLeast(_) | CoreRequest::WholeHost | CoreRequest::AllBut(_) => {}
     }
     if cores <= Cores::ZERO {
-        return Err(Refusal::ReservesNothing);
+        return Err(Unfit::ReservesNothing);
     }
     if cores > idle.cores {
-        return Err(Refusal::CoresShort);
+        return Err(Unfit::CoresShort);
     }
     if ask.memory > idle.memory {
-        return Err(Refusal::MemoryShort);
+        return Err(Unfit::MemoryShort);
     }
     if ask.gpus > idle.gpus {
-        return Err(Refusal::GpusShort);
+        return Err(Unfit::GpusShort);
     }
     if ask.gpu_memory > idle.gpu_memory {
-        return Err(Refusal::GpuMemoryShort);
+        return Err(Unfit::GpuMemoryShort);
     }
     let keeps_fractions =
-        policy.fractional_cores == FractionalCores::Keep && room.fractions.are_taken(ask.is_threadable);
+        policy.fractional_cores == FractionalCores::Keep && offer.fractions.are_taken(ask.is_threadable);
     let cores = if keeps_fractions { cores } else { rounded_up(ask, cores, idle.cores)? };
     Ok(Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory })
 }
@@ -194,7 +186,7 @@ pub(super) fn reserve_unprotected(ask: &Ask, room: &Room, policy: &Policy) -> Re
 ///
 /// `stranded` are idle cores that a finished frame of the job left on a host without memory for
 /// anything else. Nothing records them, so it is zero; the published rule has it.
-pub(super) fn cores_reserved(ask: &Ask, room: &Room, stranded: Cores, policy: &Policy) -> Result<Cores, Refusal> {
+pub(super) fn cores_reserved(ask: &Ask, offer: &Offer, stranded: Cores, policy: &Policy) -> Result<Cores, Unfit> {
     let asked = stranded
         + match ask.cores {
             CoreRequest::AtLeast(cores) => cores,
@@ -202,46 +194,46 @@ pub(super) fn cores_reserved(ask: &Ask, room: &Room, stranded: Cores, policy: &P
             CoreRequest::AllBut(cores) => -cores,
         };
     let cores = if asked == Cores::ZERO {
-        room.cores
+        offer.cores
     } else if asked < Cores::ZERO {
-        room.cores + asked
+        offer.cores + asked
     } else if asked < Cores::ONE {
         asked
     } else {
-        whole_cores_reserved(ask, room, asked, policy)?
+        whole_cores_reserved(ask, offer, asked, policy)?
     };
     Ok(if ask.is_threadable { cores } else { cores.min(Cores::ONE) })
 }
 
 /// For asks of a core or more.
-fn whole_cores_reserved(ask: &Ask, room: &Room, asked: Cores, policy: &Policy) -> Result<Cores, Refusal> {
-    let idle_whole = Cores::whole(room.idle.cores.whole_cores());
+fn whole_cores_reserved(ask: &Ask, offer: &Offer, asked: Cores, policy: &Policy) -> Result<Cores, Unfit> {
+    let idle_whole = Cores::whole(offer.idle.cores.whole_cores());
     if idle_whole <= Cores::ZERO {
-        return Err(Refusal::NoWholeCore);
+        return Err(Unfit::NoWholeCore);
     }
-    let is_variable = room.thread_mode == ThreadMode::Variable && ask.is_threadable;
-    let mut cores = if room.thread_mode == ThreadMode::All {
+    let is_variable = offer.thread_mode == ThreadMode::Variable && ask.is_threadable;
+    let mut cores = if offer.thread_mode == ThreadMode::All {
         idle_whole
     } else if !ask.is_threadable {
         asked
-    } else if ask.is_selfish || room.idle.memory - ask.memory <= policy.memory_stranded_threshold {
+    } else if ask.is_selfish || offer.idle.memory - ask.memory <= policy.memory_stranded_threshold {
         idle_whole
     } else {
-        memory_span(ask, room)
+        memory_span(ask, offer)
     };
     if is_variable && cores <= Cores::whole(2) {
         cores = Cores::whole(2);
-        if cores > room.idle.cores {
-            return Err(Refusal::VariableNeedsTwo);
+        if cores > offer.idle.cores {
+            return Err(Unfit::VariableNeedsTwo);
         }
     }
     cores = cores.max(Cores::ONE).max(asked);
     if let Some(max) = ask.cores_max {
         cores = cores.min(max);
     }
-    if cores > room.idle.cores {
+    if cores > offer.idle.cores {
         if is_variable && idle_whole == Cores::ONE {
-            return Err(Refusal::VariableNeedsTwo);
+            return Err(Unfit::VariableNeedsTwo);
         }
         cores = idle_whole;
     }
@@ -250,8 +242,8 @@ fn whole_cores_reserved(ask: &Ask, room: &Room, asked: Cores, policy: &Policy) -
 
 /// Cores in proportion to the share of the idle memory that the frame takes, over all cores of the
 /// host: on a half-used host frames get wider, which is Cuebot's way.
-fn memory_span(ask: &Ask, room: &Room) -> Cores {
-    let memory_per_core = room.idle.memory.get() / room.cores.whole_cores().max(1);
+fn memory_span(ask: &Ask, offer: &Offer) -> Cores {
+    let memory_per_core = offer.idle.memory.get() / offer.cores.whole_cores().max(1);
     if memory_per_core <= 0 {
         return Cores::ONE;
     }
@@ -302,7 +294,7 @@ pub(super) fn width_under(
 
 /// Whole cores for agents that refuse fractions. Where a host has not so many idle, its whole idle
 /// cores do, unless that is less than the layer asks for.
-fn rounded_up(ask: &Ask, cores: Cores, idle: Cores) -> Result<Cores, Refusal> {
+fn rounded_up(ask: &Ask, cores: Cores, idle: Cores) -> Result<Cores, Unfit> {
     if !cores.is_fractional() {
         return Ok(cores);
     }
@@ -314,6 +306,6 @@ fn rounded_up(ask: &Ask, cores: Cores, idle: Cores) -> Result<Cores, Refusal> {
     match ask.cores {
         CoreRequest::AtLeast(least) if idle_whole >= least && idle_whole > Cores::ZERO => Ok(idle_whole),
         CoreRequest::WholeHost | CoreRequest::AllBut(_) if idle_whole > Cores::ZERO => Ok(idle_whole),
-        _ => Err(Refusal::CoresShort),
+        _ => Err(Unfit::CoresShort),
     }
 }

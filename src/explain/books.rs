@@ -1,0 +1,227 @@
+//! The words for what the database says beside the snapshot: frames, procs, counters and hosts' books.
+
+use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
+use super::numbers::{age, count, some_of};
+use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, OrderedRedirect, WaitingCount};
+use crate::scheduler::OVERDUE_AFTER;
+use crate::units::Amounts;
+
+/// Frames that a sentence names.
+const NAMED_MAX: usize = 8;
+
+/// `is_served`: by a scheduler with these settings.
+pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
+    let host = found.host.as_deref().unwrap_or("an unknown host");
+    let over = (found.job_state != "PENDING").then(|| format!("the job is {}", found.job_state));
+    let runs = found.proc.as_ref().filter(|_| found.state == "RUNNING");
+    if let Some(running) = runs.map(|proc| running(host, proc, is_served)) {
+        // Its end may be lost although its job is over.
+        return over.into_iter().chain([running]).collect::<Vec<_>>().join("; ");
+    }
+    let is_over = over.is_some();
+    let summary = match found.state.as_str() {
+        _ if is_over => over.unwrap_or_default(),
+        "RUNNING" => format!(
+            "its row says RUNNING on {host}, but it has no proc: nothing is booked for it; Cuebot's maintenance puts \
+             it back to WAITING, after 5 min or more"
+        ),
+        "WAITING" => "it waits for a host".to_owned(),
+        "DEPEND" => format!("it waits for {} that it depends on", count(found.depend_count, "thing")),
+        "DEAD" => format!(
+            "it died on {host} with exit status {} after {}; retry or eat it",
+            found.exit_status,
+            count(found.retries, "retry").replace("retrys", "retries")
+        ),
+        "SUCCEEDED" => format!("it is done, on {host}"),
+        "EATEN" => "somebody has eaten it: it counts as done".to_owned(),
+        "CHECKPOINT" => format!("it has stopped at a checkpoint on {host}"),
+        "SETUP" => "Cuebot is still submitting its job".to_owned(),
+        other => format!("it is {other}"),
+    };
+    let Some(FoundProc { id, reserved, .. }) = &found.proc else { return summary };
+    let then = if found.state == "WAITING" && !is_over { format!(": {LEFT_OUT}") } else { String::new() };
+    format!("{summary}, and proc {id} on {host} holds {} for it and may run it still{then}", some_of(reserved))
+}
+
+/// A waiting frame that a proc holds.
+const LEFT_OUT: &str = "nobody books it until Cuebot has released the proc, or somebody unbooks it";
+
+fn running(host: &str, proc: &FoundProc, is_served: bool) -> String {
+    let FoundProc { reserved, sign_seconds, is_reported, is_silent, report_seconds, .. } = proc;
+    let (holds, sign) = (some_of(reserved), age(*sign_seconds));
+    match report_seconds {
+        Some(report) if *is_silent => format!(
+            "its rows say RUNNING on {host}, but nothing was heard of it for {sign} although the host reported {} ago: \
+             nobody's work holds {holds}; {}",
+            age(*report),
+            GivenBackBy::show(is_served).gives_back()
+        ),
+        Some(report) if !is_overdue(*report) => {
+            if *is_reported {
+                format!("it runs on {host} with {holds}, last heard of {sign} ago")
+            } else {
+                format!("it was booked on {host} with {holds} {sign} ago, and no report has named it yet")
+            }
+        }
+        report => {
+            let report = report.map_or_else(
+                || "has never reported".to_owned(),
+                |report| format!("itself has not reported for {}", age(report)),
+            );
+            format!("its rows say RUNNING on {host} with {holds}, but the host {report}: nobody knows whether it runs")
+        }
+    }
+}
+
+/// What is wrong with the rows of a layer.
+pub(super) fn layer_books(
+    count: Option<&WaitingCount>,
+    deleted_limits: &[&str],
+    silent: Option<&HeldByNobody>,
+) -> Vec<String> {
+    let mut books = Vec::new();
+    if let Some(WaitingCount { count: said, frames, held, .. }) = count {
+        books.extend(wrong_count("its count", *said, *frames));
+        if *held > 0 {
+            let (number, are) = if *held == 1 { ("1".to_owned(), "is") } else { (held.to_string(), "are") };
+            books.push(format!("{number} of its waiting frames {are} held by procs and may run still: {LEFT_OUT}"));
+        }
+    }
+    for limit in deleted_limits {
+        books.push(format!("it is bound to the limit {limit}, which was deleted: that limit holds nothing back"));
+    }
+    books.extend(silent.map(HeldByNobody::of_frames));
+    books
+}
+
+/// A counter of waiting frames that is wrong, and what comes of it.
+pub(super) fn wrong_count(whose: &str, said: i64, frames: i64) -> Option<String> {
+    let there = match frames {
+        0 => "there is none".to_owned(),
+        1 => "there is 1".to_owned(),
+        frames => format!("there are {frames}"),
+    };
+    let then = match said {
+        said if said == frames => return None,
+        said if said > frames => "hosts are planned for nothing",
+        ..=0 if frames > 0 => "nothing is booked of them",
+        ..=0 => "it hides the next ones",
+        _ => "the rest is not booked",
+    };
+    Some(format!("{whose} says {}, {there}: {then}", count(said, "waiting frame")))
+}
+
+/// What makes counters and links right again.
+pub(super) fn books_remedies(count: Option<&WaitingCount>, deleted_limits: &[&str]) -> Vec<String> {
+    let mut remedies = Vec::new();
+    if count.is_some_and(|count| !count.is_right()) {
+        remedies.push("set its count right: `cue-scheduler check-db` prints how (waiting-counts)".to_owned());
+    }
+    if !deleted_limits.is_empty() {
+        remedies.push("unbind it from the deleted limit: `cue-scheduler check-db` prints how (limits)".to_owned());
+    }
+    remedies
+}
+
+/// What is wrong with a host's books.
+pub(super) fn host_books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Vec<String> {
+    let mut books = Vec::new();
+    // Its owner's work draws on other rows as well.
+    if !ledger.has_local_work {
+        let (nobody, twice) = (ledger.held_by_nobody(), ledger.idle_by_the_row_alone());
+        if nobody.has_some() {
+            books.push(format!(
+                "nobody holds {}, which its row says are taken; a running scheduler gives them back",
+                some_of(&nobody)
+            ));
+        }
+        if twice.has_some() {
+            books.push(format!(
+                "procs hold {}, which its row says are idle; a running scheduler takes them off",
+                some_of(&twice)
+            ));
+        }
+    }
+    let overbooked = ledger.overbooked();
+    if overbooked.has_some() {
+        books.push(format!(
+            "it is overbooked: procs hold {} more than it has; nothing of that is booked until enough of them end",
+            some_of(&overbooked)
+        ));
+    }
+    for proc in frameless {
+        books.push(format!(
+            "nobody's work holds {}: proc {} runs nothing, last heard of {} ago; Cuebot's maintenance or a running \
+             scheduler gives it up",
+            some_of(&proc.reserved),
+            proc.proc,
+            age(proc.silent_seconds)
+        ));
+    }
+    books
+}
+
+/// Procs of a host that run their frames no more, or should not; `report`: seconds since its last report.
+pub(super) fn other_procs(procs: &[HeldProc], report: i64, holdings: &Holdings<'_>) -> Vec<String> {
+    let mut books = Vec::new();
+    let (silent, strays): (Vec<&HeldProc>, Vec<&HeldProc>) =
+        procs.iter().partition(|proc| proc.frame_state == "RUNNING");
+    for is_served in [true, false] {
+        let served = |proc: &&&HeldProc| proc.show_id.as_ref().is_some_and(|show| holdings.serves(show)) == is_served;
+        let silent: Vec<&&HeldProc> = silent.iter().filter(served).collect();
+        let Some(longest) = silent.iter().map(|proc| proc.silent_seconds).max() else { continue };
+        let amounts: Amounts = silent.iter().map(|proc| proc.reserved).sum();
+        let mut names: Vec<String> =
+            silent.iter().take(NAMED_MAX).map(|proc| format!("{}/{}", proc.job, proc.frame)).collect();
+        if silent.len() > NAMED_MAX {
+            names.push(format!("{} more", silent.len() - NAMED_MAX));
+        }
+        books.push(format!(
+            "nobody's work holds {}: nothing was heard of {} for {} although the host reported {} ago; {}",
+            some_of(&amounts),
+            names.join(", "),
+            age(longest),
+            age(report),
+            GivenBackBy::show(is_served).gives_back()
+        ));
+    }
+    for proc in strays {
+        books.push(format!(
+            "proc {} holds {} for {}/{}, which is {} and may run still: {LEFT_OUT}",
+            proc.proc,
+            some_of(&proc.reserved),
+            proc.job,
+            proc.frame,
+            proc.frame_state
+        ));
+    }
+    books
+}
+
+/// Whether a host that reported so many seconds ago should have done so again since.
+fn is_overdue(report: i64) -> bool {
+    report > OVERDUE_AFTER.as_secs().cast_signed()
+}
+
+/// Said of what runs on a host that does not report, `report` being seconds since it last did.
+pub(super) fn unheard(report: i64) -> Option<String> {
+    is_overdue(report).then(|| {
+        format!("the host has not reported for {}: nobody knows whether what runs here still runs", age(report))
+    })
+}
+
+/// What an operator has ordered a proc to do.
+pub(super) fn redirect(order: &OrderedRedirect) -> String {
+    let OrderedRedirect { proc, destination, is_group, held, job, frame, ordered_seconds } = order;
+    let holds = match (job, frame) {
+        (Some(job), Some(frame)) => format!("{job}/{frame}"),
+        _ => format!("proc {proc}"),
+    };
+    let kind = if *is_group { "group" } else { "job" };
+    format!(
+        "{} that {holds} holds go to {kind} {destination} when it ends, ordered by an operator {} ago; a running \
+         scheduler keeps them for it until some seconds after",
+        some_of(held),
+        age(*ordered_seconds)
+    )
+}

@@ -1,0 +1,76 @@
+//! Numbers, amounts and ages as people read them.
+
+use std::fmt::Display;
+
+use crate::units::{Amounts, Cores, Gpus, Kib};
+
+/// `40 s`, `7 min`, `3 h`: as exactly as anybody asks.
+pub(super) fn age(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7_200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
+    }
+}
+
+/// `2 cores, 4 GiB`: the kinds of which there is something.
+pub(super) fn some_of(amounts: &Amounts) -> String {
+    let Amounts { cores, memory, gpus, gpu_memory } = amounts;
+    let mut parts = Vec::new();
+    if *cores > Cores::ZERO {
+        parts.push(if *cores == Cores::ONE { "1 core".to_owned() } else { format!("{cores} cores") });
+    }
+    if *memory > Kib::ZERO {
+        parts.push(memory.to_string());
+    }
+    if *gpus > Gpus::ZERO {
+        parts.push(count(gpus, "GPU"));
+    }
+    if *gpu_memory > Kib::ZERO {
+        parts.push(format!("{gpu_memory} of GPU memory"));
+    }
+    or_none(&parts)
+}
+
+pub(super) fn or_none<T: AsRef<str>>(parts: &[T]) -> String {
+    if parts.is_empty() {
+        return "none".to_owned();
+    }
+    parts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn count(number: impl Display, thing: &str) -> String {
+    let number = grouped(&number.to_string());
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+pub(super) fn thousands(number: usize) -> String {
+    grouped(&number.to_string())
+}
+
+/// `1,553`
+fn grouped(digits: &str) -> String {
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) && digit.is_ascii_digit() {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(
+            [grouped("7"), grouped("553"), grouped("1553"), grouped("1234567")],
+            ["7", "553", "1,553", "1,234,567"]
+        );
+        assert_eq!([count(1, "host"), count(1_000, "host")], ["1 host", "1,000 hosts"]);
+    }
+}
