@@ -10,7 +10,7 @@ use cue_scheduler::units::counted;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::{ClustersCommand, OutputFormat};
-use crate::farm_view::FarmView;
+use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, reason_columns, short_age};
 use crate::output::{OutputError, Printer};
 use crate::page::Page;
@@ -25,7 +25,8 @@ pub(crate) async fn run(settings: RunSettings, command: ClustersCommand, printer
         ClustersCommand::List => None,
         ClustersCommand::Show { name } => Some(named(&farm.clusters, name)?),
     };
-    let Look { snapshot, plan, .. } = farm.look(printer).await.context("Failed to read the farm")?;
+    let Look { snapshot, plan, .. } = farm.look().await.context("Failed to read the farm")?;
+    name_left_out(&snapshot.left_out, printer);
     let last = farm.store.load_last_dispatches(&farm.clusters).await.context("Failed to read the last bookings")?;
     farm.store.close().await;
     let clusters = overview(&snapshot, &plan, &last);

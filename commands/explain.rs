@@ -15,7 +15,7 @@ use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainArgs, ExplainWhat, OutputFormat};
 use crate::errors::NotOne;
-use crate::farm_view::FarmView;
+use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, short_age};
 use crate::output::Printer;
 use crate::page::Page;
@@ -33,7 +33,8 @@ const ALIKE_MAX: usize = 3;
 pub(crate) async fn run(settings: RunSettings, args: ExplainArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
-    let Look { snapshot, holds, .. } = farm.look(printer).await?;
+    let Look { snapshot, holds, .. } = farm.look().await?;
+    name_left_out(&snapshot.left_out, printer);
     let asked = Asked { farm: &farm, snapshot, holds, printer };
     match args.what {
         ExplainWhat::Job { name } => asked.job(&name).await?,

@@ -33,11 +33,9 @@ impl FarmView {
         Ok(Self { store, clusters: loaded.clusters, settings: Settings::of(config) })
     }
 
-    /// What the next pass would see and do; names the rows that it cannot use.
-    pub(crate) async fn look(&self, printer: Printer) -> anyhow::Result<Look> {
-        let look = preview::look(&self.store, &self.clusters, &self.settings).await?;
-        name_left_out(&look.left_out, printer);
-        Ok(look)
+    /// What the next pass would see and do.
+    pub(crate) async fn look(&self) -> anyhow::Result<Look> {
+        Ok(preview::look(&self.store, &self.clusters, &self.settings).await?)
     }
 
     /// Says so where `run` would book nothing at all.

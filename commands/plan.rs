@@ -11,7 +11,7 @@ use cue_scheduler::preview::{
 use cue_scheduler::units::{Amounts, counted};
 
 use crate::cli::{OutputFormat, PlanArgs};
-use crate::farm_view::FarmView;
+use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, reason_columns, write_json};
 use crate::output::{OutputError, Printer};
 use crate::settings::RunSettings;
@@ -30,7 +30,11 @@ pub(crate) async fn run(settings: RunSettings, args: PlanArgs, printer: Printer)
             kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;
             kept
         }
-        None => PlanDocument::of(&farm.look(printer).await?),
+        None => {
+            let look = farm.look().await?;
+            name_left_out(&look.left_out, printer);
+            PlanDocument::of(&look)
+        }
     };
     farm.store.close().await;
     if let Some(path) = &args.out {

@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use super::error::BookingError;
 use crate::db::{StoreError, Trouble};
 
-/// Attempts at one transaction before deadlocks and serialization failures are given up on.
+/// Attempts at one transaction before it is cut up for its deadlocks and serialization failures.
 const ATTEMPTS_MAX: u32 = 8;
 
 /// Longest time for a batch in which rows are held or refused; the rest is left for another time.
@@ -110,7 +110,12 @@ async fn after<T: Copy>(
 ) -> Result<Vec<Part<T>>, BookingError> {
     let collisions = part.collisions + 1;
     match (error.trouble(), &part.items[..]) {
-        (Trouble::Contention, items) if error.is_over_limit() => {
+        (Trouble::Contention, _) if !error.is_over_limit() && collisions < ATTEMPTS_MAX => {
+            wait_with_jitter(collisions).await;
+            Ok(vec![Part { collisions, ..part }])
+        }
+        // It waited in vain, or met the same again and again, as where a site's trigger does not wait for locks.
+        (Trouble::Contention, items) => {
             let free = batch.without_locked(items).await?;
             if free.len() < items.len() {
                 return Ok(vec![Part { items: free, ..part }]);
@@ -121,10 +126,6 @@ async fn after<T: Copy>(
             }
             batch.halved();
             Ok(part.halves())
-        }
-        (Trouble::Contention, _) if collisions < ATTEMPTS_MAX => {
-            wait_with_jitter(collisions).await;
-            Ok(vec![Part { collisions, ..part }])
         }
         (Trouble::Row, [item]) => {
             batch.refused(*item, &error);

@@ -1,10 +1,26 @@
 //! What can go wrong between us and the database, and what it means.
 
+use std::fmt;
 use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
 
-use super::Missing;
+/// A part that every generation of the schema has, and this database has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Table(&'static str),
+    /// Of a table that is there.
+    Column(&'static str, &'static str),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(table) => write!(f, "table {table}"),
+            Self::Column(table, column) => write!(f, "{table}.{column}"),
+        }
+    }
+}
 
 /// A failed reading or a failed step of a transaction. Rows of a reading that make no sense are not errors:
 /// they are left out.

@@ -19,6 +19,7 @@ pub(crate) mod book;
 pub(crate) mod check;
 mod connect;
 mod error;
+mod features;
 mod find;
 mod meter;
 mod privileges;
@@ -26,18 +27,16 @@ mod read;
 pub(crate) mod repair;
 mod row;
 mod schema;
+mod settings;
 mod statement;
+mod store;
 mod tx;
 mod way;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use sqlx::PgPool;
-
-pub use connect::{ConnectSettings, TlsMode, connect_once};
+pub use connect::connect_once;
 pub use error::StoreError;
-pub(crate) use error::Trouble;
+pub(crate) use error::{Missing, Trouble};
+pub use features::Features;
 pub use find::counts::WaitingCount;
 pub(crate) use find::counts::{DeletedLimit, links_to_deleted_limits, wrong_waiting_counts};
 pub(crate) use find::held::{Held, Holder, held_by_silent};
@@ -45,7 +44,6 @@ pub(crate) use find::ledger::{FramelessProc, HostLedger, frameless_procs_in};
 pub use find::names::{Named, names};
 pub use find::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
 pub(crate) use find::{FoundJob, FoundProc, HeldProc, HostProcs};
-use meter::Meter;
 pub use meter::MeterReading;
 pub use privileges::{MissingPrivilege, needs};
 pub(crate) use privileges::{Need, missing_privileges, needs_to_read, needs_to_write};
@@ -53,62 +51,16 @@ pub use read::asked::AskedTags;
 pub use read::cluster_rows::ClusterRows;
 pub(crate) use read::cluster_rows::{AllocTags, ShowSubscriptions};
 pub(crate) use read::frames::FrameState;
+pub use read::options::SnapshotOptions;
 pub(crate) use read::peers::{ForeignBookings, new_proc_id};
 pub(crate) use read::probe::ChangeProbe;
 pub(crate) use read::redirects::{Destination, FollowedProc, OrderedRedirect, Redirect, Redirects};
 pub use read::releases::{Release, ReleaseNotice, Releases};
 pub(crate) use read::signs::{EndedFrames, NewestReport};
-pub use read::snapshot::SnapshotOptions;
 use row::{Problem, Row};
-pub use schema::Features;
-pub(crate) use schema::{Missing, needed};
+pub(crate) use schema::needed;
+pub use settings::{ConnectSettings, TlsMode, stays_here};
 use statement::{Rows, Source, Statement};
+pub use store::Store;
 pub(crate) use tx::{CommitError, Tx};
-pub use way::{Encryption, Way, stays_here};
-
-/// The database as this scheduler uses it. Cloning shares the connections and the meter.
-#[derive(Clone, Debug)]
-pub struct Store {
-    pool: PgPool,
-    features: Features,
-    meter: Meter,
-    lock_budget: Duration,
-    /// By what settings, and which way; unless the driver's own options said it.
-    reached: Option<(Arc<ConnectSettings>, Way)>,
-}
-
-impl Store {
-    /// The connections, for the rooms that write. What they send they count in [`Store::meter`].
-    #[must_use]
-    pub const fn pool(&self) -> &PgPool {
-        &self.pool
-    }
-
-    #[must_use]
-    pub const fn features(&self) -> &Features {
-        &self.features
-    }
-
-    #[must_use]
-    pub const fn meter(&self) -> &Meter {
-        &self.meter
-    }
-
-    /// How long a transaction that writes may hold rows, its waits included. Shorter than the server's
-    /// `deadlock_timeout`: whoever waits for us has us out of the way before it looks for a deadlock.
-    #[must_use]
-    pub const fn lock_budget(&self) -> Duration {
-        self.lock_budget
-    }
-
-    /// Another budget, for measuring what work costs whatever the machine is busy with.
-    #[must_use]
-    pub fn with_lock_budget(self, lock_budget: Duration) -> Self {
-        Self { lock_budget, ..self }
-    }
-
-    /// Closes all connections; statements under way are finished first.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-}
+pub use way::{Encryption, Way};

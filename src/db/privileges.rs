@@ -5,7 +5,9 @@ use std::collections::HashSet;
 
 use strum::IntoStaticStr;
 
-use super::{Source, Statement, Store, StoreError};
+use super::error::StoreError;
+use super::statement::{Source, Statement};
+use super::store::Store;
 
 /// What is done to columns of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

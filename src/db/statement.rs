@@ -8,8 +8,9 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Encode, Postgres, Type};
 
+use super::error::StoreError;
 use super::row::{Problem, Row};
-use super::{Store, StoreError};
+use super::store::Store;
 use crate::model::LeftOutRow;
 use crate::units::Amounts;
 

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres, Transaction};
 
+use super::error::StoreError;
 use super::error::Trouble;
+use super::features::Features;
+use super::meter::Meter;
 use super::statement::{Rows, Source, Statement, answer};
-use super::{Features, Meter, Store, StoreError};
+use super::store::Store;
 
 /// The server ends a transaction of ours in which nothing happens for this long. It holds rows that
 /// Cuebot waits for, and a process that was stopped or lost its network cannot give them back.

@@ -13,15 +13,20 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 
-use super::connect::{CONNECT_LIMIT, driven, failed};
-use super::{ConnectSettings, StoreError, TlsMode};
+use super::error::StoreError;
+use super::settings::{ConnectSettings, TlsMode};
+
+/// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
+/// longer that the database is away.
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Between two looks a server can come up or become full. It does not do so again and again.
 const LOOKS_MAX: u32 = 3;
@@ -61,9 +66,6 @@ impl fmt::Display for Way {
 
 /// Whether what goes to this address stays on this machine.
 #[must_use]
-pub fn stays_here(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
-}
 
 /// The way, and the driver's options that go no other.
 ///
@@ -177,9 +179,27 @@ fn startup(settings: &ConnectSettings) -> Vec<u8> {
     [&length.to_be_bytes()[..], &VERSION_3.to_be_bytes(), &texts].concat()
 }
 
+/// A connection as the driver makes it.
+pub(super) async fn driven(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let connected = tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(options)).await;
+    connected.map_err(|_| failed(options)(sqlx::Error::PoolTimedOut))?.map_err(failed(options))
+}
+
+/// Says where the connection should have led.
+pub(super) fn failed(options: &PgConnectOptions) -> impl Fn(sqlx::Error) -> StoreError {
+    |source| StoreError::Connect {
+        host: options.get_socket().map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string()),
+        port: options.get_port(),
+        name: options.get_database().unwrap_or_default().to_owned(),
+        user: options.get_username().to_owned(),
+        source,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::stays_here;
 
     #[test]
     fn only_loopback_addresses_stay_on_this_machine() {

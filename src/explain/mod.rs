@@ -7,22 +7,18 @@
 mod books;
 mod nobody;
 mod numbers;
+mod stories;
 mod words;
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::db::{
-    DeletedLimit, FoundFrame, FoundJob, FoundLayer, FrameCounts, FramelessProc, Held, HeldProc, HostLedger, HostProcs,
-    OrderedRedirect, RunningOn, WaitingCount,
-};
-use crate::model::{
-    Candidate, CandidateIx, FrameId, Holds, Host, HostId, HostIx, JobId, LayerId, LeftOutRow, Policy, ProcId, Snapshot,
-    WaitReason,
-};
-use crate::planner::{Explanation, HostExplanation, PlannedFarm, Unfit};
-use crate::units::Amounts;
+use crate::db::{FoundFrame, FoundJob, FoundLayer, WaitingCount};
+use crate::model::{Candidate, CandidateIx, Holds, HostId, HostIx, LayerId, LeftOutRow, Policy, Snapshot, WaitReason};
+use crate::planner::{HostExplanation, PlannedFarm, Unfit};
 pub use nobody::HeldByNobody;
 use nobody::Holdings;
+use stories::reached;
+pub use stories::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, WorkBooks};
 use words::FullHosts;
 
 /// Tells the stories of one snapshot.
@@ -32,136 +28,6 @@ pub struct Stories<'s> {
     farm: PlannedFarm<'s>,
     books: &'s WorkBooks,
     holdings: Holdings<'s>,
-}
-
-/// What the database says of the farm and of the work in question beside the snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WorkBooks {
-    /// Of the job in question.
-    pub counts: Vec<WaitingCount>,
-    /// Of the job in question.
-    pub deleted_limits: Vec<DeletedLimit>,
-    pub held: Vec<Held>,
-}
-
-/// One layer.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct LayerStory {
-    pub layer: String,
-    pub layer_id: LayerId,
-    pub job: String,
-    pub job_id: JobId,
-    pub show: String,
-    pub frames: FrameCounts,
-    /// Frames that were seen WAITING, whatever the counter says; `None` when nobody looked.
-    pub waiting_seen: Option<i64>,
-    /// Why frames are left waiting; `None` when none is.
-    pub reason: Option<WaitReason>,
-    /// One sentence.
-    pub summary: String,
-    /// How many hosts each gate takes away, in one sentence.
-    pub hosts: Option<String>,
-    /// The host that comes nearest, in one sentence.
-    pub nearest: Option<String>,
-    /// Hosts with its tags that take nothing now, by state.
-    pub closed_hosts: BTreeMap<&'static str, usize>,
-    /// What is wrong with its rows, a sentence each; empty as a rule.
-    pub books: Vec<String>,
-    /// On hosts that lack nothing but room for it.
-    pub held_by_nobody: Option<HeldByNobody>,
-    /// What would make it run, the easiest first.
-    pub remedies: Vec<String>,
-    /// The planner's own account; absent when nothing waits.
-    pub explanation: Option<Explanation>,
-}
-
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct JobStory {
-    pub job: String,
-    pub job_id: JobId,
-    pub show: String,
-    /// As Cuebot names it.
-    pub state: String,
-    pub frames: FrameCounts,
-    pub summary: String,
-    /// What is wrong with its own rows, a sentence each; empty as a rule.
-    pub books: Vec<String>,
-    pub layers: Vec<LayerStory>,
-}
-
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct FrameStory {
-    pub frame: String,
-    pub frame_id: FrameId,
-    pub number: i32,
-    /// As Cuebot names it.
-    pub state: String,
-    pub layer: String,
-    pub layer_id: LayerId,
-    pub job: String,
-    pub job_id: JobId,
-    pub show: String,
-    /// Where it runs, or ran last.
-    pub host: Option<String>,
-    /// What holds something for it; as a rule only while it runs.
-    pub proc: Option<ProcId>,
-    pub reserved: Option<Amounts>,
-    /// Since the proc's last sign of life, and since its host's last report.
-    pub last_sign_seconds: Option<i64>,
-    pub host_report_seconds: Option<i64>,
-    /// Its host's report should have named it long since: nobody's work holds what is reserved.
-    pub is_silent: bool,
-    pub summary: String,
-    /// Of a waiting frame.
-    pub layer_story: Option<LayerStory>,
-}
-
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct HostStory {
-    pub host_id: HostId,
-    pub tags: Vec<String>,
-    pub os: Vec<String>,
-    pub thread_mode: &'static str,
-    /// What runs there now.
-    pub running: Vec<RunningOn>,
-    /// What is wrong with its books, a sentence each; empty as a rule.
-    pub books: Vec<String>,
-    /// What its row says is taken and no proc holds.
-    pub held_by_nobody: Amounts,
-    /// What procs hold beyond what there is.
-    pub overbooked: Amounts,
-    /// Procs whose frames run no more, or should not.
-    pub other_procs: Vec<HeldProc>,
-    /// Procs that hold something and have run nothing for minutes.
-    pub frameless: Vec<FramelessProc>,
-    /// Since its last report.
-    pub report_seconds: i64,
-    /// What of it operators have ordered elsewhere, a sentence each.
-    pub redirects: Vec<String>,
-    /// One sentence.
-    pub summary: String,
-    #[serde(flatten)]
-    pub explanation: HostExplanation,
-    /// Waiting layers whose tags reach it and that it could not take, by what stops them first.
-    pub refused: Vec<RefusedBy>,
-}
-
-/// What the database says of one host beside the snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostBooks {
-    pub procs: HostProcs,
-    pub ledger: HostLedger,
-    pub frameless: Vec<FramelessProc>,
-    pub redirects: Vec<OrderedRedirect>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct RefusedBy {
-    pub reason: WaitReason,
-    /// What exactly is short, where it is a matter of the host's room.
-    pub refusal: Option<Unfit>,
-    pub layers: u64,
-    pub frames: u64,
 }
 
 impl<'s> Stories<'s> {
@@ -378,11 +244,6 @@ fn layer_row(found: &FoundLayer) -> LayerStory {
         remedies: Vec::new(),
         explanation: None,
     }
-}
-
-/// Hosts that a cluster of the layer reaches, whatever they are doing.
-fn reached<'s>(snapshot: &'s Snapshot, candidate: &'s Candidate) -> impl Iterator<Item = &'s Host> {
-    snapshot.hosts.iter().filter(move |host| snapshot.reaches(candidate, host))
 }
 
 fn closed_hosts(snapshot: &Snapshot, holds: &Holds, candidate: &Candidate) -> BTreeMap<&'static str, usize> {

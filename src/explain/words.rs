@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::nobody::{HeldByNobody, Holdings};
 use super::numbers::{count, or_none, thousands};
-use super::{LayerStory, reached};
+use super::stories::{LayerStory, reached};
 use crate::db::{FoundJob, FrameCounts};
 use crate::model::{Candidate, Cluster, Holds, Host, JobRow, Snapshot, Tag, ThreadMode, WaitReason};
 use crate::planner::{CapReport, Explanation, HostExplanation, Miss, NearMiss, Quantity, Unfit};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use time::format_description::well_known::Rfc3339;
 
-use super::{Look, Overtaken};
+use super::Look;
 use crate::db::WaitingCount;
 use crate::model::{CandidateIx, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
 use crate::scheduler::PlacedFrame;
@@ -84,6 +84,30 @@ pub struct PlacementRow {
     /// What the live farm has against it, where somebody has asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overtaken: Vec<Overtaken>,
+}
+
+/// Why a kept placement would not be made today.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Overtaken {
+    pub cause: OvertakenCause,
+    /// For a person.
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OvertakenCause {
+    /// The host is not among the hosts of our facilities any more.
+    HostGone,
+    /// It takes no bookings now.
+    HostNotOpen,
+    /// It has less idle than the plan wants of it.
+    HostFull,
+    /// The layer waits no more, or its job is not pending.
+    LayerGone,
+    JobPaused,
+    /// Frames run, have run, or were changed.
+    FramesTaken,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -11,15 +11,14 @@ mod overtaken;
 use std::sync::Arc;
 
 pub use document::{
-    ClusterShare, FrameRow, PlacementRow, PlanDocument, PlanFormatError, PlanTotals, ReasonRow, WaitingRow, Work,
-    WrongCountRow,
+    ClusterShare, FrameRow, Overtaken, OvertakenCause, PlacementRow, PlanDocument, PlanFormatError, PlanTotals,
+    ReasonRow, WaitingRow, Work, WrongCountRow,
 };
 pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 pub use look::{Look, look};
 use memory::Memory;
 pub use memory::bookable;
 pub use narrow::Narrowing;
-pub use overtaken::{Overtaken, OvertakenCause};
 
 use crate::scheduler::{Parts, PassError, Service};
 

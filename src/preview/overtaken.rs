@@ -2,35 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{PlacementRow, PlanDocument};
+use super::document::{Overtaken, OvertakenCause, PlacementRow, PlanDocument};
 use crate::db::{FrameState, Store};
 use crate::model::{Candidate, Cluster, FrameId, Host, HostId, HostState, LayerId, Snapshot};
 use crate::scheduler::{PassError, Settings};
 use crate::units::Amounts;
-
-/// Why a kept placement would not be made today.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Overtaken {
-    pub cause: OvertakenCause,
-    /// For a person.
-    pub detail: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OvertakenCause {
-    /// The host is not among the hosts of our facilities any more.
-    HostGone,
-    /// It takes no bookings now.
-    HostNotOpen,
-    /// It has less idle than the plan wants of it.
-    HostFull,
-    /// The layer waits no more, or its job is not pending.
-    LayerGone,
-    JobPaused,
-    /// Frames run, have run, or were changed.
-    FramesTaken,
-}
 
 impl PlanDocument {
     /// Compares every placement with the farm as it is now, and notes what is against it. Nothing is

@@ -20,8 +20,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
-use super::AgentSettings;
 use super::error::AgentError;
+use super::settings::AgentSettings;
 use super::wire::WINDOW_BYTES;
 use crate::telemetry::is_out_of_descriptors;
 

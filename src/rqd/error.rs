@@ -7,9 +7,15 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::report::REPORTED_FRAMES_MAX;
-use super::wire::{ANSWER_BYTES_MAX, ANSWER_PIECES_MAX};
 use crate::telemetry::DESCRIPTORS_REMEDY;
+
+/// A report lists every process of every frame; of a big host that is some hundred KiB.
+pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// What is sent piece by piece costs time per piece. A network's smallest usual packets make some 3,000 of
+/// the largest answer.
+pub(super) const ANSWER_PIECES_MAX: usize = 8_192;
+/// No host runs so many frames: a frame takes cores and memory.
+pub const REPORTED_FRAMES_MAX: usize = 10_000;
 
 /// Cheap to clone, since calls that wait for one connection share its failure.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -20,17 +20,19 @@ mod frame_range;
 pub mod proto;
 mod report;
 mod run_frame;
+mod settings;
 mod wire;
 
 pub use breaker::Breakers;
 pub use circuit::BreakerSettings;
-pub use client::{AgentSettings, Agents, KillOutcome, LaunchOutcome};
+pub use client::{Agents, KillOutcome, LaunchOutcome};
 pub use confirm::ConfirmSettings;
 pub(crate) use confirm::Confirmation;
-pub use error::{AgentError, AnswerFault};
+pub use error::{AgentError, AnswerFault, REPORTED_FRAMES_MAX};
 pub use fractions::refused_fractions;
 pub use frame_range::{CHUNK_FRAMES_MAX, Chunk, FrameRangeError, FrameSet, INTERLEAVED_FRAMES_MAX};
-pub use report::{AgentReport, REPORTED_FRAMES_MAX, RunningFrame};
+pub use report::{AgentReport, RunningFrame};
 pub use run_frame::{MESSAGE_BYTES_MAX, MemoryLimitFactors, RunFrameError, RunFrameProblem, build_run_frame};
+pub use settings::AgentSettings;
 /// The word of an agent's answer.
 pub use tonic::Code;

@@ -7,11 +7,8 @@
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::error::AnswerFault;
+use super::error::{AnswerFault, REPORTED_FRAMES_MAX};
 use crate::model::{FrameId, ProcId};
-
-/// No host runs so many frames: a frame takes cores and memory.
-pub const REPORTED_FRAMES_MAX: usize = 10_000;
 
 /// What an agent says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

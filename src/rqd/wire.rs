@@ -23,16 +23,11 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstEncoder;
 
-use super::error::AnswerFault;
+use super::error::{ANSWER_BYTES_MAX, ANSWER_PIECES_MAX, AnswerFault};
 use super::proto::rqd::RqdStaticReportStatusRequest;
 use super::proto::rqd::rqd_interface_client::RqdInterfaceClient;
 use super::report::{self, AgentReport};
 
-/// A report lists every process of every frame; of a big host that is some hundred KiB.
-pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// What is sent piece by piece costs time per piece. A network's smallest usual packets make some 3,000 of
-/// the largest answer.
-pub(super) const ANSWER_PIECES_MAX: usize = 8_192;
 /// A larger answer waits for its turn.
 const LARGE_BYTES: usize = 256 << 10;
 /// And so many have theirs at once, of all hosts.

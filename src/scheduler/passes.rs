@@ -57,11 +57,11 @@ impl Passes {
 
     /// Returns true when there was nothing to do for long enough.
     pub(super) async fn run(mut self, stop: CancellationToken) -> bool {
-        if self.launcher.is_none() {
-            self.remind(0);
-        }
         let mut step = Step::PASS_NOW;
         loop {
+            if self.launcher.is_none() {
+                self.remind(0);
+            }
             let event = match step {
                 Step::Pass(rest) if sleep_or_stop(rest, &stop).await => match self.pass_in_time(&stop).await {
                     Some(event) => event,

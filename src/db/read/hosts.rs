@@ -1,6 +1,6 @@
 //! Hosts, in whatever state they are.
 
-use super::snapshot::SnapshotOptions;
+use super::options::SnapshotOptions;
 use crate::db::row::{AMOUNTS, HELD, IDLE};
 use crate::db::{Problem, Row, Source as _, Statement, StoreError, Tx};
 use crate::model::{Cluster, Host, HostState, LeftOutRow, ThreadMode, Timestamp};

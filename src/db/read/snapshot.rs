@@ -1,25 +1,9 @@
 //! The snapshot: hosts, candidates and caps at one moment.
 
-use std::time::Duration;
-
+use super::options::SnapshotOptions;
 use super::{candidates, caps, hosts};
 use crate::db::{Store, StoreError, Tx};
-use crate::model::{Cluster, HOST_STALENESS, LIMIT_SETTLE_WINDOW, Snapshot};
-
-/// What a snapshot is told besides the clusters.
-#[derive(Clone, Debug)]
-pub struct SnapshotOptions {
-    /// A host whose last report is older takes nothing.
-    pub staleness: Duration,
-    /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
-    pub limit_settle_window: Duration,
-}
-
-impl Default for SnapshotOptions {
-    fn default() -> Self {
-        Self { staleness: HOST_STALENESS, limit_settle_window: LIMIT_SETTLE_WINDOW }
-    }
-}
+use crate::model::{Cluster, Snapshot};
 
 impl Store {
     /// Reads what a plan for `clusters` needs, in one transaction of at most seven statements: all

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::{CheckError, Finding, Selected, counted, selected};
+use super::finding::{CheckError, Finding, Selected, selected};
 use crate::db::check::Session;
 use crate::model::FacilityId;
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
+use crate::units::counted;
 
 /// Asks so many hosts, of those that are up and report, for their state.
 pub(super) async fn call(

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, bounded, counted, list, selected};
+use super::finding::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, bounded, list, selected};
 use crate::db::check::{HostGroup, Session};
 use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
 use crate::db::{
     Store, WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts,
 };
 use crate::model::{ClusterKind, FacilityId, ShowId};
-use crate::units::Cores;
+use crate::units::{Cores, counted};
 
 pub(super) fn selection(farm: &Result<Farm, CheckError>, wanted: &Wanted) -> Result<Finding, CheckError> {
     let farm = match farm {

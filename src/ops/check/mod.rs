@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! - nothing is written: every statement runs in a read-only transaction;
-//! - every check ends: no statement is waited for much longer than [`STATEMENT_LIMIT`], and a server
+//! - every check ends: no statement is waited for much longer than [`crate::db::check::STATEMENT_LIMIT`], and a server
 //!   that stops answering is asked nothing more;
 //! - a check that cannot be made has failed; those whose answers would then mean nothing are not made
 //!   and name it, all others are made all the same;
@@ -13,64 +13,20 @@
 
 mod agents;
 mod farm;
+mod finding;
 mod schema;
 mod server;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use serde::Serialize;
-use strum::IntoStaticStr;
-
-use crate::clusters::{self, SelectionError};
-use crate::db::check::{STATEMENT_LIMIT, Session};
-use crate::db::{ClusterRows, ConnectSettings, Store, StoreError};
-use crate::model::{Cluster, FacilityId, Selection, ShowId, TagChunkSizes};
-use crate::rqd::Agents;
+use crate::db::check::Session;
+use crate::db::{ConnectSettings, Store, StoreError};
 use crate::telemetry::error_chain;
-use crate::units::{counted, listed};
+use finding::{CheckError, Farm, Finding, bounded};
+pub use finding::{CheckResult, Status, Wanted};
 
-/// Names at most this many are listed.
-const LISTED_MAX: usize = 8;
 /// The check that names what this user may not read, and why others are then refused.
 const READ_PRIVILEGES: &str = "read-privileges";
-
-/// What one check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CheckResult {
-    pub name: &'static str,
-    pub status: Status,
-    pub found: String,
-    /// What to do; `None` when there is nothing to do.
-    pub remedy: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
-#[serde(into = "&str")]
-#[strum(serialize_all = "lowercase", const_into_str)]
-pub enum Status {
-    Ok,
-    /// Another check failed, without which an answer would mean nothing.
-    #[strum(serialize = "not checked")]
-    NotChecked,
-    /// The service would run, and less well or not for all.
-    Warning,
-    /// The service would not run, or not book.
-    Failed,
-}
-
-/// What the service would be told.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    pub selection: Selection,
-    pub chunk_sizes: TagChunkSizes,
-    pub host_staleness: Duration,
-    pub book_beside_foreign_planner: bool,
-    /// Schedulers with these settings that run at once.
-    pub instances: u32,
-    /// How to reach agents, and how many hosts' to call.
-    pub agents: Option<(Agents, usize)>,
-}
 
 /// Makes all checks.
 ///
@@ -140,11 +96,6 @@ async fn check_farm(session: &mut Session, store: Option<&Store>, wanted: &Wante
     }
 }
 
-/// What the store asks has a longer limit of its own.
-async fn bounded<T, E: From<StoreError>>(asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    tokio::time::timeout(STATEMENT_LIMIT, asked).await.unwrap_or_else(|_| Err(StoreError::Unanswered.into()))
-}
-
 #[derive(Default)]
 struct Report {
     results: Vec<CheckResult>,
@@ -183,110 +134,6 @@ impl Report {
     fn is_right(&self, name: &str) -> Result<(), CheckError> {
         self.causes.get(name).map_or(Ok(()), |cause| Err(CheckError::After(cause)))
     }
-}
-
-/// A check's answer.
-struct Finding {
-    status: Status,
-    found: String,
-    remedy: Option<String>,
-}
-
-impl Finding {
-    fn ok(found: impl Into<String>) -> Self {
-        Self { status: Status::Ok, found: found.into(), remedy: None }
-    }
-
-    fn not_checked(found: impl Into<String>) -> Self {
-        Self { status: Status::NotChecked, found: found.into(), remedy: None }
-    }
-
-    fn warning(found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { status: Status::Warning, found: found.into(), remedy: Some(remedy.into()) }
-    }
-
-    fn failed(found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { status: Status::Failed, found: found.into(), remedy: Some(remedy.into()) }
-    }
-}
-
-/// Why a check could not be made.
-#[derive(Clone, Debug, thiserror::Error)]
-enum CheckError {
-    #[error("the database refused: {0}")]
-    Refused(String),
-    /// For lack of a privilege.
-    #[error("the database refused: {0}")]
-    Forbidden(String),
-    #[error("the database stopped answering")]
-    Lost,
-    /// The settings name what is not there.
-    #[error("{0}")]
-    Named(String),
-    #[error("{0}")]
-    NotAsked(&'static str),
-    /// Another check failed, without which this one means nothing.
-    #[error("depends on {0}")]
-    After(&'static str),
-}
-
-impl From<StoreError> for CheckError {
-    fn from(error: StoreError) -> Self {
-        let told = |source: &dyn std::error::Error| error_chain(source);
-        match &error {
-            StoreError::Unanswered => Self::Lost,
-            StoreError::Query { source, .. } if error.is_forbidden() => Self::Forbidden(told(source)),
-            StoreError::Query { source, .. } => Self::Refused(told(source)),
-            error => Self::Refused(told(error)),
-        }
-    }
-}
-
-impl From<SelectionError> for CheckError {
-    fn from(error: SelectionError) -> Self {
-        match error {
-            SelectionError::Unknown(_) => Self::Named(error.to_string()),
-            SelectionError::Store(error) => error.into(),
-        }
-    }
-}
-
-/// What the settings select.
-struct Farm {
-    rows: ClusterRows,
-    clusters: Vec<Cluster>,
-}
-
-impl Farm {
-    async fn load(store: &Store, wanted: &Wanted) -> Result<Self, CheckError> {
-        let rows = store.load_cluster_rows().await?;
-        let clusters = clusters::build(&rows, &wanted.selection, wanted.chunk_sizes)?;
-        Ok(Self { rows, clusters })
-    }
-
-    fn shows(&self) -> Vec<ShowId> {
-        distinct(self.clusters.iter().map(|cluster| cluster.show.clone()))
-    }
-
-    fn facilities(&self) -> Vec<FacilityId> {
-        distinct(self.clusters.iter().map(|cluster| cluster.facility.clone()))
-    }
-}
-
-/// What the settings select, or why it is not known.
-type Selected<T> = Result<Vec<T>, CheckError>;
-
-fn selected<T>(selected: &Selected<T>) -> Result<&[T], CheckError> {
-    selected.as_deref().map_err(Clone::clone)
-}
-
-fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
-    items.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
-}
-
-/// Names for a sentence; the rest is counted.
-fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    listed(names, LISTED_MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CheckError, Finding, list};
+use super::finding::{CheckError, Finding, list};
 use crate::db::check::{Session, Trigger};
 use crate::db::{
     Features, Missing, MissingPrivilege, Need, Store, StoreError, missing_privileges, needed, needs_to_read,
@@ -270,7 +270,7 @@ pub(super) async fn indexes(session: &mut Session, lacks: &Lacks) -> Result<Find
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
+    use super::super::finding::Status;
     use super::*;
 
     fn trigger(relation: &str, kind: i32, source: &str, is_readable: bool) -> Trigger {

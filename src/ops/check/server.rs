@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{CheckError, Finding};
+use super::finding::{CheckError, Finding};
 use crate::db::check::{Connections, Server, Session, is_pooled_by_transaction};
 use crate::db::{ConnectSettings, Encryption, Way};
 
@@ -155,7 +155,7 @@ pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSetti
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
+    use super::super::finding::Status;
     use super::*;
 
     fn status(finding: Finding) -> (Status, String) {

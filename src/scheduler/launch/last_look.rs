@@ -11,7 +11,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Launcher, retry_pauses};
+use super::{Launcher, Question, retry_pauses};
 use crate::booking::{self, Standing};
 use crate::model::Booked;
 use crate::tasks::sleep_or_stop;
@@ -20,12 +20,6 @@ use crate::telemetry::error_chain;
 /// Questions of launches that wait for the answer are gathered for so long.
 const GATHER: Duration = Duration::from_millis(10);
 pub(super) const BATCH_MAX: usize = 1_000;
-
-#[derive(Debug)]
-pub(super) struct Question {
-    booked: Booked,
-    answer: oneshot::Sender<Standing>,
-}
 
 impl Launcher {
     /// Waits for as long as the database is away.

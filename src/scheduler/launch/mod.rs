@@ -17,21 +17,20 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hints::Hints;
 use super::settings::Settings;
 use super::totals::Totals;
-use crate::booking::{self, CommitOutcome, UnbookCause, UnknownCommit};
+use crate::booking::{self, CommitOutcome, Standing, UnbookCause, UnknownCommit};
 use crate::db::Store;
 use crate::model::{Booked, LayerId, LayerLaunch, ProcId, WaitingFrame};
 use crate::rqd::{Agents, LaunchOutcome};
 use crate::tasks::Backoff;
 use crate::telemetry::{Metrics, error_chain};
 
-use last_look::Question;
 use machine::{Call, Effect, Event, InHand};
 pub(super) use recover::{FOUND_AGE_MIN, Recovery};
 pub(super) use send::OWN_LACK_PAUSE;
@@ -73,6 +72,13 @@ struct Shared {
     closing: CancellationToken,
     last_looks: mpsc::UnboundedSender<Question>,
     in_hand: Mutex<InHand>,
+}
+
+/// What the rows say of a booking is asked right before its launch, for many at once.
+#[derive(Debug)]
+struct Question {
+    booked: Booked,
+    answer: oneshot::Sender<Standing>,
 }
 
 /// What the tasks of a launcher receive.

@@ -23,19 +23,29 @@ impl Launcher {
     pub(super) async fn run_take_back(self, stop: CancellationToken) {
         let mut pauses = retry_pauses();
         let mut pause = GATHER;
-        'rounds: while sleep_or_stop(pause, &stop).await {
-            pause = GATHER;
-            let due = self.in_hand().due_to_take_back(Instant::now());
-            for (cause, bookings) in due {
-                for batch in bookings.chunks(BATCH_MAX) {
-                    if !self.take_back(batch, cause).await {
-                        pause = pauses.next_pause();
-                        continue 'rounds;
-                    }
-                    pauses.reset();
+        while sleep_or_stop(pause, &stop).await {
+            if self.take_back_due(Instant::now()).await {
+                pauses.reset();
+                pause = GATHER;
+            } else {
+                pause = pauses.next_pause();
+            }
+        }
+        // What is held has a last try, whether it is due or not.
+        self.take_back_due(Instant::now() + Duration::from_hours(1)).await;
+    }
+
+    /// Returns whether all is done that can be done now.
+    async fn take_back_due(&self, until: Instant) -> bool {
+        let due = self.in_hand().due_to_take_back(until);
+        for (cause, bookings) in due {
+            for batch in bookings.chunks(BATCH_MAX) {
+                if !self.take_back(batch, cause).await {
+                    return false;
                 }
             }
         }
+        true
     }
 
     /// Returns whether all is done that can be done now.

@@ -1,0 +1,120 @@
+//! Where the database is.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+/// Where the database is and who we are there.
+#[derive(Clone)]
+pub struct ConnectSettings {
+    /// Host name, address, or the folder of a Unix socket (begins with `/`).
+    pub host: String,
+    pub port: u16,
+    pub name: String,
+    pub user: String,
+    pub password: Option<String>,
+    /// The name of the sessions, see [`ConnectSettings::as_scheduler`].
+    pub application: String,
+    /// Most connections held at once.
+    pub pool_size: u32,
+    pub tls: TlsMode,
+    /// Certificates to trust instead of the public authorities, in PEM.
+    pub tls_root_certificate: Option<PathBuf>,
+    /// Whether a server on another machine may be given the password as it stands, over a connection that
+    /// is not encrypted.
+    pub allow_cleartext_password: bool,
+    /// Which addresses are this machine's own and no wire's.
+    pub stays_here: fn(IpAddr) -> bool,
+}
+
+/// How a connection is encrypted; the words of PostgreSQL's `sslmode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    Disable,
+    /// Encrypted when the server offers it.
+    #[default]
+    Prefer,
+    /// Encrypted, whoever answers.
+    Require,
+    /// And the certificate is signed by a trusted authority.
+    VerifyCa,
+    /// And it names the host.
+    VerifyFull,
+}
+
+impl Default for ConnectSettings {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 5432,
+            name: "cuebot".to_owned(),
+            user: "postgres".to_owned(),
+            password: None,
+            application: "cue-scheduler reading".to_owned(),
+            pool_size: 20,
+            tls: TlsMode::default(),
+            tls_root_certificate: None,
+            allow_cleartext_password: false,
+            stays_here,
+        }
+    }
+}
+
+impl fmt::Debug for ConnectSettings {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectSettings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("name", &self.name)
+            .field("user", &self.user)
+            .field("pool_size", &self.pool_size)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectSettings {
+    /// For a process that books: its sessions have a name of their own, by which schedulers tell their
+    /// own sessions from those of others.
+    #[must_use]
+    pub fn as_scheduler(self) -> Self {
+        let process = uuid::Uuid::new_v4().simple().to_string();
+        Self { application: format!("cue-scheduler {}", &process[..12]), ..self }
+    }
+
+    /// The driver's form of the settings. What connects with it goes any way that the driver goes.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .host(&self.host)
+            .port(self.port)
+            .database(&self.name)
+            .username(&self.user)
+            .application_name(&self.application)
+            .statement_cache_capacity(256)
+            .ssl_mode(match self.tls {
+                TlsMode::Disable => PgSslMode::Disable,
+                TlsMode::Prefer => PgSslMode::Prefer,
+                TlsMode::Require => PgSslMode::Require,
+                TlsMode::VerifyCa => PgSslMode::VerifyCa,
+                TlsMode::VerifyFull => PgSslMode::VerifyFull,
+            });
+        if self.host.starts_with('/') {
+            options = options.socket(&self.host);
+        }
+        if let Some(password) = &self.password {
+            options = options.password(password);
+        }
+        if let Some(certificate) = &self.tls_root_certificate {
+            options = options.ssl_root_cert(certificate);
+        }
+        options
+    }
+}
+
+pub fn stays_here(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}

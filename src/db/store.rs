@@ -1,0 +1,58 @@
+//! The database as everybody here uses it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use super::features::Features;
+use super::meter::Meter;
+use super::settings::ConnectSettings;
+use super::way::Way;
+
+/// The database as this scheduler uses it. Cloning shares the connections and the meter.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) pool: PgPool,
+    pub(super) features: Features,
+    pub(super) meter: Meter,
+    pub(super) lock_budget: Duration,
+    /// By what settings, and which way; unless the driver's own options said it.
+    pub(super) reached: Option<(Arc<ConnectSettings>, Way)>,
+}
+
+impl Store {
+    /// The connections, for the rooms that write. What they send they count in [`Store::meter`].
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    #[must_use]
+    pub const fn features(&self) -> &Features {
+        &self.features
+    }
+
+    #[must_use]
+    pub const fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// How long a transaction that writes may hold rows, its waits included. Shorter than the server's
+    /// `deadlock_timeout`: whoever waits for us has us out of the way before it looks for a deadlock.
+    #[must_use]
+    pub const fn lock_budget(&self) -> Duration {
+        self.lock_budget
+    }
+
+    /// Another budget, for measuring what work costs whatever the machine is busy with.
+    #[must_use]
+    pub fn with_lock_budget(self, lock_budget: Duration) -> Self {
+        Self { lock_budget, ..self }
+    }
+
+    /// Closes all connections; statements under way are finished first.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
