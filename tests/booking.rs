@@ -902,7 +902,16 @@ async fn a_connection_that_breaks_in_the_commit_leaves_an_unknown_that_can_be_re
     holder.rollback().await.unwrap();
     let cue_scheduler::booking::BookingError::CommitUnknown(unknown) = error else { panic!("{error:?}") };
     assert_eq!(unknown.bookings.len(), 2);
-    assert_eq!(resolve_commit(&store, &unknown).await.unwrap(), CommitOutcome::Settled(Vec::new()));
+    // Its server process takes a moment to end.
+    let settled = async {
+        loop {
+            match resolve_commit(&store, &unknown).await.unwrap() {
+                CommitOutcome::Undecided => tokio::time::sleep(Duration::from_millis(10)).await,
+                CommitOutcome::Settled(found) => return found,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, settled).await.expect("it is settled"), []);
     // Nothing was written, so the same can be booked now.
     execute(&pool, "DROP TRIGGER wait ON proc").await;
     assert_eq!(book_all(&store, &wanted).await.booked.len(), 2);

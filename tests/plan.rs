@@ -41,9 +41,10 @@ async fn planned(database: &TestDatabase, settings: &Settings) -> Placed {
 async fn booked(database: &TestDatabase, settings: Settings) -> Placed {
     let totals = Totals::default();
     let parts = Parts {
-        store: database.store().await,
+        // However busy the machine is, no chunk is halved for it.
+        store: database.store().await.with_lock_budget(PATIENCE),
         targets: LaunchTargets::Nowhere,
-        settings,
+        settings: Settings { booking_chunks_in_flight: 1, ..settings },
         metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
         health: Health::new(),
         totals: totals.clone(),

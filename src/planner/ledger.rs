@@ -96,6 +96,7 @@ impl<'s> Ledger<'s> {
         let folders: HashMap<_, FolderIx> = positions(snapshot.folders.iter().map(|row| &row.id));
         let jobs: HashMap<_, JobIx> = positions(snapshot.jobs.iter().map(|row| &row.id));
         let limits: HashMap<_, LimitIx> = positions(snapshot.limits.iter().map(|row| &row.id));
+        let mut unknown_holders = HashSet::new();
         for booking in bookings {
             for _ in 0..booking.frames {
                 if let Some(&subscription) = subscriptions.get(&(&booking.show, &booking.alloc)) {
@@ -107,12 +108,18 @@ impl<'s> Ledger<'s> {
                 if let Some(&job) = jobs.get(&booking.job) {
                     self.jobs[job] = self.jobs[job].with(&booking.reservation);
                 }
-                let Some(&host) = hosts.get(&booking.host) else { continue };
-                booking
-                    .limits
-                    .iter()
-                    .filter_map(|limit| limits.get(limit))
-                    .for_each(|&limit| self.limits[limit].take(host));
+            }
+            let host = hosts.get(&booking.host).copied();
+            for &limit in booking.limits.iter().filter_map(|limit| limits.get(limit)) {
+                match host {
+                    Some(host) => (0..booking.frames).for_each(|_| self.limits[limit].take(host)),
+                    // A seat of a host that this plan does not know, once for all frames that it may hold it for.
+                    None if self.limits[limit].holders.is_some() => {
+                        let is_new = unknown_holders.insert((limit, &booking.host));
+                        self.limits[limit].used += i64::from(is_new);
+                    }
+                    None => self.limits[limit].used += i64::from(booking.frames),
+                }
             }
         }
     }

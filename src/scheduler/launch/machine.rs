@@ -249,14 +249,16 @@ impl Inquiry {
                 return State::Over;
             }
             (Event::Answered { runs, asked_at, others }, _) => return self.answered(runs, asked_at, others, step),
-            (Event::KillEnded { is_killed }, why) => {
+            (Event::KillEnded { is_killed }, Why::Withheld { is_killed: was_killed, .. }) => {
                 self.ask_at = step.now + KILL_PAUSE;
-                if let Why::Withheld { is_killed: was_killed, .. } = why
-                    && is_killed
-                {
+                if is_killed {
                     *was_killed = true;
                     step.count(LaunchResult::OvertakenKilled);
                 }
+            }
+            // An agent that does not end it is asked less and less.
+            (Event::KillEnded { .. }, _) => {
+                self.ask_at = self.confirmation.unanswered(step.now).max(step.now + KILL_PAUSE);
             }
             _ => {}
         }
@@ -332,7 +334,7 @@ pub(super) struct InHand {
     launched: HashMap<ProcId, Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Machine {
     booked: Booked,
     state: State,
@@ -354,10 +356,14 @@ impl InHand {
         Self { confirm, machines: HashMap::new(), launched: HashMap::new() }
     }
 
-    /// Takes a booking in hand that is to be launched.
+    /// Takes a booking in hand that is to be launched. One that was found by its rows before its COMMIT was
+    /// answered is asked about no more.
     pub(super) fn begin(&mut self, booked: &Booked) {
-        let machine = || Machine { booked: booked.clone(), state: State::Waiting };
-        self.machines.entry(booked.proc.clone()).or_insert_with(machine);
+        let waiting = Machine { booked: booked.clone(), state: State::Waiting };
+        let machine = self.machines.entry(booked.proc.clone()).or_insert_with(|| waiting.clone());
+        if matches!(machine.state, State::Asking(Inquiry { why: Why::Found { .. }, .. })) {
+            *machine = waiting;
+        }
     }
 
     /// Forgets launches that Cuebot's sweep looks after by now.

@@ -30,7 +30,6 @@ impl Launcher {
         silences: &SilenceEnds,
     ) -> Result<Recovery, BookingError> {
         let now = Instant::now();
-        self.in_hand().forget_launched(now);
         if matches!(self.shared.targets, LaunchTargets::Nowhere) {
             return Ok(Recovery::default());
         }

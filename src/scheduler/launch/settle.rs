@@ -38,8 +38,9 @@ impl Launcher {
 
     /// One round of what is due. Returns whether the rows could be looked at.
     async fn settle_once(&self) -> bool {
-        let LaunchTargets::Agents(agents) = &self.shared.targets else { return true };
         let now = Instant::now();
+        self.in_hand().forget_launched(now);
+        let LaunchTargets::Agents(agents) = &self.shared.targets else { return true };
         let mut places = HashMap::new();
         // Without a place it is this host's turn at the next tick.
         let begin = |host: &HostId| {
@@ -70,7 +71,13 @@ impl Launcher {
                 () = self.shared.closing.cancelled() => Ok(HashMap::new()),
                 found = booking::find_overtaken(&self.shared.store, &asked) => found,
             };
-            let Ok(found) = found else { return false };
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::debug!(error = error_chain(&error), "cannot look at the rows of launches now");
+                    return false;
+                }
+            };
             for booked in bookings {
                 let standing = found.get(&booked.proc).copied().unwrap_or(Standing::Stands);
                 self.feed(booked, Event::Rows(standing));

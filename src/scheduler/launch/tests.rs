@@ -132,6 +132,23 @@ fn a_launch_goes_out_only_while_its_rows_stand() {
 }
 
 #[test]
+fn what_was_found_before_its_commit_was_answered_is_launched_unless_it_is_taken_back() {
+    let why = |case: &Case| Why::Found { judged_from: case.now, only_while_alone: false };
+    let mut case = Case::found(why);
+    case.in_hand.begin(&booked(1));
+    assert_eq!(case.answer(1, Runs::Nothing), [], "a question that was under way");
+    assert_eq!(case.answer(9, Runs::Nothing), []);
+    assert_eq!(case.take(Event::Rows(Standing::Stands)), [Effect::Call(Call::Launch)]);
+
+    let mut case = Case::found(why);
+    case.answer(1, Runs::Nothing);
+    case.answer(9, Runs::Nothing);
+    case.in_hand.begin(&booked(1));
+    assert_eq!(case.take(Event::Rows(Standing::Stands)), [], "it is being taken back");
+    assert_eq!(case.in_hand.due_to_take_back(case.now).len(), 1);
+}
+
+#[test]
 fn a_refusal_gives_the_booking_back_and_silence_does_not() {
     for (outcome, result) in [(1, LaunchResult::Refused), (2, LaunchResult::NotSent)] {
         let mut case = Case::begun();
