@@ -20,14 +20,15 @@
 //!
 //! | change | place |
 //! |---|---|
-//! | a new reason to wait, a new cap | [`planner`], its evaluator; the word in [`model`] |
-//! | a new statement | a file in `src/db/sql`, its function beside the others of its kind in [`db`] |
+//! | a new gate or cap | its word in [`model`] (`reason.rs`), its condition in [`planner`] (`gates.rs`); what it asks of a host also in what tells hosts apart (`Alike`), of a layer in what tells layers apart (`Reach`); how it is told and mended in [`explain`] |
+//! | a new statement | a file in `src/db/sql`, its function in [`db`] beside the others of its kind, what it touches in `privileges.rs`; called from [`booking`] when it writes |
+//! | a new column or table | as a statement; `features.rs` and `schema.rs` where only some generations have it; `change_probe.sql` when a change of it lets work start; the schema of [`farm`] |
 //! | a new condition of booking | the statement in [`db`], what is lost by it in [`booking`] |
-//! | what happens between two passes | `pacing` in [`scheduler`] |
+//! | what happens between two passes | `pacing.rs` in [`scheduler`] |
 //! | what becomes of a launch | the state machine of `launch` in [`scheduler`] |
 //! | a new key | [`config`] |
 //! | a new metric | [`telemetry`] |
-//! | a new command | a file in `commands/`, its arguments beside the others in `commands/cli` |
+//! | a new command | a file in `commands/` over `farm_view.rs`, which has the farm as the service sees it; its arguments in `commands/cli`, its place in `main.rs`; then `make generate` |
 //! | a new check of the database | [`ops`] |
 //!
 //! # Words
@@ -47,7 +48,10 @@
 //! | trace | every gate that an evaluation met, and how it stood |
 //! | quantum | how many frames of a layer are placed before the next layer is asked |
 //! | placement | candidate, host, number of frames, and what each of them reserves |
-//! | bucket | hosts that are alike in what they have left |
+//! | demand | what a layer asks of a host, and the hosts that could ever meet it |
+//! | group | hosts that no gate tells apart; one of them is asked for all |
+//! | bucket | hosts of a group that are alike in what they have left |
+//! | take back | give a booking back whose frame does not run; in the database, unbook |
 //! | pass | one full look: snapshot, plan, bookings |
 //! | chunk | the bookings of one transaction |
 //! | booking | the rows that make a placement real |

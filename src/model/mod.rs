@@ -1,7 +1,7 @@
 //! The words of the farm as types: what a pass reads, decides and writes.
 //!
 //! Nothing here reads a clock, a socket or a table. Column names and sentinel values (such as -1
-//! for "no cap") end at the walls of `store`; in here a cap is a [`Cap`] and an amount has a unit.
+//! for "no cap") end at the walls of `db`; in here a cap is a [`Cap`] and an amount has a unit.
 
 mod booking;
 mod candidate;

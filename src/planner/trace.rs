@@ -139,7 +139,9 @@ impl<'p, 's> Recorded<'p, 's> {
                 wanted: self.state.layer(self.candidate).job.os.clone().unwrap_or_default(),
                 offered: self.state.view.snapshot.hosts[host].os.clone(),
             },
-            _ => Miss::ThreadMode,
+            WaitReason::ThreadMode => Miss::ThreadMode,
+            // Not a matter of what a host is.
+            _ => return None,
         };
         Some(self.near_miss(host, reason, miss))
     }

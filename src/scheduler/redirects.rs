@@ -303,24 +303,33 @@ fn restricted(snapshot: &Snapshot, host: HostIx, candidates: &[CandidateIx]) -> 
 /// under way.
 const fn is_lasting(reason: WaitReason) -> bool {
     use WaitReason as Reason;
-    matches!(
-        reason,
+    match reason {
         Reason::JobPaused
-            | Reason::AutoBookOff
-            | Reason::ShowInactive
-            | Reason::ShowTakenBack
-            | Reason::StartAfter
-            | Reason::NotSelected
-            | Reason::NoSubscription
-            | Reason::SubscriptionFrozen
-            | Reason::JobCapNotPositive
-            | Reason::NoHostWithTags
-            | Reason::OperatingSystem
-            | Reason::ThreadMode
-            | Reason::Shape
-            | Reason::GpuReserved
-            | Reason::Capacity
-    )
+        | Reason::AutoBookOff
+        | Reason::ShowInactive
+        | Reason::ShowTakenBack
+        | Reason::StartAfter
+        | Reason::NotSelected
+        | Reason::NoSubscription
+        | Reason::SubscriptionFrozen
+        | Reason::JobCapNotPositive
+        | Reason::NoHostWithTags
+        | Reason::OperatingSystem
+        | Reason::ThreadMode
+        | Reason::Shape
+        | Reason::GpuReserved
+        | Reason::Capacity => true,
+        Reason::SubscriptionBurst
+        | Reason::FolderCores
+        | Reason::FolderGpus
+        | Reason::JobCores
+        | Reason::JobGpus
+        | Reason::LimitReached
+        | Reason::NoHostOpen
+        | Reason::LostRace
+        | Reason::BackOff
+        | Reason::PassFull => false,
+    }
 }
 
 #[cfg(test)]
