@@ -25,16 +25,13 @@ pub(crate) async fn run(settings: RunSettings, args: PlanArgs, printer: Printer)
     let kept = args.from.as_deref().map(read).transpose()?;
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
-    let document = match kept {
-        Some(mut kept) => {
-            kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;
-            kept
-        }
-        None => {
-            let look = farm.look().await?;
-            name_left_out(&look.left_out, printer);
-            PlanDocument::of(&look)
-        }
+    let document = if let Some(mut kept) = kept {
+        kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;
+        kept
+    } else {
+        let look = farm.look().await?;
+        name_left_out(&look.left_out, printer);
+        PlanDocument::of(&look)
     };
     farm.store.close().await;
     if let Some(path) = &args.out {

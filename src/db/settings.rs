@@ -115,6 +115,8 @@ impl ConnectSettings {
     }
 }
 
+/// Whether what goes to this address stays on this machine.
+#[must_use]
 pub fn stays_here(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

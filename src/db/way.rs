@@ -64,9 +64,6 @@ impl fmt::Display for Way {
     }
 }
 
-/// Whether what goes to this address stays on this machine.
-#[must_use]
-
 /// The way, and the driver's options that go no other.
 ///
 /// # Errors

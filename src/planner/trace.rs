@@ -133,14 +133,13 @@ impl<'p, 's> Recorded<'p, 's> {
 
     fn nearest_by_constraint(&self, host: HostIx, reason: WaitReason) -> Option<NearMiss> {
         let miss = match reason {
-            WaitReason::NoHostWithTags => return None,
             WaitReason::NoHostOpen => Miss::State(self.state.view.state(host).sentence()),
             WaitReason::OperatingSystem => Miss::OperatingSystem {
                 wanted: self.state.layer(self.candidate).job.os.clone().unwrap_or_default(),
                 offered: self.state.view.snapshot.hosts[host].os.clone(),
             },
             WaitReason::ThreadMode => Miss::ThreadMode,
-            // Not a matter of what a host is.
+            // Hosts without its tags come near in nothing; the rest is no matter of what a host is.
             _ => return None,
         };
         Some(self.near_miss(host, reason, miss))
