@@ -51,6 +51,7 @@ async fn pass(
     counts: &[WaitingCount],
 ) -> Result<Pass, PassError> {
     let mut memory = Memory::alone(store.clone(), settings);
+    memory.is_once = true;
     memory.waiting_found = bookable(counts).collect();
     memory.cycle(settings.clone()).pass(clusters, &CancellationToken::new(), |_| {}).await
 }
