@@ -20,9 +20,10 @@ const SESSIONS_PER_COUNTERS: u32 = 5;
 const OURS: &str = "cue-scheduler";
 const CUEBOTS: &str = "cuebot";
 
-/// What Cuebot itself writes in another order than everything else. Whoever meets it has to give way.
-const DISORDERLY: [&str; 3] =
-    ["SELECT recalculate_subs", "UPDATE job SET pk_folder", "UPDATE frame SET int_dispatch_order"];
+/// What Cuebot itself writes in another order than everything else. Whoever meets it has to give way. The end of
+/// a host takes its row before the foreign key looks at the procs.
+const DISORDERLY: [&str; 4] =
+    ["SELECT recalculate_subs", "UPDATE job SET pk_folder", "UPDATE frame SET int_dispatch_order", "DELETE FROM host"];
 
 const SESSIONS: &str = "
     SELECT pid, application_name, left(regexp_replace(query, '^(--[^\n]*\n)+', ''), 100) AS query, query_start::text AS since,
