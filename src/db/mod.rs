@@ -9,7 +9,7 @@
 //! - what the schema offers is found in its catalog, never told from a version;
 //! - a row that makes no sense is left out and named ([`crate::model::LeftOutRow`]), and the rest of
 //!   the farm goes on; where a transaction is written, it fails the statement;
-//! - every statement and row is counted in the [`Meter`];
+//! - every statement and row is counted (`meter`);
 //! - what tables, columns and privileges are needed stands in one list (`privileges`).
 //!
 //! Statements cast what they read (`::text`, `::int8`), so that a column that some generation of the

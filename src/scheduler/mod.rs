@@ -1,11 +1,12 @@
 //! The loop that ties the rooms together: snapshot, plan, frames, bookings, launches.
 //!
-//! A pass goes this way once (`cycle`); when the next one follows is decided by `pacing`. While work flows a pass follows after a rest as long as its look at
-//! the farm took, or at once when it was cut short; while nothing can be placed a cheap probe looks for
-//! changes, and a full look is taken at least every `queue.monitor_interval`.
+//! A pass goes this way once (`cycle`); when the next one follows is decided by `pacing`. While work flows a
+//! pass follows after a rest as long as its look at the farm took, or at once when it was cut short; while
+//! nothing can be placed a cheap probe looks for changes, and a full look is taken at least every
+//! `queue.monitor_interval`.
 //!
 //! Invariants:
-//! - what lives between passes ([`Hints`]) may be dropped at any time: it only holds back hosts and
+//! - what lives between passes (`hints`) may be dropped at any time: it only holds back hosts and
 //!   layers for a while, the rows decide everything else;
 //! - a frame is launched only after its booking is committed, and at most once per booking;
 //! - a booking whose launch has no known outcome is neither launched again nor taken back before its

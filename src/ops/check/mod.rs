@@ -5,8 +5,8 @@
 //!
 //! Invariants:
 //! - nothing is written: every statement runs in a read-only transaction;
-//! - every check ends: no statement is waited for much longer than [`crate::db::check::STATEMENT_LIMIT`], and a server
-//!   that stops answering is asked nothing more;
+//! - every check ends: no statement is waited for much longer than its limit, and a server that stops
+//!   answering is asked nothing more;
 //! - a check that cannot be made has failed; those whose answers would then mean nothing are not made
 //!   and name it, all others are made all the same;
 //! - what a user may not see is said, never guessed.
