@@ -14,8 +14,8 @@ use crate::support::{TestDatabase, book_all, database, execute, launches, reques
 async fn booked_farm(database: &TestDatabase) -> Vec<Launch> {
     let spec = FarmSpec::simple(16).hosts(2).limit("nuke", 100).each_layer(|layer| layer.limits = vec!["nuke".into()]);
     let farm = seed(&database.pool(), &spec).await.unwrap();
-    let outcome = book_all(&database.store().await, &{
-        let store = database.store().await;
+    let outcome = book_all(&database.patient_store().await, &{
+        let store = database.patient_store().await;
         requests(&store, &farm, 8).await
     })
     .await;

@@ -38,7 +38,7 @@ async fn farm(generation: Generation, spec: &FarmSpec) -> Farm {
     let database = database(generation).await;
     let pool = database.pool();
     let seeded = seed(&pool, spec).await.unwrap();
-    let store = database.store().await;
+    let store = database.patient_store().await;
     Farm { database, pool, store, seeded }
 }
 

@@ -43,7 +43,7 @@ async fn farm(database: &TestDatabase) -> Seeded {
 
 /// Books one frame, as long ago as the word says that the table prints.
 async fn book_one(database: &TestDatabase, seeded: &Seeded) {
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let first = requests(&store, seeded, 1).await.remove(0);
     assert_eq!(book_all(&store, &[first]).await.booked.len(), 1);
     store.close().await;

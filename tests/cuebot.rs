@@ -56,7 +56,7 @@ impl Farm {
     /// Books the next waiting frames of every layer.
     async fn book(&self, frames: u32) -> Vec<Booked> {
         // However busy the machine is, nothing is lost for it.
-        let store = self.database.store().await.with_lock_budget(PATIENCE);
+        let store = self.database.patient_store().await;
         let outcome = book_all(&store, &requests(&store, &self.seeded, frames).await).await;
         assert_eq!(outcome.lost.first(), None);
         outcome.booked
@@ -695,7 +695,7 @@ async fn reports_outlast_a_restart_of_the_database() {
     };
     let fleet = Fleet::start(FleetHost::all_of(&seeded), options).await.unwrap();
     let agents = agents(&fleet);
-    let store = Store::connect_with(server.connect_options("farm"), 4).await.unwrap();
+    let store = Store::connect_with(server.connect_options("farm"), 4).await.unwrap().with_lock_budget(PATIENCE);
     let booked = book_all(&store, &requests(&store, &seeded, 200).await).await.booked;
     futures::stream::iter(&booked).for_each_concurrent(32, |booked| launch(&agents, booked)).await;
     server.restart(RestartMode::Immediate).await.unwrap();

@@ -25,7 +25,7 @@ use crate::support::{TestDatabase, database, fingerprint, program, read_only_set
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn dry_run(database: &TestDatabase, settings: Settings, is_verified: bool) -> DryRun {
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let clusters = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     DryRun::new(store, clusters, settings, is_verified)
 }
@@ -53,7 +53,7 @@ async fn cycle(dry_run: &mut DryRun) -> u64 {
 async fn serve(database: &TestDatabase, settings: Settings, passes: u64) {
     let totals = Totals::default();
     let parts = Parts {
-        store: database.store().await,
+        store: database.patient_store().await,
         targets: LaunchTargets::Nowhere,
         // These farms' hosts have reported once, however long a pass takes.
         settings: Settings { cuebot_silence: CuebotSilence::Off, ..settings },

@@ -134,7 +134,7 @@ fn hosts_at(story: &LayerStory, reason: WaitReason) -> (usize, usize) {
 async fn each_cause_is_found_first_with_true_counts() {
     let (database, seeded) = planted().await;
     let before = fingerprint(&database.pool()).await;
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let (snapshot, holds) = snapshot(&store, &seeded).await;
     // Three frames of the one layer that nothing holds back.
     let policy = Policy { frames_per_pass_max: 3, ..Policy::default() };
@@ -255,7 +255,7 @@ async fn a_host_tells_what_nobody_holds_and_what_is_held_by_nothing() {
     let database = database(Generation::G5).await;
     let pool = database.pool();
     let seeded = seed(&pool, &FarmSpec::simple(4).hosts(2)).await.unwrap();
-    let store = database.store().await;
+    let store = database.patient_store().await;
     assert_eq!(book_all(&store, &requests(&store, &seeded, 4).await).await.booked.len(), 4);
     let settings = database.connect_settings().await;
     let host = &seeded.hosts[0];
@@ -315,7 +315,7 @@ async fn booked_farm(spec: FarmSpec, frames: u32) -> BookedFarm {
     let database = database(Generation::G5).await;
     let pool = database.pool();
     let seeded = seed(&pool, &spec).await.unwrap();
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let booked = book_all(&store, &requests(&store, &seeded, frames).await).await.booked;
     let farm = BookedFarm { settings: database.connect_settings().await, database, seeded, booked };
     farm.plant(

@@ -49,7 +49,7 @@ async fn a_booking_that_was_never_launched_is_found_and_taken_back() {
     let options = SandboxOptions { cuebot, ..quick_farm(FarmSpec::simple(3)) };
     let sandbox = farm(database.connect_settings().await, options).await;
     // As a scheduler leaves it that dies between the commit and the launch.
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let requests = requests(&store, sandbox.seeded(), 3).await;
     let booked = book_all(&store, &requests).await.booked;
     assert_eq!(booked.len(), 3);
@@ -205,7 +205,7 @@ async fn what_cuebots_own_planner_has_booked_is_not_taken_back() {
     let sandbox = farm(database.connect_settings().await, options).await;
     let mut leader = sqlx::PgConnection::connect_with(&database.connect_options()).await.unwrap();
     sqlx::query("SELECT pg_advisory_lock(22360104104064357)").execute(&mut leader).await.unwrap();
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let requests = requests(&store, sandbox.seeded(), 3).await;
     assert_eq!(book_all(&store, &requests).await.booked.len(), 3);
     let settings = quick_settings();

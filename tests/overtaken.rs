@@ -169,7 +169,7 @@ async fn a_frame_that_waits_while_a_proc_holds_it_is_named_and_left_alone() {
     let database = database(Generation::G5).await;
     let pool = database.pool();
     let seeded = seed(&pool, &FarmSpec::simple(3)).await.unwrap();
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let booked = book_all(&store, &requests(&store, &seeded, 1).await).await.booked;
     // Cuebot's clear has no guard.
     execute(&pool, "UPDATE frame SET str_state = 'WAITING', int_version = int_version + 1 WHERE str_state = 'RUNNING'")
@@ -197,7 +197,7 @@ async fn procs_that_cuebot_moved_are_not_judged_as_launches_of_ours() {
     let database = database(Generation::G0).await;
     let pool = database.pool();
     let seeded = seed(&pool, &FarmSpec::simple(2)).await.unwrap();
-    let store = database.store().await;
+    let store = database.patient_store().await;
     book_all(&store, &requests(&store, &seeded, 2).await).await;
     execute(&pool, "UPDATE host_stat SET ts_ping = current_timestamp + interval '1 second'").await;
     let shows = [seeded.shows[0].id.clone()];
@@ -219,7 +219,7 @@ async fn abandoned(database: &TestDatabase, frames: u32) -> Sandbox {
         ..quick_farm(FarmSpec::simple(frames))
     };
     let sandbox = farm(database.connect_settings().await, options).await;
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let requests = requests(&store, sandbox.seeded(), frames).await;
     assert_eq!(book_all(&store, &requests).await.booked.len(), frames as usize);
     sandbox

@@ -42,7 +42,7 @@ async fn booked(database: &TestDatabase, settings: Settings) -> Placed {
     let totals = Totals::default();
     let parts = Parts {
         // However busy the machine is, no chunk is halved for it.
-        store: database.store().await.with_lock_budget(PATIENCE),
+        store: database.patient_store().await,
         targets: LaunchTargets::Nowhere,
         settings: Settings { booking_chunks_in_flight: 1, ..settings },
         metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),

@@ -235,7 +235,7 @@ async fn what_is_silent_is_told_from_what_is_an_artists_or_may_yet_be_heard() {
     let database = database(Generation::G0).await;
     let pool = database.pool();
     let seeded = seed(&pool, &FarmSpec::simple(9).hosts(9)).await.unwrap();
-    let store = database.store().await;
+    let store = database.patient_store().await;
     let booked = book_all(&store, &requests(&store, &seeded, 9).await).await.booked;
     let shows = [seeded.shows[0].id.clone()];
     // All were seen a minute ago; the silence ended half a minute ago and most hosts have reported since.
@@ -305,7 +305,7 @@ async fn procs_without_a_frame_are_given_back_after_long_and_an_artists_never() 
     let sandbox =
         farm(database.connect_settings().await, forgetful(Generation::G5, FarmSpec::simple(4).command("sleep 3600")))
             .await;
-    let (pool, store) = (sandbox.pool(), database.store().await);
+    let (pool, store) = (sandbox.pool(), database.patient_store().await);
     let booked = book_all(&store, &requests(&store, sandbox.seeded(), 4).await).await.booked;
     let [old, young, local, running] = &booked[..] else { panic!("four are booked") };
     // Reported once, long ago.

@@ -219,7 +219,7 @@ async fn full_farm_stays_cheap(generation: Generation) {
     let (again, asked) = first_pass(&database).await;
     assert!(again < CHUNK && asked.statements <= 25, "{again}: {asked:?}");
 
-    let store = database.store().await.with_lock_budget(PATIENCE);
+    let store = database.patient_store().await;
     let shows: Vec<ShowId> = seeded.shows.iter().map(|show| show.id.clone()).collect();
     let before = store.meter().reading();
     assert_eq!(look(&mut Repairs::default(), &store, &scope(&seeded)).await, RepairsDone::default());

@@ -11,6 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::OnceCell;
 
+use super::PATIENCE;
+
 static SERVER: OnceCell<PostgresServer> = OnceCell::const_new();
 static TEMPLATES: [OnceCell<()>; Generation::ALL.len()] = [const { OnceCell::const_new() }; Generation::ALL.len()];
 static READER: OnceCell<()> = OnceCell::const_new();
@@ -81,6 +83,12 @@ impl TestDatabase {
     /// A store with its own connections, as the scheduler opens it.
     pub(crate) async fn store(&self) -> Store {
         Store::connect_with(self.options.clone(), 10).await.unwrap()
+    }
+
+    /// A store for tests of what is booked, whatever else the machine does meanwhile: its transactions do not
+    /// give way to a slow moment.
+    pub(crate) async fn patient_store(&self) -> Store {
+        self.store().await.with_lock_budget(PATIENCE)
     }
 
     pub(crate) fn connect_options(&self) -> PgConnectOptions {
