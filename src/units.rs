@@ -181,22 +181,21 @@ impl Amounts {
     /// The lesser of each amount.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
-        Self {
-            cores: self.cores.min(other.cores),
-            memory: self.memory.min(other.memory),
-            gpus: self.gpus.min(other.gpus),
-            gpu_memory: self.gpu_memory.min(other.gpu_memory),
-        }
+        self.zip(other, i64::min)
     }
 
     /// The greater of each amount.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
+        self.zip(other, i64::max)
+    }
+
+    fn zip(self, other: Self, each: impl Fn(i64, i64) -> i64) -> Self {
         Self {
-            cores: self.cores.max(other.cores),
-            memory: self.memory.max(other.memory),
-            gpus: self.gpus.max(other.gpus),
-            gpu_memory: self.gpu_memory.max(other.gpu_memory),
+            cores: Cores(each(self.cores.0, other.cores.0)),
+            memory: Kib(each(self.memory.0, other.memory.0)),
+            gpus: Gpus(each(self.gpus.0, other.gpus.0)),
+            gpu_memory: Kib(each(self.gpu_memory.0, other.gpu_memory.0)),
         }
     }
 
@@ -216,24 +215,14 @@ impl Amounts {
 impl Add for Amounts {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self {
-            cores: self.cores + other.cores,
-            memory: self.memory + other.memory,
-            gpus: self.gpus + other.gpus,
-            gpu_memory: self.gpu_memory + other.gpu_memory,
-        }
+        self.zip(other, i64::saturating_add)
     }
 }
 
 impl Sub for Amounts {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self {
-            cores: self.cores - other.cores,
-            memory: self.memory - other.memory,
-            gpus: self.gpus - other.gpus,
-            gpu_memory: self.gpu_memory - other.gpu_memory,
-        }
+        self.zip(other, i64::saturating_sub)
     }
 }
 

@@ -85,18 +85,4 @@ impl LimitUse {
         let name = host_name.to_lowercase();
         holders.contains(name.split('.').next().unwrap_or_default()) || holders.contains(&name)
     }
-
-    /// What a booking of one frame on the host makes of it.
-    pub fn take(&mut self, host_name: &str) {
-        if self.is_held_by(host_name) {
-            return;
-        }
-        match self {
-            Self::Frames { used, .. } => *used += 1,
-            Self::Hosts { used, holders, .. } => {
-                *used += 1;
-                holders.insert(host_name.to_lowercase());
-            }
-        }
-    }
 }

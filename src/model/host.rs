@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{AllocId, FacilityId, HostId, LayerId, Tag, Timestamp};
-use crate::units::{Amounts, Cores, Gpus, Kib};
+use crate::units::{Amounts, Kib};
 
 /// One host. `idle` is what may be promised: the ledger's idle amounts, or what procs leave of the total
 /// where that is less, with memory and GPU memory lowered to what the machine measured as free where that
@@ -35,28 +35,6 @@ pub struct Host {
 impl Host {
     /// Cuebot books no host with less idle memory than this.
     pub const IDLE_MEMORY_MIN: Kib = Kib::mib(256);
-
-    /// What a booking of one frame makes of it, as the next snapshot would show it. Somebody else may
-    /// have taken the room meanwhile: less than nothing is never left.
-    pub fn take(&mut self, layer: &LayerId, amounts: &Amounts) {
-        let left = self.idle - *amounts;
-        self.idle = Amounts {
-            cores: left.cores.max(Cores::ZERO),
-            memory: left.memory.max(Kib::ZERO),
-            gpus: left.gpus.max(Gpus::ZERO),
-            gpu_memory: left.gpu_memory.max(Kib::ZERO),
-        };
-        self.running_layers.insert(layer.clone());
-        if self.state.is_open() && self.idle.memory < Self::IDLE_MEMORY_MIN {
-            self.state = HostState::LowFreeMemory;
-        }
-    }
-
-    /// Nothing is booked on it. Layers with zero or negative minimum cores ask for this.
-    #[must_use]
-    pub fn is_fully_idle(&self) -> bool {
-        self.idle.cores == self.total.cores
-    }
 }
 
 /// Fractions of a core that an agent takes. One published agent refuses them for threadable frames, the

@@ -1,11 +1,13 @@
 //! The hosts that a layer may go to at all.
 
-use crate::model::{ClusterIx, HostIx};
+use crate::model::{AllocId, ClusterIx, HostIx, SubscriptionIx};
 
 /// Those of one allocation.
-pub(super) struct Eligible {
-    /// Rank of the allocation's id.
-    pub(super) alloc: usize,
+pub(super) struct Eligible<'s> {
+    pub(super) alloc: &'s AllocId,
+    pub(super) alloc_name: &'s str,
+    /// Of the layer's show, to the allocation.
+    pub(super) subscription: Option<SubscriptionIx>,
     /// By group.
     pub(super) groups: Vec<Reached>,
     /// Hosts reached by a tag that few carry, by position; some may be in the groups too.
@@ -28,11 +30,7 @@ pub(super) struct Pinned {
     pub(super) cluster: ClusterIx,
 }
 
-impl Eligible {
-    pub(super) const fn new(alloc: usize) -> Self {
-        Self { alloc, groups: Vec::new(), pinned: Vec::new(), is_exhausted: false }
-    }
-
+impl Eligible<'_> {
     /// The cluster through which a host, of this group, is reached.
     pub(super) fn cluster_of(&self, host: HostIx, group: usize) -> Option<ClusterIx> {
         let pinned = self.pinned.binary_search_by_key(&host, |pinned| pinned.host).map(|at| self.pinned[at].cluster);

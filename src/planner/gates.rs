@@ -4,12 +4,16 @@
 //! goes through a list with a [`Trace`], which decides whether a shut gate ends the walk and what is kept of
 //! the answers. So a gate that is added to a list is planned by, counted and explained.
 
-use super::ledger::{Ledger, Used};
+use super::eligible::Eligible;
+use super::hosts::Spot;
+use super::ledger::Ledger;
 use super::report::Quantity;
 use super::reserve::{Ask, Offer, Unfit, reserve, reserve_unprotected};
+use super::state::State;
 use super::view::View;
 use crate::model::{
-    Candidate, CandidateIx, Cap, Host, HostIx, JobRow, Policy, ShowRow, Subscription, ThreadMode, WaitReason,
+    Candidate, CandidateIx, Cap, HostIx, JobRow, LimitIx, LimitUse, Policy, ShowRow, Subscription, ThreadMode,
+    WaitReason,
 };
 use crate::units::{Amounts, Cores, Gpus};
 
@@ -23,6 +27,16 @@ pub(super) trait Trace {
 
     fn gates<T>(&mut self, gates: &[Gate<T>], case: &T) -> Result<(), WaitReason> {
         gates.iter().try_for_each(|(reason, is_open)| self.gate(*reason, is_open(case)))
+    }
+
+    /// Hosts have stopped, those that get furthest at this gate.
+    fn hosts(&mut self, furthest: WaitReason) -> Result<(), WaitReason> {
+        Err(furthest)
+    }
+
+    /// Hosts have room, and on the best of them the frame would break a cap.
+    fn too_wide(&mut self, cap: WaitReason, _best: Spot) -> Result<(), WaitReason> {
+        Err(cap)
     }
 }
 
@@ -51,8 +65,12 @@ impl<'a> Layer<'a> {
         Self { view, candidate, job, show: &view.snapshot.shows[job.show] }
     }
 
+    pub(super) fn traits(&self) -> LayerTraits<'a> {
+        LayerTraits { os: self.job.os.as_ref(), is_threadable: self.candidate.is_threadable }
+    }
+
     pub(super) fn on(&self, host: HostIx) -> OnHost<'a> {
-        OnHost { layer: *self, host: &self.view.snapshot.hosts[host], is_open: self.view.state(host).is_open() }
+        OnHost { layer: self.traits(), host: HostTraits::of(self.view, host) }
     }
 
     /// Searches find such hosts through the index instead.
@@ -75,19 +93,42 @@ impl Layer<'_> {
     ];
 }
 
-/// A host that the layer's tags reach, whatever it is doing.
-pub(super) struct OnHost<'a> {
-    layer: Layer<'a>,
-    pub(super) host: &'a Host,
+/// All that gates know of a layer when they ask about hosts besides amounts. Layers that are equal in it, and
+/// in what they are reached by, have the same eligible hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct LayerTraits<'a> {
+    os: Option<&'a String>,
+    is_threadable: bool,
+}
+
+/// All that gates know of a host besides amounts. Hosts that are equal in it, and in what reaches them, are
+/// one group.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct HostTraits<'a> {
     is_open: bool,
+    os: &'a [String],
+    thread_mode: ThreadMode,
+}
+
+impl<'a> HostTraits<'a> {
+    pub(super) fn of(view: &View<'a>, host: HostIx) -> Self {
+        let row = &view.snapshot.hosts[host];
+        Self { is_open: view.state(host).is_open(), os: &row.os, thread_mode: row.thread_mode }
+    }
+}
+
+/// A layer on a host that its tags reach, whatever the host is doing.
+pub(super) struct OnHost<'a> {
+    layer: LayerTraits<'a>,
+    host: HostTraits<'a>,
 }
 
 impl OnHost<'_> {
     /// Constraints that hosts meet or not, whatever they have idle.
     pub(super) const GATES: [Gate<Self>; 3] = [
-        (WaitReason::NoHostOpen, |on| on.is_open),
-        (WaitReason::OperatingSystem, |on| on.layer.job.os.as_ref().is_none_or(|os| on.host.os.contains(os))),
-        (WaitReason::ThreadMode, |on| on.host.thread_mode != ThreadMode::All || on.layer.candidate.is_threadable),
+        (WaitReason::NoHostOpen, |on| on.host.is_open),
+        (WaitReason::OperatingSystem, |on| on.layer.os.is_none_or(|os| on.host.os.contains(os))),
+        (WaitReason::ThreadMode, |on| on.host.thread_mode != ThreadMode::All || on.layer.is_threadable),
     ];
 }
 
@@ -109,27 +150,15 @@ pub(super) fn room_gates(
     reserved.map_err(|_| WaitReason::Capacity)
 }
 
-/// A show that wants more cores of an allocation.
-pub(super) struct Subscribed<'a> {
-    pub(super) subscription: Option<&'a Subscription>,
-    pub(super) used: Cores,
-    pub(super) wanted: Cores,
-}
-
-impl Subscribed<'_> {
-    pub(super) const GATES: [Gate<Self>; 3] = [
-        (WaitReason::NoSubscription, |show| show.subscription.is_some()),
-        (WaitReason::SubscriptionFrozen, |show| show.subscription.is_some_and(|row| row.burst > Cores::ZERO)),
-        (WaitReason::SubscriptionBurst, |show| {
-            show.subscription.is_some_and(|row| Cap::AtMost(row.burst).allows(show.used + show.wanted))
-        }),
-    ];
-}
-
-/// Work that wants more of what its folder and job may use.
-pub(super) struct Capped<'a> {
-    pub(super) layer: Layer<'a>,
-    pub(super) ledger: &'a Ledger<'a>,
+/// A frame that wants its share of what its show, folder and job may use, and a seat of its limits.
+pub(super) struct Capped<'a, 's> {
+    pub(super) state: &'a State<'s>,
+    pub(super) ledger: &'a Ledger<'s>,
+    pub(super) candidate: CandidateIx,
+    /// Where it goes; `None` where nobody asks, or to hosts that are not the layer's.
+    pub(super) eligible: Option<&'a Eligible<'s>>,
+    /// Where it goes exactly; `None` = to any host that is eligible.
+    pub(super) host: Option<HostIx>,
     pub(super) wanted: &'a Amounts,
 }
 
@@ -143,36 +172,36 @@ pub(super) struct Ceiling<'a> {
     pub(super) wanted: Quantity,
 }
 
-/// What keeps a folder or a job from using more.
+/// What keeps a frame from using more.
 pub(super) enum CapGate {
-    Rule(fn(&Capped<'_>) -> bool),
-    Ceiling(for<'a> fn(&Capped<'a>) -> Ceiling<'a>),
+    Rule(for<'c> fn(&Capped<'c, '_>) -> bool),
+    Ceiling(for<'c> fn(&Capped<'c, '_>) -> Ceiling<'c>),
     /// One that does not concern work which adds nothing.
-    CeilingOnMore(for<'a> fn(&Capped<'a>) -> Ceiling<'a>),
+    CeilingOnMore(for<'c> fn(&Capped<'c, '_>) -> Ceiling<'c>),
+    /// All limits of the layer; hosts that hold a seat need no other.
+    Limits,
 }
 
-impl CapGate {
-    fn is_open(&self, capped: &Capped<'_>) -> bool {
-        match self {
-            Self::Rule(is_open) => is_open(capped),
-            Self::Ceiling(ceiling) => ceiling(capped).allows(),
-            Self::CeilingOnMore(ceiling) => {
-                let ceiling = ceiling(capped);
-                ceiling.wanted.get() <= 0 || ceiling.allows()
-            }
-        }
-    }
-}
+impl<'a> Capped<'a, '_> {
+    /// Of the show on an allocation.
+    pub(super) const OF_SHOW: [(WaitReason, CapGate); 3] = [
+        (WaitReason::NoSubscription, CapGate::Rule(|capped| capped.subscription().is_some())),
+        (
+            WaitReason::SubscriptionFrozen,
+            CapGate::Rule(|capped| capped.subscription().is_some_and(|row| row.burst > Cores::ZERO)),
+        ),
+        (WaitReason::SubscriptionBurst, CapGate::Ceiling(|capped| capped.show().cores(capped.wanted))),
+    ];
 
-impl<'a> Capped<'a> {
-    const GATES: [(WaitReason, CapGate); 5] = [
+    /// Of the work itself, on whichever allocation.
+    pub(super) const OF_WORK: [(WaitReason, CapGate); 6] = [
         (WaitReason::FolderCores, CapGate::Ceiling(|capped| capped.folder().cores(capped.wanted))),
         (WaitReason::FolderGpus, CapGate::CeilingOnMore(|capped| capped.folder().gpus(capped.wanted))),
         // A maximum of -1 GPUs refuses even work without any, since 0 in use is more; one of 0 does not.
         (
             WaitReason::JobCapNotPositive,
             CapGate::Rule(|capped| {
-                let job = capped.layer.job;
+                let job = capped.state.layer(capped.candidate).job;
                 let is_without_gpus = job.gpus_max == Gpus::ZERO && capped.wanted.gpus <= Gpus::ZERO;
                 job.cores_max > Cores::ZERO && (job.gpus_max > Gpus::ZERO || is_without_gpus)
             }),
@@ -180,36 +209,105 @@ impl<'a> Capped<'a> {
         (WaitReason::JobCores, CapGate::Ceiling(|capped| capped.job().cores(capped.wanted))),
         // A job over its GPU cap takes no cores either: the trigger tests both when one grows.
         (WaitReason::JobGpus, CapGate::Ceiling(|capped| capped.job().gpus(capped.wanted))),
+        (WaitReason::LimitReached, CapGate::Limits),
     ];
 
-    pub(super) fn pass(&self, trace: &mut impl Trace) -> Result<(), WaitReason> {
-        Self::GATES.iter().try_for_each(|(reason, gate)| trace.gate(*reason, gate.is_open(self)))
+    pub(super) fn pass(&self, gates: &[(WaitReason, CapGate)], trace: &mut impl Trace) -> Result<(), WaitReason> {
+        gates.iter().try_for_each(|(reason, gate)| trace.gate(*reason, self.is_open(gate)))
     }
 
-    pub(super) fn ceilings(&self) -> impl Iterator<Item = (WaitReason, Ceiling<'a>)> {
-        Self::GATES.iter().filter_map(|(reason, gate)| match gate {
-            CapGate::Rule(_) => None,
-            CapGate::Ceiling(ceiling) | CapGate::CeilingOnMore(ceiling) => Some((*reason, ceiling(self))),
-        })
+    /// All of them, of which the first that is shut tells.
+    pub(super) fn pass_all(&self) -> Result<(), WaitReason> {
+        self.pass(&Self::OF_SHOW, &mut FirstShut)?;
+        self.pass(&Self::OF_WORK, &mut FirstShut)
+    }
+
+    /// Every ceiling of the gates, in their order.
+    pub(super) fn ceilings(&self, gates: &[(WaitReason, CapGate)], mut each: impl FnMut(WaitReason, Ceiling<'a>)) {
+        for (reason, gate) in gates {
+            match gate {
+                CapGate::Rule(_) => {}
+                CapGate::Ceiling(ceiling) | CapGate::CeilingOnMore(ceiling) => each(*reason, ceiling(self)),
+                CapGate::Limits => self.candidate().limits.iter().for_each(|&limit| each(*reason, self.limit(limit))),
+            }
+        }
+    }
+
+    fn is_open(&self, gate: &CapGate) -> bool {
+        match gate {
+            CapGate::Rule(is_open) => is_open(self),
+            CapGate::Ceiling(ceiling) => ceiling(self).allows(),
+            CapGate::CeilingOnMore(ceiling) => {
+                let ceiling = ceiling(self);
+                ceiling.wanted.get() <= 0 || ceiling.allows()
+            }
+            CapGate::Limits => {
+                let limits = &self.candidate().limits;
+                limits.iter().all(|&limit| self.limit(limit).allows() || self.has_seat(limit))
+            }
+        }
+    }
+
+    fn candidate(&self) -> &'a Candidate {
+        &self.state.view.snapshot.candidates[self.candidate]
+    }
+
+    fn subscription(&self) -> Option<&'a Subscription> {
+        let position = self.eligible?.subscription?;
+        Some(&self.state.view.snapshot.subscriptions[position])
+    }
+
+    /// Without a subscription it may use nothing.
+    fn show(&self) -> Account<'a> {
+        let name = self.eligible.map_or("", |eligible| eligible.alloc_name);
+        let position = self.eligible.and_then(|eligible| eligible.subscription);
+        let cores = position.map(|position| self.ledger.subscriptions[position]).unwrap_or_default();
+        let burst = self.subscription().map(|row| row.burst).unwrap_or_default();
+        let used = Amounts { cores, ..Amounts::default() };
+        Account { name, used, cores_max: Cap::AtMost(burst), gpus_max: Cap::Unlimited }
     }
 
     fn folder(&self) -> Account<'a> {
-        let row = &self.layer.view.snapshot.folders[self.layer.job.folder];
-        let used = self.ledger.folder(self.layer.job.folder);
-        Account { name: &row.name, used, cores_max: row.cores_max, gpus_max: row.gpus_max }
+        let position = self.state.layer(self.candidate).job.folder;
+        let row = &self.state.view.snapshot.folders[position];
+        Account {
+            name: &row.name,
+            used: self.ledger.folders[position],
+            cores_max: row.cores_max,
+            gpus_max: row.gpus_max,
+        }
     }
 
     fn job(&self) -> Account<'a> {
-        let row = self.layer.job;
-        let used = self.ledger.job(self.layer.candidate.job);
-        Account { name: &row.name, used, cores_max: Cap::AtMost(row.cores_max), gpus_max: Cap::AtMost(row.gpus_max) }
+        let position = self.candidate().job;
+        let row = &self.state.view.snapshot.jobs[position];
+        let (cores_max, gpus_max) = (Cap::AtMost(row.cores_max), Cap::AtMost(row.gpus_max));
+        Account { name: &row.name, used: self.ledger.jobs[position], cores_max, gpus_max }
+    }
+
+    fn limit(&self, limit: LimitIx) -> Ceiling<'a> {
+        let row = &self.state.view.snapshot.limits[limit];
+        let account = &self.ledger.limits[limit];
+        let quantity = match row.usage {
+            LimitUse::Frames { .. } => Quantity::Frames,
+            LimitUse::Hosts { .. } => Quantity::Hosts,
+        };
+        let max = Some(quantity(account.max));
+        Ceiling { name: &row.name, used: quantity(account.used), max, wanted: quantity(1) }
+    }
+
+    fn has_seat(&self, limit: LimitIx) -> bool {
+        self.ledger.limits[limit].holders.as_ref().is_some_and(|holders| match self.host {
+            Some(host) => holders.contains(&host),
+            None => holders.iter().any(|&host| self.state.eligible_with(self.candidate, host).is_some()),
+        })
     }
 }
 
 /// What somebody uses and may use.
 struct Account<'a> {
     name: &'a str,
-    used: Used,
+    used: Amounts,
     cores_max: Cap<Cores>,
     gpus_max: Cap<Gpus>,
 }

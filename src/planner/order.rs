@@ -111,9 +111,13 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// `candidates` in order.
-    pub(super) fn new(candidates: impl IntoIterator<Item = CandidateIx>, quantum: u32) -> Self {
-        Self { behind: candidates.into_iter().collect(), turns: VecDeque::new(), quantum: quantum.max(1) }
+    pub(super) fn new(quantum: u32) -> Self {
+        Self { behind: VecDeque::new(), turns: VecDeque::new(), quantum: quantum.max(1) }
+    }
+
+    /// Called in order.
+    pub(super) fn push(&mut self, candidate: CandidateIx) {
+        self.behind.push_back(candidate);
     }
 
     /// Whose turn it is, and how many frames of its quantum are left.

@@ -40,6 +40,16 @@ impl Ask {
         }
     }
 
+    /// What a frame takes that is given so many cores.
+    pub(super) const fn amounts(&self, cores: Cores) -> Amounts {
+        Amounts { cores, memory: self.memory, gpus: self.gpus, gpu_memory: self.gpu_memory }
+    }
+
+    /// Nothing of the host is kept from it for GPU work: it is such work, or no GPU memory is idle.
+    fn has_nothing_kept(&self, offer: &Offer) -> bool {
+        self.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO
+    }
+
     /// Asks for a host with nothing on it.
     pub(super) const fn is_exclusive(&self) -> bool {
         !matches!(self.cores, CoreRequest::AtLeast(_))
@@ -117,10 +127,10 @@ pub(super) fn reserve(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amoun
     if offer.thread_mode == ThreadMode::All && !ask.is_threadable {
         return Err(Unfit::ThreadModeAll);
     }
-    if ask.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO {
+    if ask.has_nothing_kept(offer) {
         return reserve_unprotected(ask, offer, policy);
     }
-    let beside = beside_gpu_work(offer);
+    let beside = Offer { idle: offer.idle - KEPT_FOR_GPU_WORK.min(offer.idle), ..*offer };
     if beside.idle.gpu_memory > Kib::ZERO {
         return Err(Unfit::GpuKept);
     }
@@ -131,23 +141,8 @@ pub(super) fn reserve(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amoun
 /// What a host must have idle for one frame, as far as that can be told from a few amounts.
 pub(super) fn needed(ask: &Ask, offer: &Offer) -> Amounts {
     let cores = if ask.is_exclusive() { offer.cores } else { ask.idle_cores_min(offer.thread_mode) };
-    let asked = Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory };
-    if ask.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO { asked } else { asked + kept(&offer.idle) }
-}
-
-/// The host less what it keeps for GPU work.
-fn beside_gpu_work(offer: &Offer) -> Offer {
-    Offer { idle: offer.idle - kept(&offer.idle), ..*offer }
-}
-
-/// What is kept for GPU work of these idle amounts.
-fn kept(idle: &Amounts) -> Amounts {
-    Amounts {
-        cores: KEPT_FOR_GPU_WORK.cores.min(idle.cores),
-        memory: KEPT_FOR_GPU_WORK.memory.min(idle.memory),
-        gpus: KEPT_FOR_GPU_WORK.gpus.min(idle.gpus),
-        gpu_memory: KEPT_FOR_GPU_WORK.gpu_memory.min(idle.gpu_memory),
-    }
+    let asked = ask.amounts(cores);
+    if ask.has_nothing_kept(offer) { asked } else { asked + KEPT_FOR_GPU_WORK.min(offer.idle) }
 }
 
 /// The rule without the protection of idle GPUs.
@@ -179,7 +174,7 @@ pub(super) fn reserve_unprotected(ask: &Ask, offer: &Offer, policy: &Policy) -> 
     let keeps_fractions =
         policy.fractional_cores == FractionalCores::Keep && offer.fractions.are_taken(ask.is_threadable);
     let cores = if keeps_fractions { cores } else { rounded_up(ask, cores, idle.cores)? };
-    Ok(Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory })
+    Ok(ask.amounts(cores))
 }
 
 /// The cores of the rule, before anybody asks whether so many are idle.

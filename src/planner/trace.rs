@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use strum::IntoEnumIterator as _;
 
-use super::evaluate::WalkTrace;
-use super::gates::{FirstShut, Subscribed, Trace};
+use super::gates::{Capped, FirstShut, Trace};
 use super::hosts::Spot;
 use super::report::{GateReport, GateVerdict, HostCount, Miss, NearMiss};
 use super::reserve::{Offer, needed, reserve, reserve_unprotected};
@@ -35,9 +34,7 @@ impl Trace for Once {
         self.is_open.insert(reason, is_open);
         Ok(())
     }
-}
 
-impl WalkTrace for Once {
     /// They are counted one by one.
     fn hosts(&mut self, _furthest: WaitReason) -> Result<(), WaitReason> {
         Ok(())
@@ -117,7 +114,7 @@ impl<'p, 's> Recorded<'p, 's> {
             let miss = if reason == WaitReason::LimitReached { Miss::NoSeat } else { Miss::TooWide(spot.amounts) };
             return Some(self.near_miss(spot.host, reason, miss));
         }
-        let is_subscription = |stop: WaitReason| Subscribed::GATES.iter().any(|&(reason, _)| reason == stop);
+        let is_subscription = |stop: WaitReason| Capped::OF_SHOW.iter().any(|(reason, _)| *reason == stop);
         let able = self.stopped(|stop| stop.is_none_or(|stop| stop > WaitReason::Shape || is_subscription(stop)));
         if !able.is_empty() {
             let usable = self.stopped(|stop| stop.is_none_or(|stop| stop > WaitReason::Shape));
