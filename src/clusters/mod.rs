@@ -48,7 +48,7 @@ pub async fn load(store: &Store, selection: &Selection, chunk_sizes: TagChunkSiz
 ///
 /// # Errors
 /// As those of [`load`].
-pub async fn load_keeping(
+pub(crate) async fn load_keeping(
     store: &Store,
     selection: &Selection,
     chunk_sizes: TagChunkSizes,

@@ -14,10 +14,7 @@ pub enum Cap<T> {
 impl<T: PartialOrd + Copy> Cap<T> {
     #[must_use]
     pub fn allows(self, used_after: T) -> bool {
-        match self {
-            Self::Unlimited => true,
-            Self::AtMost(max) => used_after <= max,
-        }
+        self.max().is_none_or(|max| used_after <= max)
     }
 
     #[must_use]

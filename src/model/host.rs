@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{AllocId, FacilityId, HostId, LayerId, Tag, Timestamp};
@@ -10,7 +11,7 @@ use crate::units::{Amounts, Kib};
 /// One host. `idle` is what may be promised: the ledger's idle amounts, or what procs leave of the total
 /// where that is less, with memory and GPU memory lowered to what the machine measured as free where that
 /// is less still.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     pub id: HostId,
     /// Also the name that the agent is dialled by and that `frame.str_host` must carry.
@@ -39,7 +40,7 @@ impl Host {
 
 /// Fractions of a core that an agent takes. One published agent refuses them for threadable frames, the
 /// other for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fractions {
     #[default]
     Any,
@@ -60,7 +61,7 @@ impl Fractions {
 }
 
 /// `host.int_thread_mode`: 0, 1, 2. A row with any other number is left out of the snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ThreadMode {
     /// Cores follow the frame's share of memory.
     #[default]
@@ -73,9 +74,7 @@ pub enum ThreadMode {
 
 /// Whether a host takes bookings now, and if not, why; the first that holds in this order. The names of
 /// the variants are the words of JSON and metrics.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, Hash, IntoStaticStr, VariantNames, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, IntoStaticStr, VariantNames, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum HostState {
     #[default]

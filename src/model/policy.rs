@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 use strum::{EnumString, IntoStaticStr, VariantNames};
 
 use crate::units::Kib;
 
-#[derive(Clone, Debug, PartialEq, SmartDefault, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, SmartDefault, Serialize, Deserialize)]
 pub struct Policy {
     pub job_order: JobOrder,
     /// Frames a layer may place before the next layer has its turn (turns repeat).
@@ -27,17 +28,7 @@ pub struct Policy {
 
 /// Order of jobs inside one show.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    EnumString,
-    IntoStaticStr,
-    VariantNames,
-    serde::Serialize,
-    serde::Deserialize,
+    Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames, Serialize, Deserialize,
 )]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum JobOrder {
@@ -49,7 +40,7 @@ pub enum JobOrder {
 }
 
 /// Which of the fitting hosts is taken first. The published flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, SmartDefault, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SmartDefault, Serialize, Deserialize)]
 pub struct HostStrategy {
     /// True: the smallest idle core count that fits. False: the largest.
     #[default(true)]
@@ -59,7 +50,7 @@ pub struct HostStrategy {
 }
 
 /// What becomes of a reservation that is not a multiple of one core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FractionalCores {
     /// Booked as it is.
     #[default]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::eligible::{Eligible, Pinned, Reached};
+use super::eligible::Eligible;
 use super::gates::{FirstShut, Layer, LayerTraits, OnHost, Trace, shape_gate};
 use super::hosts::HostIndex;
 use super::reserve::{Ask, Offer};
@@ -87,10 +87,11 @@ fn subscriptions_by_alloc(snapshot: &Snapshot) -> HashMap<(&ShowId, &AllocId), S
     by_id.into_iter().map(|position| ((&rows[position].show, &rows[position].alloc), position)).collect()
 }
 
-/// The hosts that tags, state, operating system and thread mode leave.
+/// The hosts that tags, state, operating system and thread mode leave, each with the first cluster by name
+/// that reaches it.
 struct Hosts {
-    groups: Vec<Reached>,
-    pinned: Vec<Pinned>,
+    groups: Vec<(usize, ClusterIx)>,
+    pinned: Vec<(HostIx, ClusterIx)>,
     /// The gate that took the last ones away; of no meaning where some are left.
     furthest: WaitReason,
 }
@@ -99,37 +100,33 @@ impl Hosts {
     fn reached(layer: &Layer<'_>, index: &HostIndex<'_>) -> Self {
         let Layer { view, candidate, job, .. } = *layer;
         let snapshot = view.snapshot;
+        let tags: Vec<&Tag> = candidate.tags.iter().collect();
         let mut clusters = candidate.clusters.clone();
         clusters.sort_by(|&a, &b| snapshot.clusters[a].cmp(&snapshot.clusters[b]));
-        // The first cluster that covers the host through one of the tags.
-        let reaching = |tags: &[&Tag], host: &Host| {
-            let covers = |&cluster: &ClusterIx| tags.iter().any(|tag| snapshot.clusters[cluster].covers(tag, host));
-            clusters.iter().copied().find(covers).filter(|_| host.facility == job.facility)
-        };
-        let tags: Vec<&Tag> = candidate.tags.iter().collect();
-        let groups: BTreeSet<usize> = tags.iter().flat_map(|tag| index.groups_with(tag)).copied().collect();
-        let groups = groups.into_iter().filter_map(|group| {
-            let host = index.representative(group);
-            // The representative may carry rare tags that the others lack.
-            let common: Vec<&Tag> =
-                tags.iter().copied().filter(|tag| index.groups_with(tag).contains(&group)).collect();
-            Some((Reached { group, cluster: reaching(&common, &snapshot.hosts[host])? }, host))
-        });
-        let pinned: BTreeSet<HostIx> = tags.iter().flat_map(|tag| index.hosts_with_rare(tag)).copied().collect();
-        let pinned = pinned
-            .into_iter()
-            .filter_map(|host| Some(Pinned { host, cluster: reaching(&tags, &snapshot.hosts[host])? }));
-
         let mut furthest = WaitReason::NoHostWithTags;
-        let mut passes = |host| match FirstShut.gates(&OnHost::GATES, &layer.on(host)) {
-            Ok(()) => true,
-            Err(reason) => {
-                furthest = furthest.max(reason);
-                false
+        // The first cluster that covers the host through one of the tags, if the host may be used.
+        let mut reaching = |tags: &[&Tag], position: HostIx| {
+            let host = &snapshot.hosts[position];
+            let covers = |&cluster: &ClusterIx| tags.iter().any(|tag| snapshot.clusters[cluster].covers(tag, host));
+            let cluster = clusters.iter().copied().find(covers).filter(|_| host.facility == job.facility)?;
+            match FirstShut.gates(&OnHost::GATES, &layer.on(position)) {
+                Ok(()) => Some(cluster),
+                Err(reason) => {
+                    furthest = furthest.max(reason);
+                    None
+                }
             }
         };
-        let groups = groups.filter(|&(_, host)| passes(host)).map(|(reached, _)| reached).collect();
-        let pinned = pinned.filter(|pinned| passes(pinned.host)).collect();
+        let groups: BTreeSet<usize> = tags.iter().flat_map(|tag| index.groups_with(tag)).copied().collect();
+        let groups = groups.into_iter().filter_map(|group| {
+            // The representative may carry rare tags that the others lack.
+            let is_common = |tag: &&Tag| index.groups_with(tag).contains(&group);
+            let common: Vec<&Tag> = tags.iter().copied().filter(is_common).collect();
+            Some((group, reaching(&common, index.representative(group))?))
+        });
+        let groups = groups.collect();
+        let pinned: BTreeSet<HostIx> = tags.iter().flat_map(|tag| index.hosts_with_rare(tag)).copied().collect();
+        let pinned = pinned.into_iter().filter_map(|host| Some((host, reaching(&tags, host)?))).collect();
         Self { groups, pinned, furthest }
     }
 
@@ -143,7 +140,10 @@ impl Hosts {
     ) -> Demand<'s> {
         let mut by_alloc: BTreeMap<&AllocId, Eligible<'s>> = BTreeMap::new();
         let mut exclusive_min = Cores(i64::MAX);
-        let mut add = |host: HostIx, emptied: &[Offer], group: Option<Reached>, pinned: Option<Pinned>| {
+        let mut add = |host: HostIx,
+                       emptied: &[Offer],
+                       group: Option<(usize, ClusterIx)>,
+                       pinned: Option<(HostIx, ClusterIx)>| {
             let fitting = emptied.iter().filter_map(|empty| shape_gate(&ask, empty, view.policy).ok());
             let Some(smallest) = fitting.map(|amounts| amounts.cores).min() else { return };
             exclusive_min = exclusive_min.min(smallest);
@@ -152,18 +152,18 @@ impl Hosts {
                 alloc,
                 alloc_name,
                 subscription: subscription(alloc),
-                groups: Vec::new(),
-                pinned: Vec::new(),
+                groups: BTreeMap::new(),
+                pinned: BTreeMap::new(),
                 is_exhausted: false,
             });
             eligible.groups.extend(group);
             eligible.pinned.extend(pinned);
         };
         for &reached in &self.groups {
-            add(index.representative(reached.group), index.emptied(reached.group), Some(reached), None);
+            add(index.representative(reached.0), index.emptied(reached.0), Some(reached), None);
         }
         for &pinned in &self.pinned {
-            add(pinned.host, &[view.emptied(pinned.host)], None, Some(pinned));
+            add(pinned.0, &[view.emptied(pinned.0)], None, Some(pinned));
         }
         let is_reached = !(self.groups.is_empty() && self.pinned.is_empty());
         let is_exclusive = ask.is_exclusive() && !by_alloc.is_empty();

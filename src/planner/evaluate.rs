@@ -13,13 +13,6 @@ use super::state::State;
 use crate::model::{CandidateIx, HostIx, WaitReason};
 use crate::units::{Amounts, Cores};
 
-/// What became of one more frame on the hosts of some allocations.
-enum Tried {
-    Accepted,
-    TooWide(WaitReason, Spot),
-    NoRoom,
-}
-
 impl<'s> State<'s> {
     /// Why what is left of a candidate waits: the first gate that one more frame fails.
     pub(super) fn reason(&self, candidate: CandidateIx) -> WaitReason {
@@ -38,17 +31,16 @@ impl<'s> State<'s> {
         }
         let tried = self.try_hosts(candidate, &usable);
         match tried {
-            Tried::Accepted => {}
+            Ok(()) => {}
             // What the least of a frame cannot pass has a reason already.
-            Tried::TooWide(cap, best) if capped.pass(&Capped::OF_WORK, &mut FirstShut).is_ok() => {
+            Err(Some((cap, best))) if capped.pass(&Capped::OF_WORK, &mut FirstShut).is_ok() => {
                 trace.too_wide(cap, best)?;
             }
-            Tried::TooWide(..) | Tried::NoRoom => trace.hosts(self.room_reason(candidate, &usable))?,
+            Err(_) => trace.hosts(self.room_reason(candidate, &usable))?,
         }
-        let is_accepted = matches!(tried, Tried::Accepted);
         let is_held = self.view.is_held(candidate, self.waiting[candidate]);
-        trace.gate(WaitReason::BackOff, !(is_accepted && is_held))?;
-        trace.gate(WaitReason::PassFull, is_held || !is_accepted)
+        trace.gate(WaitReason::BackOff, !(tried.is_ok() && is_held))?;
+        trace.gate(WaitReason::PassFull, is_held || tried.is_err())
     }
 
     /// The gates of a host, whatever the layer may use of it.
@@ -146,24 +138,23 @@ impl<'s> State<'s> {
         Ok(usable)
     }
 
-    /// Whether a host takes a frame, and if hosts only lack leave of the caps, which is in the way on the
-    /// best of them.
-    fn try_hosts(&self, candidate: CandidateIx, usable: &[&Eligible<'s>]) -> Tried {
-        let mut tried = Tried::NoRoom;
+    /// Whether a host takes a frame. If none does and hosts have room, an error tells the cap that is in the
+    /// way on the best of them.
+    fn try_hosts(&self, candidate: CandidateIx, usable: &[&Eligible<'s>]) -> Result<(), Option<(WaitReason, Spot)>> {
+        let mut too_wide: Option<(WaitReason, Spot)> = None;
         for &eligible in usable.iter().filter(|eligible| !eligible.is_exhausted) {
             if self.search(candidate, eligible).spot.is_some() {
-                return Tried::Accepted;
+                return Ok(());
             }
             let ask = &self.demand(candidate).ask;
             let beyond_caps = Search { eligible, ask, cores_max: Cores(i64::MAX), warm: &[] };
             let Some(best) = self.index.find(&beyond_caps, |_, _| true).spot else { continue };
             let refused = self.accepts(candidate, eligible, best.host, &best.amounts).err();
-            let furthest = if let Tried::TooWide(reason, _) = tried { Some(reason) } else { None };
-            if let Some(reason) = refused.filter(|&reason| Some(reason) > furthest) {
-                tried = Tried::TooWide(reason, best);
+            if let Some(cap) = refused.filter(|&cap| too_wide.is_none_or(|(furthest, _)| cap > furthest)) {
+                too_wide = Some((cap, best));
             }
         }
-        tried
+        Err(too_wide)
     }
 
     /// Of hosts that could run it and have no room for it now.

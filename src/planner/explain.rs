@@ -1,4 +1,4 @@
-//! The whole story behind a plan, for people: why a layer waits, and what a host could take.
+//! What people are told of a plan: why a layer waits, and what a host could take.
 //!
 //! Everything is read from a trace of the walk over the gates, on the farm as the plan leaves it: about one
 //! more frame of the layer, after all that was placed. So the first gate that is shut is the reason that the
@@ -20,7 +20,7 @@ use crate::model::{CandidateIx, Holds, HostIx, Policy, ShowId, Snapshot, Subscri
 use crate::units::Amounts;
 
 /// A farm with the plan that was made for it.
-pub struct PlannedFarm<'s> {
+pub(crate) struct PlannedFarm<'s> {
     pub(super) planner: Planner<'s>,
     /// The accounts before the plan.
     before: Ledger<'s>,
@@ -31,17 +31,15 @@ const AHEAD_MAX: usize = 10;
 
 impl<'s> PlannedFarm<'s> {
     /// Makes the plan.
-    #[must_use]
-    pub fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy) -> Self {
+    pub(crate) fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy) -> Self {
         let mut planner = Planner::new(View::new(snapshot, holds, policy));
         let before = planner.state.ledger.clone();
         planner.place();
         Self { planner, before }
     }
 
-    /// The story of one candidate, by its position in the snapshot.
-    #[must_use]
-    pub fn explain(&self, candidate: CandidateIx) -> Explanation {
+    /// What is told of one candidate, by its position in the snapshot.
+    pub(crate) fn explain(&self, candidate: CandidateIx) -> Explanation {
         let state = &self.planner.state;
         let Layer { candidate: row, job, .. } = state.layer(candidate);
         let waiting_frames = state.waiting[candidate];
@@ -64,8 +62,7 @@ impl<'s> PlannedFarm<'s> {
     }
 
     /// Hosts that lack nothing but room for one more frame of a candidate.
-    #[must_use]
-    pub fn full_hosts(&self, candidate: CandidateIx) -> Vec<FullHost> {
+    pub(crate) fn full_hosts(&self, candidate: CandidateIx) -> Vec<FullHost> {
         let state = &self.planner.state;
         let hosts = Recorded::of(state, candidate).stopped_at(WaitReason::Capacity);
         let is_given_work = |host| state.index.offer(host).idle != state.view.offer(host).idle;
@@ -73,8 +70,7 @@ impl<'s> PlannedFarm<'s> {
     }
 
     /// What one host could take, by its position in the snapshot.
-    #[must_use]
-    pub fn explain_host(&self, host: HostIx) -> HostExplanation {
+    pub(crate) fn explain_host(&self, host: HostIx) -> HostExplanation {
         let state = &self.planner.state;
         let snapshot = state.view.snapshot;
         let row = &snapshot.hosts[host];
@@ -139,7 +135,7 @@ impl<'s> PlannedFarm<'s> {
         let of_show: Vec<CandidateIx> =
             contenders.iter().copied().filter(|&other| state.show_of(other) == show).collect();
         let index = of_show.iter().position(|&other| other == candidate).unwrap_or_default();
-        let ahead = of_show[..index].iter().rev().take(AHEAD_MAX).rev().map(|&other| {
+        let ahead = of_show[index.saturating_sub(AHEAD_MAX)..index].iter().map(|&other| {
             let row = &snapshot.candidates[other];
             Ahead {
                 layer: row.layer.clone(),
@@ -174,8 +170,8 @@ impl<'s> PlannedFarm<'s> {
                 Some(ShowTier {
                     alloc_name: eligible.alloc_name.to_owned(),
                     show: snapshot.shows.iter().find(|row| row.id == *show)?.name.clone(),
-                    before: row.tier(self.before.subscriptions[position]),
-                    after: row.tier(state.ledger.subscriptions[position]),
+                    before: row.tier(self.before.subscriptions[position].cores),
+                    after: row.tier(state.ledger.subscriptions[position].cores),
                 })
             });
             let start = shows.len();

@@ -12,8 +12,7 @@ use super::reserve::{Ask, Offer, Unfit, reserve, reserve_unprotected};
 use super::state::State;
 use super::view::View;
 use crate::model::{
-    Candidate, CandidateIx, Cap, HostIx, JobRow, LimitIx, LimitUse, Policy, ShowRow, Subscription, ThreadMode,
-    WaitReason,
+    Candidate, CandidateIx, Cap, HostIx, JobRow, LimitIx, LimitUse, Policy, ShowRow, ThreadMode, WaitReason,
 };
 use crate::units::{Amounts, Cores, Gpus};
 
@@ -155,9 +154,10 @@ pub(super) struct Capped<'a, 's> {
     pub(super) state: &'a State<'s>,
     pub(super) ledger: &'a Ledger<'s>,
     pub(super) candidate: CandidateIx,
-    /// Where it goes; `None` where nobody asks, or to hosts that are not the layer's.
+    /// The hosts of an allocation that it goes to; `None` where there are none, or only the work's own caps
+    /// are asked.
     pub(super) eligible: Option<&'a Eligible<'s>>,
-    /// Where it goes exactly; `None` = to any host that is eligible.
+    /// The one it goes to; `None` = any that is eligible.
     pub(super) host: Option<HostIx>,
     pub(super) wanted: &'a Amounts,
 }
@@ -185,11 +185,11 @@ pub(super) enum CapGate {
 impl<'a> Capped<'a, '_> {
     /// Of the show on an allocation.
     pub(super) const OF_SHOW: [(WaitReason, CapGate); 3] = [
-        (WaitReason::NoSubscription, CapGate::Rule(|capped| capped.subscription().is_some())),
         (
-            WaitReason::SubscriptionFrozen,
-            CapGate::Rule(|capped| capped.subscription().is_some_and(|row| row.burst > Cores::ZERO)),
+            WaitReason::NoSubscription,
+            CapGate::Rule(|capped| capped.eligible.is_some_and(|eligible| eligible.subscription.is_some())),
         ),
+        (WaitReason::SubscriptionFrozen, CapGate::Rule(|capped| capped.show().cores_max.max() > Some(Cores::ZERO))),
         (WaitReason::SubscriptionBurst, CapGate::Ceiling(|capped| capped.show().cores(capped.wanted))),
     ];
 
@@ -252,30 +252,20 @@ impl<'a> Capped<'a, '_> {
         &self.state.view.snapshot.candidates[self.candidate]
     }
 
-    fn subscription(&self) -> Option<&'a Subscription> {
-        let position = self.eligible?.subscription?;
-        Some(&self.state.view.snapshot.subscriptions[position])
-    }
-
     /// Without a subscription it may use nothing.
     fn show(&self) -> Account<'a> {
         let name = self.eligible.map_or("", |eligible| eligible.alloc_name);
-        let position = self.eligible.and_then(|eligible| eligible.subscription);
-        let cores = position.map(|position| self.ledger.subscriptions[position]).unwrap_or_default();
-        let burst = self.subscription().map(|row| row.burst).unwrap_or_default();
-        let used = Amounts { cores, ..Amounts::default() };
-        Account { name, used, cores_max: Cap::AtMost(burst), gpus_max: Cap::Unlimited }
+        let subscription = self.eligible.and_then(|eligible| eligible.subscription);
+        let used = subscription.map(|position| self.ledger.subscriptions[position]).unwrap_or_default();
+        let burst = subscription.map(|position| self.state.view.snapshot.subscriptions[position].burst);
+        Account { name, used, cores_max: Cap::AtMost(burst.unwrap_or_default()), gpus_max: Cap::Unlimited }
     }
 
     fn folder(&self) -> Account<'a> {
         let position = self.state.layer(self.candidate).job.folder;
         let row = &self.state.view.snapshot.folders[position];
-        Account {
-            name: &row.name,
-            used: self.ledger.folders[position],
-            cores_max: row.cores_max,
-            gpus_max: row.gpus_max,
-        }
+        let (cores_max, gpus_max) = (row.cores_max, row.gpus_max);
+        Account { name: &row.name, used: self.ledger.folders[position], cores_max, gpus_max }
     }
 
     fn job(&self) -> Account<'a> {

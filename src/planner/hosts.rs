@@ -1,10 +1,10 @@
 //! The open hosts, indexed so that the best one for a layer is found without looking at all.
 //!
-//! Hosts that candidates can hardly tell apart by anything but their amounts form a *group*: same
-//! allocation, same operating systems, same thread mode, same tags as far as anybody asks for them.
-//! Inside a group they are kept in buckets, sorted by the host strategy's order, and move along as the
-//! plan takes from them. Tags that few hosts carry, as a host's own name, make no groups, or a farm
-//! whose hosts are asked for by name would fall apart into groups of one: such hosts are listed.
+//! Hosts that differ for candidates in hardly anything but their amounts form a *group*: same allocation,
+//! same traits (what gates ask of a host), same tags as far as anybody asks for them. Inside a group they
+//! are kept in buckets, sorted by the host strategy's order, and sorted anew when the plan takes from them.
+//! Tags that few hosts carry, as a host's own name, make no groups, since on a farm whose hosts are asked
+//! for by name every group would be of one host: hosts with such tags are listed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -147,20 +147,20 @@ impl<'s> HostIndex<'s> {
         }
     }
 
-    /// The different hosts of a group there are when empty.
+    /// The different amounts and modes that the hosts of a group have when empty.
     pub(super) fn emptied(&self, group: usize) -> &[Offer] {
         &self.groups[group].emptied
     }
 
-    /// Any host of a group: they answer alike to all but questions about amounts and rare tags.
+    /// Any host of a group: for gates they differ in amounts and rare tags only.
     pub(super) fn representative(&self, group: usize) -> HostIx {
         self.groups[group].hosts[0]
     }
 
     /// All hosts of an allocation that are eligible; one that is reached both ways comes twice.
     pub(super) fn hosts_of(&self, eligible: &Eligible<'_>) -> impl Iterator<Item = HostIx> {
-        let grouped = eligible.groups.iter().flat_map(|reached| &self.groups[reached.group].hosts);
-        grouped.copied().chain(eligible.pinned.iter().map(|pinned| pinned.host))
+        let grouped = eligible.groups.keys().flat_map(|&group| &self.groups[group].hosts);
+        grouped.copied().chain(eligible.pinned.keys().copied())
     }
 
     /// The cluster through which it reaches a host, if it does.
@@ -230,11 +230,11 @@ impl<'s> HostIndex<'s> {
             is_refused |= !is_accepted;
             is_accepted
         };
-        let pinned = search.eligible.pinned.iter().map(|pinned| pinned.host);
+        let pinned = search.eligible.pinned.keys().copied();
         let mut best = self.best_of(pinned, search, &mut watched);
-        for reached in &search.eligible.groups {
+        for &group in search.eligible.groups.keys() {
             let end = best.map(|(score, _)| score);
-            best = self.first_in(reached.group, search, end, &mut has_skipped, &mut watched).or(best);
+            best = self.first_in(group, search, end, &mut has_skipped, &mut watched).or(best);
         }
         // Groups tell the first host by size; of hosts of that size, the layer prefers some.
         if let Some((first, _)) = best {

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::view::{View, positions};
 use crate::model::{CandidateIx, FolderIx, HostIx, JobIx, LimitIx, LimitUse, Snapshot, SubscriptionIx};
-use crate::units::{Amounts, Cores};
+use crate::units::{Amounts, Gpus};
 
 /// Each list runs parallel to the snapshot's.
 #[derive(Clone)]
 pub(super) struct Ledger<'s> {
     snapshot: &'s Snapshot,
-    pub(super) subscriptions: Vec<Cores>,
-    /// Memory has no cap: it is counted from nothing, and nobody looks at it. So with jobs.
+    /// Only amounts that somebody caps are told by the snapshot; the others count from nothing.
+    pub(super) subscriptions: Vec<Amounts>,
     pub(super) folders: Vec<Amounts>,
     pub(super) jobs: Vec<Amounts>,
     pub(super) limits: Vec<LimitAccount>,
@@ -56,7 +56,7 @@ impl<'s> Ledger<'s> {
         let used = |cores, gpus| Amounts { cores, gpus, ..Amounts::default() };
         let mut ledger = Self {
             snapshot,
-            subscriptions: snapshot.subscriptions.iter().map(|subscription| subscription.cores).collect(),
+            subscriptions: snapshot.subscriptions.iter().map(|row| used(row.cores, Gpus::ZERO)).collect(),
             folders: snapshot.folders.iter().map(|row| used(row.cores, row.gpus)).collect(),
             jobs: snapshot.jobs.iter().map(|row| used(row.cores, row.gpus)).collect(),
             limits: snapshot.limits.iter().map(|limit| LimitAccount::of(&limit.usage, snapshot)).collect(),
@@ -79,7 +79,7 @@ impl<'s> Ledger<'s> {
         for &(booking, host) in &view.assumed {
             for _ in 0..booking.frames {
                 if let Some(&subscription) = subscriptions.get(&(&booking.show, &booking.alloc)) {
-                    self.subscriptions[subscription] += booking.reservation.cores;
+                    self.subscriptions[subscription] += booking.reservation;
                 }
                 if let Some(&folder) = folders.get(&booking.folder) {
                     self.folders[folder] += booking.reservation;
@@ -111,7 +111,7 @@ impl<'s> Ledger<'s> {
         amounts: &Amounts,
     ) {
         let candidate = &self.snapshot.candidates[candidate];
-        self.subscriptions[subscription] += amounts.cores;
+        self.subscriptions[subscription] += *amounts;
         self.folders[self.snapshot.jobs[candidate.job].folder] += *amounts;
         self.jobs[candidate.job] += *amounts;
         for &limit in &candidate.limits {

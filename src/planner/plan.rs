@@ -23,7 +23,7 @@ pub fn plan(snapshot: &Snapshot, holds: &Holds, policy: &Policy) -> Plan {
     planner.plan()
 }
 
-/// A plan in the making.
+/// A plan that is being made.
 pub(super) struct Planner<'s> {
     pub(super) state: State<'s>,
     pub(super) order: Order,
@@ -37,7 +37,7 @@ struct Contender {
     queue: Queue,
 }
 
-/// A candidate's leave to place frames on an allocation.
+/// What one candidate may place on an allocation before the next is asked.
 #[derive(Clone, Copy)]
 struct Grant {
     candidate: CandidateIx,
@@ -58,8 +58,8 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// Goes round until a round places nothing. One is seldom enough: GPU work opens hosts to layers
-    /// that have left, and a layer that was too wide for its caps on a host takes less of what others
+    /// Repeats rounds until one places nothing. One is seldom enough: GPU work opens hosts to layers that
+    /// have left their queue, and a layer that was too wide for its caps on a host takes less of what others
     /// leave there.
     pub(super) fn place(&mut self) {
         loop {
@@ -117,7 +117,7 @@ impl<'s> Planner<'s> {
     }
 
     fn show_rank(&self, queue: usize, subscription: SubscriptionIx) -> ShowRank {
-        let used = self.state.ledger.subscriptions[subscription];
+        let used = self.state.ledger.subscriptions[subscription].cores;
         ShowRank { tier: self.state.view.snapshot.subscriptions[subscription].tier(used), queue }
     }
 
@@ -198,8 +198,8 @@ impl<'s> Planner<'s> {
     fn reopen(&mut self) {
         let opened = self.state.index.take_opened();
         let is_reopened = |hosts: &Eligible<'_>| {
-            opened.groups.iter().any(|&group| hosts.reaches_group(group))
-                || hosts.pinned.iter().any(|pinned| opened.hosts.contains(&pinned.host))
+            opened.groups.iter().any(|group| hosts.groups.contains_key(group))
+                || hosts.pinned.keys().any(|host| opened.hosts.contains(host))
         };
         for demand in self.state.demands.list.iter_mut().filter(|demand| demand.ask.gpu_memory <= Kib::ZERO) {
             for hosts in demand.eligible.iter_mut().filter(|hosts| hosts.is_exhausted) {

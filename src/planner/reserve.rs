@@ -1,7 +1,7 @@
 //! What one frame of a layer reserves on one host: Cuebot's rule, in centicores.
 //!
-//! The rule is kept to the last corner, because Cuebot goes on booking the same farm by it: a layer
-//! must not grow or shrink when a show changes hands.
+//! The rule is the same in every case, because Cuebot goes on booking the same farm by it: a layer must
+//! not get other amounts when its show goes from one scheduler to the other.
 
 use crate::model::{Candidate, CoreRequest, FractionalCores, Fractions, Host, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
@@ -58,11 +58,10 @@ impl Ask {
     /// Idle cores below which the rule refuses on every host of the mode; 0 for exclusive asks.
     pub(super) fn idle_cores_min(&self, mode: ThreadMode) -> Cores {
         match self.cores {
-            CoreRequest::AtLeast(cores) if cores < Cores::ONE => cores,
-            CoreRequest::AtLeast(cores) if mode == ThreadMode::Variable && self.is_threadable => {
-                cores.max(Cores::whole(2))
+            CoreRequest::AtLeast(cores) => {
+                let needs_two = cores >= Cores::ONE && mode == ThreadMode::Variable && self.is_threadable;
+                if needs_two { cores.max(Cores::whole(2)) } else { cores }
             }
-            CoreRequest::AtLeast(cores) => cores,
             CoreRequest::WholeHost | CoreRequest::AllBut(_) => Cores::ZERO,
         }
     }
@@ -159,17 +158,14 @@ pub(super) fn reserve_unprotected(ask: &Ask, offer: &Offer, policy: &Policy) -> 
     if cores <= Cores::ZERO {
         return Err(Unfit::ReservesNothing);
     }
-    if cores > idle.cores {
-        return Err(Unfit::CoresShort);
-    }
-    if ask.memory > idle.memory {
-        return Err(Unfit::MemoryShort);
-    }
-    if ask.gpus > idle.gpus {
-        return Err(Unfit::GpusShort);
-    }
-    if ask.gpu_memory > idle.gpu_memory {
-        return Err(Unfit::GpuMemoryShort);
+    let shortages = [
+        (Unfit::CoresShort, cores > idle.cores),
+        (Unfit::MemoryShort, ask.memory > idle.memory),
+        (Unfit::GpusShort, ask.gpus > idle.gpus),
+        (Unfit::GpuMemoryShort, ask.gpu_memory > idle.gpu_memory),
+    ];
+    if let Some((unfit, _)) = shortages.into_iter().find(|&(_, is_short)| is_short) {
+        return Err(unfit);
     }
     let keeps_fractions =
         policy.fractional_cores == FractionalCores::Keep && offer.fractions.are_taken(ask.is_threadable);

@@ -17,7 +17,7 @@ pub(super) struct Recorded<'p, 's> {
     state: &'p State<'s>,
     candidate: CandidateIx,
     once: Once,
-    counts: HostCounts,
+    counts: BTreeMap<WaitReason, HostCount>,
     /// All hosts by name, each with the gate that stops it.
     stops: Vec<(HostIx, Option<WaitReason>)>,
 }
@@ -46,13 +46,10 @@ impl Trace for Once {
     }
 }
 
-/// Hosts at gates that they pass one by one.
-#[derive(Default)]
-struct HostCounts(BTreeMap<WaitReason, HostCount>);
-
-impl Trace for HostCounts {
+/// Counts hosts at gates that they pass one by one.
+impl Trace for BTreeMap<WaitReason, HostCount> {
     fn gate(&mut self, reason: WaitReason, is_open: bool) -> Result<(), WaitReason> {
-        let count = self.0.entry(reason).or_default();
+        let count = self.entry(reason).or_default();
         count.asked += 1;
         count.passed += usize::from(is_open);
         FirstShut.gate(reason, is_open)
@@ -67,7 +64,7 @@ impl<'p, 's> Recorded<'p, 's> {
         let rows = &state.view.snapshot.hosts;
         let mut hosts: Vec<HostIx> = HostIx::all(rows).collect();
         hosts.sort_by_key(|&host| &rows[host].name);
-        let mut counts = HostCounts::default();
+        let mut counts = BTreeMap::new();
         let mut walk = |host| {
             state.host_gates(candidate, host, &mut counts)?;
             state.offer_gates(candidate, host, &mut counts)
@@ -85,7 +82,7 @@ impl<'p, 's> Recorded<'p, 's> {
 
     fn gate(&self, reason: WaitReason) -> GateReport {
         let is_open = self.once.is_open.get(&reason).copied();
-        let hosts = is_open.is_none().then(|| self.counts.0.get(&reason).copied().unwrap_or_default());
+        let hosts = is_open.is_none().then(|| self.counts.get(&reason).copied().unwrap_or_default());
         let is_too_wide = self.once.too_wide.is_some_and(|(cap, _)| cap == reason);
         let verdict = match hosts {
             Some(HostCount { asked: 0, .. }) if reason != WaitReason::NoHostWithTags => GateVerdict::NotAsked,
