@@ -14,11 +14,6 @@ use crate::model::{CandidateIx, HostIx, WaitReason};
 use crate::units::{Amounts, Cores};
 
 impl<'s> State<'s> {
-    /// Why what is left of a candidate waits: the first gate that one more frame fails.
-    pub(super) fn reason(&self, candidate: CandidateIx) -> WaitReason {
-        self.evaluate(candidate, &mut FirstShut).err().unwrap_or(WaitReason::PassFull)
-    }
-
     /// Walks all gates.
     pub(super) fn evaluate(&self, candidate: CandidateIx, trace: &mut impl Trace) -> Result<(), WaitReason> {
         let demand = self.demand(candidate);

@@ -11,7 +11,7 @@ use super::reserve::reserve;
 use super::state::State;
 use super::view::View;
 use crate::model::{
-    AllocId, CandidateIx, Holds, HostIx, Placement, Plan, Policy, ShowId, Snapshot, SubscriptionIx, Waiting,
+    AllocId, CandidateIx, Holds, HostIx, Placement, Plan, Policy, ShowId, Snapshot, SubscriptionIx, WaitReason, Waiting,
 };
 use crate::units::{Amounts, Kib};
 
@@ -208,12 +208,13 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// What has been decided, once nothing more is placed.
+    /// What has been decided, once nothing more is placed. What is left waits for the first gate that one more
+    /// frame fails.
     pub(super) fn plan(&self) -> Plan {
         let waiting = CandidateIx::all(&self.state.waiting).zip(&self.state.waiting).filter(|&(_, &frames)| frames > 0);
         let waiting = waiting.map(|(candidate, &frames)| {
-            let reason = self.state.reason(candidate);
-            Waiting { candidate, frames, reason }
+            let shut = self.state.evaluate(candidate, &mut FirstShut).err();
+            Waiting { candidate, frames, reason: shut.unwrap_or(WaitReason::PassFull) }
         });
         Plan { waiting: waiting.collect(), placements: self.placements.clone() }
     }
