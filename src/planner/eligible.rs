@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{AllocId, ClusterIx, HostIx, SubscriptionIx};
+use crate::units::Amounts;
 
 /// Those of one allocation.
 pub(super) struct Eligible<'s> {
@@ -16,6 +17,15 @@ pub(super) struct Eligible<'s> {
     pub(super) pinned: BTreeMap<HostIx, ClusterIx>,
     /// No host has room for the demand, and none will have in this plan.
     pub(super) is_exhausted: bool,
+}
+
+/// A host that takes the next frame, and what the frame takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) host: HostIx,
+    /// The cluster through which it was reached.
+    pub(super) cluster: ClusterIx,
+    pub(super) amounts: Amounts,
 }
 
 impl Eligible<'_> {

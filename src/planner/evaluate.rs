@@ -6,9 +6,10 @@
 //! once more for what the frame would take there. Where hosts or allocations fail for different reasons, the
 //! one that gets furthest tells.
 
-use super::eligible::Eligible;
-use super::gates::{Capped, FirstShut, Layer, OnHost, Trace, room_gates, shape_gate};
-use super::hosts::{Found, Search, Spot};
+use super::caps::Capped;
+use super::eligible::{Eligible, Spot};
+use super::gates::{FirstShut, Layer, OnHost, Trace, room_gates, shape_gate};
+use super::hosts::{Found, Search};
 use super::state::State;
 use crate::model::{CandidateIx, HostIx, WaitReason};
 use crate::units::{Amounts, Cores};
@@ -75,21 +76,17 @@ impl<'s> State<'s> {
         Capped { state: self, ledger: &self.ledger, candidate, eligible, host: None, wanted }
     }
 
-    /// All caps, asked for what a frame takes on a host of those eligible.
-    pub(super) fn accepts(
-        &self,
-        candidate: CandidateIx,
-        eligible: &Eligible<'s>,
-        host: HostIx,
-        wanted: &Amounts,
-    ) -> Result<(), WaitReason> {
-        Capped { host: Some(host), wanted, ..self.capped(candidate, Some(eligible)) }.pass_all()
+    /// All caps, asked for what a frame takes on a host.
+    pub(super) fn accepts(&self, candidate: CandidateIx, host: HostIx, wanted: &Amounts) -> Result<(), WaitReason> {
+        let eligible = self.eligible_with(candidate, host);
+        Capped { host: Some(host), wanted, ..self.capped(candidate, eligible) }.pass_all()
     }
 
     /// The best of the eligible hosts, under all caps. Where a limit has no more seats, only hosts that hold
     /// one are asked.
     pub(super) fn search(&self, candidate: CandidateIx, eligible: &Eligible<'s>) -> Found {
-        let accepts = |host, amounts: &_| self.accepts(candidate, eligible, host, amounts).is_ok();
+        let capped = self.capped(candidate, Some(eligible));
+        let accepts = |host, wanted: &_| Capped { host: Some(host), wanted, ..capped }.pass_all().is_ok();
         let search = Search {
             eligible,
             ask: &self.demand(candidate).ask,
@@ -144,7 +141,7 @@ impl<'s> State<'s> {
             let ask = &self.demand(candidate).ask;
             let beyond_caps = Search { eligible, ask, cores_max: Cores(i64::MAX), warm: &[] };
             let Some(best) = self.index.find(&beyond_caps, |_, _| true).spot else { continue };
-            let refused = self.accepts(candidate, eligible, best.host, &best.amounts).err();
+            let refused = self.accepts(candidate, best.host, &best.amounts).err();
             if let Some(cap) = refused.filter(|&cap| too_wide.is_none_or(|(furthest, _)| cap > furthest)) {
                 too_wide = Some((cap, best));
             }

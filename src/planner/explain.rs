@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::gates::{Capped, FirstShut, Layer, Trace, room_gates};
+use super::caps::Capped;
+use super::gates::{FirstShut, Layer, Trace, room_gates};
 use super::ledger::Ledger;
 use super::order::precedence;
 use super::plan::Planner;

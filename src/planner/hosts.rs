@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::buckets::{Bounds, Bucket, BucketKind, Score, Size, Within};
-use super::eligible::Eligible;
+use super::eligible::{Eligible, Spot};
 use super::gates::HostTraits;
 use super::reserve::{Ask, Offer, reserve, width_under};
 use super::view::View;
@@ -41,15 +41,6 @@ struct Group {
     /// Cores of the smallest of them.
     cores_min: Cores,
     buckets: BTreeMap<BucketKind, Bucket>,
-}
-
-/// A host that takes the next frame, and what the frame takes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spot {
-    pub(super) host: HostIx,
-    /// The cluster through which it was reached.
-    pub(super) cluster: ClusterIx,
-    pub(super) amounts: Amounts,
 }
 
 /// Hosts with less idle GPU memory than before, so that they may take other work now, and their groups.

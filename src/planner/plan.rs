@@ -3,15 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::eligible::Eligible;
+use super::eligible::{Eligible, Spot};
 use super::gates::{FirstShut, Layer, Trace};
-use super::hosts::Spot;
 use super::order::{Order, Queue, ShowRank};
 use super::reserve::reserve;
 use super::state::State;
 use super::view::View;
 use crate::model::{
-    AllocId, CandidateIx, Holds, HostIx, Placement, Plan, Policy, ShowId, Snapshot, SubscriptionIx, WaitReason, Waiting,
+    AllocId, CandidateIx, Holds, Placement, Plan, Policy, ShowId, Snapshot, SubscriptionIx, WaitReason, Waiting,
 };
 use crate::units::{Amounts, Kib};
 
@@ -148,7 +147,7 @@ impl<'s> Planner<'s> {
                 break;
             }
             match reserve(&ask, &offer, policy) {
-                Ok(again) if self.accepts(candidate, spot.host, &again) => amounts = again,
+                Ok(again) if self.state.accepts(candidate, spot.host, &again).is_ok() => amounts = again,
                 _ => break,
             }
         }
@@ -173,11 +172,6 @@ impl<'s> Planner<'s> {
             self.state.demands.get_mut(candidate).eligible[position].is_exhausted = true;
         }
         found.spot
-    }
-
-    fn accepts(&self, candidate: CandidateIx, host: HostIx, amounts: &Amounts) -> bool {
-        let eligible = self.state.eligible_with(candidate, host);
-        eligible.is_some_and(|eligible| self.state.accepts(candidate, eligible, host, amounts).is_ok())
     }
 
     /// Whether any of a candidate's frames could be placed when so many wait, if hosts had room.

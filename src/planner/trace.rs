@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use strum::IntoEnumIterator as _;
 
-use super::gates::{Capped, FirstShut, Trace};
-use super::hosts::Spot;
+use super::caps::Capped;
+use super::eligible::Spot;
+use super::gates::{FirstShut, Trace};
 use super::report::{GateReport, GateVerdict, HostCount, Miss, NearMiss};
 use super::reserve::{Offer, needed, reserve, reserve_unprotected};
 use super::state::State;
