@@ -40,6 +40,13 @@ macro_rules! amount {
                 Self(self.0.saturating_neg())
             }
         }
+        in_place!($name);
+    };
+}
+
+/// What follows from adding and subtracting.
+macro_rules! in_place {
+    ($name:ident) => {
         impl AddAssign for $name {
             fn add_assign(&mut self, other: Self) {
                 *self = *self + other;
@@ -52,7 +59,7 @@ macro_rules! amount {
         }
         impl Sum for $name {
             fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
-                amounts.fold(Self::ZERO, Add::add)
+                amounts.fold(Self::default(), Add::add)
             }
         }
     };
@@ -124,14 +131,7 @@ impl Kib {
 impl fmt::Display for Cores {
     /// `8`, `0.5`, `-2`: cores without trailing zeros.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = if self.is_fractional() {
-            let sign = if self.0 < 0 { "-" } else { "" };
-            let (whole, rest) = (self.0.unsigned_abs() / 100, self.0.unsigned_abs() % 100);
-            format!("{sign}{whole}.{rest:02}").trim_end_matches('0').to_owned()
-        } else {
-            self.whole_cores().to_string()
-        };
-        f.pad(&text)
+        f.pad(&f64::from(*self).to_string())
     }
 }
 
@@ -181,22 +181,21 @@ impl Amounts {
     /// The lesser of each amount.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
-        Self {
-            cores: self.cores.min(other.cores),
-            memory: self.memory.min(other.memory),
-            gpus: self.gpus.min(other.gpus),
-            gpu_memory: self.gpu_memory.min(other.gpu_memory),
-        }
+        self.zip(other, i64::min)
     }
 
     /// The greater of each amount.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
+        self.zip(other, i64::max)
+    }
+
+    fn zip(self, other: Self, each: impl Fn(i64, i64) -> i64) -> Self {
         Self {
-            cores: self.cores.max(other.cores),
-            memory: self.memory.max(other.memory),
-            gpus: self.gpus.max(other.gpus),
-            gpu_memory: self.gpu_memory.max(other.gpu_memory),
+            cores: Cores(each(self.cores.0, other.cores.0)),
+            memory: Kib(each(self.memory.0, other.memory.0)),
+            gpus: Gpus(each(self.gpus.0, other.gpus.0)),
+            gpu_memory: Kib(each(self.gpu_memory.0, other.gpu_memory.0)),
         }
     }
 
@@ -216,44 +215,18 @@ impl Amounts {
 impl Add for Amounts {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self {
-            cores: self.cores + other.cores,
-            memory: self.memory + other.memory,
-            gpus: self.gpus + other.gpus,
-            gpu_memory: self.gpu_memory + other.gpu_memory,
-        }
+        self.zip(other, i64::saturating_add)
     }
 }
 
 impl Sub for Amounts {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self {
-            cores: self.cores - other.cores,
-            memory: self.memory - other.memory,
-            gpus: self.gpus - other.gpus,
-            gpu_memory: self.gpu_memory - other.gpu_memory,
-        }
+        self.zip(other, i64::saturating_sub)
     }
 }
 
-impl AddAssign for Amounts {
-    fn add_assign(&mut self, other: Self) {
-        *self = *self + other;
-    }
-}
-
-impl SubAssign for Amounts {
-    fn sub_assign(&mut self, other: Self) {
-        *self = *self - other;
-    }
-}
-
-impl Sum for Amounts {
-    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
-        amounts.fold(Self::default(), Add::add)
-    }
-}
+in_place!(Amounts);
 
 /// `a, b and 3 more`: so many names at most, for a sentence.
 pub fn listed(names: impl IntoIterator<Item = impl AsRef<str>>, max: usize) -> String {

@@ -53,13 +53,13 @@ pub async fn book(
     run(store, requests, options, End::Commit).await
 }
 
-/// As [`book`] in every statement, lock and condition, except that what was written is rolled back
+/// As [`book()`] in every statement, lock and condition, except that what was written is rolled back
 /// where it would be committed: triggers, caps and locks have spoken, and nothing is booked.
 ///
 /// What the outcome names as booked would have been. Rows are locked for as long as in a booking.
 ///
 /// # Errors
-/// As those of [`book`], but never [`BookingError::CommitUnknown`].
+/// As those of [`book()`], but never [`BookingError::CommitUnknown`].
 pub async fn verify(
     store: &Store,
     requests: &[BookingRequest],

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::error::{Known, SelectionError, UnknownName};
 use crate::db::{AllocTags, ClusterRows, ShowSubscriptions};
-use crate::model::{AllocId, Cluster, ClusterKind, FacilityId, Selection, Tag, TagChunkSizes, TagKind};
+use crate::model::{AllocId, AllocTag, Cluster, ClusterKind, FacilityId, Selection, Tag, TagChunkSizes, TagKind};
 
 /// The selected clusters, by name; names are unique.
 ///
@@ -78,45 +78,41 @@ impl<'r> Farm<'r> {
         Self { facility, facilities, ignored: selection.ignore_tags.iter().map(String::as_str).collect() }
     }
 
-    /// Every name of the selection that leads nowhere, each once.
+    /// Every name of the selection that does not exist, each once.
     fn unknown_names(&self, rows: &ClusterRows, selection: &Selection) -> Vec<UnknownName> {
         let mut unknown = Vec::new();
-        let mut note = |name: UnknownName| {
+        let mut note = |name: &str, problem: String, known: &[&str]| {
+            let name = UnknownName { problem, known: Known::like(name, known) };
             if !unknown.contains(&name) {
                 unknown.push(name);
             }
         };
-        if let Some(name) = selection.facility.clone().filter(|_| self.facility.is_none()) {
-            let known = Known::like(&name, self.facilities.iter().map(|facility| facility.name));
-            note(UnknownName::Facility { name, known });
+        let within = self.facility.map(|name| format!(" in facility \"{name}\"")).unwrap_or_default();
+        if let Some(name) = selection.facility.as_deref().filter(|_| self.facility.is_none()) {
+            let known: Vec<&str> = self.facilities.iter().map(|facility| facility.name).collect();
+            note(name, format!("no facility is named \"{name}\""), &known);
         }
-        for wanted in selection.alloc_tags.iter().collect::<BTreeSet<_>>() {
-            let shows = shows_named(rows, &wanted.show);
+        for AllocTag { show: name, tag } in selection.alloc_tags.iter().collect::<BTreeSet<_>>() {
+            let shows = shows_named(rows, name);
             if shows.is_empty() {
-                let known = Known::like(&wanted.show, rows.shows.iter().map(|show| &show.name));
-                note(UnknownName::Show { name: wanted.show.clone(), known });
+                let known: Vec<&str> = rows.shows.iter().map(|show| show.name.as_str()).collect();
+                note(name, format!("no show is named \"{name}\""), &known);
             }
-            let facility = || self.facility.map(str::to_owned);
-            let tag = || wanted.tag.clone();
-            let tags: Vec<_> = self.allocs().flat_map(|(_, _, row)| &row.alloc_tags).map(Tag::as_str).collect();
-            if !tags.contains(&wanted.tag.as_str()) {
-                let known = Known::like(&wanted.tag, tags);
-                note(UnknownName::AllocTag { tag: tag(), facility: facility(), known });
+            let tags: Vec<&str> = self.allocs().flat_map(|(_, _, row)| &row.alloc_tags).map(Tag::as_str).collect();
+            if !tags.contains(&tag.as_str()) {
+                note(tag, format!("no allocation has the tag \"{tag}\"{within}"), &tags);
                 continue;
             }
             let subscribed = self.allocs().filter(|(id, ..)| shows.iter().any(|show| show.allocs.contains(*id)));
-            let tags: Vec<_> = subscribed.flat_map(|(_, _, row)| &row.alloc_tags).map(Tag::as_str).collect();
-            if !shows.is_empty() && !tags.contains(&wanted.tag.as_str()) {
-                let (show, known) = (wanted.show.clone(), Known::like(&wanted.tag, tags));
-                note(UnknownName::NotSubscribed { show, tag: tag(), facility: facility(), known });
+            let tags: Vec<&str> = subscribed.flat_map(|(_, _, row)| &row.alloc_tags).map(Tag::as_str).collect();
+            if !shows.is_empty() && !tags.contains(&tag.as_str()) {
+                let problem = format!("show \"{name}\" subscribes to no allocation with the tag \"{tag}\"{within}");
+                note(tag, problem, &tags);
             }
         }
-        for wanted in selection.manual_tags.iter().collect::<BTreeSet<_>>() {
-            let tags: Vec<_> = self.allocs().flat_map(|(_, _, row)| host_tags(row)).map(Tag::as_str).collect();
-            if !tags.contains(&wanted.as_str()) {
-                let (facility, known) = (self.facility.map(str::to_owned), Known::like(wanted, tags));
-                note(UnknownName::HostTag { tag: wanted.clone(), facility, known });
-            }
+        let tags: Vec<&str> = self.allocs().flat_map(|(_, _, row)| host_tags(row)).map(Tag::as_str).collect();
+        for tag in selection.manual_tags.iter().filter(|tag| !tags.contains(&tag.as_str())).collect::<BTreeSet<_>>() {
+            note(tag, format!("no host carries the tag \"{tag}\"{within}"), &tags);
         }
         unknown
     }
@@ -141,12 +137,9 @@ impl<'r> Farm<'r> {
         let mut clusters = Vec::new();
         for show in rows.shows.iter().filter(|show| named(show) || (is_ours(show) && may_have_work(show))) {
             for facility in &self.facilities {
-                let tags: BTreeSet<&Tag> = facility
-                    .subscribed(show)
-                    .flat_map(|(_, _, row)| host_tags(row))
-                    .filter(|tag| wanted.contains(tag.as_str()) && !self.ignored.contains(tag.as_str()))
-                    .collect();
-                clusters.extend(facility.tag_chunks(show, TagKind::Manual, &tags, usize::MAX));
+                let tags = facility.subscribed(show).flat_map(|(_, _, row)| host_tags(row));
+                let tags = tags.filter(|tag| wanted.contains(tag.as_str()) && !self.ignored.contains(tag.as_str()));
+                clusters.extend(facility.tag_chunks(show, TagKind::Manual, tags, usize::MAX));
             }
         }
         clusters
@@ -184,14 +177,11 @@ impl<'r> Facility<'r> {
                 by_tag.entry(tag).or_default().push((id.clone(), name.to_owned()));
             }
         }
-        by_tag
-            .into_iter()
-            .map(|(tag, mut allocs)| {
-                allocs.sort();
-                let kind = ClusterKind::Allocation { tag: tag.clone(), allocs };
-                self.cluster(show, tag.as_str(), kind)
-            })
-            .collect()
+        let clusters = by_tag.into_iter().map(|(tag, mut allocs)| {
+            allocs.sort();
+            self.cluster(show, tag.as_str(), ClusterKind::Allocation { tag: tag.clone(), allocs })
+        });
+        clusters.collect()
     }
 
     /// Chunks of all manual, hostname and hardware tags where the show may run.
@@ -207,21 +197,21 @@ impl<'r> Facility<'r> {
             (TagKind::Hostname, |row| &row.hostname_tags, chunk_sizes.hostname),
             (TagKind::Hardware, |row| &row.hardware_tags, chunk_sizes.manual),
         ];
-        kinds
-            .into_iter()
-            .flat_map(|(kind, tags_of, size)| {
-                let tags: BTreeSet<&Tag> = self
-                    .subscribed(show)
-                    .flat_map(|(_, _, row)| tags_of(row))
-                    .filter(|tag| !ignored.contains(tag.as_str()))
-                    .collect();
-                self.tag_chunks(show, kind, &tags, size)
-            })
-            .collect()
+        let chunks = kinds.into_iter().flat_map(|(kind, tags_of, size)| {
+            let tags = self.subscribed(show).flat_map(|(_, _, row)| tags_of(row));
+            self.tag_chunks(show, kind, tags.filter(|tag| !ignored.contains(tag.as_str())), size)
+        });
+        chunks.collect()
     }
 
-    fn tag_chunks(&self, show: &ShowSubscriptions, kind: TagKind, tags: &BTreeSet<&Tag>, size: usize) -> Vec<Cluster> {
-        let tags: Vec<Tag> = tags.iter().map(|tag| (*tag).clone()).collect();
+    fn tag_chunks<'t>(
+        &self,
+        show: &ShowSubscriptions,
+        kind: TagKind,
+        tags: impl Iterator<Item = &'t Tag>,
+        size: usize,
+    ) -> Vec<Cluster> {
+        let tags: Vec<Tag> = tags.cloned().collect::<BTreeSet<_>>().into_iter().collect();
         tags.chunks(size.max(1))
             .enumerate()
             .map(|(at, chunk)| {
@@ -264,7 +254,7 @@ fn with_unique_names(mut clusters: Vec<Cluster>) -> Vec<Cluster> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AllocTag, ShowId};
+    use crate::model::ShowId;
 
     fn set<T: Ord + From<String>>(items: &[&str]) -> BTreeSet<T> {
         items.iter().map(|item| T::from((*item).to_owned())).collect()

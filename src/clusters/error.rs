@@ -15,23 +15,12 @@ pub enum SelectionError {
     Store(#[from] StoreError),
 }
 
-/// One name that leads nowhere.
+/// One name that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnknownName {
-    #[error("no facility is named \"{name}\"; {known}")]
-    Facility { name: String, known: Known },
-    #[error("no show is named \"{name}\"; {known}")]
-    Show { name: String, known: Known },
-    #[error("no allocation has the tag \"{tag}\"{}; {known}", in_facility(.facility.as_deref()))]
-    AllocTag { tag: String, facility: Option<String>, known: Known },
-    #[error("show \"{show}\" subscribes to no allocation with the tag \"{tag}\"{}; {known}", in_facility(.facility.as_deref()))]
-    NotSubscribed { show: String, tag: String, facility: Option<String>, known: Known },
-    #[error("no host carries the tag \"{tag}\"{}; {known}", in_facility(.facility.as_deref()))]
-    HostTag { tag: String, facility: Option<String>, known: Known },
-}
-
-fn in_facility(name: Option<&str>) -> String {
-    name.map(|name| format!(" in facility \"{name}\"")).unwrap_or_default()
+#[error("{problem}; {known}")]
+pub struct UnknownName {
+    pub(super) problem: String,
+    pub(super) known: Known,
 }
 
 /// The names that do exist, those most like the wanted one first.

@@ -39,7 +39,7 @@ pub struct Loaded {
 /// Reads the rows and builds the clusters.
 ///
 /// # Errors
-/// As [`build`], and when the database cannot be read.
+/// As [`build()`], and when the database cannot be read.
 pub async fn load(store: &Store, selection: &Selection, chunk_sizes: TagChunkSizes) -> Result<Loaded, SelectionError> {
     load_keeping(store, selection, chunk_sizes, &HashSet::new()).await
 }
@@ -48,7 +48,7 @@ pub async fn load(store: &Store, selection: &Selection, chunk_sizes: TagChunkSiz
 ///
 /// # Errors
 /// As those of [`load`].
-pub async fn load_keeping(
+pub(crate) async fn load_keeping(
     store: &Store,
     selection: &Selection,
     chunk_sizes: TagChunkSizes,

@@ -1,11 +1,12 @@
-//! What stands and waits in each cluster; pure.
+//! The hosts of each cluster, and what waits in it; pure.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
 use crate::model::{
-    AllocId, CandidateIx, Cluster, ClusterKind, Host, HostId, HostState, Plan, ShowId, Snapshot, Subscription,
+    AllocId, CandidateIx, Cluster, ClusterKind, Host, HostId, HostState, Plan, ShowId, Snapshot, Subscription, Tag,
     Timestamp, WaitReason,
 };
 use crate::units::Cores;
@@ -83,75 +84,57 @@ pub fn overview(
     plan: &Plan,
     last_dispatches: &BTreeMap<(ShowId, HostId), Timestamp>,
 ) -> Vec<ClusterOverview> {
-    let waiting: HashMap<CandidateIx, (u32, WaitReason)> =
-        plan.waiting.iter().map(|waiting| (waiting.candidate, (waiting.frames, waiting.reason))).collect();
-    let by_tag = HostsByTag::of(snapshot);
-    let mut clusters: Vec<ClusterOverview> = snapshot
-        .clusters
-        .iter()
-        .map(|cluster| {
-            let hosts = by_tag.of_cluster(cluster);
-            let mut one = empty(cluster);
-            one.allocations = allocations(snapshot, cluster, &hosts);
-            add_hosts(&mut one, &hosts);
-            let last = hosts.iter().filter_map(|host| last_dispatches.get(&(cluster.show.clone(), host.id.clone())));
-            one.last_activity = last.max().copied();
-            one
-        })
-        .collect();
-    let mut placed: HashMap<CandidateIx, u64> = HashMap::new();
+    let mut by_tag: HashMap<&Tag, Vec<&Host>> = HashMap::new();
+    for host in &snapshot.hosts {
+        host.tags.iter().for_each(|tag| by_tag.entry(tag).or_default().push(host));
+    }
+    let standing = |cluster| standing(snapshot, cluster, &hosts_of(cluster, &by_tag), last_dispatches);
+    let mut clusters: Vec<ClusterOverview> = snapshot.clusters.iter().map(standing).collect();
+    let mut placed = vec![0; snapshot.candidates.len()];
     for placement in &plan.placements {
-        *placed.entry(placement.candidate).or_default() += u64::from(placement.frames);
+        placed[placement.candidate] += u64::from(placement.frames);
+    }
+    let mut left = vec![None; snapshot.candidates.len()];
+    for waiting in &plan.waiting {
+        left[waiting.candidate] = Some((waiting.reason, u64::from(waiting.frames)));
     }
     for (position, candidate) in CandidateIx::all(&snapshot.candidates).zip(&snapshot.candidates) {
-        let left = waiting.get(&position).copied();
-        let placed = placed.get(&position).copied().unwrap_or_default();
-        let frames = placed + left.map_or(0, |(frames, _)| u64::from(frames));
+        let frames = placed[position] + left[position].map_or(0, |(_, frames)| frames);
         for &at in candidate.clusters.iter().filter(|_| frames > 0) {
-            let Some(cluster) = clusters.get_mut(at.0) else { continue };
+            let cluster = &mut clusters[at];
             cluster.waiting_layers += 1;
             cluster.waiting_frames += frames;
-            cluster.placeable_frames += placed;
-            if let Some((frames, reason)) = left {
+            cluster.placeable_frames += placed[position];
+            if let Some((reason, frames)) = left[position] {
                 add_reason(&mut cluster.waiting_by_reason, reason, frames);
             }
         }
     }
     for cluster in &mut clusters {
-        cluster.waiting_by_reason.sort_by_key(|row| (std::cmp::Reverse(row.frames), row.reason));
+        cluster.waiting_by_reason.sort_by_key(|row| (Reverse(row.frames), row.reason));
     }
     clusters
 }
 
-/// So that a farm of many tags is not gone through once for each cluster.
-struct HostsByTag<'s> {
-    hosts: &'s [Host],
-    positions: HashMap<&'s str, Vec<usize>>,
+/// Each host once, whichever of the cluster's tags it carries.
+fn hosts_of<'s>(cluster: &Cluster, by_tag: &HashMap<&Tag, Vec<&'s Host>>) -> Vec<&'s Host> {
+    let mut found: BTreeMap<&HostId, &Host> = BTreeMap::new();
+    for tag in cluster.tags() {
+        let carrying = by_tag.get(tag).into_iter().flatten();
+        found.extend(carrying.filter(|host| cluster.covers(tag, host)).map(|&host| (&host.id, host)));
+    }
+    found.into_values().collect()
 }
 
-impl<'s> HostsByTag<'s> {
-    fn of(snapshot: &'s Snapshot) -> Self {
-        let mut positions: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (position, host) in snapshot.hosts.iter().enumerate() {
-            for tag in &host.tags {
-                positions.entry(tag.as_str()).or_default().push(position);
-            }
-        }
-        Self { hosts: &snapshot.hosts, positions }
-    }
-
-    fn of_cluster(&self, cluster: &Cluster) -> Vec<&'s Host> {
-        let mut found = BTreeSet::new();
-        for tag in cluster.tags() {
-            let positions = self.positions.get(tag.as_str()).into_iter().flatten();
-            found.extend(positions.copied().filter(|&position| cluster.covers(tag, &self.hosts[position])));
-        }
-        found.into_iter().map(|position| &self.hosts[position]).collect()
-    }
-}
-
-fn empty(cluster: &Cluster) -> ClusterOverview {
-    ClusterOverview {
+/// The cluster with its hosts, before anything waits.
+fn standing(
+    snapshot: &Snapshot,
+    cluster: &Cluster,
+    hosts: &[&Host],
+    last_dispatches: &BTreeMap<(ShowId, HostId), Timestamp>,
+) -> ClusterOverview {
+    let last = hosts.iter().filter_map(|host| last_dispatches.get(&(cluster.show.clone(), host.id.clone())));
+    let mut overview = ClusterOverview {
         name: cluster.name.clone(),
         facility: cluster.facility_name.clone(),
         facility_id: cluster.facility.to_string(),
@@ -159,8 +142,12 @@ fn empty(cluster: &Cluster) -> ClusterOverview {
         show_id: cluster.show.to_string(),
         kind: cluster.kind_name(),
         tags: cluster.tags().iter().map(ToString::to_string).collect(),
+        allocations: allocations(snapshot, cluster, hosts),
+        last_activity: last.max().copied(),
         ..ClusterOverview::default()
-    }
+    };
+    add_hosts(&mut overview, hosts);
+    overview
 }
 
 fn allocations(snapshot: &Snapshot, cluster: &Cluster, hosts: &[&Host]) -> Vec<AllocationOverview> {
@@ -176,9 +163,9 @@ fn allocations(snapshot: &Snapshot, cluster: &Cluster, hosts: &[&Host]) -> Vec<A
         let row = subscriptions(snapshot, cluster).find(|row| row.alloc == *alloc)?;
         Some(SubscriptionOverview {
             id: row.id.to_string(),
-            size_cores: in_cores(row.size),
-            burst_cores: in_cores(row.burst),
-            used_cores: in_cores(row.cores),
+            size_cores: row.size.into(),
+            burst_cores: row.burst.into(),
+            used_cores: row.cores.into(),
             tier: row.tier(row.cores),
         })
     };
@@ -207,7 +194,7 @@ fn add_hosts(cluster: &mut ClusterOverview, hosts: &[&Host]) {
             cluster.idle_gpus += host.idle.gpus.get();
         }
     }
-    (cluster.idle_cores, cluster.total_cores) = (in_cores(idle), in_cores(total));
+    (cluster.idle_cores, cluster.total_cores) = (idle.into(), total.into());
 }
 
 /// The state's word, or Cuebot's own where the host is not up.
@@ -218,8 +205,7 @@ fn state_name(state: &HostState) -> String {
     }
 }
 
-fn add_reason(rows: &mut Vec<WaitingByReason>, reason: WaitReason, frames: u32) {
-    let frames = u64::from(frames);
+fn add_reason(rows: &mut Vec<WaitingByReason>, reason: WaitReason, frames: u64) {
     match rows.iter_mut().find(|row| row.reason == reason) {
         Some(row) => {
             row.layers += 1;
@@ -227,9 +213,4 @@ fn add_reason(rows: &mut Vec<WaitingByReason>, reason: WaitReason, frames: u32) 
         }
         None => rows.push(WaitingByReason { reason, sentence: reason.sentence(), layers: 1, frames }),
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for showing")]
-fn in_cores(cores: Cores) -> f64 {
-    cores.get() as f64 / 100.0
 }

@@ -1,6 +1,6 @@
 //! Why work waits and what a host could take, told about one job, layer, frame or host.
 //!
-//! The judgement is the planner's ([`PlannedFarm`]): one snapshot and one plan, as a pass makes them.
+//! The judgement is the planner's (`PlannedFarm`): one snapshot and one plan, as a pass makes them.
 //! This room adds what the planner does not know (work that does not wait, other states of frames) and
 //! the words.
 

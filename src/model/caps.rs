@@ -14,10 +14,7 @@ pub enum Cap<T> {
 impl<T: PartialOrd + Copy> Cap<T> {
     #[must_use]
     pub fn allows(self, used_after: T) -> bool {
-        match self {
-            Self::Unlimited => true,
-            Self::AtMost(max) => used_after <= max,
-        }
+        self.max().is_none_or(|max| used_after <= max)
     }
 
     #[must_use]
@@ -84,19 +81,5 @@ impl LimitUse {
         let Self::Hosts { holders, .. } = self else { return false };
         let name = host_name.to_lowercase();
         holders.contains(name.split('.').next().unwrap_or_default()) || holders.contains(&name)
-    }
-
-    /// What a booking of one frame on the host makes of it.
-    pub fn take(&mut self, host_name: &str) {
-        if self.is_held_by(host_name) {
-            return;
-        }
-        match self {
-            Self::Frames { used, .. } => *used += 1,
-            Self::Hosts { used, holders, .. } => {
-                *used += 1;
-                holders.insert(host_name.to_lowercase());
-            }
-        }
     }
 }

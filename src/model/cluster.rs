@@ -1,5 +1,6 @@
 //! Clusters: the units in which work is selected.
 
+use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{AllocId, FacilityId, Host, ShowId, Tag};
@@ -8,7 +9,7 @@ use super::{AllocId, FacilityId, Host, ShowId, Tag};
 const ALLOCATION: &str = "alloc";
 
 /// Work of one show in one facility that one tag, or one chunk of tags, reaches.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cluster {
     /// Unique among the clusters of a build, stable across builds: `facility/show/tag` for an
     /// allocation cluster, `facility/show/manual-1` and so on for a chunk of tags.
@@ -20,7 +21,7 @@ pub struct Cluster {
     pub kind: ClusterKind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ClusterKind {
     /// Hosts of the allocations of the facility that carry the tag and that the show subscribes to.
     /// `allocs` pairs id and name; a tag is not unique, so there may be several.
@@ -31,18 +32,7 @@ pub enum ClusterKind {
 
 /// `host_tag.str_tag_type` of a tag cluster's tags.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    IntoStaticStr,
-    VariantNames,
-    serde::Serialize,
-    serde::Deserialize,
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantNames, Serialize, Deserialize,
 )]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum TagKind {

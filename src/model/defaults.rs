@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How long a report of licence use may lag behind: Cuebot's own `limit.settle_window_seconds`.
-pub const LIMIT_SETTLE_WINDOW: Duration = Duration::from_mins(2);
+pub(crate) const LIMIT_SETTLE_WINDOW: Duration = Duration::from_mins(2);
 
 /// A host whose last report is older takes nothing.
-pub const HOST_STALENESS: Duration = Duration::from_mins(2);
+pub(crate) const HOST_STALENESS: Duration = Duration::from_mins(2);

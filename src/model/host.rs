@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{AllocId, FacilityId, HostId, LayerId, Tag, Timestamp};
-use crate::units::{Amounts, Cores, Gpus, Kib};
+use crate::units::{Amounts, Kib};
 
 /// One host. `idle` is what may be promised: the ledger's idle amounts, or what procs leave of the total
 /// where that is less, with memory and GPU memory lowered to what the machine measured as free where that
 /// is less still.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     pub id: HostId,
     /// Also the name that the agent is dialled by and that `frame.str_host` must carry.
@@ -35,33 +36,11 @@ pub struct Host {
 impl Host {
     /// Cuebot books no host with less idle memory than this.
     pub const IDLE_MEMORY_MIN: Kib = Kib::mib(256);
-
-    /// What a booking of one frame makes of it, as the next snapshot would show it. Somebody else may
-    /// have taken the room meanwhile: less than nothing is never left.
-    pub fn take(&mut self, layer: &LayerId, amounts: &Amounts) {
-        let left = self.idle - *amounts;
-        self.idle = Amounts {
-            cores: left.cores.max(Cores::ZERO),
-            memory: left.memory.max(Kib::ZERO),
-            gpus: left.gpus.max(Gpus::ZERO),
-            gpu_memory: left.gpu_memory.max(Kib::ZERO),
-        };
-        self.running_layers.insert(layer.clone());
-        if self.state.is_open() && self.idle.memory < Self::IDLE_MEMORY_MIN {
-            self.state = HostState::LowFreeMemory;
-        }
-    }
-
-    /// Nothing is booked on it. Layers with zero or negative minimum cores ask for this.
-    #[must_use]
-    pub fn is_fully_idle(&self) -> bool {
-        self.idle.cores == self.total.cores
-    }
 }
 
 /// Fractions of a core that an agent takes. One published agent refuses them for threadable frames, the
 /// other for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fractions {
     #[default]
     Any,
@@ -82,7 +61,7 @@ impl Fractions {
 }
 
 /// `host.int_thread_mode`: 0, 1, 2. A row with any other number is left out of the snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ThreadMode {
     /// Cores follow the frame's share of memory.
     #[default]
@@ -95,9 +74,7 @@ pub enum ThreadMode {
 
 /// Whether a host takes bookings now, and if not, why; the first that holds in this order. The names of
 /// the variants are the words of JSON and metrics.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, Hash, IntoStaticStr, VariantNames, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, IntoStaticStr, VariantNames, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum HostState {
     #[default]

@@ -1,7 +1,7 @@
 //! The words of the farm as types: what a pass reads, decides and writes.
 //!
 //! Nothing here reads a clock, a socket or a table. Column names and sentinel values (such as -1
-//! for "no cap") end at the walls of `db`; in here a cap is a [`Cap`] and an amount has a unit.
+//! for "no cap") are decoded in `db`; in here a cap is a [`Cap`] and an amount has a unit.
 
 mod booking;
 mod candidate;
@@ -18,20 +18,26 @@ mod reason;
 mod selection;
 mod snapshot;
 
-pub use booking::{Booked, BookingRequest, LayerLaunch, WaitingFrame};
-pub use candidate::{Candidate, CoreRequest, FolderRow, JobRow, ShowRow};
-pub use caps::{Cap, LimitRow, LimitUse, Subscription};
+pub use booking::{Booked, BookingRequest};
+pub(crate) use booking::{LayerLaunch, WaitingFrame};
+pub use candidate::{Candidate, CoreRequest};
+pub(crate) use candidate::{FolderRow, JobRow, ShowRow};
+pub use caps::{Cap, LimitUse};
+pub(crate) use caps::{LimitRow, Subscription};
 pub use cluster::{Cluster, ClusterKind, TagKind};
-pub use defaults::{HOST_STALENESS, LIMIT_SETTLE_WINDOW};
-pub use holds::{AssumedBooking, Holds};
-pub use host::{Fractions, Host, HostState, ThreadMode};
-pub use ids::{
-    AllocId, DeptId, FacilityId, FolderId, FrameId, HostId, JobId, LayerId, LimitId, ProcId, ShowId, SubscriptionId,
-    Tag,
-};
-pub use plan::{Placement, Plan, Waiting};
-pub use policy::{FractionalCores, HostStrategy, JobOrder, Policy};
-pub use positions::{CandidateIx, ClusterIx, FolderIx, HostIx, JobIx, LimitIx, ShowIx, SubscriptionIx};
+pub(crate) use defaults::{HOST_STALENESS, LIMIT_SETTLE_WINDOW};
+pub(crate) use holds::AssumedBooking;
+pub use holds::Holds;
+pub(crate) use host::{Fractions, Host};
+pub use host::{HostState, ThreadMode};
+pub use ids::{AllocId, DeptId, FacilityId, FolderId, FrameId, HostId, JobId, LayerId, ProcId, ShowId, Tag};
+pub(crate) use ids::{LimitId, SubscriptionId};
+pub(crate) use plan::Placement;
+pub use plan::{Plan, Waiting};
+pub(crate) use policy::HostStrategy;
+pub use policy::{FractionalCores, JobOrder, Policy};
+pub use positions::{CandidateIx, LimitIx};
+pub(crate) use positions::{ClusterIx, FolderIx, HostIx, JobIx, ShowIx, SubscriptionIx};
 pub use reason::WaitReason;
 pub use selection::{AllocTag, Selection, TagChunkSizes};
 pub use snapshot::{LeftOutRow, Snapshot};

@@ -2,52 +2,33 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 use strum::{EnumString, IntoStaticStr, VariantNames};
 
 use crate::units::Kib;
 
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, SmartDefault, Serialize, Deserialize)]
 pub struct Policy {
     pub job_order: JobOrder,
     /// Frames a layer may place before the next layer has its turn (turns repeat).
+    #[default(20)]
     pub frames_per_layer_turn: u32,
     /// Bound on frames placed by one plan, so that a pass stays short on a huge idle farm.
+    #[default(20_000)]
     pub frames_per_pass_max: u32,
     pub host_strategy: HostStrategy,
     pub fractional_cores: FractionalCores,
     /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
+    #[default(Kib(1_572_864))]
     pub memory_stranded_threshold: Kib,
     /// Services whose threadable frames take all whole idle cores.
     pub selfish_services: BTreeSet<String>,
 }
 
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            job_order: JobOrder::Priority,
-            frames_per_layer_turn: 20,
-            frames_per_pass_max: 20_000,
-            host_strategy: HostStrategy::default(),
-            fractional_cores: FractionalCores::Keep,
-            memory_stranded_threshold: Kib(1_572_864),
-            selfish_services: BTreeSet::new(),
-        }
-    }
-}
-
 /// Order of jobs inside one show.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    EnumString,
-    IntoStaticStr,
-    VariantNames,
-    serde::Serialize,
-    serde::Deserialize,
+    Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames, Serialize, Deserialize,
 )]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum JobOrder {
@@ -59,22 +40,17 @@ pub enum JobOrder {
 }
 
 /// Which of the fitting hosts is taken first. The published flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SmartDefault, Serialize, Deserialize)]
 pub struct HostStrategy {
     /// True: the smallest idle core count that fits. False: the largest.
+    #[default(true)]
     pub core_saturation: bool,
     /// Among equal core counts. True: the smallest idle memory that fits. False: the largest.
     pub memory_saturation: bool,
 }
 
-impl Default for HostStrategy {
-    fn default() -> Self {
-        Self { core_saturation: true, memory_saturation: false }
-    }
-}
-
 /// What becomes of a reservation that is not a multiple of one core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FractionalCores {
     /// Booked as it is.
     #[default]

@@ -1,5 +1,7 @@
 //! Which clusters an operator hands to this scheduler.
 
+use smart_default::SmartDefault;
+
 /// Narrowing by name. Any entry in `alloc_tags` or `manual_tags` turns "load everything" off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -21,18 +23,14 @@ pub struct AllocTag {
 }
 
 /// How many tags a tag cluster may hold when everything is loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SmartDefault)]
 pub struct TagChunkSizes {
     /// Manual tags, and hardware tags likewise. 0 counts as 1.
+    #[default(100)]
     pub manual: usize,
     /// 0 counts as 1.
+    #[default(300)]
     pub hostname: usize,
-}
-
-impl Default for TagChunkSizes {
-    fn default() -> Self {
-        Self { manual: 100, hostname: 300 }
-    }
 }
 
 impl Selection {

@@ -6,58 +6,53 @@ use super::reserve::{Ask, GPU_MEMORY_KEPT, KEPT_FOR_GPU_WORK, Width};
 use crate::model::{HostStrategy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
-/// How well a host suits a layer; the lowest goes first. Compared field by field, the most important one first.
+/// What a host has idle, in the order in which the strategy takes hosts, whichever layer asks. Compared field
+/// by field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Score {
+pub(super) struct Size {
     /// Idle ones, negated where the strategy wants the largest first.
     cores: i64,
     /// Idle memory in whole GiB, likewise: measured memory is never equal to the KiB.
     gib: i64,
-    /// It runs no frame of the layer yet. In buckets, which serve all layers, every host is cold.
-    is_cold: bool,
-    /// Of its id, so that no two hosts are equal.
-    rank: u32,
 }
 
-impl Score {
-    pub(super) const fn cold(idle: &Amounts, rank: u32, strategy: HostStrategy) -> Self {
+impl Size {
+    pub(super) const fn of(idle: &Amounts, strategy: HostStrategy) -> Self {
         let (cores, gib) = (idle.cores.get(), gib(idle.memory));
         Self {
             cores: if strategy.core_saturation { cores } else { -cores },
             gib: if strategy.memory_saturation { gib } else { -gib },
-            is_cold: true,
-            rank,
         }
-    }
-
-    pub(super) const fn warm(self) -> Self {
-        Self { is_cold: false, ..self }
-    }
-
-    /// Equal for the strategy.
-    pub(super) const fn is_like(&self, other: &Self) -> bool {
-        self.cores == other.cores && self.gib == other.gib
-    }
-
-    /// Before all hosts of so many cores and so much memory.
-    const fn before(cores: i64, gib: i64) -> Self {
-        Self { cores, gib, is_cold: false, rank: 0 }
     }
 }
 
+/// How well a host suits a layer; the lowest goes first. Compared field by field, the most important one first.
+///
+/// Searches go through buckets by size, so that they need not look at all hosts. What else depends on the
+/// layer stands between size and rank, and decides between the hosts of one size that a search ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Score {
+    pub(super) size: Size,
+    /// It runs no frame of the layer yet.
+    pub(super) is_cold: bool,
+    /// Of its id, so that no two hosts are equal.
+    pub(super) rank: u32,
+}
+
+/// Hosts of a group, by size and the rank of their ids.
+pub(super) type Bucket = BTreeSet<(Size, u32)>;
+
 /// Hosts of a group are in different buckets by what decides whether an ask can fit at all, so that no
 /// search goes through hosts that are out of the question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BucketKind {
     gpu_memory: GpuMemory,
     has_gpus: bool,
     is_fully_idle: bool,
 }
 
-pub(super) const BUCKETS: usize = 12;
-
 /// Idle GPU memory of a host, as far as it decides who is offered the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum GpuMemory {
     Nothing,
     /// So little that other work is let in beside it.
@@ -78,30 +73,14 @@ impl BucketKind {
         }
     }
 
-    pub(super) const fn index(self) -> usize {
-        (self.gpu_memory as usize * 2 + self.has_gpus as usize) * 2 + self.is_fully_idle as usize
-    }
-
-    fn all() -> impl Iterator<Item = Self> {
-        [GpuMemory::Nothing, GpuMemory::Little, GpuMemory::Plenty].into_iter().flat_map(|gpu_memory| {
-            [(false, false), (false, true), (true, false), (true, true)].map(|(has_gpus, is_fully_idle)| Self {
-                gpu_memory,
-                has_gpus,
-                is_fully_idle,
-            })
-        })
-    }
-
-    /// Those on which an ask can fit.
-    pub(super) fn for_ask(ask: &Ask) -> impl Iterator<Item = Self> {
-        Self::all().filter(|kind| {
-            let has_gpu_memory = match kind.gpu_memory {
-                GpuMemory::Nothing => ask.gpu_memory <= Kib::ZERO,
-                GpuMemory::Little => ask.gpu_memory <= GPU_MEMORY_KEPT,
-                GpuMemory::Plenty => ask.gpu_memory > Kib::ZERO,
-            };
-            has_gpu_memory && (kind.has_gpus || ask.gpus <= Gpus::ZERO) && (kind.is_fully_idle || !ask.is_exclusive())
-        })
+    /// Whether the ask can fit on such hosts.
+    pub(super) fn may_fit(self, ask: &Ask) -> bool {
+        let has_gpu_memory = match self.gpu_memory {
+            GpuMemory::Nothing => ask.gpu_memory <= Kib::ZERO,
+            GpuMemory::Little => ask.gpu_memory <= GPU_MEMORY_KEPT,
+            GpuMemory::Plenty => ask.gpu_memory > Kib::ZERO,
+        };
+        has_gpu_memory && (self.has_gpus || ask.gpus <= Gpus::ZERO) && (self.is_fully_idle || !ask.is_exclusive())
     }
 }
 
@@ -139,7 +118,7 @@ impl Bounds {
 
 /// The hosts of a bucket that are within bounds, best first.
 pub(super) struct Within<'i> {
-    pub(super) bucket: &'i BTreeSet<Score>,
+    pub(super) bucket: &'i Bucket,
     pub(super) bounds: Bounds,
     pub(super) strategy: HostStrategy,
     /// Hosts that would only be too wide for the caps were passed over.
@@ -147,19 +126,15 @@ pub(super) struct Within<'i> {
 }
 
 impl Within<'_> {
-    /// The first host, before `end`, that `tries` takes.
-    pub(super) fn first<T>(
-        &mut self,
-        end: Option<Score>,
-        mut tries: impl FnMut(u32) -> Option<T>,
-    ) -> Option<(Score, T)> {
+    /// What `tries` makes of the first host, before `end`, that it takes.
+    pub(super) fn first<T>(&mut self, end: Option<Score>, mut tries: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let HostStrategy { core_saturation, memory_saturation } = self.strategy;
-        let mut from = Score::before(if core_saturation { self.bounds.cores_min } else { i64::MIN }, i64::MIN);
+        let mut from = Size { cores: if core_saturation { self.bounds.cores_min } else { i64::MIN }, gib: i64::MIN };
         'skip: loop {
-            for &score in self.bucket.range(from..) {
-                let cores = if core_saturation { score.cores } else { -score.cores };
-                let gib = if memory_saturation { score.gib } else { -score.gib };
-                if cores < self.bounds.cores_min || end.is_some_and(|end| score >= end) {
+            for &(size, rank) in self.bucket.range((from, 0)..) {
+                let cores = if core_saturation { size.cores } else { -size.cores };
+                let gib = if memory_saturation { size.gib } else { -size.gib };
+                if cores < self.bounds.cores_min || end.is_some_and(|end| Score { size, is_cold: true, rank } >= end) {
                     return None;
                 }
                 let gib_min = self.bounds.gib_min_at(cores);
@@ -167,14 +142,14 @@ impl Within<'_> {
                     self.has_skipped |= gib_min > self.bounds.gib_min;
                     // Of hosts with so many idle cores, straight to the first with enough memory.
                     from = if memory_saturation {
-                        Score::before(score.cores, gib_min)
+                        Size { gib: gib_min, ..size }
                     } else {
-                        Score::before(score.cores + 1, i64::MIN)
+                        Size { cores: size.cores + 1, gib: i64::MIN }
                     };
                     continue 'skip;
                 }
-                if let Some(taken) = tries(score.rank) {
-                    return Some((score, taken));
+                if let Some(taken) = tries(rank) {
+                    return Some(taken);
                 }
             }
             return None;

@@ -2,46 +2,48 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::eligible::{Eligible, Pinned, Reached};
-use super::gates::{FirstShut, Layer, OnHost, Trace, shape_gate};
+use super::eligible::Eligible;
+use super::gates::{FirstShut, Layer, LayerTraits, OnHost, Trace, shape_gate};
 use super::hosts::HostIndex;
-use super::reserve::Ask;
+use super::reserve::{Ask, Offer};
 use super::view::View;
-use crate::model::{AllocId, CandidateIx, ClusterIx, FacilityId, Host, HostIx, Snapshot, Tag, WaitReason};
+use crate::model::{
+    AllocId, CandidateIx, ClusterIx, FacilityId, Host, HostIx, ShowId, Snapshot, SubscriptionIx, Tag, WaitReason,
+};
 use crate::units::{Amounts, Cores};
 
 /// What layers ask for that differ only in name, job and caps.
-pub(super) struct Demand {
+pub(super) struct Demand<'s> {
     pub(super) ask: Ask,
     /// What a frame takes at least, on whichever of the hosts.
     pub(super) least: Amounts,
     /// The hosts that could run it if they were empty, by allocation.
-    pub(super) eligible: Vec<Eligible>,
+    pub(super) eligible: Vec<Eligible<'s>>,
     /// Where there are none: the gate that took the last ones away.
     pub(super) furthest: WaitReason,
 }
 
 /// All demands of a snapshot.
-pub(super) struct Demands {
-    pub(super) list: Vec<Demand>,
+pub(super) struct Demands<'s> {
+    pub(super) list: Vec<Demand<'s>>,
     /// The demand of each candidate.
-    pub(super) of_candidate: Vec<usize>,
+    of_candidate: Vec<usize>,
 }
 
-/// What decides which hosts are reached.
+/// What decides which hosts are reached, and by whose right.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Reach<'s> {
+    show: &'s ShowId,
     facility: &'s FacilityId,
     clusters: &'s [ClusterIx],
     tags: &'s BTreeSet<Tag>,
-    os: Option<&'s str>,
-    is_threadable: bool,
+    traits: LayerTraits<'s>,
 }
 
-impl Demands {
-    pub(super) fn of(view: &View<'_>, index: &HostIndex<'_>, allocs: &HashMap<&AllocId, usize>) -> Self {
+impl<'s> Demands<'s> {
+    pub(super) fn of(view: &View<'s>, index: &HostIndex<'s>) -> Self {
         let snapshot = view.snapshot;
-        let clusters_by_name = clusters_by_name(snapshot);
+        let subscriptions = subscriptions_by_alloc(snapshot);
         let mut reaches: HashMap<Reach<'_>, Hosts> = HashMap::new();
         let mut known: HashMap<(Reach<'_>, Ask), usize> = HashMap::new();
         let mut list = Vec::new();
@@ -50,16 +52,17 @@ impl Demands {
             let layer = Layer::of(view, position);
             let Layer { candidate, job, .. } = layer;
             let reach = Reach {
+                show: &layer.show.id,
                 facility: &job.facility,
                 clusters: &candidate.clusters,
                 tags: &candidate.tags,
-                os: job.os.as_deref(),
-                is_threadable: candidate.is_threadable,
+                traits: layer.traits(),
             };
             let ask = Ask::of(candidate, view.policy);
             let demand = *known.entry((reach, ask)).or_insert_with(|| {
-                let hosts = reaches.entry(reach).or_insert_with(|| Hosts::reached(&layer, index, &clusters_by_name));
-                list.push(hosts.demand(ask, view, index, allocs));
+                let hosts = reaches.entry(reach).or_insert_with(|| Hosts::reached(&layer, index));
+                let subscription = |alloc| subscriptions.get(&(reach.show, alloc)).copied();
+                list.push(hosts.demand(ask, view, index, subscription));
                 list.len() - 1
             });
             of_candidate.push(demand);
@@ -67,98 +70,107 @@ impl Demands {
         Self { list, of_candidate }
     }
 
-    pub(super) fn get(&self, candidate: CandidateIx) -> &Demand {
+    pub(super) fn get(&self, candidate: CandidateIx) -> &Demand<'s> {
         &self.list[self.of_candidate[candidate]]
     }
 
-    pub(super) fn get_mut(&mut self, candidate: CandidateIx) -> &mut Demand {
+    pub(super) fn get_mut(&mut self, candidate: CandidateIx) -> &mut Demand<'s> {
         &mut self.list[self.of_candidate[candidate]]
     }
 }
 
-/// Rank of each cluster's name.
-fn clusters_by_name(snapshot: &Snapshot) -> Vec<usize> {
-    let mut order: Vec<ClusterIx> = ClusterIx::all(&snapshot.clusters).collect();
-    order.sort_by(|&a, &b| snapshot.clusters[a].cmp(&snapshot.clusters[b]));
-    let mut ranks = vec![0; order.len()];
-    for (rank, cluster) in order.into_iter().enumerate() {
-        ranks[cluster] = rank;
-    }
-    ranks
+/// Should a show subscribe twice to an allocation, the subscription with the lower id counts.
+fn subscriptions_by_alloc(snapshot: &Snapshot) -> HashMap<(&ShowId, &AllocId), SubscriptionIx> {
+    let rows = &snapshot.subscriptions;
+    let mut by_id: Vec<SubscriptionIx> = SubscriptionIx::all(rows).collect();
+    by_id.sort_by(|&a, &b| rows[b].id.cmp(&rows[a].id));
+    by_id.into_iter().map(|position| ((&rows[position].show, &rows[position].alloc), position)).collect()
 }
 
-/// The hosts that tags, state, operating system and thread mode leave.
+/// The hosts that tags, state, operating system and thread mode leave, each with the first cluster by name
+/// that reaches it.
 struct Hosts {
-    groups: Vec<Reached>,
-    pinned: Vec<Pinned>,
+    groups: Vec<(usize, ClusterIx)>,
+    pinned: Vec<(HostIx, ClusterIx)>,
     /// The gate that took the last ones away; of no meaning where some are left.
     furthest: WaitReason,
 }
 
 impl Hosts {
-    fn reached(layer: &Layer<'_>, index: &HostIndex<'_>, clusters_by_name: &[usize]) -> Self {
+    fn reached(layer: &Layer<'_>, index: &HostIndex<'_>) -> Self {
         let Layer { view, candidate, job, .. } = *layer;
         let snapshot = view.snapshot;
+        let tags: Vec<&Tag> = candidate.tags.iter().collect();
         let mut clusters = candidate.clusters.clone();
-        clusters.sort_unstable_by_key(|&cluster| clusters_by_name[cluster.0]);
-        // The first cluster that covers the host through one of the tags.
-        let reaching = |tags: &mut dyn Iterator<Item = &Tag>, host: &Host| {
-            let covering = |tag| clusters.iter().copied().find(|&cluster| snapshot.clusters[cluster].covers(tag, host));
-            tags.filter_map(covering).min_by_key(|&cluster| clusters_by_name[cluster.0])
-        };
-        let of_facility = |host: &Host| host.facility == job.facility;
-        let groups: BTreeSet<usize> = candidate.tags.iter().flat_map(|tag| index.groups_with(tag)).copied().collect();
-        let groups = groups.into_iter().filter_map(|group| {
-            let position = index.representative(group);
-            let host = Some(&snapshot.hosts[position]).filter(|host| of_facility(host))?;
-            // The representative may carry rare tags that the others lack.
-            let mut common = candidate.tags.iter().filter(|tag| index.groups_with(tag).contains(&group));
-            Some((Reached { group, cluster: reaching(&mut common, host)? }, position))
-        });
-        let pinned: BTreeSet<HostIx> =
-            candidate.tags.iter().flat_map(|tag| index.hosts_with_rare(tag)).copied().collect();
-        let pinned = pinned.into_iter().filter_map(|position| {
-            let host = Some(&snapshot.hosts[position]).filter(|host| of_facility(host))?;
-            Some(Pinned { host: position, cluster: reaching(&mut candidate.tags.iter(), host)? })
-        });
-
+        clusters.sort_by(|&a, &b| snapshot.clusters[a].cmp(&snapshot.clusters[b]));
         let mut furthest = WaitReason::NoHostWithTags;
-        let mut passes = |host| match FirstShut.gates(&OnHost::GATES, &layer.on(host)) {
-            Ok(()) => true,
-            Err(reason) => {
-                furthest = furthest.max(reason);
-                false
+        // The first cluster that covers the host through one of the tags, if the host may be used.
+        let mut reaching = |tags: &[&Tag], position: HostIx| {
+            let host = &snapshot.hosts[position];
+            let covers = |&cluster: &ClusterIx| tags.iter().any(|tag| snapshot.clusters[cluster].covers(tag, host));
+            let cluster = clusters.iter().copied().find(covers).filter(|_| host.facility == job.facility)?;
+            match FirstShut.gates(&OnHost::GATES, &layer.on(position)) {
+                Ok(()) => Some(cluster),
+                Err(reason) => {
+                    furthest = furthest.max(reason);
+                    None
+                }
             }
         };
-        let groups = groups.filter(|&(_, host)| passes(host)).map(|(reached, _)| reached).collect();
-        let pinned = pinned.filter(|pinned| passes(pinned.host)).collect();
+        let groups: BTreeSet<usize> = tags.iter().flat_map(|tag| index.groups_with(tag)).copied().collect();
+        let groups = groups.into_iter().filter_map(|group| {
+            // The representative may carry rare tags that the others lack.
+            let is_common = |tag: &&Tag| index.groups_with(tag).contains(&group);
+            let common: Vec<&Tag> = tags.iter().copied().filter(is_common).collect();
+            Some((group, reaching(&common, index.representative(group))?))
+        });
+        let groups = groups.collect();
+        let pinned: BTreeSet<HostIx> = tags.iter().flat_map(|tag| index.hosts_with_rare(tag)).copied().collect();
+        let pinned = pinned.into_iter().filter_map(|host| Some((host, reaching(&tags, host)?))).collect();
         Self { groups, pinned, furthest }
     }
 
     /// Leaves out the hosts that are too small even when empty.
-    fn demand(&self, ask: Ask, view: &View<'_>, index: &HostIndex<'_>, allocs: &HashMap<&AllocId, usize>) -> Demand {
-        let mut eligible: BTreeMap<usize, Eligible> = BTreeMap::new();
+    fn demand<'s>(
+        &self,
+        ask: Ask,
+        view: &View<'s>,
+        index: &HostIndex<'s>,
+        subscription: impl Fn(&'s AllocId) -> Option<SubscriptionIx>,
+    ) -> Demand<'s> {
+        let mut by_alloc: BTreeMap<&AllocId, Eligible<'s>> = BTreeMap::new();
         let mut exclusive_min = Cores(i64::MAX);
-        for &reached in &self.groups {
-            let emptied = &index.group(reached.group).emptied;
+        let mut add = |host: HostIx,
+                       emptied: &[Offer],
+                       group: Option<(usize, ClusterIx)>,
+                       pinned: Option<(HostIx, ClusterIx)>| {
             let fitting = emptied.iter().filter_map(|empty| shape_gate(&ask, empty, view.policy).ok());
-            let Some(smallest) = fitting.map(|amounts| amounts.cores).min() else { continue };
+            let Some(smallest) = fitting.map(|amounts| amounts.cores).min() else { return };
             exclusive_min = exclusive_min.min(smallest);
-            let alloc = allocs[&view.snapshot.hosts[index.representative(reached.group)].alloc];
-            eligible.entry(alloc).or_insert_with(|| Eligible::new(alloc)).groups.push(reached);
+            let Host { alloc, alloc_name, .. } = &view.snapshot.hosts[host];
+            let eligible = by_alloc.entry(alloc).or_insert_with(|| Eligible {
+                alloc,
+                alloc_name,
+                subscription: subscription(alloc),
+                groups: BTreeMap::new(),
+                pinned: BTreeMap::new(),
+                is_exhausted: false,
+            });
+            eligible.groups.extend(group);
+            eligible.pinned.extend(pinned);
+        };
+        for &reached in &self.groups {
+            add(index.representative(reached.0), index.emptied(reached.0), Some(reached), None);
         }
         for &pinned in &self.pinned {
-            let Ok(amounts) = shape_gate(&ask, &view.emptied(pinned.host), view.policy) else { continue };
-            exclusive_min = exclusive_min.min(amounts.cores);
-            let alloc = allocs[&view.snapshot.hosts[pinned.host].alloc];
-            eligible.entry(alloc).or_insert_with(|| Eligible::new(alloc)).pinned.push(pinned);
+            add(pinned.0, &[view.emptied(pinned.0)], None, Some(pinned));
         }
         let is_reached = !(self.groups.is_empty() && self.pinned.is_empty());
-        let cores = if ask.is_exclusive() && !eligible.is_empty() { exclusive_min } else { ask.cores_min(view.policy) };
+        let is_exclusive = ask.is_exclusive() && !by_alloc.is_empty();
         Demand {
             ask,
-            least: Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory },
-            eligible: eligible.into_values().collect(),
+            least: ask.amounts(if is_exclusive { exclusive_min } else { ask.cores_min(view.policy) }),
+            eligible: by_alloc.into_values().collect(),
             furthest: if is_reached { WaitReason::Shape } else { self.furthest },
         }
     }

@@ -1,27 +1,28 @@
-//! The whole story behind a plan, for people: why a layer waits, and what a host could take.
+//! What people are told of a plan: why a layer waits, and what a host could take.
 //!
 //! Everything is read from a trace of the walk over the gates, on the farm as the plan leaves it: about one
 //! more frame of the layer, after all that was placed. So the first gate that is shut is the reason that the
 //! plan gives. Numbers from before the plan stand beside those after it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use super::caps::Capped;
 use super::gates::{FirstShut, Layer, Trace, room_gates};
 use super::ledger::Ledger;
 use super::order::precedence;
 use super::plan::Planner;
 use super::report::{
-    Ahead, CapReport, Explanation, FullHost, GateVerdict, HostExplanation, OnHost, OrderReport, PlacedOn, Quantity,
-    ShowTier,
+    Ahead, CapReport, Explanation, FullHost, GateVerdict, HostExplanation, OnHost, OrderReport, PlacedOn, ShowTier,
 };
-use super::reserve::reserve;
+use super::reserve::{Offer, reserve};
 use super::trace::Recorded;
 use super::view::View;
-use crate::model::{CandidateIx, Holds, HostIx, LimitIx, LimitUse, Plan, Policy, ShowId, Snapshot, WaitReason};
+use crate::model::{CandidateIx, Holds, HostIx, Policy, ShowId, Snapshot, SubscriptionIx, WaitReason};
+use crate::units::Amounts;
 
 /// A farm with the plan that was made for it.
-pub struct PlannedFarm<'s> {
-    planner: Planner<'s>,
+pub(crate) struct PlannedFarm<'s> {
+    pub(super) planner: Planner<'s>,
     /// The accounts before the plan.
     before: Ledger<'s>,
 }
@@ -31,23 +32,15 @@ const AHEAD_MAX: usize = 10;
 
 impl<'s> PlannedFarm<'s> {
     /// Makes the plan.
-    #[must_use]
-    pub fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy) -> Self {
+    pub(crate) fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy) -> Self {
         let mut planner = Planner::new(View::new(snapshot, holds, policy));
         let before = planner.state.ledger.clone();
         planner.place();
         Self { planner, before }
     }
 
-    /// The same as [`super::plan`] gives.
-    #[must_use]
-    pub fn plan(&self) -> Plan {
-        self.planner.plan()
-    }
-
-    /// The story of one candidate, by its position in the snapshot.
-    #[must_use]
-    pub fn explain(&self, candidate: CandidateIx) -> Explanation {
+    /// What is told of one candidate, by its position in the snapshot.
+    pub(crate) fn explain(&self, candidate: CandidateIx) -> Explanation {
         let state = &self.planner.state;
         let Layer { candidate: row, job, .. } = state.layer(candidate);
         let waiting_frames = state.waiting[candidate];
@@ -70,8 +63,7 @@ impl<'s> PlannedFarm<'s> {
     }
 
     /// Hosts that lack nothing but room for one more frame of a candidate.
-    #[must_use]
-    pub fn full_hosts(&self, candidate: CandidateIx) -> Vec<FullHost> {
+    pub(crate) fn full_hosts(&self, candidate: CandidateIx) -> Vec<FullHost> {
         let state = &self.planner.state;
         let hosts = Recorded::of(state, candidate).stopped_at(WaitReason::Capacity);
         let is_given_work = |host| state.index.offer(host).idle != state.view.offer(host).idle;
@@ -79,8 +71,7 @@ impl<'s> PlannedFarm<'s> {
     }
 
     /// What one host could take, by its position in the snapshot.
-    #[must_use]
-    pub fn explain_host(&self, host: HostIx) -> HostExplanation {
+    pub(crate) fn explain_host(&self, host: HostIx) -> HostExplanation {
         let state = &self.planner.state;
         let snapshot = state.view.snapshot;
         let row = &snapshot.hosts[host];
@@ -113,22 +104,18 @@ impl<'s> PlannedFarm<'s> {
 
     fn caps(&self, candidate: CandidateIx) -> Vec<CapReport> {
         let state = &self.planner.state;
-        let (snapshot, demand) = (state.view.snapshot, state.demand(candidate));
-        let bursts = demand.eligible.iter().filter_map(|eligible| {
-            let host = state.index.hosts_of(eligible).next()?;
-            let position = state.subscription(state.show_of(candidate), eligible.alloc)?;
-            Some(CapReport {
-                reason: WaitReason::SubscriptionBurst,
-                name: snapshot.hosts[host].alloc_name.clone(),
-                before: Quantity::Cores(self.before.subscription(position)),
-                after: Quantity::Cores(state.ledger.subscription(position)),
-                max: Some(Quantity::Cores(snapshot.subscriptions[position].burst)),
-                wanted: Quantity::Cores(demand.least.cores),
-            })
-        });
-        let before = state.capped(candidate, &self.before, &demand.least);
-        let after = state.capped(candidate, &state.ledger, &demand.least);
-        let ceilings = before.ceilings().zip(after.ceilings()).map(|((reason, before), (_, after))| CapReport {
+        let ceilings = |ledger| {
+            let mut found = Vec::new();
+            for eligible in state.demand(candidate).eligible.iter().filter(|hosts| hosts.subscription.is_some()) {
+                let show = Capped { ledger, ..state.capped(candidate, Some(eligible)) };
+                show.ceilings(&Capped::OF_SHOW, |reason, ceiling| found.push((reason, ceiling)));
+            }
+            let work = Capped { ledger, ..state.capped(candidate, None) };
+            work.ceilings(&Capped::OF_WORK, |reason, ceiling| found.push((reason, ceiling)));
+            found
+        };
+        let (before, after) = (ceilings(&self.before), ceilings(&state.ledger));
+        let reports = before.into_iter().zip(after).map(|((reason, before), (_, after))| CapReport {
             reason,
             name: before.name.to_owned(),
             before: before.used,
@@ -136,39 +123,20 @@ impl<'s> PlannedFarm<'s> {
             max: before.max,
             wanted: before.wanted,
         });
-        let limits = snapshot.candidates[candidate].limits.iter().map(|&limit| self.limit(limit));
-        bursts.chain(ceilings).chain(limits).collect()
-    }
-
-    fn limit(&self, limit: LimitIx) -> CapReport {
-        let row = &self.planner.state.view.snapshot.limits[limit];
-        let quantity = match row.usage {
-            LimitUse::Frames { .. } => Quantity::Frames,
-            LimitUse::Hosts { .. } => Quantity::Hosts,
-        };
-        let account = self.planner.state.ledger.limit(limit);
-        CapReport {
-            reason: WaitReason::LimitReached,
-            name: row.name.clone(),
-            before: quantity(self.before.limit(limit).used()),
-            after: quantity(account.used()),
-            max: Some(quantity(account.max())),
-            wanted: quantity(1),
-        }
+        reports.collect()
     }
 
     fn order(&self, candidate: CandidateIx) -> OrderReport {
         let planner = &self.planner;
         let (state, snapshot) = (&planner.state, planner.state.view.snapshot);
         let show = state.show_of(candidate);
-        let contend = |position: &CandidateIx| {
-            *position == candidate || planner.may_go(*position, state.view.waiting()[*position])
-        };
+        let contend =
+            |position: &CandidateIx| *position == candidate || planner.may_go(*position, state.view.waiting[*position]);
         let contenders: Vec<CandidateIx> = planner.order.candidates.iter().copied().filter(contend).collect();
         let of_show: Vec<CandidateIx> =
             contenders.iter().copied().filter(|&other| state.show_of(other) == show).collect();
         let index = of_show.iter().position(|&other| other == candidate).unwrap_or_default();
-        let ahead = of_show[..index].iter().rev().take(AHEAD_MAX).rev().map(|&other| {
+        let ahead = of_show[index.saturating_sub(AHEAD_MAX)..index].iter().map(|&other| {
             let row = &snapshot.candidates[other];
             Ahead {
                 layer: row.layer.clone(),
@@ -176,7 +144,7 @@ impl<'s> PlannedFarm<'s> {
                 job_name: snapshot.jobs[row.job].name.clone(),
                 by: precedence(snapshot, state.view.policy.job_order, other, candidate),
                 takes_turns: planner.order.takes_turns(other, candidate),
-                placed_frames: state.view.waiting()[other] - state.waiting[other],
+                placed_frames: state.view.waiting[other] - state.waiting[other],
                 waiting_frames: state.waiting[other],
             }
         });
@@ -189,23 +157,22 @@ impl<'s> PlannedFarm<'s> {
     }
 
     fn tiers(&self, candidate: CandidateIx, contenders: &[CandidateIx]) -> Vec<ShowTier> {
-        let planner = &self.planner;
-        let (state, snapshot) = (&planner.state, planner.state.view.snapshot);
+        let state = &self.planner.state;
+        let snapshot = state.view.snapshot;
         let mut shows = Vec::new();
         for eligible in &state.demand(candidate).eligible {
-            let reaches =
-                |other: &&CandidateIx| state.demand(**other).eligible.iter().any(|own| own.alloc == eligible.alloc);
-            let rivals: BTreeSet<&ShowId> =
-                contenders.iter().filter(reaches).map(|&other| state.show_of(other)).collect();
-            let alloc_name = state.index.hosts_of(eligible).next().map(|host| &snapshot.hosts[host].alloc_name);
-            let tiers = rivals.into_iter().filter_map(|show| {
-                let position = state.subscription(show, eligible.alloc)?;
+            let mut rivals: BTreeMap<&ShowId, SubscriptionIx> = BTreeMap::new();
+            for &other in contenders {
+                let own = state.demand(other).eligible.iter().find(|own| own.alloc == eligible.alloc);
+                rivals.extend(own.and_then(|own| Some((state.show_of(other), own.subscription?))));
+            }
+            let tiers = rivals.into_iter().filter_map(|(show, position)| {
                 let row = &snapshot.subscriptions[position];
                 Some(ShowTier {
-                    alloc_name: alloc_name?.clone(),
+                    alloc_name: eligible.alloc_name.to_owned(),
                     show: snapshot.shows.iter().find(|row| row.id == *show)?.name.clone(),
-                    before: row.tier(self.before.subscription(position)),
-                    after: row.tier(state.ledger.subscription(position)),
+                    before: row.tier(self.before.subscriptions[position].cores),
+                    after: row.tier(state.ledger.subscriptions[position].cores),
                 })
             });
             let start = shows.len();
@@ -223,35 +190,15 @@ impl<'s> PlannedFarm<'s> {
         if !layer.reaches(host) {
             return None;
         }
-        let (demand, policy) = (state.demand(candidate), state.view.policy);
-        let waiting_frames = state.view.waiting()[candidate];
+        let waiting_frames = state.view.waiting[candidate];
         let mut offer = state.view.offer(host);
-        let mut could_take = 0;
-        let mut reservation = None;
-        let mut then = FirstShut
-            .gates(&Layer::GATES, &layer)
-            .and_then(|()| state.host_gates(candidate, host, &mut FirstShut))
-            .err();
-        if then.is_none() {
-            let subscription = state.subscription_on(candidate, host);
-            let mut ledger = self.before.clone();
-            while could_take < waiting_frames && then.is_none() {
-                let reserved = room_gates(&demand.ask, &offer, policy, &mut FirstShut);
-                let wanted = reserved.unwrap_or(demand.least);
-                match state.accepts(&ledger, candidate, subscription, host, &wanted).and(reserved) {
-                    Ok(amounts) => {
-                        if let Some(payer) = subscription {
-                            ledger.take(candidate, host, payer, &amounts);
-                        }
-                        offer.idle -= amounts;
-                        reservation = reservation.or(Some(amounts));
-                        could_take += 1;
-                    }
-                    Err(reason) => then = Some(reason),
-                }
-            }
-        }
-        let refusal = reserve(&demand.ask, &offer, policy).err().filter(|_| then >= Some(WaitReason::Shape));
+        let passed =
+            FirstShut.gates(&Layer::GATES, &layer).and_then(|()| state.host_gates(candidate, host, &mut FirstShut));
+        let (taken, then) = match passed {
+            Ok(()) => self.fill(candidate, host, &mut offer),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
+        let refusal = reserve(&state.demand(candidate).ask, &offer, state.view.policy).err();
         let is_held = state.view.let_go(candidate, waiting_frames) < waiting_frames;
         let placed = self.planner.placements.iter();
         let placed = placed.filter(|placed| placed.candidate == candidate && placed.host == host);
@@ -260,11 +207,35 @@ impl<'s> PlannedFarm<'s> {
             layer_name: layer.candidate.layer_name.clone(),
             job_name: layer.job.name.clone(),
             waiting_frames,
-            could_take,
-            reservation,
-            refusal,
+            could_take: u32::try_from(taken.len()).unwrap_or(u32::MAX),
+            reservation: taken.first().copied(),
+            refusal: refusal.filter(|_| then >= Some(WaitReason::Shape)),
             then: then.or(is_held.then_some(WaitReason::BackOff)),
             placed_frames: placed.map(|placed| placed.frames).sum(),
         })
+    }
+
+    /// Puts all waiting frames of a candidate on a host, as far as it and the caps of before the plan let them:
+    /// what each takes, and what stops the next.
+    fn fill(&self, candidate: CandidateIx, host: HostIx, offer: &mut Offer) -> (Vec<Amounts>, Option<WaitReason>) {
+        let state = &self.planner.state;
+        let (demand, eligible) = (state.demand(candidate), state.eligible_with(candidate, host));
+        let mut ledger = self.before.clone();
+        let mut taken = Vec::new();
+        for _ in 0..state.view.waiting[candidate] {
+            let reserved = room_gates(&demand.ask, offer, state.view.policy, &mut FirstShut);
+            let wanted = &reserved.unwrap_or(demand.least);
+            let capped = Capped { ledger: &ledger, host: Some(host), wanted, ..state.capped(candidate, eligible) };
+            let amounts = match capped.pass_all().and(reserved) {
+                Ok(amounts) => amounts,
+                Err(reason) => return (taken, Some(reason)),
+            };
+            if let Some(subscription) = eligible.and_then(|eligible| eligible.subscription) {
+                ledger.take(candidate, host, subscription, &amounts);
+            }
+            offer.idle -= amounts;
+            taken.push(amounts);
+        }
+        (taken, None)
     }
 }

@@ -1,17 +1,14 @@
-//! Every gate that a waiting layer must pass, each defined here and nowhere else.
+//! Every gate that a waiting layer must pass, each defined here or, when it is a cap, in `caps`.
 //!
 //! A gate answers for the one reason it is listed with, and [`WaitReason`] orders them. Whoever asks gates
 //! goes through a list with a [`Trace`], which decides whether a shut gate ends the walk and what is kept of
 //! the answers. So a gate that is added to a list is planned by, counted and explained.
 
-use super::ledger::{Ledger, Used};
-use super::report::Quantity;
+use super::eligible::Spot;
 use super::reserve::{Ask, Offer, Unfit, reserve, reserve_unprotected};
 use super::view::View;
-use crate::model::{
-    Candidate, CandidateIx, Cap, Host, HostIx, JobRow, Policy, ShowRow, Subscription, ThreadMode, WaitReason,
-};
-use crate::units::{Amounts, Cores, Gpus};
+use crate::model::{Candidate, CandidateIx, HostIx, JobRow, Policy, ShowRow, ThreadMode, WaitReason};
+use crate::units::Amounts;
 
 /// A reason, and whether what it is asked about may pass.
 pub(super) type Gate<T> = (WaitReason, fn(&T) -> bool);
@@ -23,6 +20,16 @@ pub(super) trait Trace {
 
     fn gates<T>(&mut self, gates: &[Gate<T>], case: &T) -> Result<(), WaitReason> {
         gates.iter().try_for_each(|(reason, is_open)| self.gate(*reason, is_open(case)))
+    }
+
+    /// Hosts have stopped, those that get furthest at this gate.
+    fn hosts(&mut self, furthest: WaitReason) -> Result<(), WaitReason> {
+        Err(furthest)
+    }
+
+    /// Hosts have room, and on the best of them the frame would break a cap.
+    fn too_wide(&mut self, cap: WaitReason, _best: Spot) -> Result<(), WaitReason> {
+        Err(cap)
     }
 }
 
@@ -51,8 +58,12 @@ impl<'a> Layer<'a> {
         Self { view, candidate, job, show: &view.snapshot.shows[job.show] }
     }
 
+    pub(super) fn traits(&self) -> LayerTraits<'a> {
+        LayerTraits { os: self.job.os.as_ref(), is_threadable: self.candidate.is_threadable }
+    }
+
     pub(super) fn on(&self, host: HostIx) -> OnHost<'a> {
-        OnHost { layer: *self, host: &self.view.snapshot.hosts[host], is_open: self.view.state(host).is_open() }
+        OnHost { layer: self.traits(), host: HostTraits::of(self.view, host) }
     }
 
     /// Searches find such hosts through the index instead.
@@ -75,19 +86,42 @@ impl Layer<'_> {
     ];
 }
 
-/// A host that the layer's tags reach, whatever it is doing.
-pub(super) struct OnHost<'a> {
-    layer: Layer<'a>,
-    pub(super) host: &'a Host,
+/// All that gates know of a layer when they ask about hosts besides amounts. Layers that are equal in it, and
+/// in what they are reached by, have the same eligible hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct LayerTraits<'a> {
+    os: Option<&'a String>,
+    is_threadable: bool,
+}
+
+/// All that gates know of a host besides amounts. Hosts that are equal in it, and in what reaches them, are
+/// one group.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct HostTraits<'a> {
     is_open: bool,
+    os: &'a [String],
+    thread_mode: ThreadMode,
+}
+
+impl<'a> HostTraits<'a> {
+    pub(super) fn of(view: &View<'a>, host: HostIx) -> Self {
+        let row = &view.snapshot.hosts[host];
+        Self { is_open: view.state(host).is_open(), os: &row.os, thread_mode: row.thread_mode }
+    }
+}
+
+/// A layer on a host that its tags reach, whatever the host is doing.
+pub(super) struct OnHost<'a> {
+    layer: LayerTraits<'a>,
+    host: HostTraits<'a>,
 }
 
 impl OnHost<'_> {
     /// Constraints that hosts meet or not, whatever they have idle.
     pub(super) const GATES: [Gate<Self>; 3] = [
-        (WaitReason::NoHostOpen, |on| on.is_open),
-        (WaitReason::OperatingSystem, |on| on.layer.job.os.as_ref().is_none_or(|os| on.host.os.contains(os))),
-        (WaitReason::ThreadMode, |on| on.host.thread_mode != ThreadMode::All || on.layer.candidate.is_threadable),
+        (WaitReason::NoHostOpen, |on| on.host.is_open),
+        (WaitReason::OperatingSystem, |on| on.layer.os.is_none_or(|os| on.host.os.contains(os))),
+        (WaitReason::ThreadMode, |on| on.host.thread_mode != ThreadMode::All || on.layer.is_threadable),
     ];
 }
 
@@ -107,135 +141,4 @@ pub(super) fn room_gates(
     trace.gate(WaitReason::GpuReserved, reserved != Err(Unfit::GpuKept))?;
     trace.gate(WaitReason::Capacity, reserved.is_ok())?;
     reserved.map_err(|_| WaitReason::Capacity)
-}
-
-/// A show that wants more cores of an allocation.
-pub(super) struct Subscribed<'a> {
-    pub(super) subscription: Option<&'a Subscription>,
-    pub(super) used: Cores,
-    pub(super) wanted: Cores,
-}
-
-impl Subscribed<'_> {
-    pub(super) const GATES: [Gate<Self>; 3] = [
-        (WaitReason::NoSubscription, |show| show.subscription.is_some()),
-        (WaitReason::SubscriptionFrozen, |show| show.subscription.is_some_and(|row| row.burst > Cores::ZERO)),
-        (WaitReason::SubscriptionBurst, |show| {
-            show.subscription.is_some_and(|row| Cap::AtMost(row.burst).allows(show.used + show.wanted))
-        }),
-    ];
-}
-
-/// Work that wants more of what its folder and job may use.
-pub(super) struct Capped<'a> {
-    pub(super) layer: Layer<'a>,
-    pub(super) ledger: &'a Ledger<'a>,
-    pub(super) wanted: &'a Amounts,
-}
-
-/// A ceiling, and what stands under it.
-pub(super) struct Ceiling<'a> {
-    /// Whose it is.
-    pub(super) name: &'a str,
-    pub(super) used: Quantity,
-    /// `None` = no cap.
-    pub(super) max: Option<Quantity>,
-    pub(super) wanted: Quantity,
-}
-
-/// What keeps a folder or a job from using more.
-pub(super) enum CapGate {
-    Rule(fn(&Capped<'_>) -> bool),
-    Ceiling(for<'a> fn(&Capped<'a>) -> Ceiling<'a>),
-    /// One that does not concern work which adds nothing.
-    CeilingOnMore(for<'a> fn(&Capped<'a>) -> Ceiling<'a>),
-}
-
-impl CapGate {
-    fn is_open(&self, capped: &Capped<'_>) -> bool {
-        match self {
-            Self::Rule(is_open) => is_open(capped),
-            Self::Ceiling(ceiling) => ceiling(capped).allows(),
-            Self::CeilingOnMore(ceiling) => {
-                let ceiling = ceiling(capped);
-                ceiling.wanted.get() <= 0 || ceiling.allows()
-            }
-        }
-    }
-}
-
-impl<'a> Capped<'a> {
-    const GATES: [(WaitReason, CapGate); 5] = [
-        (WaitReason::FolderCores, CapGate::Ceiling(|capped| capped.folder().cores(capped.wanted))),
-        (WaitReason::FolderGpus, CapGate::CeilingOnMore(|capped| capped.folder().gpus(capped.wanted))),
-        // A maximum of -1 GPUs refuses even work without any, since 0 in use is more; one of 0 does not.
-        (
-            WaitReason::JobCapNotPositive,
-            CapGate::Rule(|capped| {
-                let job = capped.layer.job;
-                let is_without_gpus = job.gpus_max == Gpus::ZERO && capped.wanted.gpus <= Gpus::ZERO;
-                job.cores_max > Cores::ZERO && (job.gpus_max > Gpus::ZERO || is_without_gpus)
-            }),
-        ),
-        (WaitReason::JobCores, CapGate::Ceiling(|capped| capped.job().cores(capped.wanted))),
-        // A job over its GPU cap takes no cores either: the trigger tests both when one grows.
-        (WaitReason::JobGpus, CapGate::Ceiling(|capped| capped.job().gpus(capped.wanted))),
-    ];
-
-    pub(super) fn pass(&self, trace: &mut impl Trace) -> Result<(), WaitReason> {
-        Self::GATES.iter().try_for_each(|(reason, gate)| trace.gate(*reason, gate.is_open(self)))
-    }
-
-    pub(super) fn ceilings(&self) -> impl Iterator<Item = (WaitReason, Ceiling<'a>)> {
-        Self::GATES.iter().filter_map(|(reason, gate)| match gate {
-            CapGate::Rule(_) => None,
-            CapGate::Ceiling(ceiling) | CapGate::CeilingOnMore(ceiling) => Some((*reason, ceiling(self))),
-        })
-    }
-
-    fn folder(&self) -> Account<'a> {
-        let row = &self.layer.view.snapshot.folders[self.layer.job.folder];
-        let used = self.ledger.folder(self.layer.job.folder);
-        Account { name: &row.name, used, cores_max: row.cores_max, gpus_max: row.gpus_max }
-    }
-
-    fn job(&self) -> Account<'a> {
-        let row = self.layer.job;
-        let used = self.ledger.job(self.layer.candidate.job);
-        Account { name: &row.name, used, cores_max: Cap::AtMost(row.cores_max), gpus_max: Cap::AtMost(row.gpus_max) }
-    }
-}
-
-/// What somebody uses and may use.
-struct Account<'a> {
-    name: &'a str,
-    used: Used,
-    cores_max: Cap<Cores>,
-    gpus_max: Cap<Gpus>,
-}
-
-impl<'a> Account<'a> {
-    fn cores(self, wanted: &Amounts) -> Ceiling<'a> {
-        let max = self.cores_max.max().map(Quantity::Cores);
-        Ceiling { name: self.name, used: Quantity::Cores(self.used.cores), max, wanted: Quantity::Cores(wanted.cores) }
-    }
-
-    fn gpus(self, wanted: &Amounts) -> Ceiling<'a> {
-        let max = self.gpus_max.max().map(Quantity::Gpus);
-        Ceiling { name: self.name, used: Quantity::Gpus(self.used.gpus), max, wanted: Quantity::Gpus(wanted.gpus) }
-    }
-}
-
-impl Ceiling<'_> {
-    fn allows(&self) -> bool {
-        self.max.is_none_or(|max| self.used.get().saturating_add(self.wanted.get()) <= max.get())
-    }
-
-    /// `None` where it caps no cores.
-    pub(super) fn cores_left(&self) -> Option<Cores> {
-        match (self.used, self.max?) {
-            (Quantity::Cores(used), Quantity::Cores(max)) => Some(max - used),
-            _ => None,
-        }
-    }
 }

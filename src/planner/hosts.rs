@@ -1,18 +1,19 @@
 //! The open hosts, indexed so that the best one for a layer is found without looking at all.
 //!
-//! Hosts that candidates can hardly tell apart by anything but their amounts form a *group*: same
-//! allocation, same operating systems, same thread mode, same tags as far as anybody asks for them.
-//! Inside a group they are kept in buckets, sorted by the host strategy's order, and move along as the
-//! plan takes from them. Tags that few hosts carry, as a host's own name, make no groups, or a farm
-//! whose hosts are asked for by name would fall apart into groups of one: such hosts are listed.
+//! Hosts that differ for candidates in hardly anything but their amounts form a *group*: same allocation,
+//! same traits (what gates ask of a host), same tags as far as anybody asks for them. Inside a group they
+//! are kept in buckets, sorted by the host strategy's order, and sorted anew when the plan takes from them.
+//! Tags that few hosts carry, as a host's own name, make no groups, since on a farm whose hosts are asked
+//! for by name every group would be of one host: hosts with such tags are listed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::buckets::{BUCKETS, Bounds, BucketKind, Score, Within};
-use super::eligible::Eligible;
+use super::buckets::{Bounds, Bucket, BucketKind, Score, Size, Within};
+use super::eligible::{Eligible, Spot};
+use super::gates::HostTraits;
 use super::reserve::{Ask, Offer, reserve, width_under};
 use super::view::View;
-use crate::model::{AllocId, ClusterIx, FacilityId, Host, HostIx, Policy, Tag, ThreadMode};
+use crate::model::{AllocId, ClusterIx, FacilityId, Host, HostIx, Policy, Tag};
 use crate::units::{Amounts, Cores};
 
 /// A tag on at most so many hosts is looked up host by host. Tests have small farms and want both.
@@ -34,24 +35,12 @@ pub(super) struct HostIndex<'s> {
     opened: Opened,
 }
 
-pub(super) struct Group {
-    /// Any of its hosts: they answer alike to all but questions about amounts and rare tags.
-    representative: HostIx,
-    /// The different hosts there are when empty.
-    pub(super) emptied: Vec<Offer>,
+struct Group {
+    hosts: Vec<HostIx>,
+    emptied: Vec<Offer>,
     /// Cores of the smallest of them.
     cores_min: Cores,
-    hosts: Vec<HostIx>,
-    buckets: [BTreeSet<Score>; BUCKETS],
-}
-
-/// A host that takes the next frame, and what the frame takes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spot {
-    pub(super) host: HostIx,
-    /// The cluster through which it was reached.
-    pub(super) cluster: ClusterIx,
-    pub(super) amounts: Amounts,
+    buckets: BTreeMap<BucketKind, Bucket>,
 }
 
 /// Hosts with less idle GPU memory than before, so that they may take other work now, and their groups.
@@ -63,11 +52,11 @@ pub(super) struct Opened {
 
 /// One question for a host.
 pub(super) struct Search<'a> {
-    pub(super) eligible: &'a Eligible,
+    pub(super) eligible: &'a Eligible<'a>,
     pub(super) ask: &'a Ask,
     /// What the caps leave for one frame; hosts where it would take more are passed over.
     pub(super) cores_max: Cores,
-    /// Hosts to prefer among equals.
+    /// Hosts to prefer among those of one size, in order.
     pub(super) warm: &'a [HostIx],
 }
 
@@ -117,9 +106,7 @@ impl<'s> HostIndex<'s> {
             facility: &'s FacilityId,
             alloc: &'s AllocId,
             tags: Vec<&'s Tag>,
-            os: &'s [String],
-            thread_mode: ThreadMode,
-            is_open: bool,
+            traits: HostTraits<'s>,
         }
         let mut groups: HashMap<Alike<'s>, usize> = HashMap::new();
         for (position, host) in HostIx::all(self.hosts).zip(self.hosts) {
@@ -127,31 +114,23 @@ impl<'s> HostIndex<'s> {
                 facility: &host.facility,
                 alloc: &host.alloc,
                 tags: host.tags.iter().filter(|tag| common.contains(tag)).collect(),
-                os: &host.os,
-                thread_mode: host.thread_mode,
-                is_open: view.state(position).is_open(),
+                traits: HostTraits::of(view, position),
             };
-            let group = *groups.entry(alike).or_insert_with_key(|alike| {
-                let group = self.groups.len();
+            let at = *groups.entry(alike).or_insert_with_key(|alike| {
                 for &tag in &alike.tags {
-                    self.groups_by_tag.entry(tag).or_default().push(group);
+                    self.groups_by_tag.entry(tag).or_default().push(self.groups.len());
                 }
-                let buckets = std::array::from_fn(|_| BTreeSet::new());
-                self.groups.push(Group {
-                    representative: position,
-                    emptied: Vec::new(),
-                    cores_min: Cores(i64::MAX),
-                    hosts: Vec::new(),
-                    buckets,
-                });
-                group
+                let (emptied, hosts, buckets) = (Vec::new(), Vec::new(), BTreeMap::new());
+                self.groups.push(Group { hosts, emptied, cores_min: host.total.cores, buckets });
+                self.groups.len() - 1
             });
-            self.group_of.push(group);
-            self.groups[group].hosts.push(position);
+            self.group_of.push(at);
+            let group = &mut self.groups[at];
+            group.hosts.push(position);
+            group.cores_min = group.cores_min.min(host.total.cores);
             let emptied = view.emptied(position);
-            self.groups[group].cores_min = self.groups[group].cores_min.min(host.total.cores);
-            if !self.groups[group].emptied.contains(&emptied) {
-                self.groups[group].emptied.push(emptied);
+            if !group.emptied.contains(&emptied) {
+                group.emptied.push(emptied);
             }
             if view.state(position).is_open() {
                 self.put(position);
@@ -159,22 +138,24 @@ impl<'s> HostIndex<'s> {
         }
     }
 
-    pub(super) fn group(&self, group: usize) -> &Group {
-        &self.groups[group]
+    /// The different amounts and modes that the hosts of a group have when empty.
+    pub(super) fn emptied(&self, group: usize) -> &[Offer] {
+        &self.groups[group].emptied
     }
 
+    /// Any host of a group: for gates they differ in amounts and rare tags only.
     pub(super) fn representative(&self, group: usize) -> HostIx {
-        self.groups[group].representative
+        self.groups[group].hosts[0]
     }
 
     /// All hosts of an allocation that are eligible; one that is reached both ways comes twice.
-    pub(super) fn hosts_of(&self, eligible: &Eligible) -> impl Iterator<Item = HostIx> {
-        let grouped = eligible.groups.iter().flat_map(|reached| &self.groups[reached.group].hosts);
-        grouped.copied().chain(eligible.pinned.iter().map(|pinned| pinned.host))
+    pub(super) fn hosts_of(&self, eligible: &Eligible<'_>) -> impl Iterator<Item = HostIx> {
+        let grouped = eligible.groups.keys().flat_map(|&group| &self.groups[group].hosts);
+        grouped.copied().chain(eligible.pinned.keys().copied())
     }
 
     /// The cluster through which it reaches a host, if it does.
-    pub(super) fn cluster_in(&self, eligible: &Eligible, host: HostIx) -> Option<ClusterIx> {
+    pub(super) fn cluster_in(&self, eligible: &Eligible<'_>, host: HostIx) -> Option<ClusterIx> {
         eligible.cluster_of(host, self.group_of[host])
     }
 
@@ -200,77 +181,72 @@ impl<'s> HostIndex<'s> {
 
     /// Sets what is left of an open host; never more than before.
     pub(super) fn set_idle(&mut self, host: HostIx, idle: Amounts) {
-        let (bucket, score) = self.place_of(host);
-        self.groups[self.group_of[host]].buckets[bucket].remove(&score);
+        let group = self.group_of[host];
+        let (kind, entry) = self.place_of(host);
+        self.groups[group].buckets.entry(kind).or_default().remove(&entry);
         if idle.gpu_memory < self.offers[host].idle.gpu_memory {
             self.opened.hosts.insert(host);
-            self.opened.groups.insert(self.group_of[host]);
+            self.opened.groups.insert(group);
         }
         self.offers[host].idle = idle;
         self.put(host);
     }
 
     fn put(&mut self, host: HostIx) {
-        let (bucket, score) = self.place_of(host);
-        self.groups[self.group_of[host]].buckets[bucket].insert(score);
+        let (kind, entry) = self.place_of(host);
+        self.groups[self.group_of[host]].buckets.entry(kind).or_default().insert(entry);
     }
 
-    fn place_of(&self, host: HostIx) -> (usize, Score) {
-        let idle = &self.offers[host].idle;
-        let kind = BucketKind::of(idle, self.hosts[host].total.cores);
-        (kind.index(), Score::cold(idle, self.rank[host], self.policy.host_strategy))
+    fn place_of(&self, host: HostIx) -> (BucketKind, (Size, u32)) {
+        let kind = BucketKind::of(&self.offers[host].idle, self.hosts[host].total.cores);
+        (kind, (self.size(host), self.rank[host]))
     }
 
-    fn score(&self, host: HostIx) -> Score {
-        self.place_of(host).1
+    fn size(&self, host: HostIx) -> Size {
+        Size::of(&self.offers[host].idle, self.policy.host_strategy)
     }
 
-    /// The host that the strategy takes first among those of those eligible that fit and are accepted.
+    /// How well a host suits the layer that searches.
+    fn score(&self, host: HostIx, search: &Search<'_>) -> Score {
+        let is_cold = search.warm.binary_search(&host).is_err();
+        Score { size: self.size(host), is_cold, rank: self.rank[host] }
+    }
+
+    /// The best host for the layer among those of those eligible that fit and are accepted.
     pub(super) fn find(&self, search: &Search<'_>, mut accepts: impl FnMut(HostIx, &Amounts) -> bool) -> Found {
+        let mut has_skipped = false;
         let mut is_refused = false;
         let mut watched = |host, amounts: &Amounts| {
             let is_accepted = accepts(host, amounts);
             is_refused |= !is_accepted;
             is_accepted
         };
-        let pinned = search.eligible.pinned.iter().map(|pinned| pinned.host);
-        let mut best = self.first_of(pinned, search, &mut watched);
-        let mut has_skipped = false;
-        for reached in &search.eligible.groups {
-            let first =
-                self.first_in(reached.group, search, best.map(|(score, _)| score), &mut has_skipped, &mut watched);
-            best = first.or(best);
+        let pinned = search.eligible.pinned.keys().copied();
+        let mut best = self.best_of(pinned, search, &mut watched);
+        for &group in search.eligible.groups.keys() {
+            let end = best.map(|(score, _)| score);
+            best = self.first_in(group, search, end, &mut has_skipped, &mut watched).or(best);
         }
-        let spot = best.map(|(cold, spot)| {
-            let alike = search.warm.iter().filter(|&&host| self.score(host).is_like(&cold));
-            let warm =
-                alike.filter_map(|&host| Some((self.score(host).warm(), self.spot(host, search, &mut accepts)?)));
-            warm.min_by_key(|&(score, _)| score).filter(|&(warm, _)| warm < cold).map_or(spot, |(_, warm)| warm)
-        });
-        Found { spot, has_skipped: is_refused || has_skipped }
+        // Groups tell the first host by size; of hosts of that size, the layer prefers some.
+        if let Some((first, _)) = best {
+            let alike = search.warm.iter().copied().filter(|&host| self.size(host) == first.size);
+            let preferred = self.best_of(alike, search, &mut watched);
+            best = preferred.filter(|&(score, _)| score < first).or(best);
+        }
+        Found { spot: best.map(|(_, spot)| spot), has_skipped: is_refused || has_skipped }
     }
 
     /// The best of some hosts, as far as they belong to the eligible.
-    pub(super) fn find_among(
-        &self,
-        hosts: impl Iterator<Item = HostIx>,
-        search: &Search<'_>,
-        accepts: impl FnMut(HostIx, &Amounts) -> bool,
-    ) -> Option<Spot> {
-        self.first_of(hosts, search, accepts).map(|(_, spot)| spot)
-    }
-
-    fn first_of(
+    pub(super) fn best_of(
         &self,
         hosts: impl Iterator<Item = HostIx>,
         search: &Search<'_>,
         mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
     ) -> Option<(Score, Spot)> {
-        let spots = hosts.filter_map(|host| Some((self.score(host), self.spot(host, search, &mut accepts)?)));
-        spots.min_by_key(|&(score, _)| score)
+        hosts.filter_map(|host| self.try_on(host, search, &mut accepts)).min_by_key(|&(score, _)| score)
     }
 
-    /// The best host of a group, if it is better than `end`.
+    /// The first host of a group, if it is better than `end`.
     fn first_in(
         &self,
         group: usize,
@@ -279,34 +255,29 @@ impl<'s> HostIndex<'s> {
         has_skipped: &mut bool,
         mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
     ) -> Option<(Score, Spot)> {
+        let mode = self.hosts[self.representative(group)].thread_mode;
         let group = &self.groups[group];
-        let mode = self.hosts[group.representative].thread_mode;
         let width = width_under(search.ask, mode, search.cores_max, group.cores_min, self.policy);
         let mut best = None;
-        for kind in BucketKind::for_ask(search.ask) {
-            let mut within = Within {
-                bucket: &group.buckets[kind.index()],
-                bounds: Bounds::new(search.ask, mode, kind, width),
-                strategy: self.policy.host_strategy,
-                has_skipped: false,
-            };
-            let first = within.first(end, |rank| self.spot(self.by_rank[rank as usize], search, &mut accepts));
+        for (&kind, bucket) in group.buckets.iter().filter(|(kind, _)| kind.may_fit(search.ask)) {
+            let bounds = Bounds::new(search.ask, mode, kind, width);
+            let mut within = Within { bucket, bounds, strategy: self.policy.host_strategy, has_skipped: false };
+            let first = within.first(end, |rank| self.try_on(self.by_rank[rank as usize], search, &mut accepts));
             *has_skipped |= within.has_skipped;
-            if let Some((score, _)) = first {
-                (end, best) = (Some(score), first);
-            }
+            end = first.map(|(score, _)| score).or(end);
+            best = first.or(best);
         }
         best
     }
 
-    fn spot(
+    fn try_on(
         &self,
         host: HostIx,
         search: &Search<'_>,
         mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
-    ) -> Option<Spot> {
+    ) -> Option<(Score, Spot)> {
         let cluster = self.cluster_in(search.eligible, host)?;
         let amounts = reserve(search.ask, &self.offer(host), self.policy).ok()?;
-        accepts(host, &amounts).then_some(Spot { host, cluster, amounts })
+        accepts(host, &amounts).then(|| (self.score(host, search), Spot { host, cluster, amounts }))
     }
 }

@@ -1,7 +1,7 @@
 //! Deciding: which waiting layers go to which hosts now, and why the others wait.
 //!
-//! [`plan`] is a pure function of one snapshot, the holds laid over it, and a policy. It reads no clock, draws no random
-//! number, logs nothing and waits for nobody, so `run`, the previews and the tests decide alike. Equal
+//! [`plan()`] is a pure function of one snapshot, the holds laid over it, and a policy. It reads no clock, draws
+//! no random number, logs nothing and waits for nobody, so `run`, the previews and the tests decide alike. Equal
 //! farms give equal plans, in whatever order the rows were read: every choice ends in a comparison of
 //! ids.
 //!
@@ -9,15 +9,16 @@
 //! a folder's or job's cap or a limit, but only the booking transaction knows whether that still
 //! holds.
 //!
-//! Reading order: [`plan`] (the steps), `view` (what it begins with) and `state` (what it knows while it
+//! Reading order: `plan` (the steps), `view` (what it begins with) and `state` (what it knows while it
 //! grows), `order` (who is next), `demand` (which hosts are eligible), `hosts` and `buckets` (which of them a
-//! layer takes), `reserve` (what it takes there), `ledger` (what is used), `gates` (every reason to wait,
-//! defined once) and `evaluate` (the walk over them). [`PlannedFarm`] reads the whole walk to people.
+//! layer takes), `reserve` (what it takes there), `ledger` (what is used), `gates` and `caps` (every
+//! reason to wait, defined once) and `evaluate` (the walk over them). `explain` tells the whole walk to people.
 //!
 //! Amounts only shrink while a plan grows. So a host without room for a layer is not tried again, with
 //! one exception: GPU work can use up what a host keeps for it, and so open the host for other work.
 
 mod buckets;
+mod caps;
 mod demand;
 mod eligible;
 mod evaluate;
@@ -36,11 +37,9 @@ pub(crate) mod tests;
 mod trace;
 mod view;
 
-pub use explain::PlannedFarm;
+pub(crate) use explain::PlannedFarm;
 pub use order::Precedence;
 pub use plan::plan;
-pub use report::{
-    Ahead, CapReport, Explanation, FullHost, GateReport, GateVerdict, HostCount, HostExplanation, Miss, NearMiss,
-    OnHost, OrderReport, PlacedOn, Quantity, ShowTier,
-};
+pub use report::{Ahead, CapReport, Explanation, GateReport, GateVerdict, OnHost, PlacedOn, ShowTier};
+pub(crate) use report::{HostExplanation, Miss, NearMiss, Quantity};
 pub use reserve::Unfit;

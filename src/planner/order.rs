@@ -53,17 +53,13 @@ impl Order {
 /// What decides between two candidates of a show.
 pub(super) fn precedence(snapshot: &Snapshot, job_order: JobOrder, a: CandidateIx, b: CandidateIx) -> Precedence {
     let (a, b) = (Key::of(snapshot, job_order, a), Key::of(snapshot, job_order, b));
-    if a.priority != b.priority {
-        Precedence::Priority
-    } else if a.started_at != b.started_at {
-        Precedence::JobStart
-    } else if a.job != b.job {
-        Precedence::JobId
-    } else if a.dispatch_order != b.dispatch_order {
-        Precedence::DispatchOrder
-    } else {
-        Precedence::LayerId
-    }
+    let differences = [
+        (Precedence::Priority, a.priority != b.priority),
+        (Precedence::JobStart, a.started_at != b.started_at),
+        (Precedence::JobId, a.job != b.job),
+        (Precedence::DispatchOrder, a.dispatch_order != b.dispatch_order),
+    ];
+    differences.into_iter().find(|&(_, differs)| differs).map_or(Precedence::LayerId, |(by, _)| by)
 }
 
 /// Compared field by field.
@@ -111,9 +107,13 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// `candidates` in order.
-    pub(super) fn new(candidates: impl IntoIterator<Item = CandidateIx>, quantum: u32) -> Self {
-        Self { behind: candidates.into_iter().collect(), turns: VecDeque::new(), quantum: quantum.max(1) }
+    pub(super) fn new(quantum: u32) -> Self {
+        Self { behind: VecDeque::new(), turns: VecDeque::new(), quantum: quantum.max(1) }
+    }
+
+    /// Called in order.
+    pub(super) fn push(&mut self, candidate: CandidateIx) {
+        self.behind.push_back(candidate);
     }
 
     /// Whose turn it is, and how many frames of its quantum are left.
@@ -144,7 +144,7 @@ impl Queue {
 }
 
 /// A show's tier on an allocation, lowest first. Equal tiers go by the ids of show and allocation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ShowRank {
     pub(super) tier: f64,
     /// Position among the queues, which are sorted by those ids.
@@ -160,12 +160,6 @@ impl Ord for ShowRank {
 impl PartialOrd for ShowRank {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for ShowRank {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
     }
 }
 

@@ -3,14 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::eligible::Eligible;
+use super::eligible::{Eligible, Spot};
 use super::gates::{FirstShut, Layer, Trace};
-use super::hosts::Spot;
 use super::order::{Order, Queue, ShowRank};
 use super::reserve::reserve;
 use super::state::State;
 use super::view::View;
-use crate::model::{CandidateIx, Holds, HostIx, Placement, Plan, Policy, ShowId, Snapshot, SubscriptionIx, Waiting};
+use crate::model::{
+    AllocId, CandidateIx, Holds, Placement, Plan, Policy, ShowId, Snapshot, SubscriptionIx, WaitReason, Waiting,
+};
 use crate::units::{Amounts, Kib};
 
 /// Places what fits now, in order, and says why the rest waits.
@@ -21,7 +22,7 @@ pub fn plan(snapshot: &Snapshot, holds: &Holds, policy: &Policy) -> Plan {
     planner.plan()
 }
 
-/// A plan in the making.
+/// A plan that is being made.
 pub(super) struct Planner<'s> {
     pub(super) state: State<'s>,
     pub(super) order: Order,
@@ -32,16 +33,14 @@ pub(super) struct Planner<'s> {
 /// One show's layers on one allocation.
 struct Contender {
     subscription: SubscriptionIx,
-    alloc: usize,
     queue: Queue,
 }
 
-/// A candidate's leave to place frames on an allocation.
+/// What one candidate may place on an allocation before the next is asked.
 #[derive(Clone, Copy)]
 struct Grant {
     candidate: CandidateIx,
     subscription: SubscriptionIx,
-    alloc: usize,
     frames_max: u32,
     /// The position of the show's queue, and the show that goes next.
     queue: usize,
@@ -58,8 +57,8 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// Goes round until a round places nothing. One is seldom enough: GPU work opens hosts to layers
-    /// that have left, and a layer that was too wide for its caps on a host takes less of what others
+    /// Repeats rounds until one places nothing. One is seldom enough: GPU work opens hosts to layers that
+    /// have left their queue, and a layer that was too wide for its caps on a host takes less of what others
     /// leave there.
     pub(super) fn place(&mut self) {
         loop {
@@ -75,22 +74,22 @@ impl<'s> Planner<'s> {
 
     /// Every show with work for an allocation that it may use, by ids of show and allocation.
     fn contenders(&self) -> Vec<Contender> {
-        let mut queues: BTreeMap<(&ShowId, usize), Vec<CandidateIx>> = BTreeMap::new();
+        let mut contenders: BTreeMap<(&ShowId, &AllocId), Contender> = BTreeMap::new();
         for &position in &self.order.candidates {
             if !self.may_go(position, self.state.waiting[position]) {
                 continue;
             }
             let show = self.state.show_of(position);
             for eligible in self.state.demand(position).eligible.iter().filter(|hosts| !hosts.is_exhausted) {
-                queues.entry((show, eligible.alloc)).or_default().push(position);
+                let Some(subscription) = eligible.subscription else { continue };
+                let contender = contenders.entry((show, eligible.alloc)).or_insert_with(|| Contender {
+                    subscription,
+                    queue: Queue::new(self.state.view.policy.frames_per_layer_turn),
+                });
+                contender.queue.push(position);
             }
         }
-        let contender = |((show, alloc), candidates)| {
-            let subscription = self.state.subscription(show, alloc)?;
-            let queue = Queue::new(Vec::into_iter(candidates), self.state.view.policy.frames_per_layer_turn);
-            Some(Contender { subscription, alloc, queue })
-        };
-        queues.into_iter().filter_map(contender).collect()
+        contenders.into_values().collect()
     }
 
     fn go_round(&mut self, mut contenders: Vec<Contender>) {
@@ -102,10 +101,10 @@ impl<'s> Planner<'s> {
         while self.frames_left > 0
             && let Some(Reverse(ShowRank { queue, .. })) = shows.pop()
         {
-            let Contender { subscription, alloc, queue: layers } = &mut contenders[queue];
+            let Contender { subscription, queue: layers } = &mut contenders[queue];
             let Some((candidate, frames_max)) = layers.front(&self.order) else { continue };
             let next = shows.peek().map(|&Reverse(next)| next);
-            let grant = Grant { candidate, subscription: *subscription, alloc: *alloc, frames_max, queue, next };
+            let grant = Grant { candidate, subscription: *subscription, frames_max, queue, next };
             let placed = self.fill(&grant);
             if placed == 0 || self.state.let_go(candidate) == 0 {
                 layers.leave();
@@ -117,7 +116,7 @@ impl<'s> Planner<'s> {
     }
 
     fn show_rank(&self, queue: usize, subscription: SubscriptionIx) -> ShowRank {
-        let used = self.state.ledger.subscription(subscription);
+        let used = self.state.ledger.subscriptions[subscription].cores;
         ShowRank { tier: self.state.view.snapshot.subscriptions[subscription].tier(used), queue }
     }
 
@@ -148,7 +147,7 @@ impl<'s> Planner<'s> {
                 break;
             }
             match reserve(&ask, &offer, policy) {
-                Ok(again) if self.accepts(grant, spot.host, &again) => amounts = again,
+                Ok(again) if self.state.accepts(candidate, spot.host, &again).is_ok() => amounts = again,
                 _ => break,
             }
         }
@@ -162,25 +161,17 @@ impl<'s> Planner<'s> {
     fn find(&mut self, grant: &Grant) -> Option<Spot> {
         let &Grant { candidate, subscription, .. } = grant;
         let state = &self.state;
-        let demand = state.demand(candidate);
-        let position = demand.eligible.iter().position(|hosts| hosts.alloc == grant.alloc)?;
-        let eligible = &demand.eligible[position];
-        let is_hopeless = eligible.is_exhausted
-            || state.subscription_allows(subscription, &demand.least).is_err()
-            || state.caps_for_least(candidate).is_err();
-        if is_hopeless {
+        let eligible = &state.demand(candidate).eligible;
+        let position = eligible.iter().position(|hosts| hosts.subscription == Some(subscription))?;
+        let eligible = &eligible[position];
+        if eligible.is_exhausted || state.capped(candidate, Some(eligible)).pass_all().is_err() {
             return None;
         }
-        let found = state.search(candidate, eligible, subscription);
+        let found = state.search(candidate, eligible);
         if found.spot.is_none() && !found.has_skipped {
             self.state.demands.get_mut(candidate).eligible[position].is_exhausted = true;
         }
         found.spot
-    }
-
-    fn accepts(&self, grant: &Grant, host: HostIx, amounts: &Amounts) -> bool {
-        let ledger = &self.state.ledger;
-        self.state.accepts(ledger, grant.candidate, Some(grant.subscription), host, amounts).is_ok()
     }
 
     /// Whether any of a candidate's frames could be placed when so many wait, if hosts had room.
@@ -200,9 +191,9 @@ impl<'s> Planner<'s> {
     /// Brings back the demands that may find room on hosts which GPU work has opened.
     fn reopen(&mut self) {
         let opened = self.state.index.take_opened();
-        let is_reopened = |hosts: &Eligible| {
-            opened.groups.iter().any(|&group| hosts.reaches_group(group))
-                || hosts.pinned.iter().any(|pinned| opened.hosts.contains(&pinned.host))
+        let is_reopened = |hosts: &Eligible<'_>| {
+            opened.groups.iter().any(|group| hosts.groups.contains_key(group))
+                || hosts.pinned.keys().any(|host| opened.hosts.contains(host))
         };
         for demand in self.state.demands.list.iter_mut().filter(|demand| demand.ask.gpu_memory <= Kib::ZERO) {
             for hosts in demand.eligible.iter_mut().filter(|hosts| hosts.is_exhausted) {
@@ -211,15 +202,14 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// What has been decided, once nothing more is placed.
+    /// What has been decided, once nothing more is placed. What is left waits for the first gate that one more
+    /// frame fails.
     pub(super) fn plan(&self) -> Plan {
-        let waiting = CandidateIx::all(&self.state.waiting).filter(|&candidate| self.state.waiting[candidate] > 0).map(
-            |candidate| Waiting {
-                candidate,
-                frames: self.state.waiting[candidate],
-                reason: self.state.reason(candidate),
-            },
-        );
+        let waiting = CandidateIx::all(&self.state.waiting).zip(&self.state.waiting).filter(|&(_, &frames)| frames > 0);
+        let waiting = waiting.map(|(candidate, &frames)| {
+            let shut = self.state.evaluate(candidate, &mut FirstShut).err();
+            Waiting { candidate, frames, reason: shut.unwrap_or(WaitReason::PassFull) }
+        });
         Plan { waiting: waiting.collect(), placements: self.placements.clone() }
     }
 }

@@ -172,11 +172,11 @@ pub struct ShowTier {
 
 /// A host that lacks nothing but room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FullHost {
+pub(crate) struct FullHost {
     /// Position in the snapshot's hosts.
-    pub host: HostIx,
+    pub(crate) host: HostIx,
     /// The plan itself takes some of its room.
-    pub is_given_work: bool,
+    pub(crate) is_given_work: bool,
 }
 
 /// What a host has, got and could take.

@@ -1,7 +1,7 @@
 //! What one frame of a layer reserves on one host: Cuebot's rule, in centicores.
 //!
-//! The rule is kept to the last corner, because Cuebot goes on booking the same farm by it: a layer
-//! must not grow or shrink when a show changes hands.
+//! The rule is the same in every case, because Cuebot goes on booking the same farm by it: a layer must
+//! not get other amounts when its show goes from one scheduler to the other.
 
 use crate::model::{Candidate, CoreRequest, FractionalCores, Fractions, Host, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
@@ -40,6 +40,16 @@ impl Ask {
         }
     }
 
+    /// What a frame takes that is given so many cores.
+    pub(super) const fn amounts(&self, cores: Cores) -> Amounts {
+        Amounts { cores, memory: self.memory, gpus: self.gpus, gpu_memory: self.gpu_memory }
+    }
+
+    /// Nothing of the host is kept from it for GPU work: it is such work, or no GPU memory is idle.
+    fn has_nothing_kept(&self, offer: &Offer) -> bool {
+        self.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO
+    }
+
     /// Asks for a host with nothing on it.
     pub(super) const fn is_exclusive(&self) -> bool {
         !matches!(self.cores, CoreRequest::AtLeast(_))
@@ -48,11 +58,10 @@ impl Ask {
     /// Idle cores below which the rule refuses on every host of the mode; 0 for exclusive asks.
     pub(super) fn idle_cores_min(&self, mode: ThreadMode) -> Cores {
         match self.cores {
-            CoreRequest::AtLeast(cores) if cores < Cores::ONE => cores,
-            CoreRequest::AtLeast(cores) if mode == ThreadMode::Variable && self.is_threadable => {
-                cores.max(Cores::whole(2))
+            CoreRequest::AtLeast(cores) => {
+                let needs_two = cores >= Cores::ONE && mode == ThreadMode::Variable && self.is_threadable;
+                if needs_two { cores.max(Cores::whole(2)) } else { cores }
             }
-            CoreRequest::AtLeast(cores) => cores,
             CoreRequest::WholeHost | CoreRequest::AllBut(_) => Cores::ZERO,
         }
     }
@@ -117,10 +126,10 @@ pub(super) fn reserve(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amoun
     if offer.thread_mode == ThreadMode::All && !ask.is_threadable {
         return Err(Unfit::ThreadModeAll);
     }
-    if ask.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO {
+    if ask.has_nothing_kept(offer) {
         return reserve_unprotected(ask, offer, policy);
     }
-    let beside = beside_gpu_work(offer);
+    let beside = Offer { idle: offer.idle - KEPT_FOR_GPU_WORK.min(offer.idle), ..*offer };
     if beside.idle.gpu_memory > Kib::ZERO {
         return Err(Unfit::GpuKept);
     }
@@ -131,23 +140,8 @@ pub(super) fn reserve(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amoun
 /// What a host must have idle for one frame, as far as that can be told from a few amounts.
 pub(super) fn needed(ask: &Ask, offer: &Offer) -> Amounts {
     let cores = if ask.is_exclusive() { offer.cores } else { ask.idle_cores_min(offer.thread_mode) };
-    let asked = Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory };
-    if ask.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO { asked } else { asked + kept(&offer.idle) }
-}
-
-/// The host less what it keeps for GPU work.
-fn beside_gpu_work(offer: &Offer) -> Offer {
-    Offer { idle: offer.idle - kept(&offer.idle), ..*offer }
-}
-
-/// What is kept for GPU work of these idle amounts.
-fn kept(idle: &Amounts) -> Amounts {
-    Amounts {
-        cores: KEPT_FOR_GPU_WORK.cores.min(idle.cores),
-        memory: KEPT_FOR_GPU_WORK.memory.min(idle.memory),
-        gpus: KEPT_FOR_GPU_WORK.gpus.min(idle.gpus),
-        gpu_memory: KEPT_FOR_GPU_WORK.gpu_memory.min(idle.gpu_memory),
-    }
+    let asked = ask.amounts(cores);
+    if ask.has_nothing_kept(offer) { asked } else { asked + KEPT_FOR_GPU_WORK.min(offer.idle) }
 }
 
 /// The rule without the protection of idle GPUs.
@@ -164,22 +158,19 @@ pub(super) fn reserve_unprotected(ask: &Ask, offer: &Offer, policy: &Policy) -> 
     if cores <= Cores::ZERO {
         return Err(Unfit::ReservesNothing);
     }
-    if cores > idle.cores {
-        return Err(Unfit::CoresShort);
-    }
-    if ask.memory > idle.memory {
-        return Err(Unfit::MemoryShort);
-    }
-    if ask.gpus > idle.gpus {
-        return Err(Unfit::GpusShort);
-    }
-    if ask.gpu_memory > idle.gpu_memory {
-        return Err(Unfit::GpuMemoryShort);
+    let shortages = [
+        (Unfit::CoresShort, cores > idle.cores),
+        (Unfit::MemoryShort, ask.memory > idle.memory),
+        (Unfit::GpusShort, ask.gpus > idle.gpus),
+        (Unfit::GpuMemoryShort, ask.gpu_memory > idle.gpu_memory),
+    ];
+    if let Some((unfit, _)) = shortages.into_iter().find(|&(_, is_short)| is_short) {
+        return Err(unfit);
     }
     let keeps_fractions =
         policy.fractional_cores == FractionalCores::Keep && offer.fractions.are_taken(ask.is_threadable);
     let cores = if keeps_fractions { cores } else { rounded_up(ask, cores, idle.cores)? };
-    Ok(Amounts { cores, memory: ask.memory, gpus: ask.gpus, gpu_memory: ask.gpu_memory })
+    Ok(ask.amounts(cores))
 }
 
 /// The cores of the rule, before anybody asks whether so many are idle.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use strum::IntoEnumIterator as _;
 
-use super::evaluate::WalkTrace;
-use super::gates::{FirstShut, Subscribed, Trace};
-use super::hosts::Spot;
+use super::caps::Capped;
+use super::eligible::Spot;
+use super::gates::{FirstShut, Trace};
 use super::report::{GateReport, GateVerdict, HostCount, Miss, NearMiss};
 use super::reserve::{Offer, needed, reserve, reserve_unprotected};
 use super::state::State;
@@ -18,7 +18,7 @@ pub(super) struct Recorded<'p, 's> {
     state: &'p State<'s>,
     candidate: CandidateIx,
     once: Once,
-    counts: HostCounts,
+    counts: BTreeMap<WaitReason, HostCount>,
     /// All hosts by name, each with the gate that stops it.
     stops: Vec<(HostIx, Option<WaitReason>)>,
 }
@@ -35,9 +35,7 @@ impl Trace for Once {
         self.is_open.insert(reason, is_open);
         Ok(())
     }
-}
 
-impl WalkTrace for Once {
     /// They are counted one by one.
     fn hosts(&mut self, _furthest: WaitReason) -> Result<(), WaitReason> {
         Ok(())
@@ -49,13 +47,10 @@ impl WalkTrace for Once {
     }
 }
 
-/// Hosts at gates that they pass one by one.
-#[derive(Default)]
-struct HostCounts(BTreeMap<WaitReason, HostCount>);
-
-impl Trace for HostCounts {
+/// Counts hosts at gates that they pass one by one.
+impl Trace for BTreeMap<WaitReason, HostCount> {
     fn gate(&mut self, reason: WaitReason, is_open: bool) -> Result<(), WaitReason> {
-        let count = self.0.entry(reason).or_default();
+        let count = self.entry(reason).or_default();
         count.asked += 1;
         count.passed += usize::from(is_open);
         FirstShut.gate(reason, is_open)
@@ -70,7 +65,7 @@ impl<'p, 's> Recorded<'p, 's> {
         let rows = &state.view.snapshot.hosts;
         let mut hosts: Vec<HostIx> = HostIx::all(rows).collect();
         hosts.sort_by_key(|&host| &rows[host].name);
-        let mut counts = HostCounts::default();
+        let mut counts = BTreeMap::new();
         let mut walk = |host| {
             state.host_gates(candidate, host, &mut counts)?;
             state.offer_gates(candidate, host, &mut counts)
@@ -88,7 +83,7 @@ impl<'p, 's> Recorded<'p, 's> {
 
     fn gate(&self, reason: WaitReason) -> GateReport {
         let is_open = self.once.is_open.get(&reason).copied();
-        let hosts = is_open.is_none().then(|| self.counts.0.get(&reason).copied().unwrap_or_default());
+        let hosts = is_open.is_none().then(|| self.counts.get(&reason).copied().unwrap_or_default());
         let is_too_wide = self.once.too_wide.is_some_and(|(cap, _)| cap == reason);
         let verdict = match hosts {
             Some(HostCount { asked: 0, .. }) if reason != WaitReason::NoHostWithTags => GateVerdict::NotAsked,
@@ -117,7 +112,7 @@ impl<'p, 's> Recorded<'p, 's> {
             let miss = if reason == WaitReason::LimitReached { Miss::NoSeat } else { Miss::TooWide(spot.amounts) };
             return Some(self.near_miss(spot.host, reason, miss));
         }
-        let is_subscription = |stop: WaitReason| Subscribed::GATES.iter().any(|&(reason, _)| reason == stop);
+        let is_subscription = |stop: WaitReason| Capped::OF_SHOW.iter().any(|(reason, _)| *reason == stop);
         let able = self.stopped(|stop| stop.is_none_or(|stop| stop > WaitReason::Shape || is_subscription(stop)));
         if !able.is_empty() {
             let usable = self.stopped(|stop| stop.is_none_or(|stop| stop > WaitReason::Shape));

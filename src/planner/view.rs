@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use super::reserve::Offer;
-use crate::model::{CandidateIx, Holds, Host, HostId, HostIx, HostState, LayerId, Policy, Snapshot};
+use crate::model::{AssumedBooking, CandidateIx, Holds, Host, HostIx, HostState, LayerId, Policy, Snapshot};
 use crate::units::Amounts;
 
 /// Lists run parallel to the snapshot's.
@@ -13,8 +14,13 @@ pub(super) struct View<'s> {
     pub(super) holds: &'s Holds,
     pub(super) policy: &'s Policy,
     hosts: Vec<HostView<'s>>,
-    waiting: Vec<u32>,
+    /// Frames that wait, per candidate.
+    pub(super) waiting: Vec<u32>,
     back_offs: Vec<BackOff>,
+    /// Hosts that run frames of the layer already, per candidate, in their order.
+    pub(super) warm: Vec<Vec<HostIx>>,
+    /// Bookings that the snapshot does not show, with the host where it has that.
+    pub(super) assumed: Vec<(&'s AssumedBooking, Option<HostIx>)>,
 }
 
 struct HostView<'s> {
@@ -33,35 +39,55 @@ enum BackOff {
 
 impl<'s> View<'s> {
     pub(super) fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy) -> Self {
-        let mut assumed: HashMap<&LayerId, u32> = HashMap::new();
-        let mut booked: HashMap<&HostId, Amounts> = HashMap::new();
-        for booking in &holds.assumed {
-            *assumed.entry(&booking.layer).or_default() += booking.frames;
-            let amounts = booked.entry(&booking.host).or_default();
-            (0..booking.frames).for_each(|_| *amounts += booking.reservation);
-        }
-        let waiting = snapshot.candidates.iter().map(|candidate| {
-            let found = holds.waiting_found.get(&candidate.layer).copied().unwrap_or(u32::MAX);
-            let assumed = assumed.get(&candidate.layer).copied().unwrap_or_default();
-            candidate.waiting_frames.min(found).saturating_sub(assumed)
+        let candidates: HashMap<_, CandidateIx> = positions(snapshot.candidates.iter().map(|row| &row.layer));
+        let waiting = snapshot.candidates.iter().map(|row| {
+            let found = holds.waiting_found.get(&row.layer).copied().unwrap_or(u32::MAX);
+            row.waiting_frames.min(found)
         });
-        let back_offs = snapshot.candidates.iter().map(|candidate| {
-            if holds.backing_off.contains(&candidate.layer) {
-                BackOff::Full
-            } else if holds.on_probation.contains(&candidate.layer) {
-                if assumed.contains_key(&candidate.layer) { BackOff::Full } else { BackOff::Probation }
-            } else {
-                BackOff::None
-            }
-        });
-        Self {
+        let mut view = Self {
             snapshot,
             holds,
             policy,
-            hosts: snapshot.hosts.iter().map(|host| host_view(host, holds, booked.get(&host.id))).collect(),
+            hosts: snapshot.hosts.iter().map(|host| HostView::of(host, holds)).collect(),
             waiting: waiting.collect(),
-            back_offs: back_offs.collect(),
+            back_offs: snapshot.candidates.iter().map(|row| BackOff::of(&row.layer, holds)).collect(),
+            warm: vec![Vec::new(); snapshot.candidates.len()],
+            assumed: Vec::new(),
+        };
+        for (host, row) in HostIx::all(&snapshot.hosts).zip(&snapshot.hosts) {
+            for &candidate in row.running_layers.iter().filter_map(|layer| candidates.get(layer)) {
+                view.warm[candidate].push(host);
+            }
         }
+        if !holds.assumed.is_empty() {
+            view.assume(&candidates);
+        }
+        for (view, row) in view.hosts.iter_mut().zip(&snapshot.hosts) {
+            if let Some(withheld) = holds.withheld.get(&row.id) {
+                view.offer.idle = (view.offer.idle - *withheld).max(Amounts::default());
+            }
+        }
+        view
+    }
+
+    /// Counts bookings that the snapshot does not show.
+    fn assume(&mut self, candidates: &HashMap<&LayerId, CandidateIx>) {
+        let hosts: HashMap<_, HostIx> = positions(self.snapshot.hosts.iter().map(|row| &row.id));
+        for booking in &self.holds.assumed {
+            let host = hosts.get(&booking.host).copied();
+            if let Some(&candidate) = candidates.get(&booking.layer) {
+                self.waiting[candidate] = self.waiting[candidate].saturating_sub(booking.frames);
+                if self.back_offs[candidate] == BackOff::Probation {
+                    self.back_offs[candidate] = BackOff::Full;
+                }
+                self.warm[candidate].extend(host);
+            }
+            if let Some(host) = host {
+                self.hosts[host].take(booking);
+            }
+            self.assumed.push((booking, host));
+        }
+        self.warm.iter_mut().for_each(|hosts| hosts.sort_unstable());
     }
 
     pub(super) fn state(&self, host: HostIx) -> &HostState {
@@ -77,10 +103,6 @@ impl<'s> View<'s> {
         let Offer { idle, .. } = self.hosts[host].offer;
         let idle = self.snapshot.hosts[host].total.max(idle);
         Offer { cores: idle.cores, idle, ..self.hosts[host].offer }
-    }
-
-    pub(super) fn waiting(&self) -> &Vec<u32> {
-        &self.waiting
     }
 
     /// Whether failures of the past hold back all of a candidate's frames that wait now.
@@ -102,18 +124,37 @@ impl<'s> View<'s> {
     }
 }
 
-fn host_view<'s>(host: &'s Host, holds: &Holds, booked: Option<&Amounts>) -> HostView<'s> {
-    let mut state = holds.state(host);
-    let mut idle = host.idle;
-    if let Some(booked) = booked {
-        idle = (idle - *booked).max(Amounts::default());
-        if state.is_open() && idle.memory < Host::IDLE_MEMORY_MIN {
-            state = Cow::Owned(HostState::LowFreeMemory);
+impl<'s> HostView<'s> {
+    fn of(host: &'s Host, holds: &Holds) -> Self {
+        let fractions = holds.fractions.get(&host.id).copied().unwrap_or_default();
+        Self { state: holds.state(host), offer: Offer { fractions, ..Offer::of(host, host.idle) } }
+    }
+
+    fn take(&mut self, booking: &AssumedBooking) {
+        let idle = &mut self.offer.idle;
+        (0..booking.frames).for_each(|_| *idle -= booking.reservation);
+        *idle = idle.max(Amounts::default());
+        if self.state.is_open() && idle.memory < Host::IDLE_MEMORY_MIN {
+            self.state = Cow::Owned(HostState::LowFreeMemory);
         }
     }
-    if let Some(withheld) = holds.withheld.get(&host.id) {
-        idle = (idle - *withheld).max(Amounts::default());
+}
+
+impl BackOff {
+    fn of(layer: &LayerId, holds: &Holds) -> Self {
+        if holds.backing_off.contains(layer) {
+            Self::Full
+        } else if holds.on_probation.contains(layer) {
+            Self::Probation
+        } else {
+            Self::None
+        }
     }
-    let fractions = holds.fractions.get(&host.id).copied().unwrap_or_default();
-    HostView { state, offer: Offer { fractions, ..Offer::of(host, idle) } }
+}
+
+/// Where each key stands; of equal keys, the first one.
+pub(super) fn positions<K: Eq + Hash, Ix: From<usize>>(
+    keys: impl DoubleEndedIterator<Item = K> + ExactSizeIterator,
+) -> HashMap<K, Ix> {
+    keys.enumerate().rev().map(|(position, key)| (key, position.into())).collect()
 }

@@ -1,4 +1,4 @@
-//! What passes would do, without doing it: bookings go into memory. [`look`] makes one pass, [`DryRun`] many, and
+//! What passes would do, without doing it: bookings go into memory. [`look()`] makes one pass, [`DryRun`] many, and
 //! [`prepare`] a service; a [`PlanDocument`] tells what a pass has planned.
 
 mod document;

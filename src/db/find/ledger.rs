@@ -65,13 +65,13 @@ impl Store {
         Ok(self.rows(statement).await?.readable::<_, Vec<_>>(decode_ledger).pop())
     }
 
-    /// Procs on a host that have run nothing for [`FRAMELESS_AFTER`].
+    /// Procs on a host that have run nothing for `FRAMELESS_AFTER`.
     pub async fn load_frameless_procs(&self, host: &HostId) -> Result<Vec<FramelessProc>, StoreError> {
         Ok(frameless_procs(self, &[], Some(host)).await?.readable(decode_frameless))
     }
 }
 
-/// Procs on the hosts of some facilities that have run nothing for [`FRAMELESS_AFTER`].
+/// Procs on the hosts of some facilities that have run nothing for `FRAMELESS_AFTER`.
 pub(crate) async fn frameless_procs_in(
     source: impl Source,
     facilities: &[FacilityId],

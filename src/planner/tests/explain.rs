@@ -2,7 +2,8 @@
 
 use super::farm::{Farm, amounts};
 use crate::model::{CandidateIx, Cap, HostIx, HostState, LimitUse, Policy, WaitReason};
-use crate::planner::{Explanation, GateVerdict, HostCount, Miss, PlannedFarm, Precedence, Quantity, Unfit};
+use crate::planner::report::HostCount;
+use crate::planner::{Explanation, GateVerdict, Miss, PlannedFarm, Precedence, Quantity, Unfit};
 use crate::units::{Cores, Gpus, Kib};
 
 fn explain(farm: &Farm, candidate: usize) -> Explanation {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::model::{
     Candidate, Cap, Cluster, ClusterIx, ClusterKind, CoreRequest, FolderIx, FolderRow, Holds, Host, HostState, JobIx,
-    JobRow, LimitIx, LimitRow, LimitUse, Plan, ShowIx, ShowRow, Snapshot, Subscription, Tag, ThreadMode, Timestamp,
-    WaitReason,
+    JobRow, LimitIx, LimitRow, LimitUse, Placement, Plan, ShowIx, ShowRow, Snapshot, Subscription, Tag, ThreadMode,
+    Timestamp, WaitReason,
 };
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -147,6 +147,42 @@ impl Farm {
             waiting_since: Timestamp::UNIX_EPOCH,
         });
         self.snapshot.candidates.last_mut().expect("just pushed")
+    }
+
+    /// What a booking of the placement makes of the farm, as the next snapshot would show it.
+    pub(crate) fn book(&mut self, placement: &Placement) {
+        let Placement { candidate, host, frames, reservation, .. } = *placement;
+        let snapshot = &mut self.snapshot;
+        let candidate = &mut snapshot.candidates[candidate];
+        let (job, host) = (&mut snapshot.jobs[candidate.job], &mut snapshot.hosts[host]);
+        let (show, folder) = (&snapshot.shows[job.show].id, &mut snapshot.folders[job.folder]);
+        let in_use = |subscription: &&mut Subscription| subscription.show == *show && subscription.alloc == host.alloc;
+        let mut subscription = snapshot.subscriptions.iter_mut().find(in_use);
+        for _ in 0..frames {
+            host.idle = (host.idle - reservation).max(Amounts::default());
+            host.running_layers.insert(candidate.layer.clone());
+            if host.state.is_open() && host.idle.memory < Host::IDLE_MEMORY_MIN {
+                host.state = HostState::LowFreeMemory;
+            }
+            if let Some(subscription) = &mut subscription {
+                subscription.cores += reservation.cores;
+            }
+            folder.cores += reservation.cores;
+            folder.gpus += reservation.gpus;
+            job.cores += reservation.cores;
+            job.gpus += reservation.gpus;
+            for &limit in &candidate.limits {
+                let is_held = snapshot.limits[limit].usage.is_held_by(&host.name);
+                match &mut snapshot.limits[limit].usage {
+                    LimitUse::Frames { used, .. } => *used += 1,
+                    LimitUse::Hosts { used, holders, .. } => {
+                        *used += i64::from(!is_held);
+                        holders.insert(host.name.to_lowercase());
+                    }
+                }
+            }
+        }
+        candidate.waiting_frames = candidate.waiting_frames.saturating_sub(frames);
     }
 
     /// A limit; bind it by its position.

@@ -488,7 +488,7 @@ proptest! {
         let plan = plan(&farm.snapshot, &farm.holds, &policy);
         let snapshot = &farm.snapshot;
         let planned = PlannedFarm::new(snapshot, &farm.holds, &policy);
-        prop_assert_eq!(&plan, &planned.plan());
+        prop_assert_eq!(&plan, &planned.planner.plan());
         for (position, candidate) in CandidateIx::all(&snapshot.candidates).zip(&snapshot.candidates) {
             let told = planned.explain(position);
             let waiting = plan.waiting.iter().find(|waiting| waiting.candidate == position);
@@ -549,7 +549,7 @@ proptest! {
         farm.holds.assumed = made.iter().map(|made| AssumedBooking::of_placement(&farm.snapshot, made)).collect();
         let assumed = plan(&farm.snapshot, &farm.holds, &policy);
         for made in &made {
-            farm.snapshot.take(made);
+            farm.book(made);
         }
         // A layer on probation has had its frame.
         farm.holds.backing_off.extend(farm.holds.assumed.iter().map(|booking| &booking.layer).filter(|layer| farm.holds.on_probation.contains(*layer)).cloned());
