@@ -2,7 +2,6 @@
 //! which did not end.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,10 +28,7 @@ impl Tasks {
         self.stop.clone()
     }
 
-    pub fn spawn<F>(&self, name: &'static str, work: F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
+    pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let entry = Entry::new(&self.alive, name);
         self.tracker.spawn(async move {
             let _entry = entry;

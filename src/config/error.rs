@@ -16,21 +16,14 @@ pub enum ConfigError {
 }
 
 /// How a file came to be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum NamedBy {
+    #[strum(to_string = "named by --config")]
     Flag,
+    #[strum(to_string = "named by OPENCUE_SCHEDULER_CONFIG")]
     Environment,
+    #[strum(to_string = "found in its usual place")]
     UsualPlace,
-}
-
-impl fmt::Display for NamedBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Flag => "named by --config",
-            Self::Environment => "named by OPENCUE_SCHEDULER_CONFIG",
-            Self::UsualPlace => "found in its usual place",
-        })
-    }
 }
 
 /// Every problem that was found, in the order of the file, then the environment, then the flags.

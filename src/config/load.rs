@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, NamedBy, Place, Problem, Problems};
 use super::ignored;
 use super::keys::{Key, VARIABLE_PREFIX, keys};
-use super::types::{Config, Secret, Tls};
+use super::types::{Config, MemoryLimitFactors, Secret, Tls};
 use super::value::Complaint;
 use super::yaml::{self, Entry, Given, Value};
 
@@ -39,7 +39,7 @@ pub struct Inputs {
 pub struct FlagValue {
     flag: &'static str,
     key: &'static str,
-    value: Value,
+    value: Given,
 }
 
 impl FlagValue {
@@ -51,13 +51,13 @@ impl FlagValue {
 
     #[must_use]
     pub fn one(flag: &'static str, key: &'static str, text: impl Into<String>) -> Self {
-        Self { flag, key, value: Value::Text(text.into()) }
+        Self { flag, key, value: Given { line: None, value: Value::Text(text.into()) } }
     }
 
     #[must_use]
     pub fn many(flag: &'static str, key: &'static str, texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let items = texts.into_iter().map(|text| Given { line: None, value: Value::Text(text.into()) });
-        Self { flag, key, value: Value::List(items.collect()) }
+        Self { flag, key, value: Given { line: None, value: Value::List(items.collect()) } }
     }
 }
 
@@ -116,9 +116,10 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
         }
     }
     layers.lay_environment(&inputs.environment);
-    for flag in &inputs.flags {
-        let given = Given { line: None, value: flag.value.clone() };
-        layers.lay(flag.key, &Place::Flag(flag.flag), &given);
+    for FlagValue { flag, key, value } in &inputs.flags {
+        // Of a flag that is given twice the last counts.
+        layers.seen.clear();
+        layers.lay(key, &Place::Flag(flag), value);
     }
     layers.finish()
 }
@@ -242,7 +243,7 @@ impl Layers {
             Target::Ignored { key, .. } => Some(key),
             Target::Section | Target::Unknown => None,
         };
-        if let Some(first) = known.and_then(|known| self.see(known, place)) {
+        if let Some(first) = known.and_then(|known| self.seen.insert(known, place.clone())) {
             return self.complain(place, path, twice(&first));
         }
         match target {
@@ -266,14 +267,6 @@ impl Layers {
                 self.complain(place, path, format!("unknown key{meant}"));
             }
         }
-    }
-
-    /// Notes that a key is set, and says where it was set before in the same layer.
-    fn see(&mut self, key: &'static str, place: &Place) -> Option<Place> {
-        if matches!(place, Place::Flag(_)) {
-            return None;
-        }
-        self.seen.insert(key, place.clone())
     }
 
     fn complain(&mut self, place: &Place, path: &str, what: String) {
@@ -322,7 +315,7 @@ impl Layers {
     /// What no key can say alone.
     fn check_together(&mut self) {
         let Config { database, queue, scheduler, .. } = self.loaded.config.clone();
-        let (soft, hard) = (queue.frame_memory_soft_limit, queue.frame_memory_hard_limit);
+        let MemoryLimitFactors { soft, hard } = queue.memory_limits;
         if soft > hard {
             // Said of the one that was set last.
             let keys = ["queue.frame_memory_hard_limit", "queue.frame_memory_soft_limit"];

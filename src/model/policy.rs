@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use strum::{EnumString, IntoStaticStr, VariantNames};
+use strum::{Display, EnumString, VariantNames};
 
 use crate::units::Kib;
 
@@ -37,17 +37,7 @@ impl Default for Policy {
 
 /// Order of jobs inside one show.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    EnumString,
-    IntoStaticStr,
-    VariantNames,
-    serde::Serialize,
-    serde::Deserialize,
+    Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames, serde::Serialize, serde::Deserialize,
 )]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum JobOrder {

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit};
 use prometheus::{Registry, TextEncoder};
+use smart_default::SmartDefault;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -56,24 +57,17 @@ pub enum HttpError {
 }
 
 /// What the pages may take of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SmartDefault)]
 pub struct PageLimits {
     /// Connections that are open at once.
+    #[default(64)]
     pub connections_max: usize,
     /// From the connection to the end of the request's head.
+    #[default(Duration::from_secs(5))]
     pub request_timeout: Duration,
     /// From the connection to the end of the answer, which somebody may read slowly.
+    #[default(Duration::from_secs(10))]
     pub connection_timeout: Duration,
-}
-
-impl Default for PageLimits {
-    fn default() -> Self {
-        Self {
-            connections_max: 64,
-            request_timeout: Duration::from_secs(5),
-            connection_timeout: Duration::from_secs(10),
-        }
-    }
 }
 
 impl PageLimits {

@@ -11,6 +11,7 @@ mod line;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use smart_default::SmartDefault;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::WorkerGuard;
@@ -23,9 +24,10 @@ pub use error::LogsError;
 use line::{Line, Milliseconds};
 
 /// What to log, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, SmartDefault)]
 pub struct LogSettings {
     /// A level, or levels by target: `info,sqlx=warn`.
+    #[default("info".to_owned())]
     pub level: String,
     /// What the command line asks for on top: 1 for `-v`, 2 for `-vv`, -1 for `-q`, -2 for `-qq`.
     pub verbosity: i8,
@@ -36,13 +38,8 @@ pub struct LogSettings {
     /// Colour the levels on standard error.
     pub color: bool,
     /// Off where something else, such as a progress bar, has the terminal.
+    #[default(true)]
     pub to_stderr: bool,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), verbosity: 0, file: None, json: false, color: false, to_stderr: true }
-    }
 }
 
 /// The installed log. Keep it until the end of the program: dropping it writes what the file still

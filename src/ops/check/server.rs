@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::finding::{CheckError, Finding};
+use super::finding::{CheckError, Finding, Found};
 use crate::db::check::{Connections, Server, Session, is_pooled_by_transaction};
 use crate::db::{ConnectSettings, Encryption, Way};
 
@@ -21,7 +21,7 @@ const CONNECTIONS_BESIDE_POOL: i64 = 1;
 /// A session that waits longer waits for a proxy that has no connection left.
 const PROXY_LIMIT: Duration = Duration::from_secs(3);
 
-pub(super) async fn tls(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn tls(session: &mut Session) -> Found {
     let way = session.way();
     Ok(tls_finding(way, &session.tls_version().await?))
 }
@@ -43,7 +43,7 @@ fn tls_finding(way: Way, version: &str) -> Finding {
     }
 }
 
-pub(super) async fn version(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn version(session: &mut Session) -> Found {
     let Server { version, number, is_standby, is_read_only } = session.server().await?;
     let found = format!("PostgreSQL {version}");
     if number < VERSION_MIN {
@@ -62,7 +62,7 @@ pub(super) async fn version(session: &mut Session) -> Result<Finding, CheckError
     Ok(Finding::ok(found))
 }
 
-pub(super) async fn latency(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn latency(session: &mut Session) -> Found {
     let began = Instant::now();
     let mut times = Vec::new();
     for _ in 0..PINGS {
@@ -93,7 +93,7 @@ fn share(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-pub(super) async fn clock(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn clock(session: &mut Session) -> Found {
     let mut best: Option<(Duration, f64)> = None;
     for _ in 0..CLOCK_LOOKS {
         let (before, asked) = (SystemTime::now(), Instant::now());
@@ -124,7 +124,7 @@ fn clock_finding(ahead: f64, taken: Duration) -> Finding {
     }
 }
 
-pub(super) async fn connections(session: &mut Session, pool_size: u32, instances: u32) -> Result<Finding, CheckError> {
+pub(super) async fn connections(session: &mut Session, pool_size: u32, instances: u32) -> Found {
     let needed = (i64::from(pool_size) + CONNECTIONS_BESIDE_POOL) * i64::from(instances);
     Ok(connections_finding(needed, &session.connections().await?))
 }
@@ -139,7 +139,7 @@ fn connections_finding(needed: i64, connections: &Connections) -> Finding {
     if needed > bound || needed + others > bound { finding(found, remedy.to_owned()) } else { Finding::ok(found) }
 }
 
-pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSettings) -> Result<Finding, CheckError> {
+pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSettings) -> Found {
     let look = is_pooled_by_transaction(settings);
     let is_pooled = match tokio::time::timeout(PROXY_LIMIT, look).await {
         Ok(is_pooled) => is_pooled?,

@@ -61,11 +61,7 @@ pub(super) fn pair(show: &str, alloc: &str) -> String {
 impl fmt::Display for ExclusionList {
     /// The property's value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, entry) in self.entries.iter().enumerate() {
-            let comma = if position == 0 { "" } else { "," };
-            write!(f, "{comma}{entry}")?;
-        }
-        Ok(())
+        f.write_str(&self.entries().collect::<Vec<_>>().join(","))
     }
 }
 
