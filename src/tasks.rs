@@ -17,13 +17,11 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Cancelled when the set is told to stop; every loop selects on it first.
-    #[must_use]
     pub fn stop_signal(&self) -> CancellationToken {
         self.stop.clone()
     }

@@ -35,7 +35,8 @@ pub struct Problems {
 }
 
 /// One thing wrong. Values of secret keys never are in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {}{what}", key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default())]
 pub struct Problem {
     pub place: Place,
     /// Path of the key, when it is about one.
@@ -70,15 +71,6 @@ impl fmt::Display for Place {
             Self::File { line: None } => f.write_str("file"),
             Self::Environment(name) => f.write_str(name),
             Self::Flag(name) => f.write_str(name),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.key {
-            Some(key) => write!(f, "{}: {key}: {}", self.place, self.what),
-            None => write!(f, "{}: {}", self.place, self.what),
         }
     }
 }

@@ -90,13 +90,11 @@ pub enum Tls {
 pub struct Secret(String);
 
 impl Secret {
-    #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
     }
 
     /// The text itself; for whom it was made for, never for a message.
-    #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -202,7 +200,8 @@ pub struct Queue {
     #[default(Policy::default().frames_per_pass_max)]
     pub frames_per_pass_limit: u32,
     pub job_order: JobOrder,
-    pub host_booking_strategy: HostBookingStrategy,
+    /// Which of the fitting hosts is taken first.
+    pub host_booking_strategy: HostStrategy,
     /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
     #[default(Policy::default().memory_stranded_threshold)]
     pub memory_stranded_threshold: Kib,
@@ -250,21 +249,6 @@ pub enum CuebotSilence {
     After(Duration),
     /// Never, and no host is overdue.
     Off,
-}
-
-/// Which of the fitting hosts is taken first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostBookingStrategy {
-    pub kind: HostBookingStrategyKind,
-    pub flags: HostStrategy,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
-#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
-pub enum HostBookingStrategyKind {
-    /// By the two saturation flags.
-    #[default]
-    Saturation,
 }
 
 #[derive(Clone, Debug, PartialEq, SmartDefault)]
@@ -316,13 +300,12 @@ pub struct Accounting {
 impl Config {
     /// What the planner is told. With [`FractionalCores::Auto`] fractions are kept at first; whoever
     /// learns of a refusal changes the policy.
-    #[must_use]
     pub fn policy(&self) -> Policy {
         Policy {
             job_order: self.queue.job_order,
             frames_per_layer_turn: self.queue.dispatch_frames_per_layer_limit,
             frames_per_pass_max: self.queue.frames_per_pass_limit,
-            host_strategy: self.queue.host_booking_strategy.flags,
+            host_strategy: self.queue.host_booking_strategy,
             fractional_cores: match self.rqd.fractional_cores {
                 FractionalCores::Yes | FractionalCores::Auto => model::FractionalCores::Keep,
                 FractionalCores::No => model::FractionalCores::RoundUp,
@@ -332,7 +315,6 @@ impl Config {
         }
     }
 
-    #[must_use]
     pub fn selection(&self) -> Selection {
         Selection {
             facility: self.scheduler.facility.clone(),
@@ -342,7 +324,6 @@ impl Config {
         }
     }
 
-    #[must_use]
     pub const fn chunk_sizes(&self) -> TagChunkSizes {
         self.queue.tag_chunk_sizes
     }

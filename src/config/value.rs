@@ -9,9 +9,7 @@ use std::time::Duration;
 use strum::VariantNames;
 
 use super::directive::{LEVELS, NoDirective, directives};
-use super::types::{
-    BesideMaestro, CuebotSilence, FlagOff, FractionalCores, HostBookingStrategyKind, LogFormat, Secret, Tls,
-};
+use super::types::{BesideMaestro, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls};
 use super::yaml::{Entry, Given, Value};
 use crate::model::{AllocTag, JobOrder};
 use crate::units::Kib;
@@ -37,7 +35,7 @@ impl Complaint {
     }
 }
 
-fn expected(what: impl fmt::Display, given: &Given) -> Complaint {
+pub(super) fn expected(what: impl fmt::Display, given: &Given) -> Complaint {
     Complaint::new(given, format!("expected {what}, found {}", found(given)))
 }
 
@@ -288,7 +286,7 @@ macro_rules! show_displayed {
 }
 
 show_displayed!(bool, u16, u32, usize, String, IpAddr);
-show_displayed!(LogFormat, Tls, FractionalCores, JobOrder, HostBookingStrategyKind, FlagOff, BesideMaestro);
+show_displayed!(LogFormat, Tls, FractionalCores, JobOrder, FlagOff, BesideMaestro);
 
 impl Show for f64 {
     fn show(&self) -> String {

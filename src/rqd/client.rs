@@ -63,7 +63,6 @@ impl fmt::Debug for Agents {
 }
 
 impl Agents {
-    #[must_use]
     pub fn new(settings: AgentSettings) -> Self {
         let shared = Shared {
             settings,

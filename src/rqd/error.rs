@@ -65,10 +65,7 @@ pub enum AnswerFault {
     #[error("it says that it runs {frames} frames, and {REPORTED_FRAMES_MAX} at most are believed")]
     TooManyFrames { frames: usize },
     #[error("its report cannot be read")]
-    Unreadable {
-        #[from]
-        source: prost::DecodeError,
-    },
+    Unreadable(#[from] prost::DecodeError),
 }
 
 impl AgentError {

@@ -9,7 +9,6 @@ pub(crate) fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item
 
 /// All on one line: `outer: inner: innermost`. A cause that the text before it already ends with is not said
 /// twice, since many libraries repeat their cause in their own message.
-#[must_use]
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     causes(error).map(ToString::to_string).fold(String::new(), |text, message| match text.as_str() {
         "" => message,

@@ -72,7 +72,6 @@ pub struct PageLimits {
 
 impl PageLimits {
     /// As this process may open files: however few that are, most are for the database and the agents.
-    #[must_use]
     pub fn for_this_process() -> Self {
         Self::of(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(allowed, _)| allowed))
     }

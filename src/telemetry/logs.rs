@@ -21,7 +21,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 pub use directive::Levels;
 pub use error::LogsError;
-use line::{Line, Milliseconds};
+use line::Line;
 
 /// What to log, and where.
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault)]
@@ -51,7 +51,6 @@ pub struct Logs {
 }
 
 impl Logs {
-    #[must_use]
     pub const fn control(&self) -> &LogControl {
         &self.control
     }
@@ -130,7 +129,7 @@ where
     // which panics.
     let plain = fmt::layer().log_internal_errors(false).with_writer(writer);
     if json {
-        Box::new(plain.json().flatten_event(true).with_timer(Milliseconds))
+        Box::new(plain.json().flatten_event(true).with_timer(line::clock()))
     } else {
         Box::new(plain.with_ansi(color).event_format(Line))
     }

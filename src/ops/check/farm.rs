@@ -9,7 +9,8 @@ use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
 use crate::db::{
     Store, WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts,
 };
-use crate::model::{ClusterKind, FacilityId, ShowId};
+use crate::model::{ClusterKind, FacilityId};
+use crate::ops::handover::{may_have_work, shows};
 use crate::units::{Cores, counted};
 
 pub(super) fn selection(farm: &Selected, wanted: &Wanted) -> Found {
@@ -102,7 +103,7 @@ pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
         by_alloc.entry(&group.alloc).or_default().push(format!("{} {}", group.hosts, group.condition));
     }
     let found = list(by_alloc.iter().map(|(alloc, conditions)| format!("{alloc}: {}", conditions.join(" + "))));
-    let up: usize = groups.iter().filter(|group| group.condition == "up").map(|group| group.hosts).sum();
+    let up = hosts_that_are(&["up"], groups);
     if groups.is_empty() {
         Finding::failed("there are none", "start RQD on the hosts, and let it report to Cuebot")
     } else if up == 0 {
@@ -112,13 +113,13 @@ pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
     }
 }
 
+fn hosts_that_are(conditions: &[&str], groups: &[HostGroup]) -> usize {
+    groups.iter().filter(|group| conditions.contains(&group.condition.as_str())).map(|group| group.hosts).sum()
+}
+
 /// Without a host that says UP there is nothing to be said of it.
 pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Found {
-    let up: usize = groups
-        .iter()
-        .filter(|group| matches!(group.condition.as_str(), "up" | "locked"))
-        .map(|group| group.hosts)
-        .sum();
+    let up = hosts_that_are(&["up", "locked"], groups);
     let stale: Vec<&str> = groups.iter().flat_map(|group| &group.stale).map(String::as_str).collect();
     let seconds = staleness.as_secs();
     if up == 0 {
@@ -282,13 +283,11 @@ pub(super) fn owners(farm: &Farm) -> Finding {
     if farm.rows.shows.iter().all(|show| show.is_scheduler_managed.is_none()) {
         return Finding::ok("the schema has no flag; Cuebot's exclusion list decides");
     }
-    let ours: BTreeSet<&ShowId> = farm.shows.iter().collect();
-    let names = |is_flagged: bool, is_ours: bool| -> Vec<&str> {
-        let shows = farm.rows.shows.iter().filter(|show| show.is_active || show.has_pending_jobs);
-        let shows = shows.filter(|show| show.is_scheduler_managed == Some(is_flagged));
-        shows.filter(|show| ours.contains(&show.id) == is_ours).map(|show| show.name.as_str()).collect()
+    let names = |is_ours: bool, is_flagged: bool| -> Vec<&str> {
+        let shows = shows(&farm.clusters, &farm.rows, is_ours, is_flagged).filter(|show| may_have_work(show));
+        shows.map(|show| show.name.as_str()).collect()
     };
-    let (stranded, contested) = (names(true, false), names(false, true));
+    let (stranded, contested) = (names(false, true), names(true, false));
     let (mut found, mut remedies) = (Vec::new(), Vec::new());
     if !stranded.is_empty() {
         found.push(format!("flagged for a scheduler and not served by this one: {}", list(&stranded)));
@@ -298,7 +297,7 @@ pub(super) fn owners(farm: &Farm) -> Finding {
         found.push(format!("served here and not flagged, so that Cuebot books them too: {}", list(&contested)));
         remedies.push("hand them over with cueadmin -scheduler-managed SHOW on");
     }
-    let all_is_well = format!("{} flagged and served", counted(ours.len(), "show"));
+    let all_is_well = format!("{} flagged and served", counted(farm.shows.len(), "show"));
     Finding::warning_of(found.join("; "), &all_is_well, remedies.join("; "))
 }
 

@@ -46,20 +46,17 @@ fn tls_finding(way: Way, version: &str) -> Finding {
 pub(super) async fn version(session: &mut Session) -> Found {
     let Server { version, number, is_standby, is_read_only } = session.server().await?;
     let found = format!("PostgreSQL {version}");
-    if number < VERSION_MIN {
-        return Ok(Finding::failed(found, "upgrade PostgreSQL to 13 or later"));
-    }
-    if is_standby {
-        return Ok(Finding::failed(
-            format!("{found}, a standby that takes no writes"),
-            "let database.db_host name the primary",
-        ));
-    }
-    if is_read_only {
-        let remedy = "unset default_transaction_read_only for this user or database";
-        return Ok(Finding::failed(format!("{found}, where transactions are read-only"), remedy));
-    }
-    Ok(Finding::ok(found))
+    Ok(match (number < VERSION_MIN, is_standby, is_read_only) {
+        (true, ..) => Finding::failed(found, "upgrade PostgreSQL to 13 or later"),
+        (_, true, _) => {
+            Finding::failed(format!("{found}, a standby that takes no writes"), "let database.db_host name the primary")
+        }
+        (.., true) => Finding::failed(
+            format!("{found}, where transactions are read-only"),
+            "unset default_transaction_read_only for this user or database",
+        ),
+        _ => Finding::ok(found),
+    })
 }
 
 pub(super) async fn latency(session: &mut Session) -> Found {

@@ -16,6 +16,7 @@ mod properties;
 pub use check::{Booker, Finding, NotExpressed, check_flags, check_list, not_expressed};
 pub use coverage::{Coverage, Gap};
 pub use flags::ShowFlags;
+pub(super) use flags::{may_have_work, shows};
 pub use list::ExclusionList;
 pub use properties::Properties;
 

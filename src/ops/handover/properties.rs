@@ -49,26 +49,22 @@ impl Properties {
         Ok(Self { bytes, entries, is_open })
     }
 
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The value that Java sees.
-    #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.last(key).map(|property| property.value.as_str())
     }
 
     /// The lines on which the key stands, counted from 1.
-    #[must_use]
     pub fn lines(&self, key: &str) -> Vec<usize> {
         self.entries.iter().filter(|property| property.key == key).map(|property| property.line).collect()
     }
 
     /// The file with this one value changed where it counts, or with the property at its end when it
     /// was not there. All other bytes stay. The key is of letters, digits and dots.
-    #[must_use]
     pub fn with(&self, key: &str, value: &str) -> Vec<u8> {
         let mut changed = Vec::with_capacity(self.bytes.len() + value.len() + key.len() + 4);
         if let Some(property) = self.last(key) {

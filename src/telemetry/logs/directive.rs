@@ -57,7 +57,6 @@ impl Levels {
     }
 
     /// The level of this program's own events.
-    #[must_use]
     pub fn own(&self) -> LevelFilter {
         self.by_target.get(OWN_TARGET).copied().unwrap_or(self.default)
     }
