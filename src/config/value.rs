@@ -113,13 +113,11 @@ fn duration_of(text: &str) -> Option<Duration> {
 
 /// `auto`, `off`, or a time above 0.
 pub(super) fn cuebot_silence(given: &Given) -> Read<CuebotSilence> {
-    match text_of(given) {
-        Some("auto") => Ok(CuebotSilence::Auto),
-        Some("off" | "false") => Ok(CuebotSilence::Off),
-        _ => duration(given)
-            .map(CuebotSilence::After)
-            .map_err(|_| expected("auto, off, or a duration above 0 such as 30s", given)),
-    }
+    read(given, "auto, off, or a duration above 0 such as 30s", |text| match text {
+        "auto" => Some(CuebotSilence::Auto),
+        "off" | "false" => Some(CuebotSilence::Off),
+        _ => duration(given).ok().map(CuebotSilence::After),
+    })
 }
 
 /// An amount of memory, rounded down to whole KiB.

@@ -166,7 +166,7 @@ impl Breakers {
     }
 
     /// Layers whose cool-down is over and that have not been launched since: one frame shall show
-    /// whether the others would meet the same fate.
+    /// whether the others would fail too.
     pub(crate) fn layers_on_probation(&self, now: Instant) -> HashSet<LayerId> {
         self.layers.half_open(now).cloned().collect()
     }

@@ -158,7 +158,7 @@ impl Agents {
         self.call(line, host, agent.report_status(self.request(RqdStaticReportStatusRequest {})))
             .await
             .map_err(|error| error.into_error(host))?
-            // Without a report "runs nothing" would be our own invention.
+            // That there is no report does not say that nothing runs.
             .ok_or_else(|| AgentError::EmptyReport { host: host.to_owned() })
     }
 

@@ -3,8 +3,8 @@
 //! Agents and the commands of the farm were written against Cuebot's messages, so fields, variables
 //! and tokens are Cuebot's, with two corrections: text is replaced literally (Cuebot trips over `$`
 //! and `\` in names), and the frame's number is the stored one (in the name, a negative number
-//! starts with the hyphen that ends it). What every agent would refuse is refused here, before a
-//! host's good name suffers for it.
+//! starts with the hyphen that ends it). What every agent would refuse is refused here, so
+//! that no host is blamed for it.
 //!
 //! The layer's stuck-frame minutes are not sent: newer Rust agents read them from a field whose
 //! number is not among the published definitions, and a guessed number could mean anything.

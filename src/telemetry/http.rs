@@ -153,7 +153,7 @@ where
     let served = async {
         tokio::pin!(connection);
         tokio::select! {
-            // How it ended is the other end's business.
+            // Whether the other end took the answer changes nothing here.
             _ = connection.as_mut() => return,
             () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }

@@ -98,13 +98,9 @@ pub fn build(
 ) -> Result<(impl Subscriber + Send + Sync + use<>, Logs), LogsError> {
     let levels = Levels::parse(&settings.level)?.with_verbosity(settings.verbosity);
     let (filter, handle) = reload::Layer::new(levels.targets());
-    let (file_layer, guard) = match &settings.file {
-        Some(path) => {
-            let (writer, guard) = open(path)?;
-            (Some(layer(settings.json, false, BoxMakeWriter::new(writer))), Some(guard))
-        }
-        None => (None, None),
-    };
+    let opened = settings.file.as_deref().map(open).transpose()?;
+    let file_layer = |writer| layer(settings.json, false, BoxMakeWriter::new(writer));
+    let (file_layer, guard) = opened.map(|(writer, guard)| (file_layer(writer), guard)).unzip();
     let stderr_layer = settings.to_stderr.then(|| layer(settings.json, settings.color, stderr));
     let subscriber = tracing_subscriber::registry().with(filter).with(stderr_layer).with(file_layer);
     Ok((subscriber, Logs { control: LogControl { handle }, _file: guard }))

@@ -145,11 +145,8 @@ pub(super) async fn counters(session: &mut Session, farm: &Selected) -> Found {
         wrong.push(list(tables.iter().map(|(table, rows)| format!("{rows} of {table}"))));
     }
     if !hosts.is_empty() {
-        wrong.push(format!(
-            "what is idle on {}: {}",
-            counted(hosts.len(), "host"),
-            list(hosts.into_iter().map(|(name, _)| name))
-        ));
+        let names = list(hosts.iter().map(|(name, _)| name));
+        wrong.push(format!("what is idle on {}: {names}", counted(hosts.len(), "host")));
     }
     if wrong.is_empty() {
         return Ok(Finding::ok("all say what the procs hold"));

@@ -18,14 +18,11 @@ pub(super) fn generation(store: Result<&Store, &StoreError>) -> Finding {
             "let database.db_name name Cuebot's database; if this is it, let the user see its tables: USAGE on their \
              schema, which search_path must name",
         ),
-        Err(StoreError::Schema { missing }) => Finding::failed(
-            format!(
-                "{} missing: {}",
-                missing.len(),
-                missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            ),
-            "bring its schema up to that of Cuebot",
-        ),
+        Err(StoreError::Schema { missing }) => {
+            let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            let found = format!("{} missing: {}", names.len(), names.join(", "));
+            Finding::failed(found, "bring its schema up to that of Cuebot")
+        }
         Err(error) => Finding::failed(format!("cannot tell: {}", error_chain(error)), "see the checks above"),
     }
 }

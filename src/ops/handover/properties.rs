@@ -66,27 +66,23 @@ impl Properties {
     /// The file with this one value changed where it counts, or with the property at its end when it
     /// was not there. All other bytes stay. The key is of letters, digits and dots.
     pub fn with(&self, key: &str, value: &str) -> Vec<u8> {
-        let mut changed = Vec::with_capacity(self.bytes.len() + value.len() + key.len() + 4);
+        let mut changed = self.bytes.clone();
+        let value = escaped(value);
         if let Some(property) = self.last(key) {
-            changed.extend_from_slice(&self.bytes[..property.range.start]);
-            if !property.has_separator {
-                changed.push(b'=');
-            }
-            changed.extend(escaped_value(value).into_bytes());
-            changed.extend_from_slice(&self.bytes[property.range.end..]);
-        } else {
-            let ending = self.line_ending();
-            changed.extend_from_slice(&self.bytes);
-            if !self.bytes.is_empty() && !matches!(self.bytes.last(), Some(b'\n' | b'\r')) {
-                changed.extend_from_slice(ending);
-            }
-            if self.is_open {
-                // An empty line ends what the backslash goes on with.
-                changed.extend_from_slice(ending);
-            }
-            changed.extend(format!("{}={}", key, escaped_value(value)).into_bytes());
+            let sign = if property.has_separator { "" } else { "=" };
+            drop(changed.splice(property.range.clone(), format!("{sign}{value}").into_bytes()));
+            return changed;
+        }
+        let ending = self.line_ending();
+        if !matches!(self.bytes.last(), None | Some(b'\n' | b'\r')) {
             changed.extend_from_slice(ending);
         }
+        if self.is_open {
+            // An empty line ends what the backslash goes on with.
+            changed.extend_from_slice(ending);
+        }
+        changed.extend(format!("{key}={value}").into_bytes());
+        changed.extend_from_slice(ending);
         changed
     }
 
@@ -265,17 +261,12 @@ fn unescaped(bytes: &[u8]) -> Option<String> {
 }
 
 /// A leading sign or blank would be taken for the separator.
-fn escaped_value(value: &str) -> String {
+fn escaped(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     if value.starts_with([' ', '=', ':']) {
         escaped.push('\\');
     }
-    push_escaped(&mut escaped, value);
-    escaped
-}
-
-fn push_escaped(escaped: &mut String, text: &str) {
-    for unit in text.encode_utf16() {
+    for unit in value.encode_utf16() {
         match unit {
             0x09 => escaped.push_str("\\t"),
             0x0a => escaped.push_str("\\n"),
@@ -286,6 +277,7 @@ fn push_escaped(escaped: &mut String, text: &str) {
             _ => _ = write!(escaped, "\\u{unit:04X}"),
         }
     }
+    escaped
 }
 
 #[cfg(test)]
