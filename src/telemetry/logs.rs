@@ -67,13 +67,12 @@ impl LogControl {
     /// were set for other targets stay. Returns the level that holds now.
     pub fn toggle(&self) -> LevelFilter {
         let mut now = LevelFilter::INFO;
-        let result = self.handle.modify(|targets| {
+        // Fails only when the subscriber is gone, and with it everything that could be toggled.
+        let _ = self.handle.modify(|targets| {
             let levels = Levels::of(targets);
             now = if levels.own() < LevelFilter::DEBUG { LevelFilter::DEBUG } else { LevelFilter::INFO };
             *targets = levels.with_own(now).targets();
         });
-        // Fails only when the subscriber is gone, and with it everything that could be toggled.
-        drop(result);
         now
     }
 }

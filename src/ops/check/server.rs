@@ -29,11 +29,8 @@ pub(super) async fn tls(session: &mut Session) -> Found {
 /// `version`: of the protocol, as the server names it. A proxy that encrypts has none to name.
 fn tls_finding(way: Way, version: &str) -> Finding {
     let told = way.to_string();
-    let found = match way.encryption {
-        Encryption::None => told,
-        _ if version.is_empty() => told,
-        _ => told.replacen("encrypted", version, 1),
-    };
+    let has_version = !version.is_empty() && !matches!(way.encryption, Encryption::None);
+    let found = if has_version { told.replacen("encrypted", version, 1) } else { told };
     let of_authority = "set database.tls to verify-full, and database.tls_root_certificate if your own authority signs";
     match way.encryption {
         _ if way.is_local => Finding::ok(found),
