@@ -31,7 +31,7 @@ pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Print
         host_staleness: config.host_cache.host_staleness_threshold,
         book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
         instances: args.instances,
-        agents: args.rqd.map(|hosts| (Agents::new((&config.rqd).into()), hosts as usize)),
+        agents: args.rqd.map(|hosts| (Agents::new(config.rqd.agents), hosts as usize)),
     };
     let checks = match check::check(&settings.connect, &wanted).await {
         Ok(checks) => checks,

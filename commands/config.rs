@@ -42,6 +42,8 @@ struct Row {
     origin: String,
     /// The variable that would set it.
     variable: String,
+    #[serde(skip)]
+    is_fixed: bool,
 }
 
 impl Row {
@@ -67,6 +69,7 @@ pub(crate) fn show(loaded: &Loaded, printer: Printer) -> anyhow::Result<ExitCode
             value: key.value(&loaded.config),
             origin: loaded.origins.of(key).to_string(),
             variable: key.variable(),
+            is_fixed: key.is_fixed,
         })
         .collect();
     let columns = [
@@ -74,6 +77,8 @@ pub(crate) fn show(loaded: &Loaded, printer: Printer) -> anyhow::Result<ExitCode
         Column::text("VALUE", |row: &Row| row.value.clone()),
         Column::text("ORIGIN", |row: &Row| row.origin_in_short()).whole(),
         Column::text("VARIABLE", |row: &Row| row.variable.clone()).wide(),
+        Column::text("WHILE RUNNING", |row: &Row| if row.is_fixed { "fixed" } else { "could change" }.to_owned())
+            .wide(),
     ];
     let file = loaded.file.as_ref().map(|file| file.display().to_string());
     match &file {

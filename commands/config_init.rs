@@ -1,9 +1,7 @@
 //! `config init`: a first file, by asking or from flags.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,6 +9,7 @@ use anyhow::{Context as _, bail};
 use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Secret, Tls};
 use cue_scheduler::db::{ClusterRows, Store};
 use cue_scheduler::model::{AllocTag, Tag};
+use cue_scheduler::ops::write_file;
 use cue_scheduler::telemetry::error_chain;
 use dialoguer::console::Term;
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
@@ -272,21 +271,10 @@ fn to_write(settings: &InitSettings) -> Config {
 
 /// The whole file or nothing. Only its owner may read it when it holds the password.
 fn write(target: &Path, config: &Config, overwrites: bool) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", target.display());
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).with_context(failed)?;
-    let mut file = tempfile::Builder::new().prefix(".scheduler-").tempfile_in(folder).with_context(failed)?;
-    file.write_all(config::document(config).as_bytes()).with_context(failed)?;
     let holds_password = config.database.db_pass.is_some() && config.database.db_pass_file.is_none();
     let mode = if holds_password { 0o600 } else { 0o644 };
-    file.as_file().set_permissions(Permissions::from_mode(mode)).with_context(failed)?;
-    file.as_file().sync_all().with_context(failed)?;
-    if overwrites {
-        file.persist(target).map_err(|error| error.error).with_context(failed)?;
-    } else {
-        file.persist_noclobber(target).map_err(|error| error.error).with_context(failed)?;
-    }
-    Ok(())
+    write_file(target, config::document(config).as_bytes(), mode, overwrites)
+        .with_context(|| format!("cannot write {}", target.display()))
 }
 
 /// A question may have hidden the cursor or what is typed; Ctrl-C must leave the terminal as it was.

@@ -10,8 +10,9 @@ use cue_scheduler::db::{AskedTags, ClusterRows};
 use cue_scheduler::model::Cluster;
 use cue_scheduler::ops::handover::{
     Booker, Coverage, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
-    TURN_OFF_BOOKING, check_flags, check_list, not_expressed, replace_file,
+    TURN_OFF_BOOKING, check_flags, check_list, not_expressed,
 };
+use cue_scheduler::ops::replace_file;
 use cue_scheduler::units::counted;
 use dialoguer::Confirm;
 use dialoguer::console::Term;

@@ -48,7 +48,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     selection::load(&store, config).await?;
     let parts = Parts {
         store: store.clone(),
-        targets: LaunchTargets::Agents(Agents::new((&config.rqd).into())),
+        targets: LaunchTargets::Agents(Agents::new(config.rqd.agents)),
         settings: Settings::of(config),
         metrics,
         health,

@@ -2,7 +2,6 @@
 //! which did not end.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,21 +17,16 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Cancelled when the set is told to stop; every loop selects on it first.
-    #[must_use]
     pub fn stop_signal(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    pub fn spawn<F>(&self, name: &'static str, work: F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
+    pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let entry = Entry::new(&self.alive, name);
         self.tracker.spawn(async move {
             let _entry = entry;

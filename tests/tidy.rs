@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("model", &["units"]),
     ("tasks", &[]),
     ("config", &["units", "model"]),
-    ("telemetry", &["units", "model"]),
+    ("telemetry", &["units", "model", "config"]),
     ("planner", &["units", "model"]),
     ("db", &["units", "model"]),
     ("clusters", &["units", "model", "db"]),

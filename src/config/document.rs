@@ -13,7 +13,6 @@ const LISTS: &[&str] =
 /// The shipped file with its comments, in which everything that is not at its default is set.
 ///
 /// The password is in it only if it did not come from a file of its own.
-#[must_use]
 pub fn document(config: &Config) -> String {
     let default = Config::default();
     let mut text = String::with_capacity(SHIPPED.len() + 1_024);
@@ -104,7 +103,7 @@ mod tests {
         config.database.db_name = "null".to_owned();
         config.database.db_user = "o'neil \"x\" # no comment".to_owned();
         config.database.db_pass = Some(Secret::new("p: {a}\\ \u{e9}".to_owned()));
-        config.queue.host_booking_strategy.flags.core_saturation = false;
+        config.queue.host_booking_strategy.core_saturation = false;
         config.queue.monitor_interval = Duration::from_millis(1_500);
         config.queue.selfish_services = vec!["arnold".to_owned(), "my service".to_owned()];
         config.scheduler.facility = Some("local".to_owned());

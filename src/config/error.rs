@@ -16,21 +16,14 @@ pub enum ConfigError {
 }
 
 /// How a file came to be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum NamedBy {
+    #[strum(to_string = "named by --config")]
     Flag,
+    #[strum(to_string = "named by OPENCUE_SCHEDULER_CONFIG")]
     Environment,
+    #[strum(to_string = "found in its usual place")]
     UsualPlace,
-}
-
-impl fmt::Display for NamedBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Flag => "named by --config",
-            Self::Environment => "named by OPENCUE_SCHEDULER_CONFIG",
-            Self::UsualPlace => "found in its usual place",
-        })
-    }
 }
 
 /// Every problem that was found, in the order of the file, then the environment, then the flags.
@@ -42,7 +35,8 @@ pub struct Problems {
 }
 
 /// One thing wrong. Values of secret keys never are in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {}{what}", key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default())]
 pub struct Problem {
     pub place: Place,
     /// Path of the key, when it is about one.
@@ -77,15 +71,6 @@ impl fmt::Display for Place {
             Self::File { line: None } => f.write_str("file"),
             Self::Environment(name) => f.write_str(name),
             Self::Flag(name) => f.write_str(name),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.key {
-            Some(key) => write!(f, "{}: {key}: {}", self.place, self.what),
-            None => write!(f, "{}: {}", self.place, self.what),
         }
     }
 }

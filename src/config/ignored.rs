@@ -2,7 +2,6 @@
 //! files load, and named when they are set, with what to do instead.
 
 /// Path of each, and why it has no effect.
-#[must_use]
 pub const fn ignored_keys() -> &'static [(&'static str, &'static str)] {
     IGNORED
 }

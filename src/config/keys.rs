@@ -1,6 +1,6 @@
 //! The table of keys: how each is spelt, read and shown. Whatever lists keys goes over this.
 
-use super::types::{Config, HostBookingStrategyKind};
+use super::types::Config;
 use super::value::{self, Complaint, Read, Show};
 use super::yaml::{Given, Value};
 
@@ -19,20 +19,24 @@ pub struct Key {
     pub is_fixed: bool,
     /// Other spellings, in full.
     pub(super) aliases: &'static [&'static str],
-    pub(super) set: fn(&mut Config, &Given) -> Result<(), Complaint>,
+    pub(super) set: Set,
     show: fn(&Config) -> String,
 }
 
+type Set = fn(&mut Config, &Given) -> Result<(), Complaint>;
+
 impl Key {
+    const fn new(path: &'static str, set: Set, show: fn(&Config) -> String) -> Self {
+        Self { path, is_secret: false, is_fixed: false, aliases: &[], set, show }
+    }
+
     /// The value in effect, as it could be written in an environment variable; a secret as `***`,
     /// and empty text for none.
-    #[must_use]
     pub fn value(&self, config: &Config) -> String {
         (self.show)(config)
     }
 
     /// The name of the variable that sets it and that every shell can export.
-    #[must_use]
     pub fn variable(&self) -> String {
         format!("{}{}", VARIABLE_PREFIX, self.path.replace('.', "__").to_uppercase())
     }
@@ -58,22 +62,18 @@ macro_rules! key {
         key!(concat!(stringify!($section), ".", stringify!($field)) => $section.$field, $read)
     };
     ($path:expr => $($field:ident).+, $read:expr) => {
-        Key {
-            path: $path,
-            is_secret: false,
-            is_fixed: false,
-            aliases: &[],
-            set: |config, given| {
+        Key::new(
+            $path,
+            |config, given| {
                 config.$($field).+ = $read(given)?;
                 Ok(())
             },
-            show: |config| config.$($field).+.show(),
-        }
+            |config| config.$($field).+.show(),
+        )
     };
 }
 
 /// All keys, in the order of the shipped file.
-#[must_use]
 pub const fn keys() -> &'static [Key] {
     KEYS
 }
@@ -97,20 +97,20 @@ const KEYS: &[Key] = &[
     key!(database.db_name, value::word).fixed(),
     key!(database.db_user, value::word).fixed(),
     key!(database.db_pass, value::secret_if_any).secret().fixed(),
-    key!(database.db_pass_file, value::path_if_any).fixed(),
+    key!(database.db_pass_file, value::if_any(value::path)).fixed(),
     key!(database.tls, value::one_of).fixed(),
-    key!(database.tls_root_certificate, value::path_if_any).fixed(),
+    key!(database.tls_root_certificate, value::if_any(value::path)).fixed(),
     key!(database.allow_cleartext_password, value::yes_or_no).fixed(),
-    core_multiplier("database.core_multiplier"),
-    key!(rqd.grpc_port, port).fixed(),
+    Key::new("database.core_multiplier", core_multiplier, |_| "100".to_owned()).fixed(),
+    key!("rqd.grpc_port" => rqd.agents.port, port).fixed(),
     key!(rqd.dry_run_mode, value::yes_or_no).fixed(),
     key!(rqd.fractional_cores, value::one_of),
-    key!(rqd.connect_timeout, value::duration_up_to::<CALL_SECONDS_MAX>).fixed(),
-    key!(rqd.launch_timeout, value::duration_up_to::<CALL_SECONDS_MAX>).fixed(),
+    key!("rqd.connect_timeout" => rqd.agents.connect_timeout, value::duration_up_to::<CALL_SECONDS_MAX>).fixed(),
+    key!("rqd.launch_timeout" => rqd.agents.call_timeout, value::duration_up_to::<CALL_SECONDS_MAX>).fixed(),
     key!(rqd.launch_deadline, value::duration_up_to::<LAUNCH_SECONDS_MAX>),
     key!(rqd.confirm_interval, value::duration_up_to::<CALL_SECONDS_MAX>),
-    key!(rqd.launches_in_flight, value::count::<_, 1, 100_000>).fixed(),
-    key!(rqd.launches_in_flight_per_host, value::count::<_, 1, 1_000>).fixed(),
+    key!("rqd.launches_in_flight" => rqd.agents.calls_in_flight_max, value::count::<_, 1, 100_000>).fixed(),
+    key!("rqd.launches_in_flight_per_host" => rqd.agents.calls_per_host_max, value::count::<_, 1, 1_000>).fixed(),
     key!(rqd.breaker_failures, value::count::<_, 0, 1_000>).fixed(),
     key!(rqd.breaker_cool_down, value::duration).fixed(),
     key!(queue.monitor_interval, value::duration),
@@ -121,29 +121,29 @@ const KEYS: &[Key] = &[
     key!(queue.dispatch_frames_per_layer_limit, value::count::<_, 1, 1_000_000>),
     key!(queue.frames_per_pass_limit, value::count::<_, 1, 10_000_000>),
     key!(queue.job_order, value::one_of),
-    key!("queue.host_booking_strategy.type" => queue.host_booking_strategy.kind, strategy_kind),
-    key!("queue.host_booking_strategy.core_saturation" => queue.host_booking_strategy.flags.core_saturation, value::yes_or_no),
-    key!("queue.host_booking_strategy.memory_saturation" => queue.host_booking_strategy.flags.memory_saturation, value::yes_or_no),
+    Key::new("queue.host_booking_strategy.type", host_strategy, |_| "saturation".to_owned()),
+    key!("queue.host_booking_strategy.core_saturation" => queue.host_booking_strategy.core_saturation, value::yes_or_no),
+    key!("queue.host_booking_strategy.memory_saturation" => queue.host_booking_strategy.memory_saturation, value::yes_or_no),
     key!(queue.memory_stranded_threshold, value::size),
     key!(queue.selfish_services, value::names),
     key!(queue.job_back_off_duration, value::duration_or_zero),
-    key!(queue.manual_tags_chunk_size, value::count::<_, 1, 100_000>),
-    key!(queue.hostname_tags_chunk_size, value::count::<_, 1, 100_000>),
+    key!("queue.manual_tags_chunk_size" => queue.tag_chunk_sizes.manual, value::count::<_, 1, 100_000>),
+    key!("queue.hostname_tags_chunk_size" => queue.tag_chunk_sizes.hostname, value::count::<_, 1, 100_000>),
     key!(queue.booking_chunk_size, value::count::<_, 1, 10_000>),
     key!(queue.booking_chunks_in_flight, value::count::<_, 1, 1_000>),
     key!(queue.limit_settle_window, value::duration_or_zero),
-    key!(queue.frame_memory_soft_limit, value::factor),
-    key!(queue.frame_memory_hard_limit, value::factor),
-    key!(queue.empty_job_cycles_before_quiting, value::count_if_any::<1, 1_000_000_000>)
+    key!("queue.frame_memory_soft_limit" => queue.memory_limits.soft, value::factor),
+    key!("queue.frame_memory_hard_limit" => queue.memory_limits.hard, value::factor),
+    key!(queue.empty_job_cycles_before_quiting, value::if_any(value::count::<_, 1, 1_000_000_000>))
         .spelt(&["queue.empty_job_cycles_before_quitting"]),
     key!(queue.cuebot_silence, value::cuebot_silence).fixed(),
     key!(queue.lost_after, value::duration),
     key!(queue.shutdown_timeout, value::duration),
     key!(queue.metrics_address, value::address).fixed(),
     key!(queue.metrics_port, value::count::<_, 0, 65_535>).fixed(),
-    core_multiplier("queue.core_multiplier"),
+    Key::new("queue.core_multiplier", core_multiplier, |_| "100".to_owned()).fixed(),
     key!(host_cache.host_staleness_threshold, value::duration),
-    key!(scheduler.facility, value::word_if_any),
+    key!(scheduler.facility, value::if_any(value::word)),
     key!(scheduler.alloc_tags, value::alloc_tags),
     key!(scheduler.manual_tags, value::names),
     key!(scheduler.ignore_tags, value::names),
@@ -157,26 +157,21 @@ fn port(given: &Given) -> Read<u16> {
 }
 
 /// Nothing to choose, but files carry it: Cuebot counts in hundredths of a core and nothing else.
-const fn core_multiplier(path: &'static str) -> Key {
-    Key {
-        path,
-        is_secret: false,
-        is_fixed: true,
-        aliases: &[],
-        set: |_, given| match &given.value {
-            Value::Text(text) if text.trim() == "100" => Ok(()),
-            _ => Err(Complaint::new(given, "must be 100: Cuebot's tables count in hundredths of a core".to_owned())),
-        },
-        show: |_| "100".to_owned(),
+fn core_multiplier(_: &mut Config, given: &Given) -> Result<(), Complaint> {
+    match &given.value {
+        Value::Text(text) if text.trim() == "100" => Ok(()),
+        _ => Err(Complaint::new(given, "must be 100: Cuebot's tables count in hundredths of a core".to_owned())),
     }
 }
 
-fn strategy_kind(given: &Given) -> Read<HostBookingStrategyKind> {
+/// Nothing to choose either, beside the two flags.
+fn host_strategy(_: &mut Config, given: &Given) -> Result<(), Complaint> {
     match &given.value {
+        Value::Text(text) if text.trim().eq_ignore_ascii_case("saturation") => Ok(()),
         Value::Text(text) if text.trim() == "epvm" => {
             let what = "epvm is not offered; use saturation, with core_saturation and memory_saturation";
             Err(Complaint::new(given, what.to_owned()))
         }
-        _ => value::one_of(given),
+        _ => Err(value::expected("saturation", given)),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, NamedBy, Place, Problem, Problems};
 use super::ignored;
 use super::keys::{Key, VARIABLE_PREFIX, keys};
-use super::types::{Config, Secret, Tls};
+use super::types::{Config, MemoryLimitFactors, Secret, Tls};
 use super::value::Complaint;
 use super::yaml::{self, Entry, Given, Value};
 
@@ -39,25 +38,22 @@ pub struct Inputs {
 pub struct FlagValue {
     flag: &'static str,
     key: &'static str,
-    value: Value,
+    value: Given,
 }
 
 impl FlagValue {
     /// The flag as documented.
-    #[must_use]
     pub const fn flag(&self) -> &'static str {
         self.flag
     }
 
-    #[must_use]
     pub fn one(flag: &'static str, key: &'static str, text: impl Into<String>) -> Self {
-        Self { flag, key, value: Value::Text(text.into()) }
+        Self { flag, key, value: Given { line: None, value: Value::Text(text.into()) } }
     }
 
-    #[must_use]
     pub fn many(flag: &'static str, key: &'static str, texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let items = texts.into_iter().map(|text| Given { line: None, value: Value::Text(text.into()) });
-        Self { flag, key, value: Value::List(items.collect()) }
+        Self { flag, key, value: Given { line: None, value: Value::List(items.collect()) } }
     }
 }
 
@@ -77,7 +73,6 @@ pub struct Loaded {
 pub struct Origins(BTreeMap<&'static str, Place>);
 
 impl Origins {
-    #[must_use]
     pub fn of(&self, key: &Key) -> Place {
         self.at(key.path)
     }
@@ -88,17 +83,12 @@ impl Origins {
 }
 
 /// Something that was set in vain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {key} {what}")]
 pub struct Warning {
     pub place: Place,
     pub key: &'static str,
     pub what: String,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} {}", self.place, self.key, self.what)
-    }
 }
 
 /// Finds the file, reads it, lays environment and flags over it, and checks everything.
@@ -116,9 +106,10 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
         }
     }
     layers.lay_environment(&inputs.environment);
-    for flag in &inputs.flags {
-        let given = Given { line: None, value: flag.value.clone() };
-        layers.lay(flag.key, &Place::Flag(flag.flag), &given);
+    for FlagValue { flag, key, value } in &inputs.flags {
+        // Of a flag that is given twice the last counts.
+        layers.seen.clear();
+        layers.lay(key, &Place::Flag(flag), value);
     }
     layers.finish()
 }
@@ -165,18 +156,18 @@ fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
 
 /// What a path in the file or the environment leads to.
 enum Target {
-    Key(&'static Key),
-    Ignored { key: &'static str, why: &'static str },
+    /// A key by its right spelling, or why it has no effect.
+    Known(&'static str, Result<&'static Key, &'static str>),
     Section,
     Unknown,
 }
 
 fn target(path: &str) -> Target {
     if let Some(key) = keys().iter().find(|key| key.path == path || key.aliases.contains(&path)) {
-        return Target::Key(key);
+        return Target::Known(key.path, Ok(key));
     }
     if let Some((key, why)) = ignored::find(path) {
-        return Target::Ignored { key, why };
+        return Target::Known(key, Err(why));
     }
     let is_section = all_paths().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
     if is_section { Target::Section } else { Target::Unknown }
@@ -236,27 +227,16 @@ impl Layers {
     }
 
     fn lay(&mut self, path: &str, place: &Place, given: &Given) {
-        let target = target(path);
-        let known = match target {
-            Target::Key(key) => Some(key.path),
-            Target::Ignored { key, .. } => Some(key),
-            Target::Section | Target::Unknown => None,
-        };
-        if let Some(first) = known.and_then(|known| self.see(known, place)) {
-            return self.complain(place, path, twice(&first));
-        }
-        match target {
-            Target::Key(key) => match (key.set)(&mut self.loaded.config, given) {
-                Ok(()) if given.value == Value::Nothing => {}
-                Ok(()) => _ = self.loaded.origins.0.insert(key.path, place.clone()),
-                Err(Complaint { line: Some(line), what }) => {
-                    self.complain(&Place::File { line: Some(line) }, path, what);
+        match target(path) {
+            Target::Known(known, key) => {
+                if let Some(first) = self.seen.insert(known, place.clone()) {
+                    return self.complain(place, path, twice(&first));
                 }
-                Err(Complaint { line: None, what }) => self.complain(place, path, what),
-            },
-            Target::Ignored { .. } if given.value == Value::Nothing => {}
-            Target::Ignored { key, why } => {
-                self.warn(place, key, format!("has no effect and can be removed: {why}"));
+                match key {
+                    Ok(key) => self.set(key, path, place, given),
+                    Err(_) if given.value == Value::Nothing => {}
+                    Err(why) => self.warn(place, known, format!("has no effect and can be removed: {why}")),
+                }
             }
             Target::Section => {
                 self.complain(place, path, format!("a section; set its keys, such as {}", example_of(path)));
@@ -268,12 +248,15 @@ impl Layers {
         }
     }
 
-    /// Notes that a key is set, and says where it was set before in the same layer.
-    fn see(&mut self, key: &'static str, place: &Place) -> Option<Place> {
-        if matches!(place, Place::Flag(_)) {
-            return None;
+    fn set(&mut self, key: &'static Key, path: &str, place: &Place, given: &Given) {
+        match (key.set)(&mut self.loaded.config, given) {
+            Ok(()) if given.value == Value::Nothing => {}
+            Ok(()) => _ = self.loaded.origins.0.insert(key.path, place.clone()),
+            Err(Complaint { line, what }) => {
+                let place = line.map_or_else(|| place.clone(), |line| Place::File { line: Some(line) });
+                self.complain(&place, path, what);
+            }
         }
-        self.seen.insert(key, place.clone())
     }
 
     fn complain(&mut self, place: &Place, path: &str, what: String) {
@@ -322,7 +305,7 @@ impl Layers {
     /// What no key can say alone.
     fn check_together(&mut self) {
         let Config { database, queue, scheduler, .. } = self.loaded.config.clone();
-        let (soft, hard) = (queue.frame_memory_soft_limit, queue.frame_memory_hard_limit);
+        let MemoryLimitFactors { soft, hard } = queue.memory_limits;
         if soft > hard {
             // Said of the one that was set last.
             let keys = ["queue.frame_memory_hard_limit", "queue.frame_memory_soft_limit"];

@@ -10,6 +10,7 @@
 //! - secrets are in no message and no `Debug` output;
 //! - nothing outside the file is read but what the caller passes in.
 
+mod directive;
 mod document;
 mod error;
 mod ignored;
@@ -19,11 +20,14 @@ mod types;
 mod value;
 mod yaml;
 
+pub(crate) use directive::{NoDirective, directives};
 pub use document::document;
 pub use error::{ConfigError, NamedBy, Place};
 pub use ignored::ignored_keys;
 pub use keys::{Key, VARIABLE_PREFIX, keys};
 pub use load::{FlagValue, Inputs, Loaded, SYSTEM_FILE, Warning, load};
+pub(crate) use types::Rqd;
 pub use types::{
-    BesideMaestro, Config, CuebotSilence, Database, FlagOff, FractionalCores, LogFormat, Queue, Rqd, Secret, Tls,
+    AgentSettings, BesideMaestro, Config, CuebotSilence, Database, FlagOff, FractionalCores, LogFormat,
+    MemoryLimitFactors, Secret, Tls,
 };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use smart_default::SmartDefault;
-use strum::{EnumString, IntoStaticStr, VariantNames};
+use strum::{Display, EnumString, VariantNames};
 
 use crate::model::{self, AllocTag, HostStrategy, JobOrder, Policy, Selection, TagChunkSizes};
 use crate::units::Kib;
@@ -35,7 +35,7 @@ pub struct Logging {
     pub path: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum LogFormat {
     #[default]
@@ -70,7 +70,7 @@ pub struct Database {
 }
 
 /// How connections to the database are encrypted; the words of PostgreSQL's `sslmode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
 #[strum(serialize_all = "kebab-case", ascii_case_insensitive)]
 pub enum Tls {
     Disable,
@@ -90,13 +90,11 @@ pub enum Tls {
 pub struct Secret(String);
 
 impl Secret {
-    #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
     }
 
     /// The text itself; for whom it was made for, never for a message.
-    #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -110,29 +108,16 @@ impl fmt::Debug for Secret {
 
 #[derive(Clone, Debug, PartialEq, SmartDefault)]
 pub struct Rqd {
-    /// One port for all hosts.
-    #[default(8444)]
-    pub grpc_port: u16,
+    pub agents: AgentSettings,
     /// Plan and report only: nothing is booked, nothing is launched.
     pub dry_run_mode: bool,
     pub fractional_cores: FractionalCores,
-    #[default(Duration::from_secs(3))]
-    pub connect_timeout: Duration,
-    /// From sending a launch to the host's answer; then its outcome counts as unknown.
-    #[default(Duration::from_secs(10))]
-    pub launch_timeout: Duration,
     /// A launch that could not be sent this long after its booking is taken back unsent.
     #[default(Duration::from_secs(20))]
     pub launch_deadline: Duration,
     /// Between the two "not running" answers of a host that settle an unknown launch.
     #[default(Duration::from_secs(7))]
     pub confirm_interval: Duration,
-    /// Launches that may wait for an answer at once, of all hosts.
-    #[default(256)]
-    pub launches_in_flight: usize,
-    /// And of one host.
-    #[default(4)]
-    pub launches_in_flight_per_host: usize,
     /// Unknown outcomes in a row after which a host is put aside; 0: never.
     #[default(2)]
     pub breaker_failures: u32,
@@ -141,8 +126,42 @@ pub struct Rqd {
     pub breaker_cool_down: Duration,
 }
 
+/// How agents are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SmartDefault)]
+pub struct AgentSettings {
+    /// The port that every agent of the farm listens on.
+    #[default(8444)]
+    pub port: u16,
+    /// From looking the name up to an open connection.
+    #[default(Duration::from_secs(3))]
+    pub connect_timeout: Duration,
+    /// From sending a call to its answer; then the outcome of a launch counts as unknown. Also told to the
+    /// agent, which drops a call that waited longer instead of starting it late.
+    #[default(Duration::from_secs(10))]
+    pub call_timeout: Duration,
+    /// Calls to all hosts together that are being made at once.
+    #[default(256)]
+    pub calls_in_flight_max: usize,
+    /// Calls to one host that are being made at once; agents start frames one after the other.
+    #[default(4)]
+    pub calls_per_host_max: usize,
+    /// Connections kept on a farm of any size, which no key sets; beyond it the longest unused ones are closed.
+    #[default(8_192)]
+    pub connections_max: usize,
+}
+
+/// What the layer's minimum memory is multiplied with to get the limits that an agent with Docker
+/// sets on the frame.
+#[derive(Clone, Copy, Debug, PartialEq, SmartDefault)]
+pub struct MemoryLimitFactors {
+    #[default(1.6)]
+    pub soft: f64,
+    #[default(2.0)]
+    pub hard: f64,
+}
+
 /// Whether agents take fractions of a core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
 #[strum(ascii_case_insensitive)]
 pub enum FractionalCores {
     /// All do: fractions are booked as they are.
@@ -181,7 +200,8 @@ pub struct Queue {
     #[default(Policy::default().frames_per_pass_max)]
     pub frames_per_pass_limit: u32,
     pub job_order: JobOrder,
-    pub host_booking_strategy: HostBookingStrategy,
+    /// Which of the fitting hosts is taken first.
+    pub host_booking_strategy: HostStrategy,
     /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
     #[default(Policy::default().memory_stranded_threshold)]
     pub memory_stranded_threshold: Kib,
@@ -190,10 +210,7 @@ pub struct Queue {
     /// How long a layer is held back whose launches keep failing.
     #[default(Duration::from_mins(5))]
     pub job_back_off_duration: Duration,
-    #[default(TagChunkSizes::default().manual)]
-    pub manual_tags_chunk_size: usize,
-    #[default(TagChunkSizes::default().hostname)]
-    pub hostname_tags_chunk_size: usize,
+    pub tag_chunk_sizes: TagChunkSizes,
     /// Frames booked by one transaction.
     #[default(250)]
     pub booking_chunk_size: usize,
@@ -203,12 +220,7 @@ pub struct Queue {
     /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
     #[default(model::LIMIT_SETTLE_WINDOW)]
     pub limit_settle_window: Duration,
-    /// Times a layer's memory, told to RQD as the soft limit of a frame.
-    #[default(1.6)]
-    pub frame_memory_soft_limit: f64,
-    /// And as the hard limit.
-    #[default(2.0)]
-    pub frame_memory_hard_limit: f64,
+    pub memory_limits: MemoryLimitFactors,
     /// End after so many full looks in a row that found nothing waiting; for tests.
     pub empty_job_cycles_before_quiting: Option<u32>,
     /// When no host report means that Cuebot does not answer.
@@ -239,21 +251,6 @@ pub enum CuebotSilence {
     Off,
 }
 
-/// Which of the fitting hosts is taken first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostBookingStrategy {
-    pub kind: HostBookingStrategyKind,
-    pub flags: HostStrategy,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
-#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
-pub enum HostBookingStrategyKind {
-    /// By the two saturation flags.
-    #[default]
-    Saturation,
-}
-
 #[derive(Clone, Debug, PartialEq, SmartDefault)]
 pub struct HostCache {
     /// A host whose last report is older takes nothing.
@@ -273,7 +270,7 @@ pub struct Scheduler {
     pub flag_off: FlagOff,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum BesideMaestro {
     /// Book nothing and say why.
@@ -283,7 +280,7 @@ pub enum BesideMaestro {
     Book,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum FlagOff {
     /// Say so, and book the show no more once every Cuebot may know.
@@ -303,13 +300,12 @@ pub struct Accounting {
 impl Config {
     /// What the planner is told. With [`FractionalCores::Auto`] fractions are kept at first; whoever
     /// learns of a refusal changes the policy.
-    #[must_use]
     pub fn policy(&self) -> Policy {
         Policy {
             job_order: self.queue.job_order,
             frames_per_layer_turn: self.queue.dispatch_frames_per_layer_limit,
             frames_per_pass_max: self.queue.frames_per_pass_limit,
-            host_strategy: self.queue.host_booking_strategy.flags,
+            host_strategy: self.queue.host_booking_strategy,
             fractional_cores: match self.rqd.fractional_cores {
                 FractionalCores::Yes | FractionalCores::Auto => model::FractionalCores::Keep,
                 FractionalCores::No => model::FractionalCores::RoundUp,
@@ -319,7 +315,6 @@ impl Config {
         }
     }
 
-    #[must_use]
     pub fn selection(&self) -> Selection {
         Selection {
             facility: self.scheduler.facility.clone(),
@@ -329,8 +324,7 @@ impl Config {
         }
     }
 
-    #[must_use]
     pub const fn chunk_sizes(&self) -> TagChunkSizes {
-        TagChunkSizes { manual: self.queue.manual_tags_chunk_size, hostname: self.queue.hostname_tags_chunk_size }
+        self.queue.tag_chunk_sizes
     }
 }

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use strum::VariantNames;
 
-use super::types::{
-    BesideMaestro, CuebotSilence, FlagOff, FractionalCores, HostBookingStrategyKind, LogFormat, Secret, Tls,
-};
+use super::directive::{LEVELS, NoDirective, directives};
+use super::types::{BesideMaestro, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls};
 use super::yaml::{Entry, Given, Value};
 use crate::model::{AllocTag, JobOrder};
 use crate::units::Kib;
@@ -36,7 +35,7 @@ impl Complaint {
     }
 }
 
-fn expected(what: impl fmt::Display, given: &Given) -> Complaint {
+pub(super) fn expected(what: impl fmt::Display, given: &Given) -> Complaint {
     Complaint::new(given, format!("expected {what}, found {}", found(given)))
 }
 
@@ -61,31 +60,32 @@ fn text_of(given: &Given) -> Option<&str> {
     }
 }
 
-fn parsed<T: FromStr>(given: &Given) -> Option<T> {
-    text_of(given)?.parse().ok()
+/// What `parse` makes of a text, or the complaint that something else is expected.
+fn read<T>(given: &Given, what: impl fmt::Display, parse: impl FnOnce(&str) -> Option<T>) -> Read<T> {
+    text_of(given).and_then(parse).ok_or_else(|| expected(what, given))
 }
 
 pub(super) fn yes_or_no(given: &Given) -> Read<bool> {
-    match text_of(given) {
-        Some("true" | "True" | "TRUE") => Ok(true),
-        Some("false" | "False" | "FALSE") => Ok(false),
-        _ => Err(expected("true or false", given)),
-    }
+    read(given, "true or false", |text| match text {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    })
 }
 
 /// A whole number from `MIN` to `MAX`.
 pub(super) fn count<T: TryFrom<u64>, const MIN: u64, const MAX: u64>(given: &Given) -> Read<T> {
-    parsed::<u64>(given)
-        .filter(|number| (MIN..=MAX).contains(number))
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| expected(format_args!("a whole number from {MIN} to {MAX}"), given))
+    read(given, format_args!("a whole number from {MIN} to {MAX}"), |text| {
+        let number = text.parse().ok().filter(|number| (MIN..=MAX).contains(number))?;
+        T::try_from(number).ok()
+    })
 }
 
 /// A number of times, above 0.
 pub(super) fn factor(given: &Given) -> Read<f64> {
-    parsed::<f64>(given)
-        .filter(|factor| factor.is_finite() && *factor > 0.0)
-        .ok_or_else(|| expected("a number above 0, such as 1.6", given))
+    read(given, "a number above 0, such as 1.6", |text| {
+        text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor > 0.0)
+    })
 }
 
 /// A time above 0.
@@ -96,41 +96,33 @@ pub(super) fn duration(given: &Given) -> Read<Duration> {
 /// A time above 0 and of at most so many seconds.
 pub(super) fn duration_up_to<const SECONDS: u64>(given: &Given) -> Read<Duration> {
     let max = Duration::from_secs(SECONDS);
-    some_duration(given).filter(|duration| !duration.is_zero() && *duration <= max).ok_or_else(|| {
-        let max = humantime::format_duration(max);
-        expected(format_args!("a duration above 0 and up to {max}, such as 5s or 300ms"), given)
-    })
+    let what = format!("a duration above 0 and up to {}, such as 5s or 300ms", max.show());
+    read(given, what, |text| duration_of(text).filter(|time| !time.is_zero() && *time <= max))
 }
 
 /// A time, or 0 for none.
 pub(super) fn duration_or_zero(given: &Given) -> Read<Duration> {
     let max = Duration::from_secs(DURATION_SECONDS_MAX);
-    some_duration(given).filter(|duration| *duration <= max).ok_or_else(|| {
-        let max = humantime::format_duration(max);
-        expected(format_args!("a duration of up to {max}, such as 5s or 300ms, or 0s"), given)
-    })
+    let what = format!("a duration of up to {}, such as 5s or 300ms, or 0s", max.show());
+    read(given, what, |text| duration_of(text).filter(|time| *time <= max))
+}
+
+fn duration_of(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
 }
 
 /// `auto`, `off`, or a time above 0.
 pub(super) fn cuebot_silence(given: &Given) -> Read<CuebotSilence> {
-    match text_of(given) {
-        Some("auto") => Ok(CuebotSilence::Auto),
-        Some("off" | "false") => Ok(CuebotSilence::Off),
-        _ => duration(given)
-            .map(CuebotSilence::After)
-            .map_err(|_| expected("auto, off, or a duration above 0 such as 30s", given)),
-    }
-}
-
-fn some_duration(given: &Given) -> Option<Duration> {
-    humantime::parse_duration(text_of(given)?).ok()
+    read(given, "auto, off, or a duration above 0 such as 30s", |text| match text {
+        "auto" => Some(CuebotSilence::Auto),
+        "off" | "false" => Some(CuebotSilence::Off),
+        _ => duration(given).ok().map(CuebotSilence::After),
+    })
 }
 
 /// An amount of memory, rounded down to whole KiB.
 pub(super) fn size(given: &Given) -> Read<Kib> {
-    text_of(given)
-        .and_then(size_of)
-        .ok_or_else(|| expected("a size with its unit, such as 2GiB, 1.5GiB or 512MiB", given))
+    read(given, "a size with its unit, such as 2GiB, 1.5GiB or 512MiB", size_of)
 }
 
 fn size_of(text: &str) -> Option<Kib> {
@@ -155,31 +147,20 @@ fn size_of(text: &str) -> Option<Kib> {
 
 /// Text that is not empty.
 pub(super) fn word(given: &Given) -> Read<String> {
-    text_of(given)
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
-        .ok_or_else(|| expected("text that is not empty", given))
+    read(given, "text that is not empty", non_empty)
 }
 
-/// As [`word`]; a key without a value is as if it were not there.
-pub(super) fn word_if_any(given: &Given) -> Read<Option<String>> {
-    if_any(word, given)
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 pub(super) fn path(given: &Given) -> Read<PathBuf> {
-    word(given).map(PathBuf::from).map_err(|_| expected("a path", given))
+    read(given, "a path", |text| non_empty(text).map(PathBuf::from))
 }
 
-pub(super) fn path_if_any(given: &Given) -> Read<Option<PathBuf>> {
-    if_any(path, given)
-}
-
-pub(super) fn count_if_any<const MIN: u64, const MAX: u64>(given: &Given) -> Read<Option<u32>> {
-    if_any(count::<u32, MIN, MAX>, given)
-}
-
-fn if_any<T>(read: fn(&Given) -> Read<T>, given: &Given) -> Read<Option<T>> {
-    match given.value {
+/// A key without a value is as if it were not there.
+pub(super) fn if_any<T>(read: impl Fn(&Given) -> Read<T>) -> impl Fn(&Given) -> Read<Option<T>> {
+    move |given| match given.value {
         Value::Nothing => Ok(None),
         _ => read(given).map(Some),
     }
@@ -196,60 +177,37 @@ pub(super) fn secret_if_any(given: &Given) -> Read<Option<Secret>> {
 }
 
 pub(super) fn address(given: &Given) -> Read<IpAddr> {
-    parsed(given).ok_or_else(|| expected("an IP address of this machine, such as 127.0.0.1", given))
+    read(given, "an IP address of this machine, such as 127.0.0.1", |text| text.parse().ok())
 }
 
 /// A host name, an address without a port, or the folder of a Unix socket.
 pub(super) fn database_host(given: &Given) -> Read<String> {
-    word(given)
-        .ok()
-        .filter(|host| host.starts_with('/') || host.parse::<IpAddr>().is_ok() || is_host_name(host))
-        .ok_or_else(|| {
-            expected("a host name or address, without scheme and port, or the folder of a Unix socket", given)
-        })
+    let is_host = |text: &str| text.starts_with('/') || text.parse::<IpAddr>().is_ok() || is_host_name(text);
+    let what = "a host name or address, without scheme and port, or the folder of a Unix socket";
+    read(given, what, |text| non_empty(text).filter(|host| is_host(host)))
 }
 
 fn is_host_name(text: &str) -> bool {
     text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
-/// Comma-separated `level` or `target=level`; words only, so that neither a misspelt level nor a
-/// colon in place of a comma is taken for the name of a target, which would silence the log.
+/// As the log reads it.
 pub(super) fn log_filter(given: &Given) -> Read<String> {
-    let text = word(given).map_err(|_| expected("a level such as info, or info,sqlx=warn", given))?;
-    let directives: Vec<&str> = text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
-    let is_name = |name: &str| {
-        !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter))
-    };
-    for directive in &directives {
-        let (target, level) =
-            directive.split_once('=').map_or((None, *directive), |(target, level)| (Some(target), level));
-        let is_level = LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level.trim()));
-        let has_target = target.is_none_or(|target| target.trim().split("::").all(is_name));
-        if has_target && is_level {
-            continue;
+    let text = text_of(given).unwrap_or_default();
+    let what = match directives(text) {
+        Ok(_) => return Ok(text.to_owned()),
+        Err(NoDirective::Empty) => return Err(expected("a level such as info, or info,sqlx=warn", given)),
+        Err(NoDirective::Form(part)) => {
+            format!("{part:?} is not target=level; directives are separated by commas, as in info,sqlx=warn")
         }
-        let what = if !has_target || level.contains(':') {
-            format!("{directive:?} is not target=level; directives are separated by commas, as in info,sqlx=warn")
-        } else {
-            format!("{:?} is no level; levels are {}", level.trim(), LEVELS.join(", "))
-        };
-        return Err(Complaint::new(given, what));
-    }
-    if directives.is_empty() {
-        return Err(expected("a level such as info, or info,sqlx=warn", given));
-    }
-    Ok(text)
+        Err(NoDirective::Level { level, .. }) => format!("{level:?} is no level; levels are {}", LEVELS.join(", ")),
+    };
+    Err(Complaint::new(given, what))
 }
-
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// A list of names; also as one text with commas.
 pub(super) fn names(given: &Given) -> Read<Vec<String>> {
-    let name = |item: &Given| {
-        text_of(item).filter(|name| !name.is_empty()).map(str::to_owned).ok_or_else(|| expected("a name", item))
-    };
-    items("a list of names", given)?.iter().map(name).collect()
+    items("a list of names", given)?.iter().map(|item| read(item, "a name", non_empty)).collect()
 }
 
 /// A list of show and tag; also as `show:tag`.
@@ -259,12 +217,10 @@ pub(super) fn alloc_tags(given: &Given) -> Read<Vec<AllocTag>> {
 
 fn alloc_tag(item: &Given) -> Read<AllocTag> {
     let Value::Section(entries) = &item.value else {
-        let parts = text_of(item).and_then(|text| text.split_once(':'));
-        return parts
-            .map(|(show, tag)| (show.trim(), tag.trim()))
-            .filter(|(show, tag)| !show.is_empty() && !tag.is_empty() && !tag.contains(':'))
-            .map(|(show, tag)| AllocTag { show: show.to_owned(), tag: tag.to_owned() })
-            .ok_or_else(|| expected("show:tag", item));
+        return read(item, "show:tag", |text| {
+            let (show, tag) = text.split_once(':').filter(|(_, tag)| !tag.contains(':'))?;
+            Some(AllocTag { show: non_empty(show.trim())?, tag: non_empty(tag.trim())? })
+        });
     };
     for (position, Entry { name, line, .. }) in entries.iter().enumerate() {
         if !matches!(name.as_str(), "show" | "tag") {
@@ -293,36 +249,18 @@ fn items(what: &str, given: &Given) -> Read<Vec<Given>> {
     }
 }
 
-/// A word out of a closed list, whose variants derive it; in whatever case.
-pub(super) trait Word: FromStr + VariantNames + Copy + Into<&'static str> {}
-
-impl Word for LogFormat {}
-impl Word for Tls {}
-impl Word for FractionalCores {}
-impl Word for JobOrder {}
-impl Word for HostBookingStrategyKind {}
-impl Word for FlagOff {}
-impl Word for BesideMaestro {}
-
-pub(super) fn one_of<T: Word>(given: &Given) -> Read<T> {
-    parsed(given).ok_or_else(|| {
-        let words = match T::VARIANTS {
-            [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
-            words => words.concat(),
-        };
-        expected(words, given)
-    })
+/// A word out of a closed list, in whatever case.
+pub(super) fn one_of<T: FromStr + VariantNames>(given: &Given) -> Read<T> {
+    let words = match T::VARIANTS {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        words => words.concat(),
+    };
+    read(given, words, |text| text.parse().ok())
 }
 
 /// A value as an operator would write it.
 pub(super) trait Show {
     fn show(&self) -> String;
-}
-
-impl<T: Word> Show for T {
-    fn show(&self) -> String {
-        Into::<&str>::into(*self).to_owned()
-    }
 }
 
 impl Show for CuebotSilence {
@@ -346,6 +284,7 @@ macro_rules! show_displayed {
 }
 
 show_displayed!(bool, u16, u32, usize, String, IpAddr);
+show_displayed!(LogFormat, Tls, FractionalCores, JobOrder, FlagOff, BesideMaestro);
 
 impl Show for f64 {
     fn show(&self) -> String {

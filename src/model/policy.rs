@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
-use strum::{EnumString, IntoStaticStr, VariantNames};
+use strum::{Display, EnumString, VariantNames};
 
 use crate::units::Kib;
 
@@ -28,7 +28,7 @@ pub struct Policy {
 
 /// Order of jobs inside one show.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames, Serialize, Deserialize,
+    Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, Display, VariantNames, Serialize, Deserialize,
 )]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum JobOrder {

@@ -3,3 +3,6 @@
 
 pub mod check;
 pub mod handover;
+mod whole_file;
+
+pub use whole_file::{replace_file, write_file};

@@ -21,6 +21,7 @@ use super::circuit::{BreakerSettings, Circuits, REMEMBERED_MAX};
 use super::client::LaunchOutcome;
 use super::error::AgentError;
 use super::run_frame::RunFrameError;
+use crate::config::Rqd;
 use crate::model::{Booked, HostId, LayerId};
 use crate::telemetry::error_chain;
 
@@ -36,27 +37,23 @@ const QUESTIONS: BreakerSettings = BreakerSettings {
 /// A question that so long has no end has none.
 const QUESTION_LOST: Duration = Duration::from_mins(1);
 
-impl BreakerSettings {
-    #[must_use]
-    pub const fn hosts() -> Self {
-        Self {
-            failures: 2,
-            pause: Duration::from_secs(5),
-            cool_down_first: Duration::from_mins(1),
-            cool_down_max: Duration::from_mins(15),
-        }
-    }
+/// The first failure of a host is followed by so long a pause at most.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-    /// Slower than for hosts: on a farm in trouble, a few hosts in a row refuse anything.
-    #[must_use]
-    pub const fn layers() -> Self {
-        Self { failures: 5, pause: Duration::ZERO, ..Self::hosts() }
+impl BreakerSettings {
+    pub(crate) fn of_hosts(rqd: &Rqd) -> Self {
+        Self {
+            failures: rqd.breaker_failures,
+            pause: (rqd.breaker_cool_down / 12).min(PAUSE_MAX),
+            cool_down_first: rqd.breaker_cool_down,
+            cool_down_max: rqd.breaker_cool_down * 15,
+        }
     }
 }
 
 /// The breakers of all hosts and layers.
 #[derive(Clone, Debug)]
-pub struct Breakers {
+pub(crate) struct Breakers {
     hosts: Circuits<HostId, Runs>,
     layers: Circuits<LayerId, HostId>,
     /// Launches that succeeded since, of layers that were refused once.
@@ -70,8 +67,7 @@ pub struct Breakers {
 type Runs = (LayerId, u64);
 
 impl Breakers {
-    #[must_use]
-    pub fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
+    pub(crate) fn new(hosts: BreakerSettings, layers: BreakerSettings) -> Self {
         Self {
             hosts: Circuits::new(hosts, hosts.cool_down_first),
             layers: Circuits::new(layers, layers.cool_down_first),
@@ -85,12 +81,12 @@ impl Breakers {
     ///
     /// # Errors
     /// When to try again.
-    pub fn begin_question(&mut self, host: &HostId, now: Instant) -> Result<(), Instant> {
+    pub(crate) fn begin_question(&mut self, host: &HostId, now: Instant) -> Result<(), Instant> {
         self.questions.admit_one(host, now)
     }
 
     /// Takes a question's end. Returns whether it is the first answer in a row that was no agent's.
-    pub fn end_question(&mut self, host: &HostId, error: Option<&AgentError>, now: Instant) -> bool {
+    pub(crate) fn end_question(&mut self, host: &HostId, error: Option<&AgentError>, now: Instant) -> bool {
         match error {
             None => self.questions.succeeded(host),
             Some(error) if error.is_unfit() => {
@@ -105,7 +101,7 @@ impl Breakers {
     }
 
     /// Takes a launch's end.
-    pub fn record(&mut self, booked: &Booked, outcome: &LaunchOutcome, now: Instant) {
+    pub(crate) fn record(&mut self, booked: &Booked, outcome: &LaunchOutcome, now: Instant) {
         let (host, layer) = (&booked.host, &booked.layer);
         match outcome {
             LaunchOutcome::Launched => {
@@ -131,7 +127,7 @@ impl Breakers {
     }
 
     /// Takes a refusal, of the agent or of the database, that may be the host's fault or the layer's.
-    pub fn refused(&mut self, host: &HostId, layer: &LayerId, reason: &str, now: Instant) {
+    pub(crate) fn refused(&mut self, host: &HostId, layer: &LayerId, reason: &str, now: Instant) {
         self.layers.failed(layer, Some(host), reason, now);
         if self.layers.in_a_row(layer) >= FOLLOWED_AFTER {
             self.hosts.acquit(|(witness, _)| witness == layer);
@@ -149,39 +145,39 @@ impl Breakers {
     }
 
     /// Puts a layer aside at once: a launch of it cannot even be built.
-    pub fn record_unbuildable(&mut self, layer: &LayerId, error: &RunFrameError, now: Instant) {
+    pub(crate) fn record_unbuildable(&mut self, layer: &LayerId, error: &RunFrameError, now: Instant) {
         self.layers.open(layer, &error_chain(error), now);
     }
 
     /// Whether a launch may go out now. After a host's cool-down only the first may, until its end
     /// is recorded.
-    pub fn admit(&mut self, booked: &Booked, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, booked: &Booked, now: Instant) -> bool {
         self.hosts.admit(&booked.host, now).is_ok()
     }
 
     /// Hosts to leave out of the next plan, and why.
-    pub fn hosts_put_aside(&self, now: Instant) -> HashMap<HostId, String> {
+    pub(crate) fn hosts_put_aside(&self, now: Instant) -> HashMap<HostId, String> {
         self.hosts.put_aside(now)
     }
 
     /// Whether the host is left out now.
-    pub fn is_host_put_aside(&self, host: &HostId, now: Instant) -> bool {
+    pub(crate) fn is_host_put_aside(&self, host: &HostId, now: Instant) -> bool {
         self.hosts.is_open(host, now)
     }
 
     /// Layers whose cool-down is over and that have not been launched since: one frame shall show
-    /// whether the others would meet the same fate.
-    pub fn layers_on_probation(&self, now: Instant) -> HashSet<LayerId> {
+    /// whether the others would fail too.
+    pub(crate) fn layers_on_probation(&self, now: Instant) -> HashSet<LayerId> {
         self.layers.half_open(now).cloned().collect()
     }
 
     /// When the next host or layer may be tried again.
-    pub fn next_release(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_release(&self, now: Instant) -> Option<Instant> {
         [self.hosts.next_release(now), self.layers.next_release(now)].into_iter().flatten().min()
     }
 
     /// Layers to hold back in the next plan, and why.
-    pub fn layers_put_aside(&self, now: Instant) -> HashMap<LayerId, String> {
+    pub(crate) fn layers_put_aside(&self, now: Instant) -> HashMap<LayerId, String> {
         self.layers.put_aside(now)
     }
 }
@@ -209,8 +205,10 @@ mod tests {
 
     impl Case {
         fn new() -> Self {
-            let breakers = Breakers::new(BreakerSettings::hosts(), BreakerSettings::layers());
-            Self { breakers, now: Instant::now() }
+            let hosts = BreakerSettings::of_hosts(&Rqd::default());
+            // Slower than for hosts: on a farm in trouble, a few hosts in a row refuse anything.
+            let layers = BreakerSettings { failures: 5, pause: Duration::ZERO, ..hosts };
+            Self { breakers: Breakers::new(hosts, layers), now: Instant::now() }
         }
 
         fn record(&mut self, host: &str, layer: &str, outcome: &LaunchOutcome) {
@@ -378,7 +376,7 @@ mod tests {
     #[test]
     fn a_layer_without_a_launch_is_held_back_at_once_and_longer_each_time() {
         let mut case = Case::new();
-        let problem = Box::new(crate::rqd::RunFrameProblem::Uid { uid: 0 });
+        let problem = Box::new(crate::rqd::run_frame::RunFrameProblem::Uid { uid: 0 });
         let error = RunFrameError { job: "job".to_owned(), frame: "0001-l".to_owned(), problem };
         case.breakers.record_unbuildable(&"l".into(), &error, case.now);
         case.breakers.record_unbuildable(&"l".into(), &error, case.now);
@@ -396,7 +394,7 @@ mod tests {
         case.record("h", "l", &ours);
         case.record("h", "l", &ours);
         assert_eq!(case.host_waits("h"), Some(0));
-        let off = BreakerSettings { failures: 0, ..BreakerSettings::hosts() };
+        let off = BreakerSettings { failures: 0, ..BreakerSettings::of_hosts(&Rqd::default()) };
         case.breakers = Breakers::new(off, off);
         case.record("h", "l", &unknown());
         case.record("h", "l", &unknown());

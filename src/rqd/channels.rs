@@ -3,8 +3,8 @@
 //! Dialling is a step of its own: as long as it lasts nothing of a call has been written, so its
 //! failure proves that nothing started. Calls that meet while a host is dialled share the attempt.
 //!
-//! A kept connection costs a socket and two parked tasks. There are no HTTP/2 pings, which agents
-//! punish by closing the connection; the kernel's keepalive finds hosts that vanished, and a call
+//! A kept connection costs a socket and two parked tasks. There are no HTTP/2 pings, after which
+//! agents close the connection; the kernel's keepalive finds hosts that vanished, and a call
 //! that was not answered gives its connection up, so that the next one dials anew.
 
 use std::collections::HashMap;
@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::AgentError;
-use super::settings::AgentSettings;
 use super::wire::WINDOW_BYTES;
+use crate::config::AgentSettings;
 use crate::telemetry::is_out_of_descriptors;
 
 /// Files that the rest of the process may have open, on top of one per connection.
@@ -173,11 +173,12 @@ fn allow_open_files(needed: u64) -> u64 {
 
 async fn dial(host: Arc<str>, settings: AgentSettings) -> Result<Channel, AgentError> {
     let limit = settings.connect_timeout;
+    let too_late = || AgentError::ConnectTimeout { host: host.to_string(), limit };
     let attempts = async {
         let addresses = resolve(&host, settings.port).await?;
-        // One address that swallows everything must leave time for the others.
+        // One address that never answers must leave time for the others.
         let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut last = AgentError::ConnectTimeout { host: host.to_string(), limit };
+        let mut last = too_late();
         for address in addresses {
             match dial_address(&host, address, share).await {
                 Ok(channel) => return Ok(channel),
@@ -186,10 +187,7 @@ async fn dial(host: Arc<str>, settings: AgentSettings) -> Result<Channel, AgentE
         }
         Err(last)
     };
-    match tokio::time::timeout(limit, attempts).await {
-        Ok(dialled) => dialled,
-        Err(_) => Err(AgentError::ConnectTimeout { host: host.to_string(), limit }),
-    }
+    tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| Err(too_late()))
 }
 
 /// A host's name may be an address, IPv6 with or without brackets.

@@ -109,7 +109,7 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
     }
 
     /// Whether an attempt may be made now. After a cool-down only the first may, until its end is recorded;
-    /// the others would meet the same fate together.
+    /// the others would fail as it does.
     ///
     /// # Errors
     /// When to try again; now, if that depends on the probe.

@@ -14,8 +14,8 @@ use super::proto::rqd::{
     RqdStaticKillRunningFrameRequest, RqdStaticLaunchFrameRequest, RqdStaticReportStatusRequest, RunFrame,
 };
 use super::report::AgentReport;
-use super::settings::AgentSettings;
-use super::wire::{Turns, Wire};
+use super::wire::{LARGE_ANSWERS_MAX, Wire};
+use crate::config::AgentSettings;
 use crate::model::{FrameId, ProcId};
 
 /// All agents of the farm, reached by host name. Cloning shares connections and bounds.
@@ -28,7 +28,7 @@ struct Shared {
     settings: AgentSettings,
     channels: Channels,
     calls: Semaphore,
-    large_answers: Turns,
+    large_answers: Arc<Semaphore>,
 }
 
 /// What became of a launch. The names of the variants are the words of logs.
@@ -63,13 +63,12 @@ impl fmt::Debug for Agents {
 }
 
 impl Agents {
-    #[must_use]
     pub fn new(settings: AgentSettings) -> Self {
         let shared = Shared {
             settings,
             channels: Channels::new(settings),
             calls: Semaphore::new(settings.calls_in_flight_max.max(1)),
-            large_answers: Turns::new(),
+            large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS_MAX)),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -80,10 +79,10 @@ impl Agents {
     /// after such a code the agent is asked what it runs, once.
     pub async fn launch(&self, host: &str, frame: RunFrame) -> LaunchOutcome {
         let look = async { Ok::<(), std::convert::Infallible>(()) };
-        match self.launch_unless(host, frame, std::future::pending(), look).await {
-            Ok(outcome) => outcome,
-            Err(_) => unreachable!("nobody gives a launch up that is pending for ever"),
-        }
+        let Ok(outcome) = self.launch_unless(host, frame, std::future::pending(), look).await else {
+            unreachable!("nobody gives a launch up that is pending for ever")
+        };
+        outcome
     }
 
     /// As [`Self::launch`], but gives the launch up, unsent, when `given_up` ends while it still waits
@@ -159,7 +158,7 @@ impl Agents {
         self.call(line, host, agent.report_status(self.request(RqdStaticReportStatusRequest {})))
             .await
             .map_err(|error| error.into_error(host))?
-            // Without a report "runs nothing" would be our own invention.
+            // That there is no report does not say that nothing runs.
             .ok_or_else(|| AgentError::EmptyReport { host: host.to_owned() })
     }
 
@@ -213,7 +212,7 @@ impl Agents {
 
     async fn connect(&self, line: &Line, host: &str) -> Result<Wire, AgentError> {
         let channel = self.shared.channels.connect(line).await?;
-        let mut wire = Wire { channel, turns: self.shared.large_answers.clone() };
+        let mut wire = Wire { channel, turns: Arc::clone(&self.shared.large_answers) };
         // Asked here, since the generated client would report it as if the agent had answered.
         if let Err(source) = poll_fn(|context| wire.poll_ready(context)).await {
             line.hang_up();

@@ -10,26 +10,21 @@
 
 use std::time::{Duration, Instant};
 
+use smart_default::SmartDefault;
+
 use crate::config::Rqd;
 use crate::tasks::Backoff;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SmartDefault)]
 pub struct ConfirmSettings {
     /// Least time between the two "not running" answers that count.
+    #[default(Rqd::default().confirm_interval)]
     pub apart: Duration,
     /// Wait after the first question that the agent did not answer; doubled after each further one.
+    #[default(Duration::from_secs(1))]
     pub retry_first: Duration,
+    #[default(Duration::from_secs(30))]
     pub retry_max: Duration,
-}
-
-impl Default for ConfirmSettings {
-    fn default() -> Self {
-        Self {
-            apart: Rqd::default().confirm_interval,
-            retry_first: Duration::from_secs(1),
-            retry_max: Duration::from_secs(30),
-        }
-    }
 }
 
 /// What the agent has said about one launch.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::telemetry::DESCRIPTORS_REMEDY;
+use crate::telemetry::{DESCRIPTORS_REMEDY, causes};
 
 /// A report lists every process of every frame; of a big host that is some hundred KiB.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -15,7 +15,7 @@ pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// the largest answer.
 pub(super) const ANSWER_PIECES_MAX: usize = 8_192;
 /// No host runs so many frames: a frame takes cores and memory.
-pub const REPORTED_FRAMES_MAX: usize = 10_000;
+pub(super) const REPORTED_FRAMES_MAX: usize = 10_000;
 
 /// Cheap to clone, since calls that wait for one connection share its failure.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,36 +23,23 @@ pub enum AgentError {
     #[error(
         "host name {host:?} does not resolve; give the host a name in DNS or in /etc/hosts, or correct host.str_name"
     )]
-    NameUnknown {
-        host: String,
-        #[source]
-        source: Arc<io::Error>,
-    },
+    NameUnknown { host: String, source: Arc<io::Error> },
     #[error("cannot connect to the agent of {host} at {address}")]
     Connect {
         host: String,
         /// Address and port that were dialled.
         address: String,
-        #[source]
         source: Arc<tonic::transport::Error>,
     },
     #[error("no connection to the agent of {host} within {limit:?}")]
     ConnectTimeout { host: String, limit: Duration },
     /// Our own lack, which says nothing about the host.
     #[error("no file descriptor left to connect to the agent of {host}; {DESCRIPTORS_REMEDY}")]
-    OutOfSockets {
-        host: String,
-        #[source]
-        source: Arc<tonic::transport::Error>,
-    },
+    OutOfSockets { host: String, source: Arc<tonic::transport::Error> },
     #[error("no answer from the agent of {host} within {limit:?}")]
     NoAnswer { host: String, limit: Duration },
     #[error("the connection to the agent of {host} broke before it answered")]
-    Broken {
-        host: String,
-        #[source]
-        source: Arc<Status>,
-    },
+    Broken { host: String, source: Arc<Status> },
     #[error("the agent of {host} answers {code:?}: {message}")]
     Answered { host: String, code: Code, message: String },
     #[error("the agent of {host} answers with an empty report")]
@@ -78,23 +65,16 @@ pub enum AnswerFault {
     #[error("it says that it runs {frames} frames, and {REPORTED_FRAMES_MAX} at most are believed")]
     TooManyFrames { frames: usize },
     #[error("its report cannot be read")]
-    Unreadable {
-        #[from]
-        source: prost::DecodeError,
-    },
-    #[error("an id in its report is no text")]
-    NotText,
+    Unreadable(#[from] prost::DecodeError),
 }
 
 impl AgentError {
     /// Whether the host, its name or its network is at fault, as far as can be told from here.
-    #[must_use]
     pub const fn blames_host(&self) -> bool {
         !matches!(self, Self::OutOfSockets { .. })
     }
 
     /// Whether something answered that is no sound agent: asked again at once it would do the same.
-    #[must_use]
     pub const fn is_unfit(&self) -> bool {
         matches!(self, Self::Unfit { .. })
     }
@@ -134,9 +114,4 @@ impl CallError {
             Self::Answered { code, message } => AgentError::Answered { host: host.to_owned(), code, message },
         }
     }
-}
-
-/// An error and what caused it, outermost first.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (**error).source())
 }

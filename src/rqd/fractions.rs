@@ -9,8 +9,7 @@ use crate::units::Cores;
 /// kind of agent refuses every fraction as an invalid argument; the other, with the code of all its
 /// refusals, only those of threadable frames. Taking another refusal for this costs the rest of a core per
 /// frame on that host, nothing else.
-#[must_use]
-pub const fn refused_fractions(cores: Cores, is_threadable: bool, code: Code) -> Option<Fractions> {
+pub(crate) const fn refused_fractions(cores: Cores, is_threadable: bool, code: Code) -> Option<Fractions> {
     if !cores.is_fractional() {
         return None;
     }

@@ -13,17 +13,17 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// Numbers in all interleaved sections (`A-B:S`) of one range together; these must be held in memory.
-pub const INTERLEAVED_FRAMES_MAX: u64 = 200_000;
+const INTERLEAVED_FRAMES_MAX: u64 = 200_000;
 
 /// Numbers in one chunk, which become text in one command.
-pub const CHUNK_FRAMES_MAX: u64 = 1_000_000;
+const CHUNK_FRAMES_MAX: u64 = 1_000_000;
 
 /// Longest piece of a broken range that an error repeats.
 const QUOTED_CHARS_MAX: usize = 60;
 
 /// The numbers of a range, in its order, found by position without being held.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrameSet {
+pub(super) struct FrameSet {
     sections: Vec<Section>,
 }
 
@@ -47,15 +47,15 @@ pub enum FrameRangeError {
 
 /// The numbers that one frame of a layer renders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
+pub(super) struct Chunk {
     /// As text for the command. Empty when the chunk size is 0 or negative.
-    pub spec: String,
+    pub(super) spec: String,
     /// The last number; the frame's own when the chunk is empty.
-    pub end: i32,
+    pub(super) end: i32,
 }
 
 impl FrameSet {
-    pub fn parse(range: &str) -> Result<Self, FrameRangeError> {
+    pub(super) fn parse(range: &str) -> Result<Self, FrameRangeError> {
         let listed = range.trim_end_matches(',');
         if listed.is_empty() && !range.is_empty() {
             return Ok(Self { sections: Vec::new() });
@@ -66,31 +66,12 @@ impl FrameSet {
     }
 
     /// How many numbers, repeats included.
-    #[must_use]
-    pub fn len(&self) -> u64 {
+    fn len(&self) -> u64 {
         self.sections.iter().map(Section::len).sum()
     }
 
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    #[must_use]
-    pub fn get(&self, position: u64) -> Option<i32> {
-        let mut position = position;
-        for section in &self.sections {
-            if position < section.len() {
-                return section.get(position);
-            }
-            position -= section.len();
-        }
-        None
-    }
-
     /// Where the number occurs first.
-    #[must_use]
-    pub fn position(&self, frame: i32) -> Option<u64> {
+    fn position(&self, frame: i32) -> Option<u64> {
         let mut before = 0;
         for section in &self.sections {
             if let Some(position) = section.position(frame) {
@@ -102,7 +83,7 @@ impl FrameSet {
     }
 
     /// The numbers from a position on; lazy, so that taking a few of billions is cheap.
-    pub fn iter_from(&self, position: u64) -> impl Iterator<Item = i32> {
+    fn iter_from(&self, position: u64) -> impl Iterator<Item = i32> {
         let mut skipped = position;
         self.sections.iter().flat_map(move |section| {
             let first = skipped.min(section.len());
@@ -112,7 +93,7 @@ impl FrameSet {
     }
 
     /// What the frame with this number renders: the next `size` numbers, cut at the range's end.
-    pub fn chunk(&self, frame: i32, size: i32) -> Result<Chunk, FrameRangeError> {
+    pub(super) fn chunk(&self, frame: i32, size: i32) -> Result<Chunk, FrameRangeError> {
         let position = self.position(frame).ok_or(FrameRangeError::NotInRange { frame })?;
         let frames = (self.len() - position).min(u64::try_from(size).unwrap_or(0));
         if frames > CHUNK_FRAMES_MAX {
@@ -130,15 +111,12 @@ impl FrameSet {
 /// A section, to be asked by position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Section {
-    Step {
+    /// Of each stretch of `step` numbers, in its direction, so many after those that are passed over.
+    Stretches {
         first: i64,
         step: i64,
-        len: u64,
-    },
-    /// Between every two multiples of `step` the numbers in between, by one in its direction.
-    Rest {
-        first: i64,
-        step: i64,
+        passed_over: i64,
+        taken: i64,
         len: u64,
     },
     Listed(Vec<i32>),
@@ -150,7 +128,7 @@ impl Section {
         let form_error = || FrameRangeError::Form { section: quoted(text) };
         let (first, rest) = number(text).ok_or_else(form_error)?;
         if rest.is_empty() {
-            return Ok(Self::Step { first: value(first)?, step: 1, len: 1 });
+            return Ok(Self::steps(value(first)?, 1, 1));
         }
         let (last, rest) = rest.strip_prefix('-').and_then(number).ok_or_else(form_error)?;
         let mut rest = rest.chars();
@@ -175,7 +153,13 @@ impl Section {
         }
         Ok(match kind {
             None | Some('x') => Self::steps(first, step, span),
-            Some('y') => Self::Rest { first, step, len: span - Self::steps(first, step, span).len() },
+            Some('y') => Self::Stretches {
+                first,
+                step,
+                passed_over: 1,
+                taken: step.abs() - 1,
+                len: span - Self::steps(first, step, span).len(),
+            },
             Some(_) => {
                 *interleaved_left = interleaved_left.checked_sub(span).ok_or(FrameRangeError::InterleavedTooLong)?;
                 Self::Listed(interleave(first, step, span))
@@ -185,47 +169,38 @@ impl Section {
 
     /// `first`, then every `step`-th number of the `span` that begins with it.
     const fn steps(first: i64, step: i64, span: u64) -> Self {
-        Self::Step { first, step, len: (span - 1) / step.unsigned_abs() + 1 }
+        Self::Stretches { first, step, passed_over: 0, taken: 1, len: (span - 1) / step.unsigned_abs() + 1 }
     }
 
     fn len(&self) -> u64 {
         match self {
-            Self::Step { len, .. } | Self::Rest { len, .. } => *len,
+            Self::Stretches { len, .. } => *len,
             Self::Listed(numbers) => numbers.len() as u64,
         }
     }
 
     fn get(&self, position: u64) -> Option<i32> {
-        if position >= self.len() {
-            return None;
-        }
-        let position_in_list = usize::try_from(position).ok()?;
-        let position = i64::try_from(position).ok()?;
         match self {
-            Self::Step { first, step, .. } => i32::try_from(first + position * step).ok(),
-            Self::Rest { first, step, .. } => {
-                let between = step.abs() - 1;
-                let number = first + position / between * step + (1 + position % between) * step.signum();
-                i32::try_from(number).ok()
+            Self::Stretches { first, step, passed_over, taken, len } => {
+                let position = i64::try_from(position).ok().filter(|_| position < *len)?;
+                let in_stretch = passed_over + position % taken;
+                i32::try_from(first + position / taken * step + in_stretch * step.signum()).ok()
             }
-            Self::Listed(numbers) => numbers.get(position_in_list).copied(),
+            Self::Listed(numbers) => numbers.get(usize::try_from(position).ok()?).copied(),
         }
     }
 
     fn position(&self, frame: i32) -> Option<u64> {
-        let position = match self {
-            Self::Listed(numbers) => return numbers.iter().position(|n| *n == frame).map(|at| at as u64),
-            Self::Step { first, step, .. } => {
-                let away = i64::from(frame) - first;
-                (away % step == 0).then_some(away / step)?
-            }
-            Self::Rest { first, step, .. } => {
+        match self {
+            Self::Stretches { first, step, passed_over, taken, len } => {
                 let away = (i64::from(frame) - first) * step.signum();
-                let (multiple, off) = (away.div_euclid(step.abs()), away.rem_euclid(step.abs()));
-                (off != 0).then_some(multiple * (step.abs() - 1) + off - 1)?
+                let in_stretch = away.rem_euclid(step.abs()) - passed_over;
+                let position = away.div_euclid(step.abs()) * taken + in_stretch;
+                let position = u64::try_from(position).ok().filter(|position| position < len);
+                position.filter(|_| (0..*taken).contains(&in_stretch))
             }
-        };
-        u64::try_from(position).ok().filter(|position| *position < self.len())
+            Self::Listed(numbers) => numbers.iter().position(|number| *number == frame).map(|at| at as u64),
+        }
     }
 }
 
@@ -321,11 +296,11 @@ mod tests {
         let numbers: Vec<i32> = set.iter_from(0).collect();
         assert_eq!(set.len(), numbers.len() as u64, "{range}");
         for (position, number) in (0..).zip(&numbers) {
-            assert_eq!(set.get(position), Some(*number), "{range} at {position}");
+            assert_eq!(set.iter_from(position).next(), Some(*number), "{range} at {position}");
             let first = numbers.iter().position(|n| n == number).unwrap() as u64;
             assert_eq!(set.position(*number), Some(first), "{range}: {number}");
         }
-        assert_eq!(set.get(set.len()), None);
+        assert_eq!(set.iter_from(set.len()).next(), None);
         numbers
     }
 
@@ -403,7 +378,7 @@ mod tests {
         assert_eq!(set.chunk(1_999_999_995, 100).unwrap().spec, "1999999995-2000000000");
         let set = FrameSet::parse("-2147483648-2147483647,-2147483648-2147483647y2").unwrap();
         assert_eq!(set.len(), (1 << 32) + (1 << 31));
-        assert_eq!(set.get(set.len() - 1), Some(i32::MAX));
+        assert_eq!(set.iter_from(set.len() - 1).next(), Some(i32::MAX));
         let long = set.chunk(0, i32::MAX);
         assert_eq!(long, Err(FrameRangeError::ChunkTooLong { frames: 2_147_483_647 }));
         assert_eq!(FrameSet::parse("1-2000000000:4"), Err(FrameRangeError::InterleavedTooLong));

@@ -20,19 +20,19 @@ mod frame_range;
 pub mod proto;
 mod report;
 mod run_frame;
-mod settings;
 mod wire;
 
-pub use breaker::Breakers;
+pub(crate) use breaker::Breakers;
 pub use circuit::BreakerSettings;
 pub use client::{Agents, KillOutcome, LaunchOutcome};
 pub use confirm::ConfirmSettings;
 pub(crate) use confirm::Confirmation;
-pub use error::{AgentError, AnswerFault, REPORTED_FRAMES_MAX};
-pub use fractions::refused_fractions;
-pub use frame_range::{CHUNK_FRAMES_MAX, Chunk, FrameRangeError, FrameSet, INTERLEAVED_FRAMES_MAX};
-pub use report::{AgentReport, RunningFrame};
-pub use run_frame::{MESSAGE_BYTES_MAX, MemoryLimitFactors, RunFrameError, RunFrameProblem, build_run_frame};
-pub use settings::AgentSettings;
+pub use error::{AgentError, AnswerFault};
+pub(crate) use fractions::refused_fractions;
+pub(crate) use report::AgentReport;
+pub(crate) use run_frame::RunFrameError;
+pub use run_frame::build_run_frame;
 /// The word of an agent's answer.
 pub use tonic::Code;
+
+pub use crate::config::{AgentSettings, MemoryLimitFactors};

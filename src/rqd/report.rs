@@ -4,8 +4,7 @@
 //! and takes far more when it is decoded than it takes on the wire. So entries are counted before anything
 //! is made of them, and what is not needed is passed over. Pure.
 
-use prost::DecodeError;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use prost::Message;
 
 use super::error::{AnswerFault, REPORTED_FRAMES_MAX};
 use crate::model::{FrameId, ProcId};
@@ -27,93 +26,65 @@ pub struct RunningFrame {
 
 /// Reads the answer to ReportStatus; `None` is an answer without a report.
 pub(super) fn parse(answer: &[u8]) -> Result<Option<AgentReport>, AnswerFault> {
-    let mut frames = 0;
-    for report in inner(answer, tag::REPORT) {
-        for frame in inner(report?, tag::FRAME) {
-            frame?;
-            frames += 1;
-        }
-    }
+    let frames = partial::Count::decode(answer)?.report.map_or(0, |report| report.frames.len());
     if frames > REPORTED_FRAMES_MAX {
         return Err(AnswerFault::TooManyFrames { frames });
     }
-    let mut found: Option<AgentReport> = None;
-    // A message that is there twice is one message, says the format.
-    for report in inner(answer, tag::REPORT) {
-        let report = report?;
-        let found = found.get_or_insert_default();
-        for host in inner(report, tag::HOST) {
-            if let Some(name) = text(host?, tag::HOST_NAME)? {
-                name.clone_into(&mut found.host_name);
-            }
-        }
-        for frame in inner(report, tag::FRAME) {
-            let frame = frame?;
-            found.running.push(RunningFrame {
-                proc: text(frame, tag::PROC_ID)?.unwrap_or_default().into(),
-                frame: text(frame, tag::FRAME_ID)?.unwrap_or_default().into(),
-            });
-        }
+    let running = |frame: partial::Frame| RunningFrame { proc: frame.proc.into(), frame: frame.frame.into() };
+    Ok(partial::Answer::decode(answer)?.report.map(|report| AgentReport {
+        host_name: report.host.unwrap_or_default().name,
+        running: report.frames.into_iter().map(running).collect(),
+    }))
+}
+
+/// Messages of `proto/` with those fields alone that are read; the numbers are the same.
+mod partial {
+    use prost::Message;
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Answer {
+        #[prost(message, optional, tag = "1")]
+        pub(super) report: Option<Report>,
     }
-    Ok(found)
-}
 
-/// Field numbers of `proto/`.
-mod tag {
-    pub(super) const REPORT: u32 = 1;
-    pub(super) const HOST: u32 = 1;
-    pub(super) const HOST_NAME: u32 = 1;
-    pub(super) const FRAME: u32 = 2;
-    pub(super) const PROC_ID: u32 = 1;
-    pub(super) const FRAME_ID: u32 = 4;
-}
-
-/// The last text of this number.
-fn text(message: &[u8], number: u32) -> Result<Option<&str>, AnswerFault> {
-    match inner(message, number).last() {
-        None => Ok(None),
-        Some(bytes) => std::str::from_utf8(bytes?).map(Some).map_err(|_| AnswerFault::NotText),
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Report {
+        #[prost(message, optional, tag = "1")]
+        pub(super) host: Option<Host>,
+        #[prost(message, repeated, tag = "2")]
+        pub(super) frames: Vec<Frame>,
     }
-}
 
-/// The messages or texts of this number in a message.
-fn inner(message: &[u8], number: u32) -> impl Iterator<Item = Result<&[u8], AnswerFault>> {
-    let mut rest = message;
-    std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            match next(&mut rest) {
-                Ok((found, Some(bytes))) if found == number => return Some(Ok(bytes)),
-                Ok(_) => {}
-                Err(source) => {
-                    rest = &[];
-                    return Some(Err(AnswerFault::Unreadable { source }));
-                }
-            }
-        }
-        None
-    })
-}
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Host {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+    }
 
-/// Takes the next field: its number, and what is in it if that has a length.
-fn next<'a>(rest: &mut &'a [u8]) -> Result<(u32, Option<&'a [u8]>), DecodeError> {
-    let (number, kind) = decode_key(rest)?;
-    let mut behind = *rest;
-    skip_field(kind, number, &mut behind, DecodeContext::default())?;
-    let bytes = match kind {
-        WireType::LengthDelimited => {
-            decode_varint(rest)?;
-            Some(&rest[..rest.len() - behind.len()])
-        }
-        _ => None,
-    };
-    *rest = behind;
-    Ok((number, bytes))
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Frame {
+        #[prost(string, tag = "1")]
+        pub(super) proc: String,
+        #[prost(string, tag = "4")]
+        pub(super) frame: String,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Count {
+        #[prost(message, optional, tag = "1")]
+        pub(super) report: Option<CountedReport>,
+    }
+
+    /// However many they are, nothing takes no memory.
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct CountedReport {
+        #[prost(message, repeated, tag = "2")]
+        pub(super) frames: Vec<()>,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
-
     use super::*;
     use crate::rqd::proto::report::{
         ChildrenProcStats, CoreDetail, HostReport, ProcStats, RenderHost, RunningFrameInfo,
@@ -206,20 +177,20 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_an_error_wherever_it_is() {
-        let broken: [Vec<u8>; 6] = [
+        let broken: [Vec<u8>; 7] = [
             vec![10],
             vec![10, 5, 1],
             vec![10, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1],
             vec![1 << 3 | 7],
             field(1, &[18, 3, 1]),
             field(1, &field(2, &[10, 9])),
+            // No text.
+            field(1, &field(2, &field(4, &[0xff]))),
         ];
         for answer in broken {
             let read = parse(&answer);
             assert!(matches!(read, Err(AnswerFault::Unreadable { .. })), "{answer:?}: {read:?}");
         }
-        let no_text = field(1, &field(2, &field(4, &[0xff])));
-        assert_eq!(parse(&no_text), Err(AnswerFault::NotText));
         // Groups in groups in groups must not use up the stack.
         let deep = field(1, &[19].repeat(1_000_000));
         assert!(matches!(parse(&deep), Err(AnswerFault::Unreadable { .. })));

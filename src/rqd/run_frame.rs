@@ -3,45 +3,23 @@
 //! Agents and the commands of the farm were written against Cuebot's messages, so fields, variables
 //! and tokens are Cuebot's, with two corrections: text is replaced literally (Cuebot trips over `$`
 //! and `\` in names), and the frame's number is the stored one (in the name, a negative number
-//! starts with the hyphen that ends it). What every agent would refuse is refused here, before a
-//! host's good name suffers for it.
+//! starts with the hyphen that ends it). What every agent would refuse is refused here, so
+//! that no host is blamed for it.
 //!
 //! The layer's stuck-frame minutes are not sent: newer Rust agents read them from a field whose
 //! number is not among the published definitions, and a guessed number could mean anything.
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
-
 use super::frame_range::{Chunk, FrameRangeError, FrameSet};
+use super::proto::rqd::RunFrame;
 use super::proto::rqd::run_frame::UidOptional;
-use super::proto::rqd::{RqdStaticLaunchFrameRequest, RunFrame};
-use crate::config::Queue;
+use crate::config::MemoryLimitFactors;
 use crate::model::{Booked, LayerLaunch, Timestamp};
 use crate::units::Kib;
 
 /// Agents refuse larger messages; this is gRPC's default.
-pub const MESSAGE_BYTES_MAX: usize = 4_194_304;
-
-/// What the layer's minimum memory is multiplied with to get the limits that an agent with Docker
-/// sets on the frame.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MemoryLimitFactors {
-    pub soft: f64,
-    pub hard: f64,
-}
-
-impl From<&Queue> for MemoryLimitFactors {
-    fn from(queue: &Queue) -> Self {
-        Self { soft: queue.frame_memory_soft_limit, hard: queue.frame_memory_hard_limit }
-    }
-}
-
-impl Default for MemoryLimitFactors {
-    fn default() -> Self {
-        Self::from(&Queue::default())
-    }
-}
+const MESSAGE_BYTES_MAX: usize = 4_194_304;
 
 /// Why a frame cannot be launched anywhere: what is stored of it must be changed first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,12 +34,7 @@ pub struct RunFrameError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunFrameProblem {
     #[error("the range {range:?} of layer {layer} does not serve it; correct layer.str_range")]
-    Range {
-        layer: String,
-        range: String,
-        #[source]
-        source: FrameRangeError,
-    },
+    Range { layer: String, range: String, source: FrameRangeError },
     #[error("layer {layer} has a chunk size of {chunk_size}; set layer.int_chunk_size to 1 or more")]
     ChunkSize { layer: String, chunk_size: i32 },
     #[error("its job runs as uid {uid}, which agents refuse; set job.int_uid to a positive number or to NULL")]
@@ -135,11 +108,11 @@ fn run_frame(
         environment: environment(launch, booked),
         ..RunFrame::default()
     };
-    let request = RqdStaticLaunchFrameRequest { run_frame: Some(frame) };
-    match request {
-        request if request.encoded_len() > MESSAGE_BYTES_MAX => Err(RunFrameProblem::TooLarge),
-        RqdStaticLaunchFrameRequest { run_frame } => Ok(run_frame.unwrap_or_default()),
+    // As the one field of its request.
+    if prost::encoding::message::encoded_len(1, &frame) > MESSAGE_BYTES_MAX {
+        return Err(RunFrameProblem::TooLarge);
     }
+    Ok(frame)
 }
 
 fn chunk(launch: &LayerLaunch, booked: &Booked) -> Result<Chunk, RunFrameProblem> {

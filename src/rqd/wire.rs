@@ -31,7 +31,7 @@ use super::report::{self, AgentReport};
 /// A larger answer waits for its turn.
 const LARGE_BYTES: usize = 256 << 10;
 /// And so many have theirs at once, of all hosts.
-const LARGE_ANSWERS_MAX: usize = 8;
+pub(super) const LARGE_ANSWERS_MAX: usize = 8;
 /// What a host may send of an answer that nobody has read on; the least that HTTP/2 knows.
 pub(super) const WINDOW_BYTES: u32 = 65_535;
 /// Before each message: whether it is compressed, and its length.
@@ -42,21 +42,12 @@ const HEADERS_DROPPED: [&str; 2] = ["grpc-status-details-bin", "grpc-encoding"];
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The turns of large answers. Cloning shares them.
-#[derive(Clone)]
-pub(super) struct Turns(Arc<Semaphore>);
-
-impl Turns {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_ANSWERS_MAX)))
-    }
-}
-
 /// A connection on which answers are bounded.
 #[derive(Clone)]
 pub(super) struct Wire {
     pub(super) channel: Channel,
-    pub(super) turns: Turns,
+    /// Of large answers.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 impl Wire {
@@ -85,10 +76,10 @@ impl GrpcService<tonic::body::Body> for Wire {
     }
 
     fn call(&mut self, request: HttpRequest<tonic::body::Body>) -> Self::Future {
-        let turns = self.turns.clone();
+        let turns = Arc::clone(&self.turns);
         let answered = move |mut response: HttpResponse<tonic::body::Body>| {
             drop_headers(response.headers_mut());
-            response.map(|body| Answer::new(body, &turns))
+            response.map(|body| Answer::new(body, turns))
         };
         GrpcService::call(&mut self.channel, request).map_ok(answered).boxed()
     }
@@ -111,9 +102,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn new(body: tonic::body::Body, turns: &Turns) -> Self {
-        let turns = PollSemaphore::new(Arc::clone(&turns.0));
-        Self { body, gauge: Gauge::default(), turns, turn: None, held: None }
+    fn new(body: tonic::body::Body, turns: Arc<Semaphore>) -> Self {
+        Self { body, gauge: Gauge::default(), turns: PollSemaphore::new(turns), turn: None, held: None }
     }
 }
 
@@ -282,9 +272,9 @@ mod tests {
         }
     }
 
-    fn answer(bytes: usize, turns: &Turns) -> Answer {
+    fn answer(bytes: usize, turns: &Arc<Semaphore>) -> Answer {
         let pieces = [message(bytes, 0), vec![7; bytes]];
-        Answer::new(tonic::body::Body::new(Pieces(pieces.into())), turns)
+        Answer::new(tonic::body::Body::new(Pieces(pieces.into())), Arc::clone(turns))
     }
 
     /// Pieces that can be had now.
@@ -300,7 +290,7 @@ mod tests {
 
     #[test]
     fn large_answers_wait_for_each_other_and_small_ones_for_nobody() {
-        let turns = Turns::new();
+        let turns = Arc::new(Semaphore::new(LARGE_ANSWERS_MAX));
         let mut reading: Vec<Answer> = (0..LARGE_ANSWERS_MAX).map(|_| answer(LARGE_BYTES + 1, &turns)).collect();
         for answer in &mut reading {
             assert_eq!(read(answer), Poll::Ready(2));

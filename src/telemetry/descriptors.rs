@@ -5,18 +5,16 @@ use std::io;
 
 use nix::errno::Errno;
 
+use super::causes;
+
 /// What to do about it.
-pub const DESCRIPTORS_REMEDY: &str =
+pub(crate) const DESCRIPTORS_REMEDY: &str =
     "raise the limit of open files (ulimit -n; in a systemd unit LimitNOFILE), or see what holds them";
 
 /// Whether an error says, or was caused by, that this process or this machine has no file descriptor left.
-#[must_use]
-pub fn is_out_of_descriptors(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| (**error).source()).filter_map(|error| error.downcast_ref()).any(
-        |error: &io::Error| {
-            [Errno::EMFILE, Errno::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
-        },
-    )
+pub(crate) fn is_out_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+    let errnos = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    errnos.map(Errno::from_raw).any(|errno| matches!(errno, Errno::EMFILE | Errno::ENFILE))
 }
 
 #[cfg(test)]

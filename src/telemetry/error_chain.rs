@@ -1,22 +1,20 @@
-//! An error with all its causes on one line.
+//! An error with all its causes.
 
 use std::error::Error;
 
-/// `outer: inner: innermost`. A cause that the text before it already ends with is not said twice,
-/// since many libraries repeat their cause in their own message.
-#[must_use]
-pub fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !message.is_empty() && !text.ends_with(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = error.source();
-    }
-    text
+/// An error and what caused it, outermost first.
+pub(crate) fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (**error).source())
+}
+
+/// All on one line: `outer: inner: innermost`. A cause that the text before it already ends with is not said
+/// twice, since many libraries repeat their cause in their own message.
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).fold(String::new(), |text, message| match text.as_str() {
+        "" => message,
+        _ if message.is_empty() || text.ends_with(&message) => text,
+        _ => format!("{text}: {message}"),
+    })
 }
 
 #[cfg(test)]

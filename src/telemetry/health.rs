@@ -45,7 +45,6 @@ impl Default for Health {
 }
 
 impl Health {
-    #[must_use]
     pub fn new() -> Self {
         let health = Self { conditions: Arc::default() };
         health.set_not_ready("starting");
@@ -75,7 +74,6 @@ impl Health {
         self.lock().remove(&condition).is_some()
     }
 
-    #[must_use]
     pub fn holds(&self, condition: Condition) -> bool {
         self.lock().contains_key(&condition)
     }

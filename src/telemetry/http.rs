@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit};
 use prometheus::{Registry, TextEncoder};
+use smart_default::SmartDefault;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -56,29 +57,21 @@ pub enum HttpError {
 }
 
 /// What the pages may take of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SmartDefault)]
 pub struct PageLimits {
     /// Connections that are open at once.
+    #[default(64)]
     pub connections_max: usize,
     /// From the connection to the end of the request's head.
+    #[default(Duration::from_secs(5))]
     pub request_timeout: Duration,
     /// From the connection to the end of the answer, which somebody may read slowly.
+    #[default(Duration::from_secs(10))]
     pub connection_timeout: Duration,
-}
-
-impl Default for PageLimits {
-    fn default() -> Self {
-        Self {
-            connections_max: 64,
-            request_timeout: Duration::from_secs(5),
-            connection_timeout: Duration::from_secs(10),
-        }
-    }
 }
 
 impl PageLimits {
     /// As this process may open files: however few that are, most are for the database and the agents.
-    #[must_use]
     pub fn for_this_process() -> Self {
         Self::of(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(allowed, _)| allowed))
     }
@@ -160,7 +153,7 @@ where
     let served = async {
         tokio::pin!(connection);
         tokio::select! {
-            // How it ended is the other end's business.
+            // Whether the other end took the answer changes nothing here.
             _ = connection.as_mut() => return,
             () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }

@@ -11,6 +11,7 @@ mod line;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use smart_default::SmartDefault;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::WorkerGuard;
@@ -20,12 +21,13 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 pub use directive::Levels;
 pub use error::LogsError;
-use line::{Line, Milliseconds};
+use line::Line;
 
 /// What to log, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, SmartDefault)]
 pub struct LogSettings {
     /// A level, or levels by target: `info,sqlx=warn`.
+    #[default("info".to_owned())]
     pub level: String,
     /// What the command line asks for on top: 1 for `-v`, 2 for `-vv`, -1 for `-q`, -2 for `-qq`.
     pub verbosity: i8,
@@ -36,13 +38,8 @@ pub struct LogSettings {
     /// Colour the levels on standard error.
     pub color: bool,
     /// Off where something else, such as a progress bar, has the terminal.
+    #[default(true)]
     pub to_stderr: bool,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), verbosity: 0, file: None, json: false, color: false, to_stderr: true }
-    }
 }
 
 /// The installed log. Keep it until the end of the program: dropping it writes what the file still
@@ -54,7 +51,6 @@ pub struct Logs {
 }
 
 impl Logs {
-    #[must_use]
     pub const fn control(&self) -> &LogControl {
         &self.control
     }
@@ -71,13 +67,12 @@ impl LogControl {
     /// were set for other targets stay. Returns the level that holds now.
     pub fn toggle(&self) -> LevelFilter {
         let mut now = LevelFilter::INFO;
-        let result = self.handle.modify(|targets| {
+        // Fails only when the subscriber is gone, and with it everything that could be toggled.
+        let _ = self.handle.modify(|targets| {
             let levels = Levels::of(targets);
             now = if levels.own() < LevelFilter::DEBUG { LevelFilter::DEBUG } else { LevelFilter::INFO };
             *targets = levels.with_own(now).targets();
         });
-        // Fails only when the subscriber is gone, and with it everything that could be toggled.
-        drop(result);
         now
     }
 }
@@ -102,13 +97,9 @@ pub fn build(
 ) -> Result<(impl Subscriber + Send + Sync + use<>, Logs), LogsError> {
     let levels = Levels::parse(&settings.level)?.with_verbosity(settings.verbosity);
     let (filter, handle) = reload::Layer::new(levels.targets());
-    let (file_layer, guard) = match &settings.file {
-        Some(path) => {
-            let (writer, guard) = open(path)?;
-            (Some(layer(settings.json, false, BoxMakeWriter::new(writer))), Some(guard))
-        }
-        None => (None, None),
-    };
+    let opened = settings.file.as_deref().map(open).transpose()?;
+    let file_layer = |writer| layer(settings.json, false, BoxMakeWriter::new(writer));
+    let (file_layer, guard) = opened.map(|(writer, guard)| (file_layer(writer), guard)).unzip();
     let stderr_layer = settings.to_stderr.then(|| layer(settings.json, settings.color, stderr));
     let subscriber = tracing_subscriber::registry().with(filter).with(stderr_layer).with(file_layer);
     Ok((subscriber, Logs { control: LogControl { handle }, _file: guard }))
@@ -133,7 +124,7 @@ where
     // which panics.
     let plain = fmt::layer().log_internal_errors(false).with_writer(writer);
     if json {
-        Box::new(plain.json().flatten_event(true).with_timer(Milliseconds))
+        Box::new(plain.json().flatten_event(true).with_timer(line::clock()))
     } else {
         Box::new(plain.with_ansi(color).event_format(Line))
     }

@@ -3,11 +3,14 @@
 //! Names that dashboards of the earlier Rust scheduler know are kept, with their buckets. Values of
 //! closed lists are there from the start with zero, so that a rate over a new series is right.
 
+use std::time::Duration;
+
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use strum::VariantNames as _;
 
 use super::declare::{Label, MetricsError, declare};
 use super::labels::{CapTable, CheckoutOutcome, LaunchResult, PassEnd, REPAIRED_TABLES, RedirectEnd};
+use super::observe::{as_f64, as_i64};
 use crate::model::{Cluster, HostState, WaitReason};
 
 const CANDIDATE_BUCKETS: &[f64] = &[1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
@@ -21,9 +24,11 @@ const PASS_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 const STATEMENT_BUCKETS: &[f64] = &[1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
 const ROW_BUCKETS: &[f64] = &[0.0, 10.0, 100.0, 1000.0, 5000.0, 10_000.0, 50_000.0, 100_000.0];
 
-/// One row a metric: the handle, its type with labels and buckets, the name, and what it counts.
+/// One row a metric: the handle, its type with labels and buckets, the name, what it counts, and how one call
+/// sets it. Those that are set together with others have their calls in `observe`.
 macro_rules! metrics {
-    ($($handle:ident: $kind:ident$(($($form:expr),+))? = $name:literal, $help:literal;)+) => {
+    ($($handle:ident: $kind:ident$(($($form:expr),+))? = $name:literal, $help:literal
+        $(, $call:ident($($arg:ident: $type:ty),*) { $($set:tt)+ })?;)+) => {
         /// Handles to all metrics of one scheduler. Cloning shares them. Two schedulers in one process
         /// have a registry each.
         #[derive(Clone, Debug)]
@@ -35,6 +40,13 @@ macro_rules! metrics {
             fn declare(registry: &Registry) -> Result<Self, MetricsError> {
                 Ok(Self { $($handle: declare(registry, $name, $help, ($($($form),+)?))?,)+ })
             }
+
+            $($(
+                #[doc = $help]
+                pub fn $call(&self, $($arg: $type),*) {
+                    self.$handle.$($set)+;
+                }
+            )?)+
         }
     };
 }
@@ -43,25 +55,33 @@ metrics! {
     jobs_queried: IntCounter = "scheduler_jobs_queried_total",
         "Jobs with waiting work read from the database.";
     jobs_processed: IntCounterVec(any("show_name")) = "scheduler_jobs_processed_total",
-        "Jobs of which a pass booked at least one frame.";
+        "Jobs of which a pass booked at least one frame.",
+        jobs_processed(show_name: &str, jobs: u64) { with_label_values(&[show_name]).inc_by(jobs) };
     frames_dispatched: IntCounterVec(any("show_name")) = "scheduler_frames_dispatched_total",
-        "Frames booked and launched on a host.";
+        "Frames booked and launched on a host.",
+        frames_dispatched(show_name: &str, frames: u64) { with_label_values(&[show_name]).inc_by(frames) };
     no_candidate_iterations: IntCounter = "scheduler_no_candidate_iterations_total",
         "Times that a layer with waiting frames was given no host in a pass.";
     candidates_per_layer: Histogram(CANDIDATE_BUCKETS) = "scheduler_candidates_per_layer",
         "Hosts that a layer was given in a pass.";
     time_to_book: Histogram(TIME_TO_BOOK_BUCKETS) = "scheduler_time_to_book_seconds",
-        "Seconds from a frame's becoming ready to its booking.";
+        "Seconds from a frame's becoming ready to its booking.",
+        frame_booked(waited: Duration) { observe(waited.as_secs_f64()) };
     job_query_duration: Histogram(QUERY_BUCKETS) = "scheduler_job_query_duration_seconds",
         "Seconds that reading hosts, waiting layers and caps took.";
     limit_exceeded: IntCounterVec(one_of("table", CapTable::VARIANTS)) = "scheduler_accounting_limit_exceeded_total",
-        "Bookings that a cap stopped when they were written, by the cap's table.";
+        "Bookings that a cap stopped when they were written, by the cap's table.",
+        cap_reached(table: CapTable) { with_label_values(&[table.into_str()]).inc() };
     job_cap_skips: IntCounter = "scheduler_job_cap_precheck_skip_total",
         "Layers that a pass left waiting because their job is at its cap.";
     recompute_duration: Histogram(RECOMPUTE_BUCKETS) = "scheduler_recompute_cycle_duration_seconds",
-        "Seconds that comparing counters with procs took, repairs included.";
+        "Seconds that comparing counters with procs took, repairs included.",
+        repair_ended(duration: Duration) { observe(duration.as_secs_f64()) };
     cluster_round_trip: HistogramVec(cluster_kinds(), ROUND_TRIP_BUCKETS) = "scheduler_cluster_round_trip_seconds",
-        "Seconds between two looks at a cluster.";
+        "Seconds between two looks at a cluster.",
+        cluster_visited(cluster: &Cluster, since_last: Duration) {
+            with_label_values(&[cluster.kind_name()]).observe(since_last.as_secs_f64())
+        };
     clusters: IntGaugeVec(cluster_kinds()) = "scheduler_clusters_total",
         "Clusters of this scheduler.";
     clusters_active: IntGauge = "scheduler_clusters_active",
@@ -71,13 +91,18 @@ metrics! {
     active_tags: IntGauge = "scheduler_active_tags",
         "Different tags of clusters with waiting work.";
     active_scan_duration: Histogram(QUERY_BUCKETS) = "scheduler_active_scan_duration_seconds",
-        "Seconds that asking whether anything changed took.";
+        "Seconds that asking whether anything changed took.",
+        change_probed(duration: Duration) { observe(duration.as_secs_f64()) };
     frames_per_pass: HistogramVec(cluster_kinds(), FRAMES_PER_PASS_BUCKETS) = "scheduler_frames_dispatched_per_pass",
-        "Frames dispatched in a pass.";
+        "Frames dispatched in a pass.",
+        pass_dispatched(cluster: &Cluster, frames: u64) {
+            with_label_values(&[cluster.kind_name()]).observe(as_f64(frames))
+        };
     pass_ends: IntCounterVec(one_of("reason", PassEnd::VARIANTS)) = "scheduler_pass_terminated_reason_total",
         "Passes, by why they ended.";
     checkouts: IntCounterVec(one_of("outcome", CheckoutOutcome::VARIANTS)) = "scheduler_checkout_outcome_total",
-        "Layers considered in passes, by what became of the hosts they were given.";
+        "Layers considered in passes, by what became of the hosts they were given.",
+        checkout(outcome: CheckoutOutcome) { with_label_values(&[outcome.into_str()]).inc() };
 
     waiting_frames: IntGaugeVec(one_of("reason", WaitReason::VARIANTS)) = "scheduler_waiting_frames",
         "Frames that the last pass left waiting, as counters have them, by the one reason that holds.";
@@ -98,17 +123,22 @@ metrics! {
     chunks_rolled_back: IntCounter = "scheduler_chunks_rolled_back_total",
         "Booking transactions rolled back and tried again with less, or after a deadlock.";
     bookings_lost: IntCounterVec(any("reason")) = "scheduler_bookings_lost_total",
-        "Planned frames that were not booked because the plan no longer held when it was written.";
+        "Planned frames that were not booked because the plan no longer held when it was written.",
+        booking_lost(reason: &'static str) { with_label_values(&[reason]).inc() };
     unbooked: IntCounterVec(any("cause")) = "scheduler_unbooked_total",
-        "Bookings taken back.";
+        "Bookings taken back.",
+        unbooked(cause: &'static str, bookings: u64) { with_label_values(&[cause]).inc_by(bookings) };
     unsettled_bookings: IntGauge = "scheduler_unsettled_bookings",
-        "Bookings whose launch is neither known to run nor known not to.";
+        "Bookings whose launch is neither known to run nor known not to.",
+        set_unsettled_bookings(bookings: usize) { set(as_i64(bookings)) };
     launches: IntCounterVec(one_of("outcome", LaunchResult::VARIANTS)) = "scheduler_launches_total",
-        "Launches, by what came of them.";
+        "Launches, by what came of them.",
+        launch_ended(result: LaunchResult) { with_label_values(&[result.into_str()]).inc() };
     launches_in_flight: IntGauge = "scheduler_launches_in_flight",
         "Launches sent and not answered yet.";
     launch_duration: Histogram(QUERY_BUCKETS) = "scheduler_launch_duration_seconds",
-        "Seconds from sending a launch to its answer.";
+        "Seconds from sending a launch to its answer.",
+        launch_answered(duration: Duration) { observe(duration.as_secs_f64()) };
     statements: IntCounter = "scheduler_statements_total",
         "Statements sent to the database.";
     rows_read: IntCounter = "scheduler_rows_read_total",
@@ -120,27 +150,36 @@ metrics! {
     rows_per_pass: Histogram(ROW_BUCKETS) = "scheduler_rows_per_pass",
         "Rows read and written in a pass.";
     drift_repaired: IntCounterVec(one_of("table", REPAIRED_TABLES)) = "scheduler_drift_repaired_rows_total",
-        "Counter and host rows that had gone wrong against what the procs hold and were corrected.";
+        "Counter and host rows that had gone wrong against what the procs hold and were corrected.",
+        drift_repaired(table: &'static str, rows: u64) { with_label_values(&[table]).inc_by(rows) };
     releases_accounted: IntCounterVec(one_of("table", REPAIRED_TABLES)) = "scheduler_releases_accounted_rows_total",
-        "Counter rows from which releases were subtracted that Cuebot leaves to its show's scheduler.";
+        "Counter rows from which releases were subtracted that Cuebot leaves to its show's scheduler.",
+        releases_accounted(table: &'static str, rows: u64) { with_label_values(&[table]).inc_by(rows) };
     releases_unreadable: IntCounter = "scheduler_release_notices_unreadable_total",
-        "Notifications about releases that are not what Cuebot writes, and were ignored.";
+        "Notifications about releases that are not what Cuebot writes, and were ignored.",
+        release_unreadable() { inc() };
     database_up: IntGauge = "scheduler_database_up",
-        "1 while the database answers.";
+        "1 while the database answers.",
+        set_database_up(is_up: bool) { set(i64::from(is_up)) };
     flags_switched_off: IntCounterVec(any("show_name")) = "scheduler_flag_switched_off_total",
-        "Times that the scheduler flag of a show was switched off while it was booked here.";
+        "Times that the scheduler flag of a show was switched off while it was booked here.",
+        flag_switched_off(show_name: &str) { with_label_values(&[show_name]).inc() };
     foreign_bookings: IntCounterVec(any("show_name")) = "scheduler_foreign_bookings_total",
-        "Bookings of shows served here that no scheduler like this one made.";
+        "Bookings of shows served here that no scheduler like this one made.",
+        foreign_booked(show_name: &str, bookings: u64) { with_label_values(&[show_name]).inc_by(bookings) };
     redirects: IntCounterVec(one_of("result", RedirectEnd::VARIANTS)) = "scheduler_redirects_total",
-        "Orders of operators that a proc goes to another job or group, by what became of them.";
+        "Orders of operators that a proc goes to another job or group, by what became of them.",
+        redirect_ended(end: RedirectEnd) { with_label_values(&[end.into_str()]).inc() };
     cuebot_silent: IntGauge = "scheduler_cuebot_silent",
         "1 while no host report arrives, so that nothing is booked or launched.";
     cuebot_silences: IntCounter = "scheduler_cuebot_silences_total",
-        "Times that host reports ceased to arrive at all.";
+        "Times that host reports ceased to arrive at all.",
+        cuebot_fell_silent() { inc() };
     newest_report_age: IntGauge = "scheduler_newest_host_report_age_seconds",
         "Seconds since Cuebot last wrote a report of any host.";
     dry_run: IntGauge = "scheduler_dry_run",
-        "1 while bookings are only previewed: nothing is written and nothing launched.";
+        "1 while bookings are only previewed: nothing is written and nothing launched.",
+        set_dry_run(is_dry_run: bool) { set(i64::from(is_dry_run)) };
 }
 
 impl Metrics {

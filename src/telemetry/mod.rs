@@ -17,8 +17,9 @@ pub mod logs;
 mod metrics;
 mod observe;
 
-pub use declare::MetricsError;
-pub use descriptors::{DESCRIPTORS_REMEDY, is_out_of_descriptors};
+pub(crate) use declare::MetricsError;
+pub(crate) use descriptors::{DESCRIPTORS_REMEDY, is_out_of_descriptors};
+pub(crate) use error_chain::causes;
 pub use error_chain::error_chain;
 pub use health::{Condition, Health};
 pub use metrics::Metrics;

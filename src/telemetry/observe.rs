@@ -1,4 +1,4 @@
-//! What is counted when. The rooms that do the work call these with the model's own types.
+//! What sets several metrics at once. The rooms that do the work call these with the model's own types.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use prometheus::IntGaugeVec;
 use strum::VariantNames as _;
 
 use super::Metrics;
-use super::labels::{CapTable, CheckoutOutcome, LaunchResult, PassEnd, RedirectEnd};
+use super::labels::{CheckoutOutcome, PassEnd};
 use crate::model::{CandidateIx, Cluster, ClusterIx, Holds, HostIx, HostState, JobIx, Plan, Snapshot, Tag, WaitReason};
 
 /// What one pass asked of the database, and how long it took.
@@ -72,63 +72,11 @@ impl Metrics {
         self.chunks_rolled_back.inc_by(u64::from(rolled_back));
     }
 
-    /// One frame was booked, so long after it became ready.
-    pub fn frame_booked(&self, waited: Duration) {
-        self.time_to_book.observe(waited.as_secs_f64());
-    }
-
-    /// A pass booked frames of so many jobs of the show.
-    pub fn jobs_processed(&self, show_name: &str, jobs: u64) {
-        self.jobs_processed.with_label_values(&[show_name]).inc_by(jobs);
-    }
-
-    /// A planned frame was not booked. `reason` is the booking's own closed list.
-    pub fn booking_lost(&self, reason: &'static str) {
-        self.bookings_lost.with_label_values(&[reason]).inc();
-    }
-
-    /// A cap in `table` stopped a booking when it was written.
-    pub fn cap_reached(&self, table: CapTable) {
-        self.limit_exceeded.with_label_values(&[table.into_str()]).inc();
-    }
-
-    /// What became of one layer's hosts in a pass. [`Self::planned`] counts those that got none.
-    pub fn checkout(&self, outcome: CheckoutOutcome) {
-        self.checkouts.with_label_values(&[outcome.into_str()]).inc();
-    }
-
-    /// Bookings were taken back. `cause` is the booking's own closed list.
-    pub fn unbooked(&self, cause: &'static str, bookings: u64) {
-        self.unbooked.with_label_values(&[cause]).inc_by(bookings);
-    }
-
-    pub fn set_unsettled_bookings(&self, bookings: usize) {
-        self.unsettled_bookings.set(as_i64(bookings));
-    }
-
     /// A launch is sent. The value returned counts it as in flight until it is dropped.
     #[must_use]
     pub fn launch_sent(&self) -> LaunchInFlight {
         self.launches_in_flight.inc();
         LaunchInFlight { gauge: self.launches_in_flight.clone() }
-    }
-
-    pub fn launch_answered(&self, duration: Duration) {
-        self.launch_duration.observe(duration.as_secs_f64());
-    }
-
-    pub fn launch_ended(&self, result: LaunchResult) {
-        self.launches.with_label_values(&[result.into_str()]).inc();
-    }
-
-    /// Frames of a show were booked and launched.
-    pub fn frames_dispatched(&self, show_name: &str, frames: u64) {
-        self.frames_dispatched.with_label_values(&[show_name]).inc_by(frames);
-    }
-
-    /// Frames that one pass dispatched for the clusters of one kind.
-    pub fn pass_dispatched(&self, cluster: &Cluster, frames: u64) {
-        self.frames_per_pass.with_label_values(&[cluster.kind_name()]).observe(as_f64(frames));
     }
 
     pub fn pass_ended(&self, figures: &PassFigures) {
@@ -146,65 +94,10 @@ impl Metrics {
         self.rows_written.inc_by(rows_written);
     }
 
-    /// So long after the last look, a cluster was looked at again.
-    pub fn cluster_visited(&self, cluster: &Cluster, since_last: Duration) {
-        self.cluster_round_trip.with_label_values(&[cluster.kind_name()]).observe(since_last.as_secs_f64());
-    }
-
-    /// The database was asked whether anything changed.
-    pub fn change_probed(&self, duration: Duration) {
-        self.active_scan_duration.observe(duration.as_secs_f64());
-    }
-
-    /// Counters were compared with procs.
-    pub fn repair_ended(&self, duration: Duration) {
-        self.recompute_duration.observe(duration.as_secs_f64());
-    }
-
-    /// Rows that had drifted were corrected. `table` is the booking's own closed list.
-    pub fn drift_repaired(&self, table: &'static str, rows: u64) {
-        self.drift_repaired.with_label_values(&[table]).inc_by(rows);
-    }
-
-    /// Releases that Cuebot leaves to us were subtracted from rows. `table` is of the same list.
-    pub fn releases_accounted(&self, table: &'static str, rows: u64) {
-        self.releases_accounted.with_label_values(&[table]).inc_by(rows);
-    }
-
-    /// A notification about a release was not what Cuebot writes.
-    pub fn release_unreadable(&self) {
-        self.releases_unreadable.inc();
-    }
-
-    pub fn set_database_up(&self, is_up: bool) {
-        self.database_up.set(i64::from(is_up));
-    }
-
-    pub fn flag_switched_off(&self, show_name: &str) {
-        self.flags_switched_off.with_label_values(&[show_name]).inc();
-    }
-
-    /// Somebody else booked frames of a show of ours.
-    pub fn foreign_booked(&self, show_name: &str, bookings: u64) {
-        self.foreign_bookings.with_label_values(&[show_name]).inc_by(bookings);
-    }
-
-    pub fn redirect_ended(&self, end: RedirectEnd) {
-        self.redirects.with_label_values(&[end.into_str()]).inc();
-    }
-
     /// Whether Cuebot is silent, and how old the newest host report is.
     pub fn set_cuebot_silent(&self, is_silent: bool, newest_report_age: Duration) {
         self.cuebot_silent.set(i64::from(is_silent));
         self.newest_report_age.set(i64::try_from(newest_report_age.as_secs()).unwrap_or(i64::MAX));
-    }
-
-    pub fn cuebot_fell_silent(&self) {
-        self.cuebot_silences.inc();
-    }
-
-    pub fn set_dry_run(&self, is_dry_run: bool) {
-        self.dry_run.set(i64::from(is_dry_run));
     }
 
     fn count_clusters(&self, snapshot: &Snapshot) {
@@ -247,11 +140,11 @@ fn set_counts(
     }
 }
 
-fn as_i64(count: usize) -> i64 {
+pub(super) fn as_i64(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a pass, far below where a float loses whole numbers")]
-fn as_f64(count: u64) -> f64 {
+pub(super) fn as_f64(count: u64) -> f64 {
     count as f64
 }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::finding::{CheckError, Finding, Selected, selected};
+use super::finding::{Finding, Found, Selected, known};
 use crate::db::check::Session;
-use crate::model::FacilityId;
 use crate::rqd::Agents;
 use crate::telemetry::error_chain;
 use crate::units::counted;
@@ -16,10 +15,10 @@ pub(super) async fn call(
     session: &mut Session,
     agents: &Agents,
     number: usize,
-    facilities: &Selected<FacilityId>,
+    farm: &Selected,
     staleness: Duration,
-) -> Result<Finding, CheckError> {
-    let names = session.reporting_hosts(selected(facilities)?, staleness).await?;
+) -> Found {
+    let names = session.reporting_hosts(&known(farm)?.facilities, staleness).await?;
     let chosen = spread(&names, number);
     if chosen.is_empty() {
         let remedy = "start RQD on the hosts, and let it report to Cuebot";

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::finding::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, bounded, list, selected};
+use super::finding::{CheckError, Farm, Finding, Found, LISTED_MAX, Selected, Status, Wanted, bounded, known, list};
 use crate::db::check::{HostGroup, Session};
 use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
 use crate::db::{
     Store, WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts,
 };
-use crate::model::{ClusterKind, FacilityId, ShowId};
+use crate::model::{ClusterKind, FacilityId};
+use crate::ops::handover::{may_have_work, shows};
 use crate::units::{Cores, counted};
 
-pub(super) fn selection(farm: &Result<Farm, CheckError>, wanted: &Wanted) -> Result<Finding, CheckError> {
+pub(super) fn selection(farm: &Selected, wanted: &Wanted) -> Found {
     let farm = match farm {
         Ok(farm) => farm,
         Err(CheckError::Named(message)) => {
@@ -36,7 +37,7 @@ pub(super) fn selection(farm: &Result<Farm, CheckError>, wanted: &Wanted) -> Res
     let found = format!(
         "{} of {} in {}",
         counted(farm.clusters.len(), "cluster"),
-        counted(farm.shows().len(), "show"),
+        counted(farm.shows.len(), "show"),
         list(farm.clusters.iter().map(|cluster| cluster.facility_name.as_str()).collect::<BTreeSet<_>>())
     );
     if farm.rows.left_out.is_empty() {
@@ -60,21 +61,19 @@ fn ambiguous(farm: &Farm, wanted: &Wanted) -> Option<String> {
     facilities.into_iter().find(|(_, facilities)| facilities.len() > 1).map(|(name, _)| name)
 }
 
-pub(super) async fn subscriptions(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+pub(super) async fn subscriptions(session: &mut Session, farm: &Selected) -> Found {
     let (mut frozen, mut sizeless) = (Vec::new(), Vec::new());
-    for (name, is_frozen) in session.odd_subscriptions(selected(shows)?).await? {
+    for (name, is_frozen) in session.odd_subscriptions(&known(farm)?.shows).await? {
         if is_frozen { frozen.push(name) } else { sizeless.push(name) }
     }
     let found = told([("burst 0, nothing runs", &frozen), ("size 0, always last", &sizeless)]);
-    if found.is_empty() {
-        return Ok(Finding::ok("all have a size and a burst"));
-    }
-    Ok(Finding::warning(found, "give them a size and a burst with cueadmin -size and -burst"))
+    let remedy = "give them a size and a burst with cueadmin -size and -burst";
+    Ok(Finding::warning_of(found, "all have a size and a burst", remedy))
 }
 
-pub(super) async fn folders(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+pub(super) async fn folders(session: &mut Session, farm: &Selected) -> Found {
     let (mut without, mut several) = (Vec::new(), Vec::new());
-    for (name, resources) in session.odd_folders(selected(shows)?).await? {
+    for (name, resources) in session.odd_folders(&known(farm)?.shows).await? {
         if resources == 0 { without.push(name) } else { several.push(name) }
     }
     let found = told([
@@ -92,10 +91,10 @@ pub(super) async fn folders(session: &mut Session, shows: &Selected<ShowId>) -> 
 
 pub(super) async fn hosts(
     session: &mut Session,
-    facilities: &Selected<FacilityId>,
+    farm: &Selected,
     staleness: Duration,
 ) -> Result<Vec<HostGroup>, CheckError> {
-    Ok(session.host_groups(selected(facilities)?, staleness).await?)
+    Ok(session.host_groups(&known(farm)?.facilities, staleness).await?)
 }
 
 pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
@@ -104,7 +103,7 @@ pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
         by_alloc.entry(&group.alloc).or_default().push(format!("{} {}", group.hosts, group.condition));
     }
     let found = list(by_alloc.iter().map(|(alloc, conditions)| format!("{alloc}: {}", conditions.join(" + "))));
-    let up: usize = groups.iter().filter(|group| group.condition == "up").map(|group| group.hosts).sum();
+    let up = hosts_that_are(&["up"], groups);
     if groups.is_empty() {
         Finding::failed("there are none", "start RQD on the hosts, and let it report to Cuebot")
     } else if up == 0 {
@@ -114,13 +113,13 @@ pub(super) fn host_states(groups: &Vec<HostGroup>) -> Finding {
     }
 }
 
+fn hosts_that_are(conditions: &[&str], groups: &[HostGroup]) -> usize {
+    groups.iter().filter(|group| conditions.contains(&group.condition.as_str())).map(|group| group.hosts).sum()
+}
+
 /// Without a host that says UP there is nothing to be said of it.
-pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Result<Finding, CheckError> {
-    let up: usize = groups
-        .iter()
-        .filter(|group| matches!(group.condition.as_str(), "up" | "locked"))
-        .map(|group| group.hosts)
-        .sum();
+pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Found {
+    let up = hosts_that_are(&["up", "locked"], groups);
     let stale: Vec<&str> = groups.iter().flat_map(|group| &group.stale).map(String::as_str).collect();
     let seconds = staleness.as_secs();
     if up == 0 {
@@ -134,12 +133,8 @@ pub(super) fn stale_hosts(groups: &[HostGroup], staleness: Duration) -> Result<F
     Ok(if stale.len() == up { Finding::failed(found, remedy) } else { Finding::warning(found, remedy) })
 }
 
-pub(super) async fn counters(
-    session: &mut Session,
-    shows: &Selected<ShowId>,
-    facilities: &Selected<FacilityId>,
-) -> Result<Finding, CheckError> {
-    let (shows, facilities) = (selected(shows)?, selected(facilities)?);
+pub(super) async fn counters(session: &mut Session, farm: &Selected) -> Found {
+    let Farm { shows, facilities, .. } = known(farm)?;
     let mut tables: BTreeMap<&str, usize> = BTreeMap::new();
     for wrong in find_wrong_counters(&mut *session, shows).await? {
         *tables.entry(wrong.row.table.as_str()).or_default() += 1;
@@ -150,11 +145,8 @@ pub(super) async fn counters(
         wrong.push(list(tables.iter().map(|(table, rows)| format!("{rows} of {table}"))));
     }
     if !hosts.is_empty() {
-        wrong.push(format!(
-            "what is idle on {}: {}",
-            counted(hosts.len(), "host"),
-            list(hosts.into_iter().map(|(name, _)| name))
-        ));
+        let names = list(hosts.iter().map(|(name, _)| name));
+        wrong.push(format!("what is idle on {}: {names}", counted(hosts.len(), "host")));
     }
     if wrong.is_empty() {
         return Ok(Finding::ok("all say what the procs hold"));
@@ -165,10 +157,10 @@ pub(super) async fn counters(
 }
 
 /// Counters of waiting frames, which nothing but a trigger writes.
-pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+pub(super) async fn waiting_counts(session: &mut Session, farm: &Selected) -> Found {
     let (mut too_low, mut too_high, mut jobs) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut layers: Vec<String> = Vec::new();
-    for row in wrong_waiting_counts(session, selected(shows)?).await? {
+    for row in wrong_waiting_counts(session, &known(farm)?.shows).await? {
         let WaitingCount { job_name, layer_name, count, frames, job_count, job_frames, .. } = &row;
         if !row.is_right() {
             let wrong = if count < frames { &mut too_low } else { &mut too_high };
@@ -185,10 +177,7 @@ pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowI
         ("too high, hosts are planned for nothing", &too_high),
         ("of whole jobs", &of_jobs),
     ]);
-    if found.is_empty() {
-        return Ok(Finding::ok("all say how many frames wait"));
-    }
-    Ok(Finding::warning(found, recount(&layers, &jobs)))
+    Ok(Finding::warning_of(found, "all say how many frames wait", recount(&layers, &jobs)))
 }
 
 /// Sets counters anew: once their rows are held, every change of a frame is in them or comes after.
@@ -211,9 +200,9 @@ fn recount(layers: &[String], jobs: &[String]) -> String {
     )
 }
 
-pub(super) async fn limits(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
+pub(super) async fn limits(session: &mut Session, farm: &Selected) -> Found {
     let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for link in links_to_deleted_limits(session, selected(shows)?).await? {
+    for link in links_to_deleted_limits(session, &known(farm)?.shows).await? {
         limits.entry(link.limit.into()).or_default().push(format!("{}/{}", link.job_name, link.layer_name));
     }
     if limits.is_empty() {
@@ -247,13 +236,10 @@ fn texts(ids: &[String]) -> String {
 }
 
 /// Procs that their hosts' reports should have named long since.
-pub(super) async fn silent_procs(
-    session: &mut Session,
-    facilities: &Selected<FacilityId>,
-) -> Result<Finding, CheckError> {
+pub(super) async fn silent_procs(session: &mut Session, farm: &Selected) -> Found {
     let mut hosts: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut cores = Cores::ZERO;
-    for held in held_by_silent(session, selected(facilities)?).await? {
+    for held in held_by_silent(session, &known(farm)?.facilities).await? {
         let (procs, longest) = hosts.entry(held.host_name).or_default();
         *procs += held.procs;
         *longest = (*longest).max(held.silent_seconds);
@@ -273,11 +259,8 @@ pub(super) async fn silent_procs(
     ))
 }
 
-pub(super) async fn frameless_procs(
-    session: &mut Session,
-    facilities: &Selected<FacilityId>,
-) -> Result<Finding, CheckError> {
-    let procs = frameless_procs_in(session, selected(facilities)?).await?;
+pub(super) async fn frameless_procs(session: &mut Session, farm: &Selected) -> Found {
+    let procs = frameless_procs_in(session, &known(farm)?.facilities).await?;
     let cores: Cores = procs.iter().map(|proc| proc.reserved.cores).sum();
     let told = procs.iter().map(|proc| format!("{} on {} for {} min", proc.proc, proc.host, proc.silent_seconds / 60));
     if procs.is_empty() {
@@ -297,13 +280,11 @@ pub(super) fn owners(farm: &Farm) -> Finding {
     if farm.rows.shows.iter().all(|show| show.is_scheduler_managed.is_none()) {
         return Finding::ok("the schema has no flag; Cuebot's exclusion list decides");
     }
-    let ours: BTreeSet<&ShowId> = farm.clusters.iter().map(|cluster| &cluster.show).collect();
-    let names = |is_flagged: bool, is_ours: bool| -> Vec<&str> {
-        let shows = farm.rows.shows.iter().filter(|show| show.is_active || show.has_pending_jobs);
-        let shows = shows.filter(|show| show.is_scheduler_managed == Some(is_flagged));
-        shows.filter(|show| ours.contains(&show.id) == is_ours).map(|show| show.name.as_str()).collect()
+    let names = |is_ours: bool, is_flagged: bool| -> Vec<&str> {
+        let shows = shows(&farm.clusters, &farm.rows, is_ours, is_flagged).filter(|show| may_have_work(show));
+        shows.map(|show| show.name.as_str()).collect()
     };
-    let (stranded, contested) = (names(true, false), names(false, true));
+    let (stranded, contested) = (names(false, true), names(true, false));
     let (mut found, mut remedies) = (Vec::new(), Vec::new());
     if !stranded.is_empty() {
         found.push(format!("flagged for a scheduler and not served by this one: {}", list(&stranded)));
@@ -313,13 +294,11 @@ pub(super) fn owners(farm: &Farm) -> Finding {
         found.push(format!("served here and not flagged, so that Cuebot books them too: {}", list(&contested)));
         remedies.push("hand them over with cueadmin -scheduler-managed SHOW on");
     }
-    if found.is_empty() {
-        return Finding::ok(format!("{} flagged and served", counted(ours.len(), "show")));
-    }
-    Finding::warning(found.join("; "), remedies.join("; "))
+    let all_is_well = format!("{} flagged and served", counted(farm.shows.len(), "show"));
+    Finding::warning_of(found.join("; "), &all_is_well, remedies.join("; "))
 }
 
-pub(super) async fn foreign_planner(store: Option<&Store>, may_book_beside: bool) -> Result<Finding, CheckError> {
+pub(super) async fn foreign_planner(store: Option<&Store>, may_book_beside: bool) -> Found {
     let store = store.ok_or(CheckError::After("schema"))?;
     let is_active = bounded(store.foreign_planner_active()).await?;
     let remedy = "switch Cuebot's planner off, or set scheduler.beside_maestro to book if its shows are not these";

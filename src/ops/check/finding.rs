@@ -1,5 +1,6 @@
 //! What checks are told, what they find, and why one could not be made.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::units::listed;
 
 /// Names at most this many are listed.
 pub(super) const LISTED_MAX: usize = 8;
+
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckResult {
@@ -77,10 +79,18 @@ impl Finding {
         Self { status: Status::Warning, found: found.into(), remedy: Some(remedy.into()) }
     }
 
+    /// A warning of what was found; where that is nothing, all is well.
+    pub(super) fn warning_of(found: String, all_is_well: &str, remedy: impl Into<String>) -> Self {
+        if found.is_empty() { Self::ok(all_is_well) } else { Self::warning(found, remedy) }
+    }
+
     pub(super) fn failed(found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { status: Status::Failed, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
+
+/// What a check found, or why it could not be made.
+pub(super) type Found = Result<Finding, CheckError>;
 
 /// Why a check could not be made.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -104,12 +114,11 @@ pub(super) enum CheckError {
 
 impl From<StoreError> for CheckError {
     fn from(error: StoreError) -> Self {
-        let told = |source: &dyn std::error::Error| error_chain(source);
         match &error {
             StoreError::Unanswered => Self::Lost,
-            StoreError::Query { source, .. } if error.is_forbidden() => Self::Forbidden(told(source)),
-            StoreError::Query { source, .. } => Self::Refused(told(source)),
-            error => Self::Refused(told(error)),
+            StoreError::Query { source, .. } if error.is_forbidden() => Self::Forbidden(error_chain(source)),
+            StoreError::Query { source, .. } => Self::Refused(error_chain(source)),
+            error => Self::Refused(error_chain(error)),
         }
     }
 }
@@ -127,33 +136,27 @@ impl From<SelectionError> for CheckError {
 pub(super) struct Farm {
     pub(super) rows: ClusterRows,
     pub(super) clusters: Vec<Cluster>,
+    pub(super) shows: Vec<ShowId>,
+    pub(super) facilities: Vec<FacilityId>,
 }
 
 impl Farm {
     pub(super) async fn load(store: &Store, wanted: &Wanted) -> Result<Self, CheckError> {
         let rows = store.load_cluster_rows().await?;
         let clusters = clusters::build(&rows, &wanted.selection, wanted.chunk_sizes)?;
-        Ok(Self { rows, clusters })
-    }
-
-    pub(super) fn shows(&self) -> Vec<ShowId> {
-        distinct(self.clusters.iter().map(|cluster| cluster.show.clone()))
-    }
-
-    pub(super) fn facilities(&self) -> Vec<FacilityId> {
-        distinct(self.clusters.iter().map(|cluster| cluster.facility.clone()))
+        let shows: BTreeSet<&ShowId> = clusters.iter().map(|cluster| &cluster.show).collect();
+        let facilities: BTreeSet<&FacilityId> = clusters.iter().map(|cluster| &cluster.facility).collect();
+        let (shows, facilities) = (shows.into_iter().cloned().collect(), facilities.into_iter().cloned().collect());
+        Ok(Self { rows, clusters, shows, facilities })
     }
 }
 
 /// What the settings select, or why it is not known.
-pub(super) type Selected<T> = Result<Vec<T>, CheckError>;
+pub(super) type Selected = Result<Farm, CheckError>;
 
-pub(super) fn selected<T>(selected: &Selected<T>) -> Result<&[T], CheckError> {
-    selected.as_deref().map_err(Clone::clone)
-}
-
-pub(super) fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
-    items.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+/// Something that checks need, or why they cannot be made without it.
+pub(super) fn known<T>(needed: &Result<T, CheckError>) -> Result<&T, CheckError> {
+    needed.as_ref().map_err(Clone::clone)
 }
 
 /// Names for a sentence; the rest is counted.

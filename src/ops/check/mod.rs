@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use crate::db::check::Session;
 use crate::db::{ConnectSettings, Store, StoreError};
 use crate::telemetry::error_chain;
-use finding::{CheckError, Farm, Finding, bounded};
+use finding::{CheckError, Farm, Finding, bounded, known};
 pub use finding::{CheckResult, Status, Wanted};
 
 /// The check that names what this user may not read, and why others are then refused.
@@ -72,27 +72,25 @@ async fn check_farm(session: &mut Session, store: Option<&Store>, wanted: &Wante
     };
     report.add("selection", farm::selection(&farm, wanted));
     let farm = report.is_right("selection").and(farm);
-    let shows = farm.as_ref().map(Farm::shows).map_err(Clone::clone);
-    let facilities = farm.as_ref().map(Farm::facilities).map_err(Clone::clone);
-    report.add("subscriptions", farm::subscriptions(session, &shows).await);
-    report.add("folders", farm::folders(session, &shows).await);
-    let hosts = farm::hosts(session, &facilities, wanted.host_staleness).await;
-    report.add("hosts", hosts.as_ref().map_err(Clone::clone).map(farm::host_states));
+    report.add("subscriptions", farm::subscriptions(session, &farm).await);
+    report.add("folders", farm::folders(session, &farm).await);
+    let hosts = farm::hosts(session, &farm, wanted.host_staleness).await;
+    report.add("hosts", known(&hosts).map(farm::host_states));
     let stale = match hosts {
         Ok(hosts) => farm::stale_hosts(&hosts, wanted.host_staleness),
         Err(error) => report.is_right("hosts").and(Err(error)),
     };
     report.add("stale-hosts", stale);
-    report.add("counters", farm::counters(session, &shows, &facilities).await);
-    report.add("waiting-counts", farm::waiting_counts(session, &shows).await);
-    report.add("limits", farm::limits(session, &shows).await);
-    report.add("silent-procs", farm::silent_procs(session, &facilities).await);
-    report.add("frameless-procs", farm::frameless_procs(session, &facilities).await);
-    report.add("owners", farm.as_ref().map_err(Clone::clone).map(farm::owners));
+    report.add("counters", farm::counters(session, &farm).await);
+    report.add("waiting-counts", farm::waiting_counts(session, &farm).await);
+    report.add("limits", farm::limits(session, &farm).await);
+    report.add("silent-procs", farm::silent_procs(session, &farm).await);
+    report.add("frameless-procs", farm::frameless_procs(session, &farm).await);
+    report.add("owners", known(&farm).map(farm::owners));
     report.add("foreign-planner", farm::foreign_planner(store, wanted.book_beside_foreign_planner).await);
     if let Some((agents, hosts)) = &wanted.agents {
-        let facilities = report.is_right("stale-hosts").and(facilities);
-        report.add("agents", agents::call(session, agents, *hosts, &facilities, wanted.host_staleness).await);
+        let farm = report.is_right("stale-hosts").and(farm);
+        report.add("agents", agents::call(session, agents, *hosts, &farm, wanted.host_staleness).await);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::finding::{CheckError, Finding, list};
+use super::finding::{CheckError, Finding, Found, known, list};
 use crate::db::check::{Session, Trigger};
 use crate::db::{
     Features, Missing, MissingPrivilege, Need, Store, StoreError, missing_privileges, needed, needs_to_read,
@@ -18,14 +18,11 @@ pub(super) fn generation(store: Result<&Store, &StoreError>) -> Finding {
             "let database.db_name name Cuebot's database; if this is it, let the user see its tables: USAGE on their \
              schema, which search_path must name",
         ),
-        Err(StoreError::Schema { missing }) => Finding::failed(
-            format!(
-                "{} missing: {}",
-                missing.len(),
-                missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            ),
-            "bring its schema up to that of Cuebot",
-        ),
+        Err(StoreError::Schema { missing }) => {
+            let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            let found = format!("{} missing: {}", names.len(), names.join(", "));
+            Finding::failed(found, "bring its schema up to that of Cuebot")
+        }
         Err(error) => Finding::failed(format!("cannot tell: {}", error_chain(error)), "see the checks above"),
     }
 }
@@ -62,17 +59,13 @@ fn is_there(missing: &[Missing], relation: &str, column: &str) -> bool {
     })
 }
 
-pub(super) async fn read_privileges(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
+pub(super) async fn read_privileges(session: &mut Session, lacks: &Lacks) -> Found {
     let needs = there(needs_to_read(), lacks)?;
     let lacked = missing_privileges(session, needs.iter().copied(), false).await?;
     Ok(privileges_finding(&lacked, &format!("all that is read, of {} tables", tables_of(&needs))))
 }
 
-pub(super) async fn write_privileges(
-    session: &mut Session,
-    features: Option<&Features>,
-    lacks: &Lacks,
-) -> Result<Finding, CheckError> {
+pub(super) async fn write_privileges(session: &mut Session, features: Option<&Features>, lacks: &Lacks) -> Found {
     let has_queue = features.is_some_and(|features| features.has_history_queue);
     let needs = there(needs_to_write(has_queue), lacks)?;
     let lacked = missing_privileges(session, needs.iter().copied(), has_queue).await?;
@@ -82,7 +75,7 @@ pub(super) async fn write_privileges(
 
 /// Of tables that are not there nothing can be said.
 fn there(needs: impl Iterator<Item = Need>, lacks: &Lacks) -> Result<Vec<Need>, CheckError> {
-    let missing = lacks.as_ref().map_err(Clone::clone)?;
+    let missing = known(lacks)?;
     Ok(needs.filter(|need| is_there(missing, need.table, "")).collect())
 }
 
@@ -171,8 +164,8 @@ impl Effect {
     }
 }
 
-pub(super) async fn triggers(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
-    let missing = lacks.as_ref().map_err(Clone::clone)?;
+pub(super) async fn triggers(session: &mut Session, lacks: &Lacks) -> Found {
+    let missing = known(lacks)?;
     let triggers = session.triggers(&EFFECTS.iter().map(|effect| effect.relation).collect()).await?;
     let effects: Vec<&Effect> = EFFECTS.iter().filter(|effect| is_there(missing, effect.relation, "")).collect();
     Ok(triggers_finding(&effects, &triggers))
@@ -242,8 +235,8 @@ const INDEXED: &[(&str, &[&str])] = &[
 /// A frame has one proc: this index alone makes it so.
 const ONE_PROC: (&str, &str) = ("proc", "pk_frame");
 
-pub(super) async fn indexes(session: &mut Session, lacks: &Lacks) -> Result<Finding, CheckError> {
-    let absent = lacks.as_ref().map_err(Clone::clone)?;
+pub(super) async fn indexes(session: &mut Session, lacks: &Lacks) -> Found {
+    let absent = known(lacks)?;
     let found = session.indexes(INDEXED.iter().map(|(relation, _)| *relation)).await?;
     let key = |(relation, column): (&str, &str)| (relation.to_owned(), column.to_owned());
     if is_there(absent, ONE_PROC.0, ONE_PROC.1) && found.get(&key(ONE_PROC)) != Some(&true) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::finding::{CheckError, Finding};
+use super::finding::{CheckError, Finding, Found};
 use crate::db::check::{Connections, Server, Session, is_pooled_by_transaction};
 use crate::db::{ConnectSettings, Encryption, Way};
 
@@ -21,7 +21,7 @@ const CONNECTIONS_BESIDE_POOL: i64 = 1;
 /// A session that waits longer waits for a proxy that has no connection left.
 const PROXY_LIMIT: Duration = Duration::from_secs(3);
 
-pub(super) async fn tls(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn tls(session: &mut Session) -> Found {
     let way = session.way();
     Ok(tls_finding(way, &session.tls_version().await?))
 }
@@ -29,11 +29,8 @@ pub(super) async fn tls(session: &mut Session) -> Result<Finding, CheckError> {
 /// `version`: of the protocol, as the server names it. A proxy that encrypts has none to name.
 fn tls_finding(way: Way, version: &str) -> Finding {
     let told = way.to_string();
-    let found = match way.encryption {
-        Encryption::None => told,
-        _ if version.is_empty() => told,
-        _ => told.replacen("encrypted", version, 1),
-    };
+    let has_version = !version.is_empty() && !matches!(way.encryption, Encryption::None);
+    let found = if has_version { told.replacen("encrypted", version, 1) } else { told };
     let of_authority = "set database.tls to verify-full, and database.tls_root_certificate if your own authority signs";
     match way.encryption {
         _ if way.is_local => Finding::ok(found),
@@ -43,26 +40,23 @@ fn tls_finding(way: Way, version: &str) -> Finding {
     }
 }
 
-pub(super) async fn version(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn version(session: &mut Session) -> Found {
     let Server { version, number, is_standby, is_read_only } = session.server().await?;
     let found = format!("PostgreSQL {version}");
-    if number < VERSION_MIN {
-        return Ok(Finding::failed(found, "upgrade PostgreSQL to 13 or later"));
-    }
-    if is_standby {
-        return Ok(Finding::failed(
-            format!("{found}, a standby that takes no writes"),
-            "let database.db_host name the primary",
-        ));
-    }
-    if is_read_only {
-        let remedy = "unset default_transaction_read_only for this user or database";
-        return Ok(Finding::failed(format!("{found}, where transactions are read-only"), remedy));
-    }
-    Ok(Finding::ok(found))
+    Ok(match (number < VERSION_MIN, is_standby, is_read_only) {
+        (true, ..) => Finding::failed(found, "upgrade PostgreSQL to 13 or later"),
+        (_, true, _) => {
+            Finding::failed(format!("{found}, a standby that takes no writes"), "let database.db_host name the primary")
+        }
+        (.., true) => Finding::failed(
+            format!("{found}, where transactions are read-only"),
+            "unset default_transaction_read_only for this user or database",
+        ),
+        _ => Finding::ok(found),
+    })
 }
 
-pub(super) async fn latency(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn latency(session: &mut Session) -> Found {
     let began = Instant::now();
     let mut times = Vec::new();
     for _ in 0..PINGS {
@@ -93,7 +87,7 @@ fn share(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-pub(super) async fn clock(session: &mut Session) -> Result<Finding, CheckError> {
+pub(super) async fn clock(session: &mut Session) -> Found {
     let mut best: Option<(Duration, f64)> = None;
     for _ in 0..CLOCK_LOOKS {
         let (before, asked) = (SystemTime::now(), Instant::now());
@@ -124,7 +118,7 @@ fn clock_finding(ahead: f64, taken: Duration) -> Finding {
     }
 }
 
-pub(super) async fn connections(session: &mut Session, pool_size: u32, instances: u32) -> Result<Finding, CheckError> {
+pub(super) async fn connections(session: &mut Session, pool_size: u32, instances: u32) -> Found {
     let needed = (i64::from(pool_size) + CONNECTIONS_BESIDE_POOL) * i64::from(instances);
     Ok(connections_finding(needed, &session.connections().await?))
 }
@@ -139,7 +133,7 @@ fn connections_finding(needed: i64, connections: &Connections) -> Finding {
     if needed > bound || needed + others > bound { finding(found, remedy.to_owned()) } else { Finding::ok(found) }
 }
 
-pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSettings) -> Result<Finding, CheckError> {
+pub(super) async fn pooling_proxy(session: &mut Session, settings: &ConnectSettings) -> Found {
     let look = is_pooled_by_transaction(settings);
     let is_pooled = match tokio::time::timeout(PROXY_LIMIT, look).await {
         Ok(is_pooled) => is_pooled?,

@@ -29,7 +29,6 @@ pub struct Finding {
 
 impl Finding {
     /// As the exclusion list would name it.
-    #[must_use]
     pub fn name(&self) -> String {
         self.allocation.as_ref().map_or_else(|| self.show.clone(), |alloc| pair(&self.show, alloc))
     }
@@ -46,7 +45,6 @@ pub struct NotExpressed {
 
 /// Clusters of tags, and those with names that the list cannot carry. Cuebot leaves their work alone
 /// only where the list excludes the show for the sake of other clusters.
-#[must_use]
 pub fn not_expressed(list: &ExclusionList, coverage: &Coverage<'_>) -> Vec<NotExpressed> {
     let one = |cluster: &Cluster| {
         let reached = coverage.pairs().filter(|(show, _, row)| {
@@ -67,7 +65,6 @@ pub fn not_expressed(list: &ExclusionList, coverage: &Coverage<'_>) -> Vec<NotEx
 }
 
 /// Compares an exclusion list with the clusters. `is_booking_off`: the Cuebot books no host at all.
-#[must_use]
 pub fn check_list(list: &ExclusionList, is_booking_off: bool, coverage: &Coverage<'_>) -> Vec<Finding> {
     if is_booking_off {
         return coverage.gaps(|show| show.has_pending_jobs).into_iter().map(neither).collect();
@@ -91,7 +88,6 @@ pub fn check_list(list: &ExclusionList, is_booking_off: bool, coverage: &Coverag
 }
 
 /// Compares the shows' flags with the clusters.
-#[must_use]
 pub fn check_flags(flags: &ShowFlags, coverage: &Coverage<'_>) -> Vec<Finding> {
     let of_show = |show: &String, booked_by, why: &str| Finding {
         booked_by,

@@ -49,7 +49,6 @@ impl fmt::Display for Gap {
 
 impl<'f> Coverage<'f> {
     /// What is left of the shows that `wanted` takes, on the allocations that they subscribe to.
-    #[must_use]
     pub fn gaps(&self, wanted: impl Fn(&ShowSubscriptions) -> bool) -> Vec<Gap> {
         self.pairs()
             .filter(|(show, ..)| wanted(show))

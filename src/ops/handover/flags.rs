@@ -19,32 +19,35 @@ pub struct ShowFlags {
 }
 
 impl ShowFlags {
-    #[must_use]
     pub fn of(clusters: &[Cluster], rows: &ClusterRows) -> Self {
-        let ours: BTreeSet<&ShowId> = clusters.iter().map(|cluster| &cluster.show).collect();
-        let names = |wanted: &dyn Fn(&ShowSubscriptions, bool, bool) -> bool| {
-            let shows = rows
-                .shows
-                .iter()
-                .filter(|show| wanted(show, ours.contains(&show.id), show.is_scheduler_managed.unwrap_or(false)));
-            shows.map(|show| show.name.clone()).collect()
-        };
+        let name = |show: &ShowSubscriptions| show.name.clone();
         Self {
-            to_flag: names(&|_, is_ours, is_flagged| is_ours && !is_flagged),
-            stranded: names(&|show, is_ours, is_flagged| is_flagged && !is_ours && may_have_work(show)),
-            served: names(&|_, is_ours, is_flagged| is_ours && is_flagged),
+            to_flag: shows(clusters, rows, true, false).map(name).collect(),
+            stranded: shows(clusters, rows, false, true).filter(|show| may_have_work(show)).map(name).collect(),
+            served: shows(clusters, rows, true, true).map(name).collect(),
         }
     }
 
     /// What an operator runs so that Cuebot leaves our shows alone.
-    #[must_use]
     pub fn commands(&self) -> Vec<String> {
         self.to_flag.iter().map(|show| format!("cueadmin -scheduler-managed {} on", quoted(show))).collect()
     }
 }
 
+/// Shows that are ours or not, and flagged or not.
+pub(in crate::ops) fn shows<'r>(
+    clusters: &'r [Cluster],
+    rows: &'r ClusterRows,
+    is_ours: bool,
+    is_flagged: bool,
+) -> impl Iterator<Item = &'r ShowSubscriptions> {
+    let ours: BTreeSet<&ShowId> = clusters.iter().map(|cluster| &cluster.show).collect();
+    let with_flag = rows.shows.iter().filter(move |show| show.is_scheduler_managed.unwrap_or(false) == is_flagged);
+    with_flag.filter(move |show| ours.contains(&show.id) == is_ours)
+}
+
 /// An inactive show without pending jobs has nothing to book.
-pub(super) const fn may_have_work(show: &ShowSubscriptions) -> bool {
+pub(in crate::ops) const fn may_have_work(show: &ShowSubscriptions) -> bool {
     show.is_active || show.has_pending_jobs
 }
 

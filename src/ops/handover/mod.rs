@@ -5,21 +5,20 @@
 //! the flag decides; where not, `dispatcher.exclusion_list` of every Cuebot's properties file does, which
 //! names pairs of show and allocation.
 //!
-//! Everything here is pure but [`replace_file`], which changes a file whole or not at all.
+//! Everything here is pure.
 
 mod check;
 mod coverage;
 mod flags;
 mod list;
 mod properties;
-mod replace;
 
 pub use check::{Booker, Finding, NotExpressed, check_flags, check_list, not_expressed};
 pub use coverage::{Coverage, Gap};
 pub use flags::ShowFlags;
+pub(super) use flags::{may_have_work, shows};
 pub use list::ExclusionList;
-pub use properties::{Properties, PropertiesError};
-pub use replace::{ReplaceError, replace_file};
+pub use properties::Properties;
 
 /// The property that lists the pairs that Cuebot leaves alone.
 pub const EXCLUSION_LIST: &str = "dispatcher.exclusion_list";

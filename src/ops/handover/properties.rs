@@ -6,11 +6,11 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+/// Java refuses the whole file then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PropertiesError {
-    /// Java refuses the whole file then.
-    #[error("line {line}: \\u without four hexadecimal digits")]
-    MalformedEscape { line: usize },
+#[error("line {line}: \\u without four hexadecimal digits")]
+pub struct MalformedEscape {
+    line: usize,
 }
 
 /// A file's bytes and the properties found in them.
@@ -38,7 +38,7 @@ struct Property {
 impl Properties {
     /// # Errors
     /// Where Java would refuse the file.
-    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, PropertiesError> {
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, MalformedEscape> {
         let bytes = bytes.into();
         let mut entries = Vec::new();
         let mut lines = Lines { bytes: &bytes, at: 0, line: 1, is_open: false };
@@ -49,53 +49,40 @@ impl Properties {
         Ok(Self { bytes, entries, is_open })
     }
 
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The value that Java sees.
-    #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.last(key).map(|property| property.value.as_str())
     }
 
     /// The lines on which the key stands, counted from 1.
-    #[must_use]
     pub fn lines(&self, key: &str) -> Vec<usize> {
         self.entries.iter().filter(|property| property.key == key).map(|property| property.line).collect()
     }
 
-    /// All keys and values in the order of the file.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.iter().map(|property| (property.key.as_str(), property.value.as_str()))
-    }
-
     /// The file with this one value changed where it counts, or with the property at its end when it
-    /// was not there. All other bytes stay.
-    #[must_use]
+    /// was not there. All other bytes stay. The key is of letters, digits and dots.
     pub fn with(&self, key: &str, value: &str) -> Vec<u8> {
-        let mut changed = Vec::with_capacity(self.bytes.len() + value.len() + key.len() + 4);
+        let mut changed = self.bytes.clone();
+        let value = escaped(value);
         if let Some(property) = self.last(key) {
-            changed.extend_from_slice(&self.bytes[..property.range.start]);
-            if !property.has_separator {
-                changed.push(b'=');
-            }
-            changed.extend(escaped_value(value).into_bytes());
-            changed.extend_from_slice(&self.bytes[property.range.end..]);
-        } else {
-            let ending = self.line_ending();
-            changed.extend_from_slice(&self.bytes);
-            if !self.bytes.is_empty() && !matches!(self.bytes.last(), Some(b'\n' | b'\r')) {
-                changed.extend_from_slice(ending);
-            }
-            if self.is_open {
-                // An empty line ends what the backslash goes on with.
-                changed.extend_from_slice(ending);
-            }
-            changed.extend(format!("{}={}", escaped_key(key), escaped_value(value)).into_bytes());
+            let sign = if property.has_separator { "" } else { "=" };
+            drop(changed.splice(property.range.clone(), format!("{sign}{value}").into_bytes()));
+            return changed;
+        }
+        let ending = self.line_ending();
+        if !matches!(self.bytes.last(), None | Some(b'\n' | b'\r')) {
             changed.extend_from_slice(ending);
         }
+        if self.is_open {
+            // An empty line ends what the backslash goes on with.
+            changed.extend_from_slice(ending);
+        }
+        changed.extend(format!("{key}={value}").into_bytes());
+        changed.extend_from_slice(ending);
         changed
     }
 
@@ -209,7 +196,7 @@ impl Lines<'_> {
 }
 
 /// Parts a line into key and value.
-fn property(line: &LogicalLine) -> Result<Property, PropertiesError> {
+fn property(line: &LogicalLine) -> Result<Property, MalformedEscape> {
     let content = &line.content;
     let mut is_escaped = false;
     let key_length = content
@@ -232,7 +219,7 @@ fn property(line: &LogicalLine) -> Result<Property, PropertiesError> {
     }
     let text = |part: &[(u8, usize)]| {
         let bytes: Vec<u8> = part.iter().map(|&(byte, _)| byte).collect();
-        unescaped(&bytes).ok_or(PropertiesError::MalformedEscape { line: line.number })
+        unescaped(&bytes).ok_or(MalformedEscape { line: line.number })
     };
     Ok(Property {
         key: text(&content[..key_length])?,
@@ -274,28 +261,12 @@ fn unescaped(bytes: &[u8]) -> Option<String> {
 }
 
 /// A leading sign or blank would be taken for the separator.
-fn escaped_value(value: &str) -> String {
+fn escaped(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     if value.starts_with([' ', '=', ':']) {
         escaped.push('\\');
     }
-    push_escaped(&mut escaped, value);
-    escaped
-}
-
-fn escaped_key(key: &str) -> String {
-    let mut escaped = String::with_capacity(key.len());
-    for letter in key.chars() {
-        if matches!(letter, ' ' | '=' | ':' | '#' | '!') {
-            escaped.push('\\');
-        }
-        push_escaped(&mut escaped, letter.encode_utf8(&mut [0; 4]));
-    }
-    escaped
-}
-
-fn push_escaped(escaped: &mut String, text: &str) {
-    for unit in text.encode_utf16() {
+    for unit in value.encode_utf16() {
         match unit {
             0x09 => escaped.push_str("\\t"),
             0x0a => escaped.push_str("\\n"),
@@ -306,6 +277,7 @@ fn push_escaped(escaped: &mut String, text: &str) {
             _ => _ = write!(escaped, "\\u{unit:04X}"),
         }
     }
+    escaped
 }
 
 #[cfg(test)]
@@ -314,9 +286,13 @@ mod tests {
 
     use super::*;
 
+    fn all(properties: &Properties) -> Vec<(String, String)> {
+        properties.entries.iter().map(|property| (property.key.clone(), property.value.clone())).collect()
+    }
+
     fn read(text: &str) -> Vec<(String, String)> {
         let properties = Properties::parse(text).expect("Java takes it");
-        properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+        all(&properties)
     }
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -363,7 +339,7 @@ mod tests {
         let latin = Properties::parse(&b"a=\xe9"[..]).expect("any byte is a letter");
         assert_eq!(latin.get("a"), Some("\u{e9}"));
         let broken = Properties::parse("# fine \\u\n\na=b\nc=\\u00g0");
-        assert_eq!(broken, Err(PropertiesError::MalformedEscape { line: 4 }));
+        assert_eq!(broken, Err(MalformedEscape { line: 4 }));
     }
 
     #[test]
@@ -420,12 +396,12 @@ mod tests {
             let after = Properties::parse(bytes.clone()).expect("what is written can be read");
             prop_assert_eq!(after.get("list"), Some(value.as_str()));
             // All others keep their values, the last of the name alone is another.
-            let mut expected: Vec<_> = before.iter().collect();
-            match expected.iter().rposition(|(key, _)| *key == "list") {
-                Some(at) => expected[at].1 = &value,
-                None => expected.push(("list", &value)),
+            let mut expected = all(&before);
+            match expected.iter().rposition(|(key, _)| key == "list") {
+                Some(at) => expected[at].1.clone_from(&value),
+                None => expected.push(("list".to_owned(), value.clone())),
             }
-            prop_assert_eq!(after.iter().collect::<Vec<_>>(), expected);
+            prop_assert_eq!(all(&after), expected);
             // And byte for byte.
             match before.last("list") {
                 Some(property) => {

@@ -1,7 +1,4 @@
-//! Reading `info,sqlx=warn`.
-//!
-//! Stricter than the library's own reader, which takes a misspelt level for the name of a target and
-//! a colon for a comma, and then logs nothing.
+//! Levels by target, as `info,sqlx=warn` and the command line have them.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +6,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
 use super::error::LogsError;
+use crate::config::directives;
 
 /// This program's own target as people write it, and as the compiler does.
 pub(super) const OWN_NAME: &str = "scheduler";
@@ -30,24 +28,11 @@ impl Levels {
     /// Names the part that is no directive.
     pub fn parse(text: &str) -> Result<Self, LogsError> {
         let mut levels = Self { default: LevelFilter::ERROR, by_target: BTreeMap::new() };
-        let mut has_default = false;
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            match part.split_once('=') {
-                None => {
-                    levels.default = level(part, part)?;
-                    has_default = true;
-                }
-                Some((target, word)) => {
-                    let target = target.trim();
-                    if !is_target(target) {
-                        return Err(LogsError::NotADirective { part: part.to_owned() });
-                    }
-                    levels.by_target.insert(compiled_name(target), level(word.trim(), part)?);
-                }
+        for (target, level) in directives(text).map_err(|no_directive| LogsError::of(no_directive, text))? {
+            match target {
+                None => levels.default = level,
+                Some(target) => _ = levels.by_target.insert(compiled_name(target), level),
             }
-        }
-        if !has_default && levels.by_target.is_empty() {
-            return Err(LogsError::NotADirective { part: text.to_owned() });
         }
         Ok(levels)
     }
@@ -72,7 +57,6 @@ impl Levels {
     }
 
     /// The level of this program's own events.
-    #[must_use]
     pub fn own(&self) -> LevelFilter {
         self.by_target.get(OWN_TARGET).copied().unwrap_or(self.default)
     }
@@ -97,27 +81,6 @@ impl Levels {
             .with_target(HUSHED, LevelFilter::OFF)
             .with_targets(self.by_target.iter().map(|(target, level)| (target.clone(), *level)))
     }
-}
-
-/// As the standard parser, but words only: it also takes numbers.
-fn level(word: &str, part: &str) -> Result<LevelFilter, LogsError> {
-    let known = ["off", "error", "warn", "info", "debug", "trace"];
-    if !known.iter().any(|known| known.eq_ignore_ascii_case(word)) {
-        let is_path = word.contains(':');
-        return Err(if is_path {
-            LogsError::NotADirective { part: part.to_owned() }
-        } else {
-            LogsError::LevelUnknown { part: part.to_owned() }
-        });
-    }
-    word.parse().map_err(|_| LogsError::LevelUnknown { part: part.to_owned() })
-}
-
-/// A path of names: `sqlx`, `hyper::client`.
-fn is_target(text: &str) -> bool {
-    text.split("::").all(|name| {
-        !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter))
-    })
 }
 
 fn compiled_name(target: &str) -> String {
@@ -149,22 +112,5 @@ mod tests {
         assert_eq!(own("warn,sqlx=off,scheduler=info", 2), (LevelFilter::TRACE, LevelFilter::TRACE));
         assert_eq!(own("trace,sqlx=info", -1), (LevelFilter::WARN, LevelFilter::INFO));
         assert_eq!(own("trace,sqlx=info", -2), (LevelFilter::ERROR, LevelFilter::ERROR));
-    }
-
-    #[test]
-    fn a_bad_directive_is_named() {
-        let cases = [
-            ("inof", "log level \"inof\" is not known"),
-            ("info,sqlx=loud", "log level \"sqlx=loud\" is not known"),
-            ("debug:sqlx=info", "log directive \"debug:sqlx=info\" is not of the form target=level"),
-            ("info,=warn", "log directive \"=warn\" is not of the form"),
-            ("info,a b=warn", "log directive \"a b=warn\" is not of the form"),
-            ("3", "log level \"3\" is not known"),
-            ("", "log directive \"\" is not of the form"),
-        ];
-        for (text, expected) in cases {
-            let message = Levels::parse(text).expect_err(text).to_string();
-            assert!(message.starts_with(expected), "{text}: {message}");
-        }
     }
 }

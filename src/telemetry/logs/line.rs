@@ -2,18 +2,17 @@
 
 use std::fmt;
 
-use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::time::{FormatTime as _, UtcTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::directive::{OWN_NAME, is_own};
 
-const TIME: &[BorrowedFormatItem<'_>] =
+const TIME: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// One event as text.
@@ -26,7 +25,7 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
-        Milliseconds.format_time(&mut writer)?;
+        clock().format_time(&mut writer)?;
         let level = metadata.level();
         if writer.has_ansi_escapes() {
             write!(writer, " \x1b[{}m{level}\x1b[0m ", color(*level))?;
@@ -41,13 +40,8 @@ where
 }
 
 /// Universal time with milliseconds.
-pub(super) struct Milliseconds;
-
-impl FormatTime for Milliseconds {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let text = OffsetDateTime::now_utc().format(TIME).map_err(|_| fmt::Error)?;
-        writer.write_str(&text)
-    }
+pub(super) fn clock() -> UtcTime<&'static [BorrowedFormatItem<'static>]> {
+    UtcTime::new(TIME)
 }
 
 const fn color(level: Level) -> u8 {

@@ -1,10 +1,13 @@
-//! A file replaced whole or not at all.
+//! Files written whole or not at all: beside their place, brought to the disk, and renamed.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
+/// Why a file could not be replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplaceError {
     #[error("cannot read {}", .path.display())]
@@ -23,8 +26,7 @@ pub enum ReplaceError {
 
 /// Puts `new` in the place of a file that still says `old`, with its owner and mode.
 ///
-/// A link is followed to its file. The new text is written beside the file, brought to the disk and
-/// renamed: whoever reads, and whatever breaks, there is the old file or the new one.
+/// A link is followed to its file. Whoever reads, and whatever breaks, there is the old file or the new one.
 pub fn replace_file(path: &Path, old: &[u8], new: &[u8]) -> Result<(), ReplaceError> {
     replace_with(path, old, |file| file.write_all(new))
 }
@@ -37,18 +39,13 @@ fn replace_with(path: &Path, old: &[u8], write: impl FnOnce(&mut File) -> io::Re
         return Err(ReplaceError::NotAFile { path });
     };
     let unwritable = |source| ReplaceError::Write { path: path.clone(), source };
-    // Removed again when anything fails below.
-    let mut new =
-        tempfile::Builder::new().prefix(".cue-scheduler-").suffix(".new").tempfile_in(folder).map_err(unwritable)?;
-    write(new.as_file_mut()).map_err(unwritable)?;
+    let new = written_in(folder, write).map_err(unwritable)?;
     let made = new.as_file().metadata().map_err(unwritable)?;
     if (made.uid(), made.gid()) != (metadata.uid(), metadata.gid()) {
         fchown(new.as_file(), Some(metadata.uid()), Some(metadata.gid()))
             .map_err(|source| ReplaceError::Owner { path: path.clone(), source })?;
     }
-    let mode = Permissions::from_mode(metadata.permissions().mode() & 0o7777);
-    new.as_file().set_permissions(mode).map_err(unwritable)?;
-    new.as_file().sync_all().map_err(unwritable)?;
+    bring_to_disk(&new, metadata.permissions().mode() & 0o7777).map_err(unwritable)?;
     if fs::read(&path).map_err(unreadable)? != old {
         return Err(ReplaceError::Changed { path });
     }
@@ -56,6 +53,30 @@ fn replace_with(path: &Path, old: &[u8], write: impl FnOnce(&mut File) -> io::Re
     // So that the rename survives a crash too. The file is whole either way.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
+}
+
+/// Writes a file with this mode, in the place of another one only where that is said.
+///
+/// Its folder is made where there is none.
+pub fn write_file(path: &Path, text: &[u8], mode: u32, overwrites: bool) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let new = written_in(folder, |file| file.write_all(text))?;
+    bring_to_disk(&new, mode)?;
+    let put = if overwrites { new.persist(path) } else { new.persist_noclobber(path) };
+    put.map(drop).map_err(|error| error.error)
+}
+
+/// A new file, which goes away again when it is not given a place.
+fn written_in(folder: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<NamedTempFile> {
+    let mut new = tempfile::Builder::new().prefix(".cue-scheduler-").suffix(".new").tempfile_in(folder)?;
+    write(new.as_file_mut())?;
+    Ok(new)
+}
+
+fn bring_to_disk(new: &NamedTempFile, mode: u32) -> io::Result<()> {
+    new.as_file().set_permissions(Permissions::from_mode(mode))?;
+    new.as_file().sync_all()
 }
 
 #[cfg(test)]
