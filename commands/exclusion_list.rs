@@ -19,8 +19,7 @@ use serde::Serialize;
 use tokio::signal::unix::SignalKind;
 
 use crate::cli::{ExclusionListArgs, OutputFormat};
-use crate::errors::UsageError;
-use crate::failure::FAILED;
+use crate::failure::{FAILED, UsageError};
 use crate::farm_view::{connect, name_left_out};
 use crate::listing::{Column, table};
 use crate::output::{OutputError, Printer};
@@ -229,7 +228,7 @@ fn check_file(farm: &Farm, file: Option<&Path>, printer: Printer) -> anyhow::Res
             check_list(&list, is_off, &farm.coverage())
         }
     };
-    if matches!(printer.format(), OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
+    if matches!(printer.format, OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
         printer.note("the clusters of this configuration and what Cuebot is told agree");
         return Ok(ExitCode::SUCCESS);
     }

@@ -10,7 +10,6 @@ mod config;
 mod config_init;
 mod demo;
 mod dry_run;
-mod errors;
 mod exclusion_list;
 mod explain;
 mod failure;
@@ -78,7 +77,7 @@ fn start(command: Command, call: &Call) -> anyhow::Result<ExitCode> {
         Command::ExclusionList(args) => {
             as_service(call, Some(1), |settings| exclusion_list::run(settings, args, printer))
         }
-        Command::Explain(args) => as_service(call, None, |settings| explain::run(settings, args, printer)),
+        Command::Explain(what) => as_service(call, None, |settings| explain::run(settings, what, printer)),
         Command::Plan(args) => as_service(call, None, |settings| plan::run(settings, args, printer)),
     }
 }

@@ -14,9 +14,10 @@ const NAMED_MAX: usize = 5;
 /// How loud and how colourful this process is, and in which form it prints data.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Printer {
-    format: OutputFormat,
-    verbosity: i8,
-    is_stderr_colored: bool,
+    pub(crate) format: OutputFormat,
+    /// Steps of `-v` (positive) or `-q` (negative).
+    pub(crate) verbosity: i8,
+    pub(crate) is_stderr_colored: bool,
 }
 
 /// Why data could not be written.
@@ -42,10 +43,6 @@ impl Printer {
         Self { format: args.output, verbosity: args.verbosity(), is_stderr_colored }
     }
 
-    pub(crate) const fn format(self) -> OutputFormat {
-        self.format
-    }
-
     /// JSON or YAML.
     pub(crate) const fn is_for_programs(self) -> bool {
         matches!(self.format, OutputFormat::Json | OutputFormat::Yaml)
@@ -54,15 +51,6 @@ impl Printer {
     /// For reading, with all columns.
     pub(crate) const fn is_wide(self) -> bool {
         matches!(self.format, OutputFormat::Wide)
-    }
-
-    /// Steps of `-v` (positive) or `-q` (negative).
-    pub(crate) const fn verbosity(self) -> i8 {
-        self.verbosity
-    }
-
-    pub(crate) const fn is_stderr_colored(self) -> bool {
-        self.is_stderr_colored
     }
 
     /// A line of what was asked for.
