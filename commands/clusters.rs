@@ -1,4 +1,4 @@
-//! `clusters`: what this configuration selects, and how it stands.
+//! `clusters`: what this configuration selects, and how its hosts and its work are.
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::audit::{LISTED_PER_RULE_MAX, Violation};
 use cue_scheduler::farm::demo::{Demo, DemoOptions, DemoReport, DemoSummary};
 use cue_scheduler::farm::fleet::{Faults, RunTime};
@@ -141,16 +142,12 @@ fn table(s: &DemoSummary) -> Table {
 
 /// Says how to reach the farm and waits to be interrupted.
 async fn keep(demo: &Demo, printer: Printer, stop: &CancellationToken) -> anyhow::Result<()> {
-    let database = demo.sandbox().database();
+    let ConnectSettings { host, port, name, user, password, .. } = demo.sandbox().database();
+    let (password, rqd_port) = (password.as_deref().unwrap_or_default(), demo.sandbox().rqd_port());
     printer.data(format_args!(
         "\nThe farm stays up until Ctrl-C. Settings for a scheduler of your own:\n\n\
-         database:\n  db_host: {}\n  db_port: {}\n  db_name: {}\n  db_user: {}\n  db_pass: {}\nrqd:\n  grpc_port: {}",
-        database.host,
-        database.port,
-        database.name,
-        database.user,
-        database.password.as_deref().unwrap_or_default(),
-        demo.sandbox().rqd_port(),
+         database:\n  db_host: {host}\n  db_port: {port}\n  db_name: {name}\n  db_user: {user}\n  \
+         db_pass: {password}\nrqd:\n  grpc_port: {rqd_port}"
     ))?;
     stop.cancelled().await;
     Ok(())

@@ -171,7 +171,7 @@ fn one<T>(
                 "host" => "",
                 _ => " among the pending ones",
             };
-            Err(NotOne::Unknown { kind, name: name.to_owned(), extra, alike: alike(name, all()) })
+            Err(NotOne::Unknown { kind, name: name.to_owned(), extra, names: alike(name, all()) })
         }
     }
 }

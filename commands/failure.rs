@@ -103,7 +103,7 @@ impl RightsMissing {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotOne {
     #[error("there is no {kind} \"{name}\"{}", .extra)]
-    Unknown { kind: &'static str, name: String, extra: &'static str, alike: Vec<String> },
+    Unknown { kind: &'static str, name: String, extra: &'static str, names: Vec<String> },
     #[error("\"{name}\" is the beginning of several {kind}s")]
     Several { kind: &'static str, name: String, names: Vec<String> },
     #[error("host \"{name}\" is in no facility of the selected clusters")]
@@ -114,8 +114,7 @@ impl NotOne {
     /// What could have been meant.
     pub(crate) fn names(&self) -> &[String] {
         match self {
-            Self::Unknown { alike, .. } => alike,
-            Self::Several { names, .. } => names,
+            Self::Unknown { names, .. } | Self::Several { names, .. } => names,
             Self::Elsewhere { .. } => &[],
         }
     }

@@ -92,13 +92,11 @@ impl Printer {
 
     /// Prints a document as JSON, or as YAML where that was asked for.
     pub(crate) fn document(self, document: &(impl Serialize + ?Sized)) -> Result<(), OutputError> {
-        let unwritable = |error: String| OutputError::Write(io::Error::other(error));
-        if self.format == OutputFormat::Yaml {
-            let text = serde_yaml::to_string(document).map_err(|error| unwritable(error.to_string()))?;
-            self.data(text.trim_end())
-        } else {
-            self.data(serde_json::to_string_pretty(document).map_err(|error| unwritable(error.to_string()))?)
-        }
+        let text = match self.format {
+            OutputFormat::Yaml => serde_yaml::to_string(document).map_err(io::Error::other),
+            _ => serde_json::to_string_pretty(document).map_err(io::Error::other),
+        };
+        self.data(text.map_err(OutputError::Write)?.trim_end())
     }
 }
 

@@ -1,6 +1,6 @@
-//! The program: parse, resolve, call one command, and turn what it says into an exit code.
+//! The program: parse, resolve, call one command, and end with its exit code.
 //!
-//! A command's file is known to this one alone. What several commands say or do stands in files of its own.
+//! A command's file is known to this one alone. What several commands say or do is in files of its own.
 
 mod check_db;
 mod cli;

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use clap::ColorChoice;
 use cue_scheduler::config::Warning;
 
-use crate::cli::{Color, GlobalArgs, OutputFormat};
+use crate::cli::{GlobalArgs, OutputFormat};
 
 /// Things that are wrong alike and named one by one, unless more was asked for.
 const NAMED_MAX: usize = 5;
@@ -33,14 +34,15 @@ pub(crate) enum OutputError {
 impl Printer {
     /// Colour: only on a terminal that shows it, and not with `NO_COLOR`, unless a flag says otherwise.
     pub(crate) fn new(args: &GlobalArgs, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
         let is_unwanted = variable("NO_COLOR").is_some_and(|value| !value.is_empty())
             || variable("TERM").is_some_and(|value| value == "dumb");
         let is_stderr_colored = match args.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => io::stderr().is_terminal() && !is_unwanted,
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => io::stderr().is_terminal() && !is_unwanted,
         };
-        Self { format: args.output, verbosity: args.verbosity(), is_stderr_colored }
+        Self { format: args.output, verbosity: steps(args.verbose) - steps(args.quiet), is_stderr_colored }
     }
 
     /// JSON or YAML.

@@ -173,12 +173,9 @@ fn placed_line(totals: &PlanTotals) -> String {
         return "Would place nothing.".to_owned();
     }
     let Amounts { cores, memory, gpus, .. } = totals.reserved;
-    format!(
-        "Would place {} of {} on {}: {cores} cores, {memory}, {gpus} GPUs.",
-        counted(totals.frames, "frame"),
-        counted(totals.layers, "layer"),
-        counted(totals.hosts, "host"),
-    )
+    let (frames, layers) = (counted(totals.frames, "frame"), counted(totals.layers, "layer"));
+    let hosts = counted(totals.hosts, "host");
+    format!("Would place {frames} of {layers} on {hosts}: {cores} cores, {memory}, {gpus} GPUs.")
 }
 
 /// Numbers in the order of dispatch, runs joined: `1-4,9`.

@@ -53,28 +53,20 @@ impl Watcher for Bars {
     }
 
     fn progress(&self, progress: &FarmProgress) {
-        let [done, running, hosts, figures] = &self.bars;
-        if done.is_hidden() {
+        let FarmProgress { frames, waiting, running, done, hosts, hosts_busy, booked, launched, .. } = *progress;
+        let [.., figures] = &self.bars;
+        if figures.is_hidden() {
             for bar in &self.bars {
                 self.all.add(bar.clone());
             }
         }
-        let (frames, all_hosts) = (progress.frames, progress.hosts);
-        for (bar, position, length) in [
-            (done, progress.done, frames),
-            (running, progress.running, frames),
-            (hosts, progress.hosts_busy, all_hosts),
-        ] {
+        for (bar, (position, length)) in self.bars.iter().zip([(done, frames), (running, frames), (hosts_busy, hosts)])
+        {
             bar.set_length(length);
             bar.set_position(position);
         }
-        figures.set_message(format!(
-            "{} waiting, {} booked, {} launched, {:.0} frames/s",
-            progress.waiting,
-            progress.booked,
-            progress.launched,
-            progress.frames_per_second()
-        ));
+        let rate = progress.frames_per_second();
+        figures.set_message(format!("{waiting} waiting, {booked} booked, {launched} launched, {rate:.0} frames/s"));
     }
 
     fn finished(&self) {
@@ -97,17 +89,11 @@ impl Watcher for Lines {
             return;
         }
         *last = Some(Instant::now());
+        let FarmProgress { waiting, booked, running, done, frames, hosts_busy, hosts, .. } = progress;
+        let (seconds, rate) = (progress.elapsed.as_secs_f64(), progress.frames_per_second());
         eprintln!(
-            "{:>5.1}s  waiting {:>6}  booked {:>6}  running {:>5}  done {:>6} of {}  hosts busy {:>4} of {}  {:.0} frames/s",
-            progress.elapsed.as_secs_f64(),
-            progress.waiting,
-            progress.booked,
-            progress.running,
-            progress.done,
-            progress.frames,
-            progress.hosts_busy,
-            progress.hosts,
-            progress.frames_per_second()
+            "{seconds:>5.1}s  waiting {waiting:>6}  booked {booked:>6}  running {running:>5}  \
+             done {done:>6} of {frames}  hosts busy {hosts_busy:>4} of {hosts}  {rate:.0} frames/s"
         );
     }
 

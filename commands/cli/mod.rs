@@ -6,7 +6,7 @@ mod help;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 /// Frame dispatching for OpenCue render farms.
 ///
@@ -14,8 +14,7 @@ use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 /// launch. Without a command it runs the service.
 #[derive(Debug, Parser)]
 #[command(name = "cue-scheduler", version, max_term_width = 100, subcommand_precedence_over_arg = true, after_long_help = help::ROOT)]
-#[command(mut_args(|arg| arg.global(true)))]
-#[command(mut_args(in_both_spellings), mut_subcommands(with_both_spellings))]
+#[command(mut_args(|arg| in_both_spellings(arg.global(true))), mut_subcommands(with_both_spellings))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -67,19 +66,11 @@ pub(crate) struct GlobalArgs {
 
     /// Colours in what is printed.
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
-    pub(crate) color: Color,
+    pub(crate) color: ColorChoice,
 
     /// Port of the metrics and health pages, instead of `queue.metrics_port`; 0: any free one.
     #[arg(long = "metrics_port", value_name = "PORT")]
     pub(crate) metrics_port: Option<u16>,
-}
-
-impl GlobalArgs {
-    /// Steps of `-v` (positive) or `-q` (negative).
-    pub(crate) fn verbosity(&self) -> i8 {
-        let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
-        steps(self.verbose) - steps(self.quiet)
-    }
 }
 
 /// The forms in which data is printed.
@@ -95,14 +86,6 @@ pub(crate) enum OutputFormat {
     Csv,
     /// Names alone, one a line.
     Name,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    #[default]
-    Auto,
-    Always,
-    Never,
 }
 
 /// Which work and which hosts are this scheduler's. Each flag replaces its key of the file.

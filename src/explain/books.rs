@@ -140,12 +140,12 @@ pub(super) fn host_books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Ve
     let then = " more than it has; nothing of that is booked until enough of them end";
     tell("it is overbooked: procs hold", ledger.overbooked(), then);
     for proc in frameless {
+        let FramelessProc { proc, reserved, silent_seconds, .. } = proc;
         books.push(format!(
-            "nobody's work holds {}: proc {} runs nothing, last heard of {} ago; Cuebot's maintenance or a running \
+            "nobody's work holds {}: proc {proc} runs nothing, last heard of {} ago; Cuebot's maintenance or a running \
              scheduler gives it up",
-            some_of(&proc.reserved),
-            proc.proc,
-            age(proc.silent_seconds)
+            some_of(reserved),
+            age(*silent_seconds)
         ));
     }
     books
@@ -166,24 +166,14 @@ pub(super) fn other_procs(procs: &[HeldProc], report: i64, holdings: &Holdings<'
         if silent.len() > NAMED_MAX {
             names.push(format!("{} more", silent.len() - NAMED_MAX));
         }
-        books.push(format!(
-            "nobody's work holds {}: nothing was heard of {} for {} although the host reported {} ago; {}",
-            some_of(&amounts),
-            names.join(", "),
-            age(longest),
-            age(report),
-            GivenBackBy::show(is_served).gives_back()
-        ));
+        let (held, names, then) = (some_of(&amounts), names.join(", "), GivenBackBy::show(is_served).gives_back());
+        let silence = format!("for {} although the host reported {} ago", age(longest), age(report));
+        books.push(format!("nobody's work holds {held}: nothing was heard of {names} {silence}; {then}"));
     }
     for proc in strays {
-        books.push(format!(
-            "proc {} holds {} for {}/{}, which is {} and may run still: {LEFT_OUT}",
-            proc.proc,
-            some_of(&proc.reserved),
-            proc.job,
-            proc.frame,
-            proc.frame_state
-        ));
+        let (HeldProc { proc, job, frame, frame_state, .. }, holds) = (proc, some_of(&proc.reserved));
+        let state = format!("which is {frame_state} and may run still");
+        books.push(format!("proc {proc} holds {holds} for {job}/{frame}, {state}: {LEFT_OUT}"));
     }
     books
 }

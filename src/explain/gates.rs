@@ -1,17 +1,17 @@
-//! The words of the gates. What is said of a gate stands in one arm of [`Case::gate`]: what the hosts are
-//! like that it takes away, and what would open it. Its sentence is the reason's.
+//! The words of the gates. All that is said of one gate is in its arm of [`Case::gate`]: what the hosts
+//! are like that it takes away, and what would open it. Tables, text and JSON are made of that; the sentence
+//! of a gate is its reason's.
 
 use std::collections::BTreeSet;
 
 use time::format_description::well_known::Rfc3339;
 
 use super::nobody::HeldByNobody;
-use super::numbers::{count, grouped, or_none};
+use super::numbers::{count, grouped, like, like_kind, or_none};
 use super::stories::reached;
 use super::words::{Case, FullHosts};
 use crate::model::{Cluster, Host, Tag, WaitReason};
-use crate::planner::{CapReport, Miss, NearMiss, Quantity, Unfit};
-use crate::units::{Amounts, Cores, Gpus};
+use crate::planner::{CapReport, Miss, NearMiss, Unfit};
 
 /// What is said of one gate.
 struct Gate {
@@ -232,25 +232,6 @@ fn cap_name(cap: &CapReport) -> String {
 
 fn is_full(cap: &CapReport) -> bool {
     cap.max.is_some_and(|max| cap.after.get().saturating_add(cap.wanted.get()) > max.get())
-}
-
-/// What amounts and frames come to in what a cap of this kind counts.
-pub(super) const fn like_kind(kind: Quantity, amounts: &Amounts, frames: i64) -> Quantity {
-    match kind {
-        Quantity::Cores(_) => Quantity::Cores(amounts.cores),
-        Quantity::Gpus(_) => Quantity::Gpus(amounts.gpus),
-        Quantity::Frames(_) => Quantity::Frames(frames),
-        Quantity::Hosts(_) => Quantity::Hosts(frames),
-    }
-}
-
-const fn like(kind: Quantity, number: i64) -> Quantity {
-    match kind {
-        Quantity::Cores(_) => Quantity::Cores(Cores(number)),
-        Quantity::Gpus(_) => Quantity::Gpus(Gpus(number)),
-        Quantity::Frames(_) => Quantity::Frames(number),
-        Quantity::Hosts(_) => Quantity::Hosts(number),
-    }
 }
 
 /// How closed hosts of a state are called.

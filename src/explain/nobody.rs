@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::gates::like_kind;
-use super::numbers::{age, count, some_of};
+use super::numbers::{age, count, like_kind, some_of};
 use crate::db::{Held, Holder};
 use crate::model::{Candidate, HostId, ShowId, Snapshot, WaitReason};
 use crate::planner::{CapReport, Quantity};

@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use crate::units::{Amounts, Cores};
+use crate::planner::Quantity;
+use crate::units::{Amounts, Cores, Gpus};
 
 /// `40 s`, `7 min`, `3 h`: as exactly as anybody asks.
 pub(super) fn age(seconds: i64) -> String {
@@ -50,6 +51,25 @@ pub(super) fn grouped(number: impl Display) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// What amounts and frames come to in what a cap of this kind counts.
+pub(super) const fn like_kind(kind: Quantity, amounts: &Amounts, frames: i64) -> Quantity {
+    match kind {
+        Quantity::Cores(_) => Quantity::Cores(amounts.cores),
+        Quantity::Gpus(_) => Quantity::Gpus(amounts.gpus),
+        Quantity::Frames(_) => Quantity::Frames(frames),
+        Quantity::Hosts(_) => Quantity::Hosts(frames),
+    }
+}
+
+pub(super) const fn like(kind: Quantity, number: i64) -> Quantity {
+    match kind {
+        Quantity::Cores(_) => Quantity::Cores(Cores(number)),
+        Quantity::Gpus(_) => Quantity::Gpus(Gpus(number)),
+        Quantity::Frames(_) => Quantity::Frames(number),
+        Quantity::Hosts(_) => Quantity::Hosts(number),
+    }
 }
 
 #[cfg(test)]
