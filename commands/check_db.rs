@@ -48,7 +48,7 @@ pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Print
     ];
     let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
     printer.list(&columns, &checks, &Document { status, checks: &checks })?;
-    if printer.format() == OutputFormat::Table {
+    if printer.format == OutputFormat::Table {
         let remedies = checks.iter().filter_map(|check| Some((check.name, check.remedy.as_ref()?)));
         remedies.into_iter().try_for_each(|(name, remedy)| printer.data(format_args!("\n{name}: {remedy}")))?;
     }

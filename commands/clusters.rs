@@ -1,4 +1,4 @@
-//! `clusters`: what this configuration selects, and how it stands.
+//! `clusters`: what this configuration selects, and how its hosts and its work are.
 
 use std::process::ExitCode;
 
@@ -47,7 +47,7 @@ struct Row<'c> {
 fn print_all(rows: &[Row<'_>], clusters: &[ClusterOverview], printer: Printer) -> Result<(), OutputError> {
     if rows.is_empty() {
         printer.note("no cluster: no show that is this scheduler's subscribes to an allocation here");
-        if matches!(printer.format(), OutputFormat::Table | OutputFormat::Wide) {
+        if matches!(printer.format, OutputFormat::Table | OutputFormat::Wide) {
             return Ok(());
         }
     }
@@ -55,7 +55,7 @@ fn print_all(rows: &[Row<'_>], clusters: &[ClusterOverview], printer: Printer) -
 }
 
 fn columns<'c>(printer: Printer) -> Vec<Column<Row<'c>>> {
-    if printer.format() == OutputFormat::Table { short_columns() } else { all_columns() }
+    if printer.format == OutputFormat::Table { short_columns() } else { all_columns() }
 }
 
 /// What fits a terminal, two figures to a column.
@@ -155,30 +155,21 @@ fn page(row: &Row<'_>, printer: Printer) -> Page {
     let placed = cluster.placeable_frames;
     page.line("WAITING", &format!("{waiting} of {layers}, of which {placed} would be placed now"));
     page.line("LAST", &last);
-    let states: Vec<(&String, &u64)> = cluster.hosts_by_state.iter().collect();
-    page.table(&state_columns(), &states);
-    page.table(&allocation_columns(), &cluster.allocations);
-    let reasons = cluster.waiting_by_reason.iter();
-    let reasons = reasons.map(|row| ReasonRow { reason: row.reason, layers: row.layers, frames: row.frames });
-    page.table(&reason_columns(), &reasons.collect::<Vec<_>>());
-    page
-}
-
-fn state_columns<'s>() -> [Column<(&'s String, &'s u64)>; 2] {
-    [
-        Column::text("HOST STATE", |row: &(&String, &u64)| row.0.clone()),
-        Column::number("HOSTS", |row| row.1.to_string()),
-    ]
-}
-
-fn allocation_columns() -> [Column<AllocationOverview>; 7] {
-    [
-        Column::text("ALLOCATION", |alloc: &AllocationOverview| alloc.name.clone()),
+    page.rows(&cluster.hosts_by_state.iter().collect::<Vec<_>>()).table(&[
+        Column::text("HOST STATE", |(state, _)| (*state).clone()),
+        Column::number("HOSTS", |(_, hosts)| hosts.to_string()),
+    ]);
+    page.rows(&cluster.allocations).table(&[
+        Column::text("ALLOCATION", |alloc| alloc.name.clone()),
         Column::number("TIER", tier),
         Column::number("SIZE", size),
         Column::number("BURST", burst),
         Column::number("USED", |alloc| subscribed(alloc, |subscription| subscription.used_cores.to_string())),
         Column::text("ID", |alloc: &AllocationOverview| alloc.id.clone()).wide(),
         Column::text("SUBSCRIPTION ID", |alloc| subscribed(alloc, |subscription| subscription.id.clone())).wide(),
-    ]
+    ]);
+    let reasons = cluster.waiting_by_reason.iter();
+    let reasons = reasons.map(|row| ReasonRow { reason: row.reason, layers: row.layers, frames: row.frames });
+    page.rows(&reasons.collect::<Vec<_>>()).table(&reason_columns());
+    page
 }

@@ -1,7 +1,8 @@
 //! Completion in the shell: commands and flags out of the one definition, names out of the database.
 //!
 //! A shell that completes calls this program with the variable `COMPLETE`. Names are looked up as the
-//! command itself would connect. Whatever goes wrong with that, a shell hears nothing: no names.
+//! command itself would connect. Whatever goes wrong with that, the shell gets no names and
+//! no message.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};

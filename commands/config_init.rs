@@ -17,8 +17,7 @@ use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use tokio::signal::unix::SignalKind;
 
-use crate::errors::UsageError;
-use crate::failure::{FAILED, INTERRUPTED};
+use crate::failure::{FAILED, INTERRUPTED, UsageError};
 use crate::output::Printer;
 use crate::selection;
 use crate::settings::{InitSettings, connect_settings};
@@ -50,7 +49,7 @@ async fn ask(mut settings: InitSettings, printer: Printer) -> anyhow::Result<Exi
     }
     restore_on_interrupt()?;
     let colorful = ColorfulTheme::default();
-    let theme: &dyn Theme = if printer.is_stderr_colored() { &colorful } else { &SimpleTheme };
+    let theme: &dyn Theme = if printer.is_stderr_colored { &colorful } else { &SimpleTheme };
     let given_up = || {
         printer.note("nothing is written");
         Ok(ExitCode::from(FAILED))

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
-use cue_scheduler::farm::audit::LISTED_PER_RULE_MAX;
+use cue_scheduler::db::ConnectSettings;
+use cue_scheduler::farm::audit::{LISTED_PER_RULE_MAX, Violation};
 use cue_scheduler::farm::demo::{Demo, DemoOptions, DemoReport, DemoSummary};
 use cue_scheduler::farm::fleet::{Faults, RunTime};
 use cue_scheduler::farm::schema::Generation;
@@ -13,7 +14,7 @@ use cue_scheduler::scheduler::Settings;
 use cue_scheduler::telemetry::logs::{self, LogSettings};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{self, DemoArgs};
+use crate::cli::DemoArgs;
 use crate::failure::FAILED;
 use crate::listing::write_json;
 use crate::output::Printer;
@@ -29,7 +30,7 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
     let quiet = LogSettings { verbosity: settings.logs.verbosity - 2, ..settings.logs.clone() };
     let _logs = logs::install(&quiet)?;
     let seed = settings.args.seed.unwrap_or_else(rand::random);
-    let watcher = progress::watcher(printer.verbosity() < 0);
+    let watcher = progress::watcher(printer.verbosity < 0);
     watcher.step(&format!("seed {seed}"));
     let stop = stop_signal()?;
 
@@ -39,11 +40,8 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
         started = Demo::start(options(&settings, seed), watcher.as_ref()) => started,
     };
     let demo = started.context("the demo cannot start")?;
-    let outcome = demo.run(watcher.as_ref(), stop.clone()).await;
-    let good = match outcome {
-        Ok(report) => show(&report, &settings, printer),
-        Err(error) => Err(anyhow::Error::new(error).context("the demo broke off")),
-    };
+    let outcome = demo.run(watcher.as_ref(), stop.clone()).await.context("the demo broke off");
+    let good = outcome.and_then(|report| show(&report, &settings, printer));
     if settings.args.keep && good.is_ok() && !stop.is_cancelled() {
         keep(&demo, printer, &stop).await?;
     }
@@ -56,21 +54,15 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
 
 fn options(settings: &DemoSettings, seed: u64) -> DemoOptions {
     let share = |percent: f64| percent / 100.0;
-    let DemoArgs { faults, generation, .. } = &settings.args;
+    let DemoArgs { hosts, jobs, frames, agents, generation, faults, .. } = &settings.args;
     DemoOptions {
-        hosts: settings.args.hosts as usize,
-        jobs: settings.args.jobs as usize,
-        frames: settings.args.frames,
+        hosts: *hosts as usize,
+        jobs: *jobs as usize,
+        frames: *frames,
         seed,
-        agents: u8::try_from(settings.args.agents).unwrap_or(u8::MAX),
-        generation: match generation {
-            cli::Generation::G0 => Generation::G0,
-            cli::Generation::G1 => Generation::G1,
-            cli::Generation::G2 => Generation::G2,
-            cli::Generation::G3 => Generation::G3,
-            cli::Generation::G4 => Generation::G4,
-            cli::Generation::G5 => Generation::G5,
-        },
+        agents: u8::try_from(*agents).unwrap_or(u8::MAX),
+        // Both lists begin with the oldest.
+        generation: Generation::ALL[*generation as usize],
         faults: Faults {
             refuse: share(faults.refuse),
             lose_request: share(faults.lose_requests),
@@ -87,30 +79,22 @@ fn options(settings: &DemoSettings, seed: u64) -> DemoOptions {
 
 /// Whether everything was as it must be.
 fn show(report: &DemoReport, settings: &DemoSettings, printer: Printer) -> anyhow::Result<bool> {
+    let DemoSummary { launched, files_right, files_wrong, files_expected, .. } = &report.summary;
     printer.data(table(&report.summary))?;
     if let Some(reason) = &report.unfinished {
         printer.error(format_args!("the work is not done: {reason}"));
     }
-    if report.summary.files_wrong > 0 || report.summary.files_right < report.summary.files_expected {
+    if *files_wrong > 0 || files_right < files_expected {
         printer.error(format_args!(
-            "real processes left {} files right and {} wrong, of {}",
-            report.summary.files_right, report.summary.files_wrong, report.summary.files_expected
+            "real processes left {files_right} files right and {files_wrong} wrong, of {files_expected}"
         ));
     }
     if report.audit.is_clean() {
-        printer.note(format_args!(
-            "audit clean: {} launches, no frame twice at once, no cap exceeded, all counters balance",
-            report.summary.launched
-        ));
+        let found = "no frame twice at once, no cap exceeded, all counters balance";
+        printer.note(format_args!("audit clean: {launched} launches, {found}"));
     }
-    for violation in &report.audit.violations {
-        printer.error(format_args!(
-            "audit: {} {} {}: {}",
-            violation.rule.as_str(),
-            violation.table,
-            violation.row,
-            violation.detail
-        ));
+    for Violation { rule, table, row, detail } in &report.audit.violations {
+        printer.error(format_args!("audit: {} {table} {row}: {detail}", rule.as_str()));
     }
     for (rule, count) in &report.audit.violations_by_rule {
         if *count > LISTED_PER_RULE_MAX as u64 {
@@ -158,16 +142,12 @@ fn table(s: &DemoSummary) -> Table {
 
 /// Says how to reach the farm and waits to be interrupted.
 async fn keep(demo: &Demo, printer: Printer, stop: &CancellationToken) -> anyhow::Result<()> {
-    let database = demo.sandbox().database();
+    let ConnectSettings { host, port, name, user, password, .. } = demo.sandbox().database();
+    let (password, rqd_port) = (password.as_deref().unwrap_or_default(), demo.sandbox().rqd_port());
     printer.data(format_args!(
         "\nThe farm stays up until Ctrl-C. Settings for a scheduler of your own:\n\n\
-         database:\n  db_host: {}\n  db_port: {}\n  db_name: {}\n  db_user: {}\n  db_pass: {}\nrqd:\n  grpc_port: {}",
-        database.host,
-        database.port,
-        database.name,
-        database.user,
-        database.password.as_deref().unwrap_or_default(),
-        demo.sandbox().rqd_port(),
+         database:\n  db_host: {host}\n  db_port: {port}\n  db_name: {name}\n  db_user: {user}\n  \
+         db_pass: {password}\nrqd:\n  grpc_port: {rqd_port}"
     ))?;
     stop.cancelled().await;
     Ok(())

@@ -1,21 +1,20 @@
 //! `dry-run`: the service at work for a while, with nothing written and nothing launched.
 
-use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cue_scheduler::booking::Refusal;
-use cue_scheduler::preview::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
+use cue_scheduler::preview::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary};
 use cue_scheduler::scheduler::PassReport;
 use cue_scheduler::units::counted;
 
 use crate::cli::DryRunArgs;
-use crate::errors::RightsMissing;
-use crate::failure::FAILED;
+use crate::failure::{FAILED, RightsMissing};
 use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, reason_columns};
 use crate::output::{OutputError, Printer};
+use crate::page::Page;
 use crate::settings::RunSettings;
 use crate::signals::stop_signal;
 
@@ -38,7 +37,7 @@ pub(crate) async fn run(settings: RunSettings, args: DryRunArgs, printer: Printe
         tokio::time::sleep(STOP_MAX).await;
     };
     let ended = tokio::select! {
-        ended = dry_run.run(limits, &stop, |cycle, report| printer.note(CycleLine { cycle, report })) => ended,
+        ended = dry_run.run(limits, &stop, |cycle, report| printer.note(cycle_line(cycle, report))) => ended,
         () = abandoned => Ok(DryRunEnd::Stopped),
     };
     let summary = dry_run.summary();
@@ -52,19 +51,11 @@ pub(crate) async fn run(settings: RunSettings, args: DryRunArgs, printer: Printe
     Ok(ExitCode::from(if summary.refused.is_empty() { 0 } else { FAILED }))
 }
 
-struct CycleLine<'r> {
-    cycle: u32,
-    report: &'r PassReport,
-}
-
-impl fmt::Display for CycleLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PassReport { booked, planned, snapshot_took, plan_took, booking_took, .. } = self.report;
-        let waiting: u64 = self.report.waiting.values().map(|count| count.frames).sum();
-        let took = *snapshot_took + *plan_took + *booking_took;
-        let seconds = took.as_secs_f64();
-        write!(f, "cycle {}: would book {booked} of {planned}, {waiting} wait, {seconds:.2} s", self.cycle)
-    }
+fn cycle_line(cycle: u32, report: &PassReport) -> String {
+    let PassReport { booked, planned, snapshot_took, plan_took, booking_took, .. } = report;
+    let waiting: u64 = report.waiting.values().map(|count| count.frames).sum();
+    let seconds = (*snapshot_took + *plan_took + *booking_took).as_secs_f64();
+    format!("cycle {cycle}: would book {booked} of {planned}, {waiting} wait, {seconds:.2} s")
 }
 
 fn name_refused(summary: &DryRunSummary, printer: Printer) {
@@ -76,45 +67,26 @@ fn name_refused(summary: &DryRunSummary, printer: Printer) {
 }
 
 fn print(summary: &DryRunSummary, printer: Printer) -> Result<(), OutputError> {
-    printer.list_or(&reason_columns(), &summary.waiting, summary, || {
-        printer.section(&reason_columns(), &summary.waiting)?;
-        printer.section(&lost_columns(), &summary.lost)?;
-        printer.data(booked_line(summary))?;
-        if summary.is_verified {
-            printer.data("Each booking was tried in the database and rolled back.")?;
-        }
-        printer.data(hosts_line(summary))?;
-        printer.data(waiting_line(summary))
-    })
+    printer.list_or(&reason_columns(), &summary.waiting, summary, || page(summary, printer).print(printer))
 }
 
-fn lost_columns() -> [Column<LostRow>; 3] {
-    [
-        Column::text("LOST", |row: &LostRow| row.reason.as_str().to_owned()),
+fn page(summary: &DryRunSummary, printer: Printer) -> Page {
+    let DryRunSummary { waiting, lost, hosts_used, hosts_filled, frames_per_second, .. } = summary;
+    let mut page = Page::of_tables(printer);
+    page.rows(waiting).table(&reason_columns());
+    page.rows(lost).table(&[
+        Column::text("LOST", |row| row.reason.as_str().to_owned()),
         Column::number("FRAMES", |row| row.frames.to_string()),
         Column::text("MEANING", |row| row.reason.sentence().to_owned()),
-    ]
-}
-
-fn booked_line(summary: &DryRunSummary) -> String {
-    format!(
-        "Would have booked {} in {}: {:.0} frames/s.",
-        counted(summary.frames_booked, "frame"),
-        counted(summary.cycles, "cycle"),
-        summary.frames_per_second,
-    )
-}
-
-fn hosts_line(summary: &DryRunSummary) -> String {
-    let (used, filled) = (summary.hosts_used, summary.hosts_filled);
-    format!("{used} of {} would have got frames; {filled} would be filled.", counted(summary.hosts, "host"))
-}
-
-fn waiting_line(summary: &DryRunSummary) -> String {
-    let layers: u64 = summary.waiting.iter().map(|row| row.layers).sum();
-    let frames: u64 = summary.waiting.iter().map(|row| row.frames).sum();
-    if frames == 0 {
-        return "Nothing would be left waiting.".to_owned();
+    ]);
+    let (booked, cycles) = (counted(summary.frames_booked, "frame"), counted(summary.cycles, "cycle"));
+    page.write(format_args!("\nWould have booked {booked} in {cycles}: {frames_per_second:.0} frames/s.\n"));
+    if summary.is_verified {
+        page.write(format_args!("Each booking was tried in the database and rolled back.\n"));
     }
-    format!("{} of {} would still wait.", counted(frames, "frame"), counted(layers, "layer"))
+    let hosts = counted(summary.hosts, "host");
+    page.write(format_args!("{hosts_used} of {hosts} would have got frames; {hosts_filled} would be filled.\n"));
+    let (layers, frames) = waiting.iter().fold((0, 0), |(l, f), row| (l + row.layers, f + row.frames));
+    page.left_waiting(frames, layers, "would still wait");
+    page
 }

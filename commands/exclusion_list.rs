@@ -1,6 +1,5 @@
 //! `exclusion-list`: what Cuebot must be told, and whether it was.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,8 +19,7 @@ use serde::Serialize;
 use tokio::signal::unix::SignalKind;
 
 use crate::cli::{ExclusionListArgs, OutputFormat};
-use crate::errors::UsageError;
-use crate::failure::FAILED;
+use crate::failure::{FAILED, UsageError};
 use crate::farm_view::{connect, name_left_out};
 use crate::listing::{Column, table};
 use crate::output::{OutputError, Printer};
@@ -81,7 +79,7 @@ pub(crate) async fn run(settings: RunSettings, args: ExclusionListArgs, printer:
         return print_full_migration(&farm, printer);
     }
     match farm.mechanism {
-        Mechanism::ExclusionList => print_list_of(&farm, printer)?,
+        Mechanism::ExclusionList => print_list(&farm, printer)?,
         Mechanism::SchedulerFlag => print_flags(&farm, printer)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -102,40 +100,49 @@ async fn read_farm(settings: &RunSettings, printer: Printer) -> anyhow::Result<F
     Ok(Farm { mechanism, clusters, rows, asked })
 }
 
+/// The list for these clusters, and what is to be said beside it.
 #[derive(Serialize)]
-struct ListDocument<'d> {
+struct ListDocument {
     mechanism: Mechanism,
     property: &'static str,
     value: String,
-    entries: &'d [&'d str],
-    not_expressed: &'d [NotExpressed],
-    /// What nobody would book once the list is in force.
-    left_out: &'d [Gap],
+    entries: Vec<String>,
+    not_expressed: Vec<NotExpressed>,
+    /// What nobody would book once the list is in force: Cuebot leaves a pair of show and allocation alone
+    /// as a whole, not only the tags that clusters have.
+    left_out: Vec<Gap>,
 }
 
-fn print_list_of(farm: &Farm, printer: Printer) -> Result<(), OutputError> {
-    let list = ExclusionList::of(&farm.clusters);
-    let (not_expressed, left_out) = (not_expressed(&list, &farm.coverage()), left_out(farm, &list));
-    let entries: Vec<&str> = list.entries().collect();
-    let document = ListDocument {
-        mechanism: farm.mechanism,
-        property: EXCLUSION_LIST,
-        value: list.to_string(),
-        entries: &entries,
-        not_expressed: &not_expressed,
-        left_out: &left_out,
-    };
-    let columns = [Column::text("ENTRY", |entry: &&str| (*entry).to_owned())];
-    printer.list_or(&columns, &entries, &document, || printer.data(format_args!("{EXCLUSION_LIST}={list}")))?;
-    warn_of_list(&not_expressed, &left_out, printer);
+impl ListDocument {
+    fn of(farm: &Farm) -> Self {
+        let list = ExclusionList::of(&farm.clusters);
+        let mut left_out = farm.coverage().gaps(|_| true);
+        left_out.retain(|gap| list.excludes(&gap.show, &gap.allocation));
+        Self {
+            mechanism: farm.mechanism,
+            property: EXCLUSION_LIST,
+            value: list.to_string(),
+            entries: list.entries().map(str::to_owned).collect(),
+            not_expressed: not_expressed(&list, &farm.coverage()),
+            left_out,
+        }
+    }
+
+    fn warn(&self, printer: Printer) {
+        warn_of_not_expressed(&self.not_expressed, printer);
+        warn_with("the list keeps Cuebot from work that no cluster serves:", &self.left_out, gap_line, printer);
+        printer.warning(LIST_LEAKS);
+        printer.warning(READ_AT_START);
+    }
+}
+
+fn print_list(farm: &Farm, printer: Printer) -> Result<(), OutputError> {
+    let list = ListDocument::of(farm);
+    printer.list_or(&[Column::text("ENTRY", String::clone)], &list.entries, &list, || {
+        printer.data(format_args!("{EXCLUSION_LIST}={}", list.value))
+    })?;
+    list.warn(printer);
     Ok(())
-}
-
-fn warn_of_list(not_expressed: &[NotExpressed], left_out: &[Gap], printer: Printer) {
-    warn_of_not_expressed(not_expressed, printer);
-    warn_with("the list keeps Cuebot from work that no cluster serves:", left_out, gap_line, printer);
-    printer.warning(LIST_LEAKS);
-    printer.warning(READ_AT_START);
 }
 
 fn warn_of_not_expressed(rows: &[NotExpressed], printer: Printer) {
@@ -156,13 +163,6 @@ fn warn_with<T>(head: &str, all: &[T], line: impl Fn(&T) -> String, printer: Pri
 
 fn gap_line(gap: &Gap) -> String {
     format!("{}:{}: {gap}", gap.show, gap.allocation)
-}
-
-/// What the list takes from Cuebot and no cluster serves: Cuebot leaves the whole pair alone, not only
-/// the tags that clusters have.
-fn left_out(farm: &Farm, list: &ExclusionList) -> Vec<Gap> {
-    let gaps = farm.coverage().gaps(|_| true);
-    gaps.into_iter().filter(|gap| list.excludes(&gap.show, &gap.allocation)).collect()
 }
 
 #[derive(Serialize)]
@@ -230,7 +230,7 @@ fn check_file(farm: &Farm, file: Option<&Path>, printer: Printer) -> anyhow::Res
             check_list(&list, is_off, &farm.coverage())
         }
     };
-    if matches!(printer.format(), OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
+    if matches!(printer.format, OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
         printer.note("the clusters of this configuration and what Cuebot is told agree");
         return Ok(ExitCode::SUCCESS);
     }
@@ -251,9 +251,8 @@ fn check_file(farm: &Farm, file: Option<&Path>, printer: Printer) -> anyhow::Res
 
 /// What is odd about a file and no harm by itself.
 fn warn_of_file(farm: &Farm, properties: &Properties, list: &ExclusionList, printer: Printer) {
-    let lines = properties.lines(EXCLUSION_LIST);
+    let lines: Vec<String> = properties.lines(EXCLUSION_LIST).iter().map(ToString::to_string).collect();
     if lines.len() > 1 {
-        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
         printer.warning(format_args!("{EXCLUSION_LIST} stands on lines {}; only the last counts", lines.join(", ")));
     }
     if properties.get(EXCLUSION_LIST).is_some_and(|value| value.contains("${")) {
@@ -303,9 +302,9 @@ async fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printe
         );
     }
     let properties = read(file)?;
-    let list = ExclusionList::of(&farm.clusters);
-    warn_of_list(&not_expressed(&list, &farm.coverage()), &left_out(farm, &list), printer);
-    let value = list.to_string();
+    let list = ListDocument::of(farm);
+    list.warn(printer);
+    let value = list.value;
     let is_changed = properties.get(EXCLUSION_LIST) != Some(&value);
     let new = if is_changed { properties.with(EXCLUSION_LIST, &value) } else { properties.bytes().to_vec() };
     let document = UpdateDocument {
@@ -338,7 +337,7 @@ fn read(file: &Path) -> anyhow::Result<Properties> {
     Properties::parse(bytes).with_context(|| format!("{} is no properties file that Java could load", file.display()))
 }
 
-/// Whoever presses nothing but return, or Ctrl-C, has said no.
+/// Return alone, and Ctrl-C, count as no.
 async fn ask(question: String) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         bail!(UsageError::NobodyToAsk);
@@ -362,27 +361,17 @@ async fn ask(question: String) -> anyhow::Result<bool> {
 
 /// The changed lines with those around them, as `diff -u` shows them.
 fn difference(name: &str, old: &[u8], new: &[u8]) -> String {
-    let lines = |bytes: &[u8]| -> Vec<String> {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        text.split_inclusive('\n').map(shown).collect()
-    };
+    let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).split_inclusive('\n').map(shown).collect::<Vec<_>>();
     let (old, new) = (lines(old), lines(new));
     let head = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
     let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(old, new)| old == new).count();
     let from = head.saturating_sub(CONTEXT);
     let until = |lines: &[String]| (lines.len() - tail + CONTEXT).min(lines.len());
     let range = |lines: &[String]| format!("{},{}", if lines.is_empty() { 0 } else { from + 1 }, until(lines) - from);
-    let mut text = format!("--- {name}\n+++ {name}\n@@ -{} +{} @@\n", range(&old), range(&new));
-    let mut push = |sign: char, lines: &[String]| {
-        for line in lines {
-            let _ = writeln!(text, "{sign}{line}");
-        }
-    };
-    push(' ', &old[from..head]);
-    push('-', &old[head..old.len() - tail]);
-    push('+', &new[head..new.len() - tail]);
-    push(' ', &old[old.len() - tail..until(&old)]);
-    text
+    let (taken, given) = (&old[head..old.len() - tail], &new[head..new.len() - tail]);
+    let parts = [(' ', &old[from..head]), ('-', taken), ('+', given), (' ', &old[old.len() - tail..until(&old)])];
+    let lines = parts.iter().flat_map(|(sign, lines)| lines.iter().map(move |line| format!("{sign}{line}\n")));
+    format!("--- {name}\n+++ {name}\n@@ -{} +{} @@\n{}", range(&old), range(&new), lines.collect::<String>())
 }
 
 /// A line without its end, and nothing in it that would move a terminal.
@@ -411,7 +400,7 @@ fn print_full_migration(farm: &Farm, printer: Printer) -> anyhow::Result<ExitCod
         printer.data(format_args!("{TURN_OFF_BOOKING}=true"))?;
     }
     if is_refused {
-        // Not on standard output, which may be on its way into a properties file.
+        // Not on standard output, which may be written into a properties file.
         let columns = [
             Column::text("NAME", |gap: &Gap| format!("{}:{}", gap.show, gap.allocation)),
             Column::text("WHY", ToString::to_string),

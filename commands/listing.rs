@@ -79,7 +79,7 @@ impl Printer {
         json: &(impl Serialize + ?Sized),
         print: impl FnOnce() -> Result<(), OutputError>,
     ) -> Result<(), OutputError> {
-        match self.format() {
+        match self.format {
             OutputFormat::Table | OutputFormat::Wide => print(),
             OutputFormat::Csv => self.data(csv(columns, rows)?.trim_end()),
             OutputFormat::Name => {
@@ -92,22 +92,11 @@ impl Printer {
 
     /// Prints a document as JSON, or as YAML where that was asked for.
     pub(crate) fn document(self, document: &(impl Serialize + ?Sized)) -> Result<(), OutputError> {
-        let unwritable = |error: String| OutputError::Write(io::Error::other(error));
-        if self.format() == OutputFormat::Yaml {
-            let text = serde_yaml::to_string(document).map_err(|error| unwritable(error.to_string()))?;
-            self.data(text.trim_end())
-        } else {
-            self.data(serde_json::to_string_pretty(document).map_err(|error| unwritable(error.to_string()))?)
-        }
-    }
-
-    /// A table and an empty line, or nothing where there are no rows.
-    pub(crate) fn section<R>(self, columns: &[Column<R>], rows: &[R]) -> Result<(), OutputError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.data(table(columns, rows, self.is_wide()))?;
-        self.data("")
+        let text = match self.format {
+            OutputFormat::Yaml => serde_yaml::to_string(document).map_err(io::Error::other),
+            _ => serde_json::to_string_pretty(document).map_err(io::Error::other),
+        };
+        self.data(text.map_err(OutputError::Write)?.trim_end())
     }
 }
 

@@ -1,6 +1,6 @@
-//! The program: parse, resolve, call one command, and turn what it says into an exit code.
+//! The program: parse, resolve, call one command, and end with its exit code.
 //!
-//! A command's file is known to this one alone. What several commands say or do stands in files of its own.
+//! A command's file is known to this one alone. What several commands say or do is in files of its own.
 
 mod check_db;
 mod cli;
@@ -10,7 +10,6 @@ mod config;
 mod config_init;
 mod demo;
 mod dry_run;
-mod errors;
 mod exclusion_list;
 mod explain;
 mod failure;
@@ -78,7 +77,7 @@ fn start(command: Command, call: &Call) -> anyhow::Result<ExitCode> {
         Command::ExclusionList(args) => {
             as_service(call, Some(1), |settings| exclusion_list::run(settings, args, printer))
         }
-        Command::Explain(args) => as_service(call, None, |settings| explain::run(settings, args, printer)),
+        Command::Explain(what) => as_service(call, None, |settings| explain::run(settings, what, printer)),
         Command::Plan(args) => as_service(call, None, |settings| plan::run(settings, args, printer)),
     }
 }

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use clap::ColorChoice;
 use cue_scheduler::config::Warning;
 
-use crate::cli::{Color, GlobalArgs, OutputFormat};
+use crate::cli::{GlobalArgs, OutputFormat};
 
 /// Things that are wrong alike and named one by one, unless more was asked for.
 const NAMED_MAX: usize = 5;
@@ -14,9 +15,10 @@ const NAMED_MAX: usize = 5;
 /// How loud and how colourful this process is, and in which form it prints data.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Printer {
-    format: OutputFormat,
-    verbosity: i8,
-    is_stderr_colored: bool,
+    pub(crate) format: OutputFormat,
+    /// Steps of `-v` (positive) or `-q` (negative).
+    pub(crate) verbosity: i8,
+    pub(crate) is_stderr_colored: bool,
 }
 
 /// Why data could not be written.
@@ -32,18 +34,15 @@ pub(crate) enum OutputError {
 impl Printer {
     /// Colour: only on a terminal that shows it, and not with `NO_COLOR`, unless a flag says otherwise.
     pub(crate) fn new(args: &GlobalArgs, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
         let is_unwanted = variable("NO_COLOR").is_some_and(|value| !value.is_empty())
             || variable("TERM").is_some_and(|value| value == "dumb");
         let is_stderr_colored = match args.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => io::stderr().is_terminal() && !is_unwanted,
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => io::stderr().is_terminal() && !is_unwanted,
         };
-        Self { format: args.output, verbosity: args.verbosity(), is_stderr_colored }
-    }
-
-    pub(crate) const fn format(self) -> OutputFormat {
-        self.format
+        Self { format: args.output, verbosity: steps(args.verbose) - steps(args.quiet), is_stderr_colored }
     }
 
     /// JSON or YAML.
@@ -54,15 +53,6 @@ impl Printer {
     /// For reading, with all columns.
     pub(crate) const fn is_wide(self) -> bool {
         matches!(self.format, OutputFormat::Wide)
-    }
-
-    /// Steps of `-v` (positive) or `-q` (negative).
-    pub(crate) const fn verbosity(self) -> i8 {
-        self.verbosity
-    }
-
-    pub(crate) const fn is_stderr_colored(self) -> bool {
-        self.is_stderr_colored
     }
 
     /// A line of what was asked for.

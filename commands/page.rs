@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cue_scheduler::units::counted;
+
 use crate::listing::{Column, table};
 use crate::output::{OutputError, Printer};
 
@@ -25,8 +27,13 @@ impl Page {
         Self { text: String::new(), is_wide, margin, indent, rows_max: if is_wide { usize::MAX } else { rows_max } }
     }
 
+    /// Of whole tables, and lines below them.
+    pub(crate) const fn of_tables(printer: Printer) -> Self {
+        Self::new(0, 0, usize::MAX, printer)
+    }
+
     pub(crate) fn print(&self, printer: Printer) -> Result<(), OutputError> {
-        printer.data(self.text.trim_end())
+        printer.data(self.text.trim_start_matches('\n').trim_end())
     }
 
     pub(crate) fn write(&mut self, text: fmt::Arguments<'_>) {
@@ -50,15 +57,43 @@ impl Page {
         self.write(format_args!("{line}\n"));
     }
 
+    /// How much is left, where something is.
+    pub(crate) fn left_waiting(&mut self, frames: u64, layers: u64, would_wait: &str) {
+        if frames == 0 {
+            self.write(format_args!("Nothing would be left waiting.\n"));
+        } else {
+            let (frames, layers) = (counted(frames, "frame"), counted(layers, "layer"));
+            self.write(format_args!("{frames} of {layers} {would_wait}.\n"));
+        }
+    }
+
+    /// A line with the same label for each of the texts.
+    pub(crate) fn lines<T: AsRef<str>>(&mut self, label: &str, texts: impl IntoIterator<Item = T>) {
+        texts.into_iter().for_each(|text| self.line(label, text.as_ref()));
+    }
+
+    /// Rows that are to be shown.
+    pub(crate) const fn rows<'p, R>(&'p mut self, rows: &'p [R]) -> PageRows<'p, R> {
+        PageRows { page: self, rows }
+    }
+}
+
+pub(crate) struct PageRows<'p, R> {
+    page: &'p mut Page,
+    rows: &'p [R],
+}
+
+impl<R> PageRows<'_, R> {
     /// An empty line and a table, or nothing where there are no rows.
-    pub(crate) fn table<R>(&mut self, columns: &[Column<R>], rows: &[R]) {
+    pub(crate) fn table(self, columns: &[Column<R>]) {
+        let Self { page, rows } = self;
         if rows.is_empty() {
             return;
         }
-        let shown = &rows[..rows.len().min(self.rows_max)];
-        self.write(format_args!("\n{}\n", table(columns, shown, self.is_wide)));
+        let shown = &rows[..rows.len().min(page.rows_max)];
+        page.write(format_args!("\n{}\n", table(columns, shown, page.is_wide)));
         if shown.len() < rows.len() {
-            self.write(format_args!("and {} more; -o wide shows them\n", rows.len() - shown.len()));
+            page.write(format_args!("and {} more; -o wide shows them\n", rows.len() - shown.len()));
         }
     }
 }

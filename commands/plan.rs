@@ -14,6 +14,7 @@ use crate::cli::{OutputFormat, PlanArgs};
 use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, reason_columns, write_json};
 use crate::output::{OutputError, Printer};
+use crate::page::Page;
 use crate::settings::RunSettings;
 
 /// With `--detailed-exitcode`.
@@ -81,12 +82,12 @@ struct Summary<'d> {
 
 fn print(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Result<(), OutputError> {
     let PlanDocument { format: name, version, taken_at, totals, clusters, reasons, .. } = document;
-    let read = || print_for_reading(document, args, printer);
+    let read = || page(document, args, printer).print(printer);
     if args.summary {
         let summary = Summary { format: name, version: *version, taken_at, totals, clusters, reasons };
         return printer.list_or(&cluster_columns(), clusters, &summary, read);
     }
-    if printer.format() == OutputFormat::Name {
+    if printer.format == OutputFormat::Name {
         // A layer goes to many hosts; its name once is enough.
         let names: BTreeSet<String> = document.placements.iter().map(|row| row.work.name()).collect();
         return names.iter().try_for_each(|name| printer.data(name));
@@ -94,26 +95,42 @@ fn print(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Result<(
     printer.list_or(&placement_columns(args.from.is_some()), &document.placements, document, read)
 }
 
-fn print_for_reading(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Result<(), OutputError> {
+fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
     let PlanDocument { totals, clusters, placements, waiting, reasons, wrong_counts, .. } = document;
     let is_compared = args.from.is_some();
+    let mut page = Page::of_tables(printer);
     if !args.summary {
-        printer.section(&placement_columns(is_compared), placements)?;
+        page.rows(placements).table(&placement_columns(is_compared));
     }
-    printer.section(&cluster_columns(), clusters)?;
+    page.rows(clusters).table(&cluster_columns());
     if !args.summary {
-        printer.section(&waiting_columns(), waiting)?;
+        page.rows(waiting).table(&[
+            Column::text("WAITING LAYER", |row| row.work.name()),
+            Column::number("FRAMES", |row| row.frames.to_string()),
+            Column::text("REASON", |row| row.reason.into_str().to_owned()),
+            Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
+            Column::text("LAYER ID", |row: &WaitingRow| row.work.layer_id.to_string()).wide(),
+        ]);
     }
-    printer.section(&reason_columns(), reasons)?;
-    printer.section(&wrong_count_columns(), wrong_counts)?;
-    printer.data(placed_line(totals))?;
-    printer.data(waiting_line(totals))?;
+    page.rows(reasons).table(&reason_columns());
+    page.rows(wrong_counts).table(&[
+        Column::text("WRONG COUNTER", |row| row.work.name()),
+        Column::number("SAYS", |row| row.count.to_string()),
+        Column::number("WAITING", |row| row.frames.to_string()),
+        Column::text("LAYER ID", |row: &WrongCountRow| row.work.layer_id.to_string()).wide(),
+    ]);
+    page.write(format_args!("\n{}\n", placed_line(totals)));
+    page.left_waiting(totals.waiting_frames, totals.waiting_layers, "would wait");
     if !wrong_counts.is_empty() {
-        printer.data(
-            "Counters of waiting frames are wrong, and hosts are planned for nothing; `check-db` prints what to do.",
-        )?;
+        let then = "and hosts are planned for nothing; `check-db` prints what to do.";
+        page.write(format_args!("Counters of waiting frames are wrong, {then}\n"));
     }
-    if is_compared { printer.data(compared_line(document)) } else { Ok(()) }
+    if is_compared {
+        let (taken_at, of) = (&document.taken_at, placements.len());
+        let overtaken = placements.iter().filter(|row| !row.overtaken.is_empty()).count();
+        page.write(format_args!("Of this plan of {taken_at} the farm has overtaken {overtaken} of {of} placements.\n"));
+    }
+    page
 }
 
 fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
@@ -151,52 +168,14 @@ fn cluster_columns() -> [Column<ClusterShare>; 7] {
     ]
 }
 
-fn waiting_columns() -> [Column<WaitingRow>; 5] {
-    [
-        Column::text("WAITING LAYER", |row: &WaitingRow| row.work.name()),
-        Column::number("FRAMES", |row| row.frames.to_string()),
-        Column::text("REASON", |row| row.reason.into_str().to_owned()),
-        Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
-        Column::text("LAYER ID", |row: &WaitingRow| row.work.layer_id.to_string()).wide(),
-    ]
-}
-
-fn wrong_count_columns() -> [Column<WrongCountRow>; 4] {
-    [
-        Column::text("WRONG COUNTER", |row: &WrongCountRow| row.work.name()),
-        Column::number("SAYS", |row| row.count.to_string()),
-        Column::number("WAITING", |row| row.frames.to_string()),
-        Column::text("LAYER ID", |row: &WrongCountRow| row.work.layer_id.to_string()).wide(),
-    ]
-}
-
 fn placed_line(totals: &PlanTotals) -> String {
     if totals.frames == 0 {
         return "Would place nothing.".to_owned();
     }
     let Amounts { cores, memory, gpus, .. } = totals.reserved;
-    format!(
-        "Would place {} of {} on {}: {cores} cores, {memory}, {gpus} GPUs.",
-        counted(totals.frames, "frame"),
-        counted(totals.layers, "layer"),
-        counted(totals.hosts, "host"),
-    )
-}
-
-fn waiting_line(totals: &PlanTotals) -> String {
-    if totals.waiting_frames == 0 {
-        return "Nothing would be left waiting.".to_owned();
-    }
-    format!("{} of {} would wait.", counted(totals.waiting_frames, "frame"), counted(totals.waiting_layers, "layer"))
-}
-
-fn compared_line(document: &PlanDocument) -> String {
-    let overtaken = document.placements.iter().filter(|row| !row.overtaken.is_empty()).count();
-    let taken_at = &document.taken_at;
-    format!(
-        "Of this plan of {taken_at} the farm has overtaken {overtaken} of {} placements.",
-        document.placements.len()
-    )
+    let (frames, layers) = (counted(totals.frames, "frame"), counted(totals.layers, "layer"));
+    let hosts = counted(totals.hosts, "host");
+    format!("Would place {frames} of {layers} on {hosts}: {cores} cores, {memory}, {gpus} GPUs.")
 }
 
 /// Numbers in the order of dispatch, runs joined: `1-4,9`.

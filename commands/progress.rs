@@ -24,31 +24,25 @@ pub(crate) fn watcher(is_quiet: bool) -> Box<dyn Watcher> {
 
 struct Bars {
     all: MultiProgress,
-    done: ProgressBar,
-    running: ProgressBar,
-    hosts: ProgressBar,
-    figures: ProgressBar,
+    /// Frames done, frames running, busy hosts, and figures.
+    bars: [ProgressBar; 4],
 }
 
 impl Bars {
     fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        let bar = |name: &'static str, colour: &str| {
+        let templates = [
+            "    done [{bar:36.green}] {pos:>6} / {len}",
+            " running [{bar:36.cyan}] {pos:>6} / {len}",
+            "   hosts [{bar:36.blue}] {pos:>6} / {len}",
+            "         {msg}",
+        ];
+        let bars = templates.map(|template| {
             // The templates are ours and known to be right.
-            let style =
-                ProgressStyle::with_template(&format!("{{prefix:>8}} [{{bar:36.{colour}}}] {{pos:>6}} / {{len}}"))
-                    .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .progress_chars("=> ");
-            ProgressBar::hidden().with_style(style).with_prefix(name)
-        };
-        let figures = ProgressBar::hidden().with_style(
-            ProgressStyle::with_template("         {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        Self { done: bar("done", "green"), running: bar("running", "cyan"), hosts: bar("hosts", "blue"), figures, all }
-    }
-
-    fn bars(&self) -> [&ProgressBar; 4] {
-        [&self.done, &self.running, &self.hosts, &self.figures]
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::hidden().with_style(style.progress_chars("=> "))
+        });
+        Self { all, bars }
     }
 }
 
@@ -59,30 +53,24 @@ impl Watcher for Bars {
     }
 
     fn progress(&self, progress: &FarmProgress) {
-        if self.done.is_hidden() {
-            for bar in self.bars() {
+        let FarmProgress { frames, waiting, running, done, hosts, hosts_busy, booked, launched, .. } = *progress;
+        let [.., figures] = &self.bars;
+        if figures.is_hidden() {
+            for bar in &self.bars {
                 self.all.add(bar.clone());
             }
         }
-        self.done.set_length(progress.frames);
-        self.done.set_position(progress.done);
-        self.running.set_length(progress.frames);
-        self.running.set_position(progress.running);
-        self.hosts.set_length(progress.hosts);
-        self.hosts.set_position(progress.hosts_busy);
-        self.figures.set_message(format!(
-            "{} waiting, {} booked, {} launched, {:.0} frames/s",
-            progress.waiting,
-            progress.booked,
-            progress.launched,
-            progress.frames_per_second()
-        ));
+        for (bar, (position, length)) in self.bars.iter().zip([(done, frames), (running, frames), (hosts_busy, hosts)])
+        {
+            bar.set_length(length);
+            bar.set_position(position);
+        }
+        let rate = progress.frames_per_second();
+        figures.set_message(format!("{waiting} waiting, {booked} booked, {launched} launched, {rate:.0} frames/s"));
     }
 
     fn finished(&self) {
-        for bar in self.bars() {
-            bar.abandon();
-        }
+        self.bars.iter().for_each(ProgressBar::abandon);
     }
 }
 
@@ -101,17 +89,11 @@ impl Watcher for Lines {
             return;
         }
         *last = Some(Instant::now());
+        let FarmProgress { waiting, booked, running, done, frames, hosts_busy, hosts, .. } = progress;
+        let (seconds, rate) = (progress.elapsed.as_secs_f64(), progress.frames_per_second());
         eprintln!(
-            "{:>5.1}s  waiting {:>6}  booked {:>6}  running {:>5}  done {:>6} of {}  hosts busy {:>4} of {}  {:.0} frames/s",
-            progress.elapsed.as_secs_f64(),
-            progress.waiting,
-            progress.booked,
-            progress.running,
-            progress.done,
-            progress.frames,
-            progress.hosts_busy,
-            progress.hosts,
-            progress.frames_per_second()
+            "{seconds:>5.1}s  waiting {waiting:>6}  booked {booked:>6}  running {running:>5}  \
+             done {done:>6} of {frames}  hosts busy {hosts_busy:>4} of {hosts}  {rate:.0} frames/s"
         );
     }
 

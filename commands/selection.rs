@@ -8,7 +8,7 @@ use cue_scheduler::config::Config;
 use cue_scheduler::db::{ClusterRows, Store};
 use cue_scheduler::model::{Cluster, ClusterKind, Selection};
 
-use crate::errors::UsageError;
+use crate::failure::UsageError;
 
 /// Reads and selects.
 pub(crate) async fn load(store: &Store, config: &Config) -> anyhow::Result<Loaded> {

@@ -10,7 +10,7 @@ use cue_scheduler::db::{ConnectSettings, TlsMode};
 use cue_scheduler::telemetry::logs::LogSettings;
 
 use crate::cli::{DemoArgs, GlobalArgs, InitArgs, SelectionArgs};
-use crate::errors::UsageError;
+use crate::failure::UsageError;
 use crate::output::Printer;
 
 /// What the operating system hands to the process.
@@ -134,10 +134,10 @@ fn log_settings(config: &Config, printer: Printer) -> LogSettings {
     let logging = &config.logging;
     LogSettings {
         level: logging.level.clone(),
-        verbosity: printer.verbosity(),
+        verbosity: printer.verbosity,
         file: logging.file_appender.then(|| logging.path.clone()),
         json: logging.format == LogFormat::Json,
-        color: printer.is_stderr_colored(),
+        color: printer.is_stderr_colored,
         to_stderr: true,
     }
 }

@@ -1,10 +1,10 @@
-//! Being told to stop.
+//! Signals, and the request to stop.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// From now on a signal of this kind is heard here and does not end the process by itself.
+/// From now on a signal of this kind is received here and does not end the process by itself.
 pub(crate) fn hear(kind: SignalKind) -> anyhow::Result<Signal> {
     signal(kind).context("cannot watch for signals")
 }

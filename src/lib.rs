@@ -20,7 +20,7 @@
 //!
 //! | change | place |
 //! |---|---|
-//! | a new gate or cap | its word in [`model`] (`reason.rs`), its condition in [`planner`] (`gates.rs`, `caps.rs`), in the list of its kind; how it is told and mended in [`explain`] |
+//! | a new gate or cap | its word in [`model`] (`reason.rs`), its condition in [`planner`] (`gates.rs`, `caps.rs`), in the list of its kind; how it is told and mended in [`explain`] (`gates.rs`) |
 //! | a new statement | a file in `src/db/sql`, its function in [`db`] beside the others of its kind, what it touches in `privileges.rs`; called from [`booking`] when it writes |
 //! | a new column or table | as a statement; `features.rs` and `schema.rs` where only some generations have it; `change_probe.sql` when a change of it lets work start; the schema of [`farm`] |
 //! | a new condition of booking | the statement in [`db`], what is lost by it in [`booking`] |

@@ -6,7 +6,7 @@ mod help;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 /// Frame dispatching for OpenCue render farms.
 ///
@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// launch. Without a command it runs the service.
 #[derive(Debug, Parser)]
 #[command(name = "cue-scheduler", version, max_term_width = 100, subcommand_precedence_over_arg = true, after_long_help = help::ROOT)]
+#[command(mut_args(|arg| in_both_spellings(arg.global(true))), mut_subcommands(with_both_spellings))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -26,58 +27,50 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
+fn with_both_spellings(command: clap::Command) -> clap::Command {
+    command.mut_args(in_both_spellings).mut_subcommands(with_both_spellings)
+}
+
+/// A flag of several words is understood with hyphens and with underscores.
+fn in_both_spellings(arg: Arg) -> Arg {
+    match arg.get_long().map(str::to_owned) {
+        Some(long) if long.contains('_') => arg.visible_alias(long.replace('_', "-")),
+        Some(long) if long.contains('-') => arg.visible_alias(long.replace('-', "_")),
+        _ => arg,
+    }
+}
+
 /// Flags of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// Configuration file (YAML); it must exist.
     ///
     /// Without it: the file that `OPENCUE_SCHEDULER_CONFIG` names, else
     /// ~/.config/cue-scheduler/scheduler.yaml, else /etc/cue-scheduler/scheduler.yaml, else the
     /// built-in defaults.
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
     /// Say more; twice: everything.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet", help_heading = "Global options")]
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
 
     /// Say less; twice: errors only.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) quiet: u8,
 
     /// Form of the data on standard output.
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT",
-        help_heading = "Global options"
-    )]
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: OutputFormat,
 
     /// Colours in what is printed.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
-    pub(crate) color: Color,
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: ColorChoice,
 
     /// Port of the metrics and health pages, instead of `queue.metrics_port`; 0: any free one.
-    #[arg(
-        long = "metrics_port",
-        visible_alias = "metrics-port",
-        global = true,
-        value_name = "PORT",
-        help_heading = "Global options"
-    )]
+    #[arg(long = "metrics_port", value_name = "PORT")]
     pub(crate) metrics_port: Option<u16>,
-}
-
-impl GlobalArgs {
-    /// Steps of `-v` (positive) or `-q` (negative).
-    pub(crate) fn verbosity(&self) -> i8 {
-        let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
-        steps(self.verbose) - steps(self.quiet)
-    }
 }
 
 /// The forms in which data is printed.
@@ -95,56 +88,24 @@ pub(crate) enum OutputFormat {
     Name,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    #[default]
-    Auto,
-    Always,
-    Never,
-}
-
 /// Which work and which hosts are this scheduler's. Each flag replaces its key of the file.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub(crate) struct SelectionArgs {
     /// Only clusters of this facility.
-    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Selection")]
+    #[arg(short, long, value_name = "NAME")]
     pub(crate) facility: Option<String>,
 
     /// Allocation clusters, as show:tag; comma-separated or repeated.
-    #[arg(
-        short,
-        long = "alloc_tags",
-        visible_alias = "alloc-tags",
-        global = true,
-        num_args = 1..,
-        value_delimiter = ',',
-        value_name = "SHOW:TAG"
-    )]
+    #[arg(short, long = "alloc_tags", num_args = 1.., value_delimiter = ',', value_name = "SHOW:TAG")]
     pub(crate) alloc_tags: Vec<String>,
 
     /// Manual tags to serve; comma-separated or repeated.
-    #[arg(
-        short = 't',
-        long = "manual_tags",
-        visible_alias = "manual-tags",
-        global = true,
-        num_args = 1..,
-        value_delimiter = ',',
-        value_name = "TAG"
-    )]
+    #[arg(short = 't', long = "manual_tags", num_args = 1.., value_delimiter = ',', value_name = "TAG")]
     pub(crate) manual_tags: Vec<String>,
 
     /// Tags to leave to others, of every kind; comma-separated or repeated.
-    #[arg(
-        short,
-        long = "ignore_tags",
-        visible_alias = "ignore-tags",
-        global = true,
-        num_args = 1..,
-        value_delimiter = ',',
-        value_name = "TAG"
-    )]
+    #[arg(short, long = "ignore_tags", num_args = 1.., value_delimiter = ',', value_name = "TAG")]
     pub(crate) ignore_tags: Vec<String>,
 }
 
@@ -201,8 +162,8 @@ pub(crate) enum Command {
     ///
     /// A name is exact, an id, or the beginning of just one name. Exit codes: 0 done, 1 failed or no single
     /// match, 2 wrong usage.
-    #[command(after_long_help = help::EXPLAIN)]
-    Explain(ExplainArgs),
+    #[command(subcommand, after_long_help = help::EXPLAIN)]
+    Explain(ExplainWhat),
 
     /// Show what the next pass would do: which frames would go where, and why the rest waits.
     ///
@@ -227,12 +188,6 @@ pub(crate) struct DryRunArgs {
     /// and locks have their say. Needs the rights of `run`; rows are locked for a moment.
     #[arg(long)]
     pub(crate) verify: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExplainArgs {
-    #[command(subcommand)]
-    pub(crate) what: ExplainWhat,
 }
 
 #[derive(Debug, Subcommand)]
@@ -296,7 +251,7 @@ pub(crate) struct PlanArgs {
 
     /// Exit with 0 if nothing waits, 2 if something would be placed, 3 if work waits and nothing can be
     /// placed, 1 after an error.
-    #[arg(long, visible_alias = "detailed_exitcode")]
+    #[arg(long)]
     pub(crate) detailed_exitcode: bool,
 }
 
@@ -338,7 +293,7 @@ pub(crate) struct ExclusionListArgs {
 
     /// Print the property that ends all booking by Cuebot instead; refused while something would then be
     /// booked by nobody.
-    #[arg(long, visible_alias = "full_migration", group = "act")]
+    #[arg(long, group = "act")]
     pub(crate) full_migration: bool,
 
     /// Change the file without asking.
@@ -393,24 +348,24 @@ pub(crate) struct InitArgs {
     pub(crate) offline: bool,
 
     /// Host of Cuebot's PostgreSQL, or the folder of its socket.
-    #[arg(long, visible_alias = "db_host", value_name = "HOSTNAME")]
+    #[arg(long, value_name = "HOSTNAME")]
     pub(crate) db_host: Option<String>,
 
     /// Its port.
-    #[arg(long, visible_alias = "db_port", value_name = "PORT")]
+    #[arg(long, value_name = "PORT")]
     pub(crate) db_port: Option<u16>,
 
     /// Name of Cuebot's database.
-    #[arg(long, visible_alias = "db_name", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) db_name: Option<String>,
 
     /// Database user.
-    #[arg(long, visible_alias = "db_user", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) db_user: Option<String>,
 
     /// File that holds the password and nothing else. Without it a password in the environment
     /// (`OPENSCHEDULER_DATABASE__DB_PASS`) is used and not written.
-    #[arg(long, visible_alias = "db_pass_file", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) db_pass_file: Option<PathBuf>,
 
     /// Encryption: disable, prefer, require, verify-ca or verify-full.
@@ -418,7 +373,7 @@ pub(crate) struct InitArgs {
     pub(crate) tls: Option<String>,
 
     /// With verify-ca and verify-full: certificates to trust (PEM).
-    #[arg(long, visible_alias = "tls_root_certificate", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) tls_root_certificate: Option<PathBuf>,
 }
 
@@ -469,19 +424,19 @@ pub(crate) struct FaultArgs {
     pub(crate) refuse: f64,
 
     /// Launches that never reach their host.
-    #[arg(long, visible_alias = "lose_requests", default_value_t, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, default_value_t, value_name = "PERCENT", value_parser = percent)]
     pub(crate) lose_requests: f64,
 
     /// Launches that hosts accept, and whose answer is lost.
-    #[arg(long, visible_alias = "lose_answers", default_value_t, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, default_value_t, value_name = "PERCENT", value_parser = percent)]
     pub(crate) lose_answers: f64,
 
     /// Launches that hosts answer late.
-    #[arg(long, visible_alias = "delay_answers", default_value_t, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, default_value_t, value_name = "PERCENT", value_parser = percent)]
     pub(crate) delay_answers: f64,
 
     /// Hosts that die in the middle of their work.
-    #[arg(long, visible_alias = "kill_hosts", default_value_t, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, default_value_t, value_name = "PERCENT", value_parser = percent)]
     pub(crate) kill_hosts: f64,
 }
 

@@ -2,6 +2,7 @@
 
 use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
 use super::numbers::{age, count, some_of};
+use super::words::over;
 use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, OrderedRedirect, WaitingCount};
 use crate::scheduler::OVERDUE_AFTER;
 use crate::units::Amounts;
@@ -12,7 +13,7 @@ const NAMED_MAX: usize = 8;
 /// `is_served`: by a scheduler with these settings.
 pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
     let host = found.host.as_deref().unwrap_or("an unknown host");
-    let over = (found.job_state != "PENDING").then(|| format!("the job is {}", found.job_state));
+    let over = over(&found.job_state);
     let runs = found.proc.as_ref().filter(|_| found.state == "RUNNING");
     if let Some(running) = runs.map(|proc| running(host, proc, is_served)) {
         // Its end may be lost although its job is over.
@@ -126,36 +127,25 @@ pub(super) fn books_remedies(count: Option<&WaitingCount>, deleted_limits: &[&st
 /// What is wrong with a host's books.
 pub(super) fn host_books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Vec<String> {
     let mut books = Vec::new();
+    let mut tell = |what: &str, amounts: Amounts, then: &str| {
+        books.extend(amounts.has_some().then(|| format!("{what} {}{then}", some_of(&amounts))));
+    };
     // Its owner's work draws on other rows as well.
     if !ledger.has_local_work {
-        let (nobody, twice) = (ledger.held_by_nobody(), ledger.idle_by_the_row_alone());
-        if nobody.has_some() {
-            books.push(format!(
-                "nobody holds {}, which its row says are taken; a running scheduler gives them back",
-                some_of(&nobody)
-            ));
-        }
-        if twice.has_some() {
-            books.push(format!(
-                "procs hold {}, which its row says are idle; a running scheduler takes them off",
-                some_of(&twice)
-            ));
-        }
+        let then = ", which its row says are taken; a running scheduler gives them back";
+        tell("nobody holds", ledger.held_by_nobody(), then);
+        let then = ", which its row says are idle; a running scheduler takes them off";
+        tell("procs hold", ledger.idle_by_the_row_alone(), then);
     }
-    let overbooked = ledger.overbooked();
-    if overbooked.has_some() {
-        books.push(format!(
-            "it is overbooked: procs hold {} more than it has; nothing of that is booked until enough of them end",
-            some_of(&overbooked)
-        ));
-    }
+    let then = " more than it has; nothing of that is booked until enough of them end";
+    tell("it is overbooked: procs hold", ledger.overbooked(), then);
     for proc in frameless {
+        let FramelessProc { proc, reserved, silent_seconds, .. } = proc;
         books.push(format!(
-            "nobody's work holds {}: proc {} runs nothing, last heard of {} ago; Cuebot's maintenance or a running \
+            "nobody's work holds {}: proc {proc} runs nothing, last heard of {} ago; Cuebot's maintenance or a running \
              scheduler gives it up",
-            some_of(&proc.reserved),
-            proc.proc,
-            age(proc.silent_seconds)
+            some_of(reserved),
+            age(*silent_seconds)
         ));
     }
     books
@@ -176,24 +166,14 @@ pub(super) fn other_procs(procs: &[HeldProc], report: i64, holdings: &Holdings<'
         if silent.len() > NAMED_MAX {
             names.push(format!("{} more", silent.len() - NAMED_MAX));
         }
-        books.push(format!(
-            "nobody's work holds {}: nothing was heard of {} for {} although the host reported {} ago; {}",
-            some_of(&amounts),
-            names.join(", "),
-            age(longest),
-            age(report),
-            GivenBackBy::show(is_served).gives_back()
-        ));
+        let (held, names, then) = (some_of(&amounts), names.join(", "), GivenBackBy::show(is_served).gives_back());
+        let silence = format!("for {} although the host reported {} ago", age(longest), age(report));
+        books.push(format!("nobody's work holds {held}: nothing was heard of {names} {silence}; {then}"));
     }
     for proc in strays {
-        books.push(format!(
-            "proc {} holds {} for {}/{}, which is {} and may run still: {LEFT_OUT}",
-            proc.proc,
-            some_of(&proc.reserved),
-            proc.job,
-            proc.frame,
-            proc.frame_state
-        ));
+        let (HeldProc { proc, job, frame, frame_state, .. }, holds) = (proc, some_of(&proc.reserved));
+        let state = format!("which is {frame_state} and may run still");
+        books.push(format!("proc {proc} holds {holds} for {job}/{frame}, {state}: {LEFT_OUT}"));
     }
     books
 }

@@ -5,6 +5,7 @@
 //! the words.
 
 mod books;
+mod gates;
 mod nobody;
 mod numbers;
 mod stories;
@@ -15,10 +16,9 @@ use std::collections::{BTreeMap, HashSet};
 use crate::db::{FoundFrame, FoundJob, FoundLayer, WaitingCount};
 use crate::model::{Candidate, CandidateIx, Holds, HostId, HostIx, LayerId, LeftOutRow, Policy, Snapshot, WaitReason};
 use crate::planner::{HostExplanation, PlannedFarm, Unfit};
-pub use nobody::HeldByNobody;
 use nobody::Holdings;
-use stories::reached;
-pub use stories::{FrameStory, HostBooks, HostStory, JobStory, LayerStory, RefusedBy, WorkBooks};
+pub use stories::{FrameStory, HostStory, JobStory, LayerStory, WorkBooks};
+use stories::{RefusedBy, reached};
 use words::FullHosts;
 
 /// Tells the stories of one snapshot.
@@ -117,7 +117,8 @@ impl<'s> Stories<'s> {
 
     /// `None` when the host is in no facility of the selected clusters.
     #[must_use]
-    pub fn host(&self, id: &HostId, books: HostBooks) -> Option<HostStory> {
+    pub fn host(&self, id: &HostId) -> Option<HostStory> {
+        let books = self.books;
         let position = HostIx::all(&self.snapshot.hosts).find(|&host| self.snapshot.hosts[host].id == *id)?;
         let host = &self.snapshot.hosts[position];
         let explanation = self.farm.explain_host(position);
@@ -135,9 +136,9 @@ impl<'s> Stories<'s> {
             books: wrong,
             held_by_nobody: books.ledger.held_by_nobody(),
             overbooked: books.ledger.overbooked(),
-            running: books.procs.running,
-            other_procs: books.procs.others,
-            frameless: books.frameless,
+            running: books.procs.running.clone(),
+            other_procs: books.procs.others.clone(),
+            frameless: books.frameless.clone(),
             report_seconds,
             redirects: books.redirects.iter().map(books::redirect).collect(),
             summary: words::host_summary(&explanation),
@@ -189,8 +190,8 @@ impl<'s> Stories<'s> {
     /// A layer that is no candidate: nothing of it waits, or it is not ours, or its row is unusable.
     fn other_layer(&self, found: &FoundLayer) -> LayerStory {
         let row = layer_row(found);
-        if found.job_state != "PENDING" {
-            return LayerStory { summary: format!("the job is {}", found.job_state), ..row };
+        if let Some(summary) = words::over(&found.job_state) {
+            return LayerStory { summary, ..row };
         }
         let count = self.count(&found.id);
         if count.map_or(found.frames.waiting, WaitingCount::bookable) <= 0 {

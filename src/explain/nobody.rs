@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::numbers::{age, count, some_of};
+use super::numbers::{age, count, like_kind, some_of};
 use crate::db::{Held, Holder};
 use crate::model::{Candidate, HostId, ShowId, Snapshot, WaitReason};
 use crate::planner::{CapReport, Quantity};
-use crate::units::{Amounts, Cores, Gpus};
+use crate::units::Amounts;
 
 /// What is held by procs that run nothing, or by no proc at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -67,9 +67,8 @@ impl HeldByNobody {
     fn holders(&self) -> String {
         let mut holders = Vec::new();
         if self.silent_procs > 0 {
-            let hosts = if self.hosts == 1 { "the host reports" } else { "their hosts report" };
             let procs = count(self.silent_procs, "proc");
-            holders.push(format!("{procs} not heard of for {} although {hosts}", age(self.silent_seconds)));
+            holders.push(format!("{procs} not heard of {}", self.silence()));
         }
         if self.frameless_procs > 0 {
             holders.push(format!("{} without a frame", count(self.frameless_procs, "proc")));
@@ -84,25 +83,20 @@ impl HeldByNobody {
     }
 
     pub(super) fn remedy(&self) -> String {
-        let hosts = count(self.hosts, "host");
-        format!(
-            "wait until {} given back what nobody's work holds: {} on {hosts} ({})",
-            self.by.has(),
-            some_of(&self.amounts),
-            self.holders()
-        )
+        let (held, hosts, holders) = (some_of(&self.amounts), count(self.hosts, "host"), self.holders());
+        format!("wait until {} given back what nobody's work holds: {held} on {hosts} ({holders})", self.by.has())
     }
 
     /// Said of the frames of a layer or job.
     pub(super) fn of_frames(&self) -> String {
-        let (whose, report) = if self.hosts == 1 { ("the host", "reports") } else { ("their hosts", "report") };
-        format!(
-            "nothing was heard of {} for {} although {whose} {report}: nobody's work holds {}; {}",
-            count(self.silent_procs, "running frame"),
-            age(self.silent_seconds),
-            some_of(&self.amounts),
-            self.by.gives_back()
-        )
+        let frames = count(self.silent_procs, "running frame");
+        let (silence, held, then) = (self.silence(), some_of(&self.amounts), self.by.gives_back());
+        format!("nothing was heard of {frames} {silence}: nobody's work holds {held}; {then}")
+    }
+
+    fn silence(&self) -> String {
+        let hosts_report = if self.hosts == 1 { "the host reports" } else { "their hosts report" };
+        format!("for {} although {hosts_report}", age(self.silent_seconds))
     }
 }
 
@@ -184,14 +178,8 @@ impl<'s> Holdings<'s> {
             _ => row.show.as_ref() == Some(show) && self.allocs.get(&row.host).is_some_and(|name| *name == cap.name),
         };
         let held = HeldByNobody::of(self.rows.iter().filter(counts), &self.served)?;
-        let quantity = match cap.after {
-            Quantity::Cores(_) => Quantity::Cores(held.amounts.cores),
-            Quantity::Gpus(_) => Quantity::Gpus(held.amounts.gpus),
-            Quantity::Frames(_) => Quantity::Frames(held.silent_procs),
-            Quantity::Hosts(_) => return None,
-        };
-        let has_some =
-            !matches!(quantity, Quantity::Cores(Cores::ZERO) | Quantity::Gpus(Gpus::ZERO) | Quantity::Frames(0));
-        has_some.then_some((quantity, held.by.has()))
+        let quantity = like_kind(cap.after, &held.amounts, held.silent_procs);
+        let is_told_apart = !matches!(quantity, Quantity::Hosts(_));
+        (is_told_apart && quantity.get() != 0).then_some((quantity, held.by.has()))
     }
 }

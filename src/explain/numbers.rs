@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use crate::units::{Amounts, Cores, Gpus, Kib};
+use crate::planner::Quantity;
+use crate::units::{Amounts, Cores, Gpus};
 
 /// `40 s`, `7 min`, `3 h`: as exactly as anybody asks.
 pub(super) fn age(seconds: i64) -> String {
@@ -16,20 +17,14 @@ pub(super) fn age(seconds: i64) -> String {
 /// `2 cores, 4 GiB`: the kinds of which there is something.
 pub(super) fn some_of(amounts: &Amounts) -> String {
     let Amounts { cores, memory, gpus, gpu_memory } = amounts;
-    let mut parts = Vec::new();
-    if *cores > Cores::ZERO {
-        parts.push(if *cores == Cores::ONE { "1 core".to_owned() } else { format!("{cores} cores") });
-    }
-    if *memory > Kib::ZERO {
-        parts.push(memory.to_string());
-    }
-    if *gpus > Gpus::ZERO {
-        parts.push(count(gpus, "GPU"));
-    }
-    if *gpu_memory > Kib::ZERO {
-        parts.push(format!("{gpu_memory} of GPU memory"));
-    }
-    or_none(&parts)
+    let parts = [
+        (cores.get(), if *cores == Cores::ONE { "1 core".to_owned() } else { format!("{cores} cores") }),
+        (memory.get(), memory.to_string()),
+        (gpus.get(), count(gpus, "GPU")),
+        (gpu_memory.get(), format!("{gpu_memory} of GPU memory")),
+    ];
+    let there = parts.into_iter().filter(|(number, _)| *number > 0);
+    or_none(&there.map(|(_, words)| words).collect::<Vec<_>>())
 }
 
 pub(super) fn or_none<T: AsRef<str>>(parts: &[T]) -> String {
@@ -40,17 +35,14 @@ pub(super) fn or_none<T: AsRef<str>>(parts: &[T]) -> String {
 }
 
 pub(super) fn count(number: impl Display, thing: &str) -> String {
-    let number = grouped(&number.to_string());
+    let number = grouped(number);
     let plural = if number == "1" { "" } else { "s" };
     format!("{number} {thing}{plural}")
 }
 
-pub(super) fn thousands(number: usize) -> String {
-    grouped(&number.to_string())
-}
-
 /// `1,553`
-fn grouped(digits: &str) -> String {
+pub(super) fn grouped(number: impl Display) -> String {
+    let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (position, digit) in digits.chars().enumerate() {
         if position > 0 && (digits.len() - position).is_multiple_of(3) && digit.is_ascii_digit() {
@@ -59,6 +51,25 @@ fn grouped(digits: &str) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// What amounts and frames come to in what a cap of this kind counts.
+pub(super) const fn like_kind(kind: Quantity, amounts: &Amounts, frames: i64) -> Quantity {
+    match kind {
+        Quantity::Cores(_) => Quantity::Cores(amounts.cores),
+        Quantity::Gpus(_) => Quantity::Gpus(amounts.gpus),
+        Quantity::Frames(_) => Quantity::Frames(frames),
+        Quantity::Hosts(_) => Quantity::Hosts(frames),
+    }
+}
+
+pub(super) const fn like(kind: Quantity, number: i64) -> Quantity {
+    match kind {
+        Quantity::Cores(_) => Quantity::Cores(Cores(number)),
+        Quantity::Gpus(_) => Quantity::Gpus(Gpus(number)),
+        Quantity::Frames(_) => Quantity::Frames(number),
+        Quantity::Hosts(_) => Quantity::Hosts(number),
+    }
 }
 
 #[cfg(test)]

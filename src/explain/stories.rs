@@ -19,6 +19,11 @@ pub struct WorkBooks {
     /// Of the job in question.
     pub deleted_limits: Vec<DeletedLimit>,
     pub held: Vec<Held>,
+    /// Of the host in question, and so are the others below.
+    pub procs: HostProcs,
+    pub ledger: HostLedger,
+    pub frameless: Vec<FramelessProc>,
+    pub redirects: Vec<OrderedRedirect>,
 }
 
 /// One layer.
@@ -121,15 +126,6 @@ pub struct HostStory {
     pub explanation: HostExplanation,
     /// Waiting layers whose tags reach it and that it could not take, by what stops them first.
     pub refused: Vec<RefusedBy>,
-}
-
-/// What the database says of one host beside the snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostBooks {
-    pub procs: HostProcs,
-    pub ledger: HostLedger,
-    pub frameless: Vec<FramelessProc>,
-    pub redirects: Vec<OrderedRedirect>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -1,0 +1,248 @@
+//! The words of the gates. All that is said of one gate is in its arm of [`Case::gate`]: what the hosts
+//! are like that it takes away, and what would open it. Tables, text and JSON are made of that; the sentence
+//! of a gate is its reason's.
+
+use std::collections::BTreeSet;
+
+use time::format_description::well_known::Rfc3339;
+
+use super::nobody::HeldByNobody;
+use super::numbers::{count, grouped, like, like_kind, or_none};
+use super::stories::reached;
+use super::words::{Case, FullHosts};
+use crate::model::{Cluster, Host, Tag, WaitReason};
+use crate::planner::{CapReport, Miss, NearMiss, Unfit};
+
+/// What is said of one gate.
+struct Gate {
+    /// The hosts that it takes away: `with too little idle`.
+    hosts: String,
+    /// What would open it, the easiest first.
+    remedies: Vec<String>,
+}
+
+impl Case<'_> {
+    fn gate(&self, reason: WaitReason) -> Gate {
+        let job = self.job();
+        let gate = |hosts: &str, remedy: String| Gate { hosts: hosts.to_owned(), remedies: vec![remedy] };
+        // Of no host in particular.
+        let opened = |remedy: &str| gate(reason.sentence(), remedy.to_owned());
+        let capped = |hosts: &str, cap| Gate { hosts: hosts.to_owned(), remedies: self.caps_to_raise(cap) };
+        match reason {
+            WaitReason::JobPaused => opened("resume the job"),
+            WaitReason::AutoBookOff => opened("turn the job's automatic booking on"),
+            WaitReason::ShowInactive => opened(&format!("activate the show {}", self.show())),
+            WaitReason::ShowTakenBack => {
+                opened(&format!("switch the flag on again: cueadmin -scheduler-managed {} on", self.show()))
+            }
+            WaitReason::StartAfter => {
+                let start = self.candidate.start_after.and_then(|start| start.format(&Rfc3339).ok());
+                opened(&format!("wait until {}", start.unwrap_or_default()))
+            }
+            WaitReason::NotSelected => {
+                let select =
+                    format!("select a cluster of the show {} with one of its tags: {}", self.show(), self.tags());
+                let give = format!("give the layer one of the tags that are served: {}", or_none(&self.served_tags()));
+                Gate { remedies: vec![select, give], ..opened("") }
+            }
+            WaitReason::NoSubscription => gate(
+                "in allocations that the show does not subscribe to",
+                format!("subscribe the show {} to an allocation of hosts that could run it", self.show()),
+            ),
+            WaitReason::SubscriptionFrozen => {
+                capped("where the subscription's burst is 0", WaitReason::SubscriptionBurst)
+            }
+            WaitReason::SubscriptionBurst => capped("where the subscription is at its burst", reason),
+            WaitReason::JobCapNotPositive => opened(&format!(
+                "set the job's maximum cores (now {}) and GPUs (now {}) above 0",
+                job.cores_max, job.gpus_max
+            )),
+            WaitReason::FolderCores
+            | WaitReason::FolderGpus
+            | WaitReason::JobCores
+            | WaitReason::JobGpus
+            | WaitReason::LimitReached => capped(reason.sentence(), reason),
+            WaitReason::NoHostWithTags => {
+                opened(&format!("give hosts one of its tags: {}, or the layer another tag", self.tags()))
+            }
+            WaitReason::NoHostOpen => {
+                opened(&format!("bring back hosts with its tags: {}", or_none(&self.closed_hosts())))
+            }
+            WaitReason::OperatingSystem => {
+                let (os, systems) = (job.os.as_deref().unwrap_or_default(), or_none(&self.systems()));
+                let remedy = format!("bring up hosts with {os}, or let the job run on {systems}");
+                gate(&format!("without {os}"), remedy)
+            }
+            WaitReason::ThreadMode => gate(
+                "for threadable layers only",
+                "make the layer threadable, or give hosts another thread mode".to_owned(),
+            ),
+            WaitReason::Shape => gate(
+                "too small even when empty",
+                "ask for no more than a host has, or bring up bigger hosts".to_owned(),
+            ),
+            WaitReason::GpuReserved => gate(
+                "keeping their idle GPUs for GPU work",
+                "wait until GPU work has taken the GPUs, or ask for GPU memory".to_owned(),
+            ),
+            WaitReason::Capacity => Gate { hosts: self.short_of().to_owned(), remedies: self.room_to_come() },
+            WaitReason::LostRace | WaitReason::PassFull => opened("nothing: the next pass goes on with it"),
+            WaitReason::BackOff => opened("nothing: it is tried again soon; see the log for its failures"),
+        }
+    }
+
+    /// What would make it run.
+    pub(super) fn remedies(&self) -> Vec<String> {
+        self.told.reason.map(|reason| self.gate(reason).remedies).unwrap_or_default()
+    }
+
+    /// `of 1,553 hosts: 1,200 without the tag gpu, 210 locked, 143 with too little idle`
+    pub(super) fn hosts(&self) -> String {
+        let mut parts = Vec::new();
+        let mut left = self.snapshot.hosts.len();
+        let asked = self.told.gates.iter().filter_map(|gate| Some((gate.reason, gate.hosts?)));
+        let mut asked: Vec<_> = asked.collect();
+        // In the order in which they were asked, each out of what the one before left.
+        asked.sort_by_key(|(_, hosts)| std::cmp::Reverse((hosts.asked, hosts.passed)));
+        for (reason, hosts) in asked {
+            let removed = hosts.asked - hosts.passed;
+            left = left.min(hosts.passed);
+            if removed > 0 {
+                match reason {
+                    WaitReason::NoHostWithTags => parts.extend(self.untagged(removed)),
+                    WaitReason::NoHostOpen => parts.extend(self.closed_hosts()),
+                    _ => parts.push(format!("{} {}", grouped(removed), self.gate(reason).hosts)),
+                }
+            }
+        }
+        if left > 0 {
+            parts.push(format!("{} with room", grouped(left)));
+        }
+        format!("of {}: {}", count(self.snapshot.hosts.len(), "host"), or_none(&parts))
+    }
+
+    /// Closed hosts with its tags, by state.
+    fn closed_hosts(&self) -> Vec<String> {
+        self.closed.iter().map(|(state, hosts)| format!("{} {}", grouped(hosts), words_of(state))).collect()
+    }
+
+    /// What the nearest of the full hosts is short of.
+    fn short_of(&self) -> &'static str {
+        match &self.told.nearest {
+            Some(NearMiss { reason: WaitReason::Capacity, miss: Miss::Room { refusal, .. }, .. }) => match refusal {
+                Unfit::MemoryShort => "with too little idle memory",
+                Unfit::GpusShort => "with too few idle GPUs",
+                Unfit::GpuMemoryShort => "with too little idle GPU memory",
+                Unfit::HostNotFullyIdle => "not wholly idle",
+                _ => "with too few idle cores",
+            },
+            _ => "with too little idle",
+        }
+    }
+
+    /// Hosts without the tags, and hosts that have them and are in no cluster of the layer's.
+    fn untagged(&self, hosts: usize) -> Vec<String> {
+        let facility = &self.job().facility;
+        let has_tag = |host: &&Host| host.facility == *facility && !host.tags.is_disjoint(&self.candidate.tags);
+        let tagged = self.snapshot.hosts.iter().filter(has_tag).count();
+        let covered = reached(self.snapshot, self.candidate).count();
+        let beyond = tagged - covered;
+        let lacking = hosts - beyond;
+        let without = if self.candidate.tags.len() == 1 { "without tag" } else { "without any of the tags" };
+        let parts = [
+            (lacking, format!("{without} {}", self.tags())),
+            (beyond, "with such a tag in no cluster of the show".to_owned()),
+        ];
+        let parts = parts.into_iter().filter(|(hosts, _)| *hosts > 0);
+        parts.map(|(hosts, words)| format!("{} {words}", grouped(hosts))).collect()
+    }
+
+    /// Who will give room on the hosts that are full, and what else helps.
+    fn room_to_come(&self) -> Vec<String> {
+        let FullHosts { have_work, held_by_nobody } = self.full;
+        let mut remedies = Vec::new();
+        if *have_work {
+            remedies.push("wait until running work ends".to_owned());
+        }
+        remedies.extend(held_by_nobody.as_ref().map(HeldByNobody::remedy));
+        if remedies.is_empty() {
+            remedies.push("free memory on these hosts: nothing is booked there, and they report too little".to_owned());
+        }
+        remedies.push("ask for less, or let it go before others by its job's priority".to_owned());
+        remedies
+    }
+
+    /// Caps of a kind that have no room for one more frame, or all of the kind.
+    fn caps_to_raise(&self, reason: WaitReason) -> Vec<String> {
+        let of_kind = self.told.caps.iter().filter(|cap| cap.reason == reason);
+        let (full, others): (Vec<&CapReport>, Vec<&CapReport>) = of_kind.partition(|cap| is_full(cap));
+        let caps = if full.is_empty() { others } else { full };
+        let wider = match &self.told.nearest {
+            Some(NearMiss { miss: Miss::TooWide(amounts), .. }) => Some(*amounts),
+            _ => None,
+        };
+        let remedies = |cap: &CapReport| {
+            let wanted = wider.map_or(cap.wanted.get(), |amounts| like_kind(cap.wanted, &amounts, 1).get());
+            let max = cap.max.map_or_else(|| "no maximum".to_owned(), |max| max.to_string());
+            let needed = like(cap.after, cap.after.get() + wanted);
+            let name = cap_name(cap);
+            let nobody = self.holdings.under(cap, self.snapshot, self.candidate);
+            let by_work = cap.after.get() - nobody.map_or(0, |(held, _)| held.get());
+            // Nobody waits for what does not run.
+            let or_wait = if by_work > 0 {
+                let needed = like(cap.after, wanted).to_string();
+                format!(", or wait until {needed} of it {} free", if needed == "1" { "is" } else { "are" })
+            } else {
+                String::new()
+            };
+            let given_back = nobody.map(|(held, has)| {
+                format!("wait until {has} given back the {held} of {name} that nobody's work holds")
+            });
+            std::iter::once(format!("raise {name} from {max} to {needed} or more{or_wait}")).chain(given_back)
+        };
+        caps.into_iter().flat_map(remedies).collect()
+    }
+
+    fn served_tags(&self) -> Vec<String> {
+        let show = &self.snapshot.shows[self.job().show].id;
+        let clusters = self.snapshot.clusters.iter().filter(|cluster| cluster.show == *show);
+        let tags: BTreeSet<&Tag> = clusters.flat_map(Cluster::tags).collect();
+        tags.into_iter().take(10).map(ToString::to_string).collect()
+    }
+
+    fn systems(&self) -> Vec<String> {
+        let open = reached(self.snapshot, self.candidate).filter(|host| self.holds.state(host).is_open());
+        let systems: BTreeSet<&String> = open.flat_map(|host| &host.os).collect();
+        systems.into_iter().cloned().collect()
+    }
+}
+
+/// What a cap is called.
+fn cap_name(cap: &CapReport) -> String {
+    let CapReport { name, .. } = cap;
+    match cap.reason {
+        WaitReason::FolderCores => format!("the core cap of the folder {name}"),
+        WaitReason::FolderGpus => format!("the GPU cap of the folder {name}"),
+        WaitReason::JobCores => "the job's core cap".to_owned(),
+        WaitReason::JobGpus => "the job's GPU cap".to_owned(),
+        WaitReason::LimitReached => format!("the limit {name}"),
+        _ => format!("the burst of the show's subscription to {name}"),
+    }
+}
+
+fn is_full(cap: &CapReport) -> bool {
+    cap.max.is_some_and(|max| cap.after.get().saturating_add(cap.wanted.get()) > max.get())
+}
+
+/// How closed hosts of a state are called.
+fn words_of(state: &str) -> &str {
+    match state {
+        "not_up" => "not up",
+        "nimby_locked" => "locked by the person at the desk",
+        "stale" => "without a recent report",
+        "local_work" => "rendering for their owners",
+        "low_free_memory" => "with too little free memory",
+        "put_aside" => "put aside",
+        other => other,
+    }
+}
