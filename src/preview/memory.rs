@@ -42,8 +42,6 @@ pub(super) struct Memory {
     hints: Hints,
     /// Each chunk goes to the database, which says what it would have taken of it.
     pub(super) is_verified: bool,
-    /// No pass follows for which anything would have to be remembered.
-    pub(super) is_once: bool,
     /// Frames that wait, of layers that somebody has counted.
     pub(super) waiting_found: BTreeMap<LayerId, u32>,
     ledger: Arc<Mutex<Ledger>>,
@@ -70,7 +68,6 @@ impl Memory {
             options: settings.snapshot_options(),
             hints,
             is_verified: false,
-            is_once: false,
             waiting_found: BTreeMap::new(),
             ledger: Arc::default(),
         }
@@ -124,9 +121,7 @@ impl Memory {
             let booked = chunk.requests.iter().map(|request| Booked::of(request, request.frame.version + 1));
             ChunkOutcome { booked: booked.collect(), ..ChunkOutcome::default() }
         };
-        if !self.is_once {
-            self.ledger().book(chunk.requests, &outcome.booked);
-        }
+        self.ledger().book(chunk.requests, &outcome.booked);
         Ok(outcome)
     }
 

@@ -11,7 +11,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::requests::PlacedFrame;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
 use crate::model::{FrameId, LayerId, WaitingFrame};
 use crate::tasks::Backoff;
@@ -64,7 +63,8 @@ impl Strikes {
 pub(super) struct Tried<'t> {
     /// Layers that were given hosts.
     pub(super) layers: &'t [LayerId],
-    pub(super) frames: &'t [PlacedFrame],
+    /// Of the frames.
+    pub(super) versions: &'t HashMap<FrameId, i32>,
     /// Layers of which another session held frames a moment ago.
     pub(super) locked: &'t HashSet<LayerId>,
 }
@@ -141,14 +141,12 @@ impl Fruitless {
     /// Takes what came of a pass. The reason decides whose fault a loss is: a lock is nobody's, a host's
     /// refusal is not the frame's.
     pub(super) fn judge(&mut self, tried: &Tried<'_>, outcome: &ChunkOutcome, now: Instant) {
-        let versions: HashMap<&FrameId, i32> =
-            tried.frames.iter().map(|placed| (&placed.frame.id, placed.frame.version)).collect();
         let blames: HashMap<&FrameId, Blame> =
             outcome.refusals.iter().map(|refusal| (&refusal.frame, refusal.blames)).collect();
         let fate = |layer| if tried.locked.contains(layer) { Fate::Locked } else { Fate::Nothing };
         let mut fates: HashMap<&LayerId, Fate> = tried.layers.iter().map(|layer| (layer, fate(layer))).collect();
         for lost in &outcome.lost {
-            let Some(&version) = versions.get(&lost.frame) else { continue };
+            let Some(&version) = tried.versions.get(&lost.frame) else { continue };
             match (lost.reason, blames.get(&lost.frame)) {
                 (LostReason::NothingReserved, _) | (LostReason::Refused, Some(Blame::Frame)) => {
                     self.hopeless(&lost.frame, version, now);

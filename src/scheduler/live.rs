@@ -27,7 +27,7 @@ impl Live {
         // Which hosts are overdue is known better here, host by host.
         let options = SnapshotOptions { staleness: settings.host_staleness_threshold, ..settings.snapshot_options() };
         let snapshot = store.load_snapshot(clusters, &options).await?;
-        self.redirects.set_something_waits(!snapshot.candidates.is_empty());
+        self.redirects.hasten_for(&snapshot);
         // After the snapshot: they tell of all that it shows as freed.
         let kept = self.redirects.look(store, metrics, began).await?;
         Ok(View { snapshot, holds: Holds::default(), kept })

@@ -46,7 +46,7 @@ mod silence;
 mod tell;
 mod totals;
 
-pub(crate) use cycle::{Chunk, Cycle, Pass, Sink, View};
+pub(crate) use cycle::{Chunk, Cycle, Planned, Sink, View};
 pub use error::PassError;
 pub(crate) use hints::Hints;
 pub use launch::LaunchTargets;

@@ -38,7 +38,9 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Operators redirect many procs one after the other.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const BUSY_FOR: Duration = Duration::from_mins(1);
-/// Between two looks while nothing waits that could take the cores, as far as the last pass knows.
+/// Between two looks while nothing waits that could take the cores, or no proc runs whose cores they would be,
+/// as far as the last pass knows. Most orders stand for longer, and every pass looks itself before it plans:
+/// what could go unseen is an order for a proc that was booked since, and whose frame is killed at once.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The orders that stand and those that are being carried out. Cloning shares them.
@@ -46,13 +48,13 @@ const IDLE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct RedirectWatch {
     /// Held while the database is asked, so that an older answer never comes after a newer one.
     known: Arc<Mutex<Known>>,
-    something_waits: Arc<AtomicBool>,
+    is_urgent: Arc<AtomicBool>,
 }
 
 impl Default for RedirectWatch {
-    /// Until a pass has looked, something may wait.
+    /// Until a pass has looked, a proc may be redirected and something wait for its cores.
     fn default() -> Self {
-        Self { known: Arc::default(), something_waits: Arc::new(AtomicBool::new(true)) }
+        Self { known: Arc::default(), is_urgent: Arc::new(AtomicBool::new(true)) }
     }
 }
 
@@ -82,9 +84,11 @@ impl RedirectWatch {
         Ok(known.kept(since))
     }
 
-    /// Whether anything waits that could take what is freed for others.
-    pub(super) fn set_something_waits(&self, something_waits: bool) {
-        self.something_waits.store(something_waits, Ordering::Relaxed);
+    /// Orders are urgent where procs run that could be redirected, and something waits that could take what
+    /// they free for others.
+    pub(super) fn hasten_for(&self, snapshot: &Snapshot) {
+        let can_be_redirected = snapshot.hosts.iter().any(|host| !host.running_layers.is_empty());
+        self.is_urgent.store(can_be_redirected && !snapshot.candidates.is_empty(), Ordering::Relaxed);
     }
 
     /// Looks again and again until `stop` is cancelled.
@@ -93,7 +97,7 @@ impl RedirectWatch {
             if let Err(error) = self.look(&store, &metrics, Instant::now()).await {
                 tracing::debug!(error = error_chain(&error), "cannot read redirects now");
             }
-            let pause = match self.something_waits.load(Ordering::Relaxed) {
+            let pause = match self.is_urgent.load(Ordering::Relaxed) {
                 true if self.known.lock().await.is_busy(Instant::now()) => BUSY_PAUSE,
                 true => LOOK_PAUSE,
                 false => IDLE_PAUSE,
