@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use cue_scheduler::clusters::{AllocationOverview, ClusterOverview, SubscriptionOverview, named, overview};
 use cue_scheduler::model::Timestamp;
-use cue_scheduler::preview::{Look, ReasonRow};
+use cue_scheduler::preview::Look;
+use cue_scheduler::scheduler::ReasonRow;
 use cue_scheduler::units::counted;
 use time::format_description::well_known::Rfc3339;
 

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use cue_scheduler::preview::{
-    self, ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, ReasonRow, WaitingRow, WrongCountRow,
+    self, ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, WaitingRow, WrongCountRow,
 };
+use cue_scheduler::scheduler::ReasonRow;
 use cue_scheduler::units::{Amounts, counted};
 
 use crate::cli::{OutputFormat, PlanArgs};

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Look;
 use crate::db::WaitingCount;
 use crate::model::{CandidateIx, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
-use crate::scheduler::PlacedFrame;
+use crate::scheduler::{PlacedFrame, ReasonRow};
 use crate::units::Amounts;
 
 /// Which frames would go where, what waits, and why.
@@ -138,13 +138,6 @@ pub struct WrongCountRow {
     pub frames: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ReasonRow {
-    pub reason: WaitReason,
-    pub layers: u64,
-    pub frames: u64,
-}
-
 /// A file that holds no plan of ours.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFormatError {
@@ -190,7 +183,7 @@ impl PlanDocument {
             taken_at,
             totals: totals(&placements, &waiting),
             clusters: shares(&placements),
-            reasons: reasons(&waiting),
+            reasons: ReasonRow::count(waiting.iter().map(|row| (row.reason, row.frames))).into_values().collect(),
             placements,
             waiting,
             wrong_counts,
@@ -312,15 +305,4 @@ fn shares(placements: &[PlacementRow]) -> Vec<ClusterShare> {
         reserved: reserved(rows.iter().copied()),
     };
     by_cluster.into_iter().map(share).collect()
-}
-
-fn reasons(waiting: &[WaitingRow]) -> Vec<ReasonRow> {
-    let mut counts: BTreeMap<WaitReason, ReasonRow> = BTreeMap::new();
-    for row in waiting {
-        let none = ReasonRow { reason: row.reason, layers: 0, frames: 0 };
-        let count = counts.entry(row.reason).or_insert(none);
-        count.layers += 1;
-        count.frames += u64::from(row.frames);
-    }
-    counts.into_values().collect()
 }

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::ReasonRow;
 use super::memory::Memory;
 use crate::booking::{LostReason, Refusal};
 use crate::clusters;
 use crate::db::Store;
 use crate::model::{BookingRequest, Cluster, FrameId};
-use crate::scheduler::{Cycle, End, Event, Pacing, PassError, PassReport, Passed, Settings, Step};
+use crate::scheduler::{Cycle, End, Event, Pacing, PassError, PassReport, Passed, ReasonRow, Settings, Step};
 use crate::tasks::sleep_or_stop;
 
 /// How long a dry run goes on. Without either bound it ends when a cycle books nothing.
@@ -231,12 +230,7 @@ impl DryRun {
             hosts: self.last.hosts,
             hosts_used: reading.hosts_used,
             hosts_filled: reading.hosts_filled,
-            waiting: self
-                .last
-                .waiting
-                .iter()
-                .map(|(&reason, count)| ReasonRow { reason, layers: count.layers, frames: count.frames })
-                .collect(),
+            waiting: self.last.waiting.values().copied().collect(),
             lost: self.lost.iter().map(|(&reason, &frames)| LostRow { reason, frames }).collect(),
             refused: self.refused.values().cloned().collect(),
             rows_left_out: self.last.left_out.len(),

@@ -10,10 +10,7 @@ mod overtaken;
 
 use std::sync::Arc;
 
-pub use document::{
-    ClusterShare, FrameRow, Overtaken, OvertakenCause, PlacementRow, PlanDocument, PlanFormatError, PlanTotals,
-    ReasonRow, WaitingRow, Work, WrongCountRow,
-};
+pub use document::{ClusterShare, PlacementRow, PlanDocument, PlanTotals, WaitingRow, WrongCountRow};
 pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
 pub use look::{Look, look, look_at_plan};
 use memory::Memory;

@@ -15,7 +15,7 @@ use super::fruitless::Tried;
 use super::hints::Hints;
 use super::launch::Launches;
 use super::redirects::{self, Kept};
-use super::report::{self, PassReport};
+use super::report::{self, PassReport, ReasonRow};
 use super::requests::{self, PlacedFrame};
 use super::settings::Settings;
 use crate::booking::{BookOptions, BookingError, ChunkOutcome, Chunks, Lost};
@@ -136,7 +136,7 @@ impl Cycle {
             booked: booked.len() as u64,
             lost: report::lost_by_reason(&lost),
             refusals,
-            waiting: report::waiting_by_reason(&plan),
+            waiting: ReasonRow::count(plan.waiting.iter().map(|waiting| (waiting.reason, waiting.frames))),
             left_out: [&snapshot.left_out[..], &left_out].concat(),
             database: self.store.meter().reading() - database,
             snapshot_took,

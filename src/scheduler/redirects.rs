@@ -121,7 +121,7 @@ pub(crate) struct Kept {
 
 #[derive(Debug, Default)]
 struct Known {
-    standing: HashMap<ProcId, Redirect>,
+    orders: HashMap<ProcId, Redirect>,
     leaving: HashMap<ProcId, Leaving>,
     /// Procs of destinations, each by which one order was carried out.
     arrived: HashMap<ProcId, Instant>,
@@ -142,28 +142,21 @@ struct Leaving {
 impl Known {
     /// Procs with an order that stood at the last look.
     fn seen(&self) -> Vec<ProcId> {
-        self.standing.keys().cloned().collect()
+        self.orders.keys().cloned().collect()
     }
 
     /// Takes a look at all orders.
-    fn take(&mut self, found: Redirects, now: Instant) {
-        let Redirects { orders, without_proc } = found;
-        if orders.iter().any(|order| !self.standing.contains_key(&order.proc)) {
+    fn take(&mut self, Redirects { orders, without_proc }: Redirects, now: Instant) {
+        if orders.iter().any(|order| !self.orders.contains_key(&order.proc)) {
             self.last_order = Some(now);
         }
-        // Its proc went another way than Cuebot goes when it carries an order out.
-        for proc in &without_proc {
-            self.standing.remove(proc);
-        }
-        let orders: HashMap<ProcId, Redirect> = orders.into_iter().map(|order| (order.proc.clone(), order)).collect();
-        for (proc, order) in std::mem::take(&mut self.standing) {
-            if !orders.contains_key(&proc) {
-                self.leaving
-                    .insert(proc, Leaving { order, gone_at: now, proc_gone_at: None, settled_at: None, may_run: true });
-            }
-        }
-        self.leaving.retain(|proc, _| !orders.contains_key(proc));
-        self.standing = orders;
+        let orders = orders.into_iter().map(|order| (order.proc.clone(), order)).collect();
+        let mut gone = std::mem::replace(&mut self.orders, orders);
+        // Of a proc without its order's end: it went another way than Cuebot goes when it carries an order out.
+        gone.retain(|proc, _| !without_proc.contains(proc) && !self.orders.contains_key(proc));
+        let leaving = |order| Leaving { order, gone_at: now, proc_gone_at: None, settled_at: None, may_run: true };
+        self.leaving.extend(gone.into_iter().map(|(proc, order)| (proc, leaving(order))));
+        self.leaving.retain(|proc, _| !self.orders.contains_key(proc));
     }
 
     fn leaving(&self) -> Vec<&Redirect> {
@@ -174,18 +167,17 @@ impl Known {
     /// Takes what became of the orders that are gone. Returns those that are settled.
     fn follow(&mut self, followed: &[FollowedProc], now: Instant) -> Vec<(Redirect, RedirectEnd)> {
         self.arrived.retain(|_, at| now < *at + WITHDRAWN_AFTER * 2);
-        for FollowedProc { proc, is_held, may_run, .. } in followed {
-            if let Some(leaving) = self.leaving.get_mut(proc) {
-                leaving.may_run = *may_run;
-                if !is_held {
-                    leaving.proc_gone_at.get_or_insert(now);
-                }
-            }
-        }
         let mut reached = HashSet::new();
-        for FollowedProc { proc, arrived, .. } in followed {
-            let is_freed = self.leaving.get(proc).is_some_and(|leaving| leaving.proc_gone_at.is_some());
-            if is_freed && let Some(new) = arrived.iter().find(|new| !self.arrived.contains_key(*new)) {
+        for FollowedProc { proc, is_held, arrived, may_run } in followed {
+            let Some(leaving) = self.leaving.get_mut(proc) else { continue };
+            leaving.may_run = *may_run;
+            if !is_held {
+                leaving.proc_gone_at.get_or_insert(now);
+            }
+            let is_new = |arrived: &&ProcId| !self.arrived.contains_key(*arrived);
+            if leaving.proc_gone_at.is_some()
+                && let Some(new) = arrived.iter().find(is_new)
+            {
                 self.arrived.insert(new.clone(), now);
                 reached.insert(proc);
             }
@@ -307,33 +299,24 @@ fn restricted(snapshot: &Snapshot, host: HostIx, candidates: &[CandidateIx]) -> 
 /// under way.
 const fn is_lasting(reason: WaitReason) -> bool {
     use WaitReason as Reason;
-    match reason {
+    matches!(
+        reason,
         Reason::JobPaused
-        | Reason::AutoBookOff
-        | Reason::ShowInactive
-        | Reason::ShowTakenBack
-        | Reason::StartAfter
-        | Reason::NotSelected
-        | Reason::NoSubscription
-        | Reason::SubscriptionFrozen
-        | Reason::JobCapNotPositive
-        | Reason::NoHostWithTags
-        | Reason::OperatingSystem
-        | Reason::ThreadMode
-        | Reason::Shape
-        | Reason::GpuReserved
-        | Reason::Capacity => true,
-        Reason::SubscriptionBurst
-        | Reason::FolderCores
-        | Reason::FolderGpus
-        | Reason::JobCores
-        | Reason::JobGpus
-        | Reason::LimitReached
-        | Reason::NoHostOpen
-        | Reason::LostRace
-        | Reason::BackOff
-        | Reason::PassFull => false,
-    }
+            | Reason::AutoBookOff
+            | Reason::ShowInactive
+            | Reason::ShowTakenBack
+            | Reason::StartAfter
+            | Reason::NotSelected
+            | Reason::NoSubscription
+            | Reason::SubscriptionFrozen
+            | Reason::JobCapNotPositive
+            | Reason::NoHostWithTags
+            | Reason::OperatingSystem
+            | Reason::ThreadMode
+            | Reason::Shape
+            | Reason::GpuReserved
+            | Reason::Capacity
+    )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::machine::{Call, Event};
 use super::{LaunchTargets, Launcher};
 use crate::booking::{Standing, UnbookCause};
+use crate::config::FractionalCores;
 use crate::model::{Booked, HostId, LayerId, LayerLaunch};
 use crate::rqd::proto::rqd::RunFrame;
 use crate::rqd::{self, Agents, LaunchOutcome};
@@ -58,8 +59,8 @@ impl Launcher {
     fn learns(&self, booked: &Booked, is_threadable: bool, outcome: &LaunchOutcome) -> bool {
         let LaunchOutcome::Refused { code, .. } = outcome else { return false };
         let cores = booked.reservation.cores;
-        let refused =
-            rqd::refused_fractions(cores, is_threadable, *code).filter(|_| self.shared.settings.learns_fractions);
+        let is_learning = self.shared.settings.fractional_cores == FractionalCores::Auto;
+        let refused = rqd::refused_fractions(cores, is_threadable, *code).filter(|_| is_learning);
         if let Some(fractions) = refused {
             self.shared.hints.fractions_refused(&booked.host, &booked.host_name, fractions);
         }
