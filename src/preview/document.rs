@@ -265,28 +265,30 @@ impl FrameRow {
     }
 }
 
-/// What the frames of some placements reserve together.
-fn reserved<'r>(placements: impl Iterator<Item = &'r PlacementRow>) -> Amounts {
-    placements.flat_map(|row| row.frames.iter().map(|_| row.reserved)).sum()
-}
-
 /// Different values of a key.
 fn distinct<'r, K: Ord + 'r>(rows: &[&'r PlacementRow], key: fn(&'r PlacementRow) -> K) -> u64 {
     rows.iter().map(|row| key(row)).collect::<BTreeSet<_>>().len() as u64
 }
 
-fn frames_of(rows: &[&PlacementRow]) -> u64 {
-    rows.iter().map(|row| row.frames.len() as u64).sum()
+fn share(cluster: &str, rows: &[&PlacementRow]) -> ClusterShare {
+    ClusterShare {
+        cluster: cluster.to_owned(),
+        frames: rows.iter().map(|row| row.frames.len() as u64).sum(),
+        layers: distinct(rows, |row| &row.work.layer_id),
+        hosts: distinct(rows, |row| &row.host_id),
+        reserved: rows.iter().flat_map(|row| row.frames.iter().map(|_| row.reserved)).sum(),
+    }
 }
 
 fn totals(placements: &[PlacementRow], waiting: &[WaitingRow]) -> PlanTotals {
     let rows: Vec<&PlacementRow> = placements.iter().collect();
+    let ClusterShare { frames, layers, hosts, reserved, .. } = share("all", &rows);
     PlanTotals {
-        frames: frames_of(&rows),
-        layers: distinct(&rows, |row| &row.work.layer_id),
+        frames,
+        layers,
         jobs: distinct(&rows, |row| &row.work.job_id),
-        hosts: distinct(&rows, |row| &row.host_id),
-        reserved: reserved(placements.iter()),
+        hosts,
+        reserved,
         waiting_frames: waiting.iter().map(|row| u64::from(row.frames)).sum(),
         waiting_layers: waiting.len() as u64,
     }
@@ -297,12 +299,5 @@ fn shares(placements: &[PlacementRow]) -> Vec<ClusterShare> {
     for row in placements {
         by_cluster.entry(&row.cluster).or_default().push(row);
     }
-    let share = |(cluster, rows): (&str, Vec<&PlacementRow>)| ClusterShare {
-        cluster: cluster.to_owned(),
-        frames: frames_of(&rows),
-        layers: distinct(&rows, |row| &row.work.layer_id),
-        hosts: distinct(&rows, |row| &row.host_id),
-        reserved: reserved(rows.iter().copied()),
-    };
-    by_cluster.into_iter().map(share).collect()
+    by_cluster.into_iter().map(|(cluster, rows)| share(cluster, &rows)).collect()
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use futures::future::BoxFuture;
+use async_trait::async_trait;
 
 use crate::booking::{BookingError, ChunkOutcome, verify};
 use crate::config::CuebotSilence;
@@ -84,21 +84,6 @@ impl Memory {
         Cycle { store: self.store.clone(), settings, hints: self.hints.clone(), sink: Arc::new(self.clone()) }
     }
 
-    async fn read(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
-        self.forget_overtaken().await?;
-        let snapshot = self.store.load_snapshot(clusters, &self.options).await?;
-        let mut waiting_found = self.waiting_found.clone();
-        // Nothing came of them: perhaps only a counter knows of their frames.
-        let backing_off = self.hints.backing_off(Instant::now());
-        let doubted = snapshot.candidates.iter().filter(|candidate| backing_off.contains(&candidate.layer));
-        let doubted: Vec<JobId> = doubted.map(|candidate| snapshot.jobs[candidate.job].id.clone()).collect();
-        if !doubted.is_empty() {
-            waiting_found.extend(bookable(&self.store.load_waiting_counts(&doubted).await?));
-        }
-        let holds = Holds { waiting_found, assumed: self.ledger().assumed(&snapshot), ..Holds::default() };
-        Ok(View { snapshot, holds, ..View::default() })
-    }
-
     /// Forgets what the live farm has overtaken. This comes before a snapshot is read: what is taken in
     /// between counts twice in that one snapshot, which hands out too little and never too much.
     async fn forget_overtaken(&self) -> Result<(), StoreError> {
@@ -114,17 +99,6 @@ impl Memory {
         Ok(())
     }
 
-    async fn remember(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
-        let outcome = if self.is_verified {
-            verify(&self.store, chunk.requests, chunk.options).await?
-        } else {
-            let booked = chunk.requests.iter().map(|request| Booked::of(request, request.frame.version + 1));
-            ChunkOutcome { booked: booked.collect(), ..ChunkOutcome::default() }
-        };
-        self.ledger().book(chunk.requests, &outcome.booked);
-        Ok(outcome)
-    }
-
     pub(super) fn booked(&self) -> Vec<BookingRequest> {
         self.ledger().booked.values().cloned().collect()
     }
@@ -138,9 +112,21 @@ impl Memory {
     }
 }
 
+#[async_trait]
 impl Sink for Memory {
-    fn look<'a>(&'a self, clusters: &'a [Cluster]) -> BoxFuture<'a, Result<View, StoreError>> {
-        Box::pin(self.read(clusters))
+    async fn look(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
+        self.forget_overtaken().await?;
+        let snapshot = self.store.load_snapshot(clusters, &self.options).await?;
+        let mut waiting_found = self.waiting_found.clone();
+        // Nothing came of them: perhaps only a counter knows of their frames.
+        let backing_off = self.hints.backing_off(Instant::now());
+        let doubted = snapshot.candidates.iter().filter(|candidate| backing_off.contains(&candidate.layer));
+        let doubted: Vec<JobId> = doubted.map(|candidate| snapshot.jobs[candidate.job].id.clone()).collect();
+        if !doubted.is_empty() {
+            waiting_found.extend(bookable(&self.store.load_waiting_counts(&doubted).await?));
+        }
+        let holds = Holds { waiting_found, assumed: self.ledger().assumed(&snapshot), ..Holds::default() };
+        Ok(View { snapshot, holds, ..View::default() })
     }
 
     fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
@@ -152,8 +138,15 @@ impl Sink for Memory {
         HashMap::new()
     }
 
-    fn book<'a>(&'a self, chunk: Chunk<'a>) -> BoxFuture<'a, Result<ChunkOutcome, BookingError>> {
-        Box::pin(self.remember(chunk))
+    async fn book(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
+        let outcome = if self.is_verified {
+            verify(&self.store, chunk.requests, chunk.options).await?
+        } else {
+            let booked = chunk.requests.iter().map(|request| Booked::of(request, request.frame.version + 1));
+            ChunkOutcome { booked: booked.collect(), ..ChunkOutcome::default() }
+        };
+        self.ledger().book(chunk.requests, &outcome.booked);
+        Ok(outcome)
     }
 }
 

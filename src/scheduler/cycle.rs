@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use futures::StreamExt as _;
-use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::error::PassError;
@@ -25,15 +25,16 @@ use crate::planner::plan;
 use crate::telemetry::error_chain;
 
 /// Where the bookings of a pass go. All else is the same in every pass.
+#[async_trait]
 pub(crate) trait Sink: Debug + Send + Sync {
     /// Reads the farm, and what is promised of it that the rows do not show.
-    fn look<'a>(&'a self, clusters: &'a [Cluster]) -> BoxFuture<'a, Result<View, StoreError>>;
+    async fn look(&self, clusters: &[Cluster]) -> Result<View, StoreError>;
 
     /// Takes out frames that have gone here already, whatever their rows say. Returns of which layers so
     /// many more are to be asked for another time.
     fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32>;
 
-    fn book<'a>(&'a self, chunk: Chunk<'a>) -> BoxFuture<'a, Result<ChunkOutcome, BookingError>>;
+    async fn book(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError>;
 }
 
 /// The farm as a pass finds it.
@@ -218,7 +219,7 @@ impl Cycle {
             }
         });
         for (layer, error) in &unlaunchable.layers {
-            self.hints.unlaunchable(layer, error, now);
+            self.hints.breakers(|breakers| breakers.record_unbuildable(layer, error, now));
         }
         found.left_out.extend(unlaunchable.left_out);
         (planned, found)

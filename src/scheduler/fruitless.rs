@@ -151,7 +151,8 @@ impl Fruitless {
                 (LostReason::NothingReserved, _) | (LostReason::Refused, Some(Blame::Frame)) => {
                     self.hopeless(&lost.frame, version, now);
                 }
-                (LostReason::FrameTaken, _) => self.taken(&lost.frame, version, now),
+                // Now and then somebody else has the frame.
+                (LostReason::FrameTaken, _) => self.strike(&lost.frame, version, 1, now),
                 (LostReason::FrameLocked, _) => {
                     self.locked(&lost.frame, version, now);
                     fates.insert(&lost.layer, Fate::Locked);
@@ -168,11 +169,6 @@ impl Fruitless {
             fates.insert(&booked.layer, Fate::Booked);
         }
         self.judge_layers(fates.into_iter(), now);
-    }
-
-    /// Somebody else had the frame. Now and then that is so.
-    fn taken(&mut self, frame: &FrameId, version: i32, now: Instant) {
-        self.strike(frame, version, 1, now);
     }
 
     /// Another session holds the frame's row: those behind it go first for a moment.
@@ -273,10 +269,10 @@ mod tests {
             !frames[&LayerId::from("layer")].is_empty()
         };
         for _ in 0..2 {
-            fruitless.taken(&"f".into(), 1, now);
+            fruitless.strike(&"f".into(), 1, 1, now);
             assert!(is_kept(&mut fruitless));
         }
-        fruitless.taken(&"f".into(), 1, now);
+        fruitless.strike(&"f".into(), 1, 1, now);
         assert!(!is_kept(&mut fruitless));
     }
 
@@ -284,8 +280,8 @@ mod tests {
     fn strikes_count_only_in_a_row() {
         let (mut fruitless, now) = (Fruitless::new(Duration::from_secs(300)), Instant::now());
         for _ in 0..3 {
-            fruitless.taken(&"f".into(), 1, now);
-            fruitless.taken(&"f".into(), 1, now);
+            fruitless.strike(&"f".into(), 1, 1, now);
+            fruitless.strike(&"f".into(), 1, 1, now);
             fruitless.relieve(&"f".into());
         }
         let mut frames = HashMap::from([("layer".into(), vec![frame("f")])]);

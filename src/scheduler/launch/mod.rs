@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::context::Context;
 use super::hints::Hints;
 use super::settings::Settings;
 use super::totals::Totals;
@@ -86,14 +87,8 @@ struct Question {
 pub(super) struct Inbox(mpsc::UnboundedReceiver<Question>);
 
 impl Launcher {
-    pub(super) fn new(
-        store: Store,
-        targets: LaunchTargets,
-        settings: Settings,
-        hints: Hints,
-        metrics: Metrics,
-        totals: Totals,
-    ) -> (Self, Inbox) {
+    pub(super) fn new(context: &Context, targets: LaunchTargets, totals: Totals) -> (Self, Inbox) {
+        let Context { store, settings, hints, metrics, .. } = context.clone();
         // Bounded by `waiting`: nothing is in here that does not hold a permit.
         let (last_looks, questions) = mpsc::unbounded_channel();
         let waiting = Arc::new(Semaphore::new(settings.launches_waiting_max));
@@ -187,7 +182,8 @@ impl Launcher {
     pub(super) async fn close(&self, limit: Duration) -> usize {
         let settled = async || {
             self.shared.launches.wait().await;
-            while !self.in_hand().is_unsettled_only() {
+            // Hosts may take longer to answer.
+            while self.in_hand().unsettled() < self.in_hand().len() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -254,7 +250,9 @@ impl Launcher {
             }
             Effect::HoldHost => hints.unsettled(&booked.host),
             Effect::FreeHost => hints.settled(&booked.host),
-            Effect::HostWorks => hints.launch_ended(booked, &LaunchOutcome::Launched, now),
+            Effect::HostWorks => {
+                hints.breakers(|breakers| breakers.record(booked, &LaunchOutcome::Launched, now));
+            }
             Effect::WithholdFrame => tracing::warn!(%frame, host, %proc,
                 "a booking vanished while its launch was on the way; its host is asked until the frame has ended"),
             Effect::FreeFrame => tracing::info!(%frame, host, "a withheld frame has ended; it may be booked again"),

@@ -37,7 +37,7 @@ impl Launcher {
         let hints = &self.shared.hints;
         let launch = launches.get(&booked.layer);
         // Not admitted: planned before the host was put aside, or together with the launch that probes it.
-        let is_admitted = hints.admits(booked, Instant::now());
+        let is_admitted = hints.breakers(|breakers| breakers.admit(booked, Instant::now()));
         let Some(frame) = launch.filter(|_| is_admitted).and_then(|launch| self.message(booked, launch)) else {
             self.feed(booked, Event::GivenUp(UnbookCause::LaunchRefused));
             return;
@@ -45,7 +45,7 @@ impl Launcher {
         let Some(outcome) = self.send(agents, booked, frame, committed_at).await else { return };
         log(booked, &outcome);
         if !self.learns(booked, launch.is_some_and(|launch| launch.is_threadable), &outcome) {
-            hints.launch_ended(booked, &outcome, Instant::now());
+            hints.breakers(|breakers| breakers.record(booked, &outcome, Instant::now()));
         }
         if matches!(&outcome, LaunchOutcome::NotSent(error) if !error.blames_host()) {
             hints.pause(OWN_LACK_PAUSE, Instant::now());
@@ -73,7 +73,7 @@ impl Launcher {
         if let Err(error) = &built {
             // Also looked at before the booking, but bookings that were found by their rows were not.
             tracing::error!(frame = %booked.frame, error = error_chain(error), "a booked frame cannot be launched");
-            self.shared.hints.unlaunchable(&booked.layer, error, Instant::now());
+            self.shared.hints.breakers(|breakers| breakers.record_unbuildable(&booked.layer, error, Instant::now()));
         }
         built.ok()
     }
@@ -131,7 +131,7 @@ pub(super) async fn given_up(
     deadline: tokio::time::Instant,
 ) -> UnbookCause {
     let put_aside = async {
-        while !hints.is_put_aside(host, Instant::now()) {
+        while !hints.breakers(|breakers| breakers.is_host_put_aside(host, Instant::now())) {
             tokio::time::sleep(PUT_ASIDE_TICK).await;
         }
     };

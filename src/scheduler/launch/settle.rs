@@ -44,10 +44,10 @@ impl Launcher {
         self.in_hand().forget_launched(now);
         let LaunchTargets::Agents(agents) = &self.shared.targets else { return true };
         let mut places = HashMap::new();
-        // Without a place it is this host's turn at the next tick.
+        // A host without a place is asked at the next tick.
         let begin = |host: &HostId| {
             let place = Arc::clone(&self.shared.settling).try_acquire_owned().map_err(|_| now)?;
-            self.shared.hints.begin_question(host, now)?;
+            self.shared.hints.breakers(|breakers| breakers.begin_question(host, now))?;
             places.insert(host.clone(), place);
             Ok(())
         };
