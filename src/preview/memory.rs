@@ -48,8 +48,8 @@ pub(super) struct Memory {
 }
 
 #[derive(Debug, Default)]
-struct Ledger {
-    booked: HashMap<FrameId, BookingRequest>,
+pub(super) struct Ledger {
+    pub(super) booked: HashMap<FrameId, BookingRequest>,
     /// Idle cores by host, of the last snapshot.
     idle: HashMap<HostId, Cores>,
     frames: u64,
@@ -99,15 +99,7 @@ impl Memory {
         Ok(())
     }
 
-    pub(super) fn booked(&self) -> Vec<BookingRequest> {
-        self.ledger().booked.values().cloned().collect()
-    }
-
-    pub(super) fn reading(&self) -> MemoryReading {
-        self.ledger().reading()
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +158,7 @@ impl Ledger {
         }
     }
 
-    fn reading(&self) -> MemoryReading {
+    pub(super) fn reading(&self) -> MemoryReading {
         let mut used: HashMap<&HostId, Cores> = HashMap::new();
         for request in self.booked.values() {
             *used.entry(&request.host).or_default() += request.reservation.cores;

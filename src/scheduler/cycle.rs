@@ -88,7 +88,7 @@ pub(crate) struct Pass {
 }
 
 /// The frames that a plan asks for, as far as they are there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Found {
     layers: Vec<LayerId>,
     /// In the order of the plan's placements.
@@ -172,9 +172,6 @@ impl Cycle {
     pub(crate) async fn find_frames(&self, planned: &Planned) -> Result<Found, StoreError> {
         let Planned { snapshot, holds, plan, .. } = planned;
         let mut wanted = requests::wanted(snapshot, plan);
-        if wanted.is_empty() {
-            return Ok(Found::default());
-        }
         let layers: Vec<LayerId> = wanted.iter().map(|(layer, _)| layer.clone()).collect();
         let assumed = requests::assumed(holds);
         self.hints.fruitless(|fruitless| {

@@ -112,16 +112,14 @@ impl Fruitless {
         let mut additional: HashMap<LayerId, u32> = unreadable.clone();
         let mut locked = HashSet::new();
         for (layer, frames) in frames.iter_mut() {
-            let is_locked = |frame: &WaitingFrame| {
-                self.frames
-                    .get(&frame.id)
-                    .is_some_and(|known| known.passes_over(frame, now) && known.locked_until > now)
-            };
-            if frames.iter().any(is_locked) {
-                locked.insert(layer.clone());
-            }
             let before = frames.len();
-            frames.retain(|frame| self.frames.get(&frame.id).is_none_or(|known| !known.passes_over(frame, now)));
+            frames.retain(|frame| {
+                let known = self.frames.get(&frame.id).filter(|known| known.passes_over(frame, now));
+                if known.is_some_and(|known| known.locked_until > now) {
+                    locked.insert(layer.clone());
+                }
+                known.is_none()
+            });
             *additional.entry(layer.clone()).or_default() += u32::try_from(before - frames.len()).unwrap_or(u32::MAX);
         }
         for (layer, frames) in additional {

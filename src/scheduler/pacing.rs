@@ -91,13 +91,9 @@ pub(crate) struct Pacing {
     retry: Backoff,
     fruitless_in_a_row: u32,
     empty_looks: u32,
-    waiting: Waiting,
-}
-
-/// For a change, or until the next pass is due in any case.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
+    /// Between two looks for changes.
     gap: Duration,
+    /// When the next pass is due, changes or not.
     due: Instant,
 }
 
@@ -108,7 +104,8 @@ impl Pacing {
             retry: RETRY,
             fruitless_in_a_row: 0,
             empty_looks: 0,
-            waiting: Waiting { gap: Duration::ZERO, due: now },
+            gap: Duration::ZERO,
+            due: now,
         }
     }
 
@@ -128,7 +125,7 @@ impl Pacing {
                 self.retry.reset();
                 self.after(passed, now)
             }
-            Event::Probed { has_changed: false } if self.waiting.due > now => self.wait(now),
+            Event::Probed { has_changed: false } if self.due > now => self.wait(now),
             Event::Probed { .. } | Event::Answering => Step::PASS_NOW,
             Event::Failed => Step::Pass(self.retry.next_pause()),
             Event::Silent => Step::AwaitCuebot,
@@ -148,20 +145,17 @@ impl Pacing {
                     if passed.end == End::Empty { Duration::ZERO } else { self.settings.cluster_saturated_sleep };
                 // A pass that placed nothing is not repeated more often than half of the time.
                 let took = now.duration_since(passed.began).min(REST_MAX);
+                self.gap = self.settings.active_scan_interval.max(rest).max(took);
                 let due = passed.began + self.settings.monitor_interval;
-                self.waiting = Waiting {
-                    gap: self.settings.active_scan_interval.max(rest).max(took),
-                    due: passed.released_at.map_or(due, |released_at| released_at.min(due)),
-                };
-                if passed.is_probed { self.wait(now) } else { Step::Pass(self.waiting.gap) }
+                self.due = passed.released_at.map_or(due, |released_at| released_at.min(due));
+                if passed.is_probed { self.wait(now) } else { Step::Pass(self.gap) }
             }
         }
     }
 
     /// A look for changes, unless the next pass is due by then in any case.
     fn wait(&self, now: Instant) -> Step {
-        let Waiting { gap, due } = self.waiting;
-        if now + gap < due { Step::Probe(gap) } else { Step::Pass(gap) }
+        if now + self.gap < self.due { Step::Probe(self.gap) } else { Step::Pass(self.gap) }
     }
 }
 
