@@ -5,8 +5,8 @@
 //! the ones behind them asked for instead; a layer of which nothing could be booked is held back, for
 //! longer each time.
 //!
-//! Frames and layers whose rows another session holds are left alone for a moment only, since nobody is
-//! at fault and the lock may go at any time.
+//! Frames and layers whose rows another session holds are left alone for a moment only, since the lock may
+//! go at any time.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use crate::tasks::Backoff;
 const HELD_BACK_FIRST: Duration = Duration::from_secs(1);
 /// How long a frame is passed over whose row another session holds.
 const LOCKED_FRAME_REST: Duration = Duration::from_millis(1_500);
-/// How long a layer rests of which nothing else was found. Shorter, so that several looks find their way
-/// past all that is held before the first of it is tried again.
+/// How long a layer rests of which nothing else was found. Shorter, so that several looks pass over all that
+/// is held before the first of it is tried again.
 const LOCKED_LAYER_REST: Duration = Duration::from_millis(200);
 /// A frame that could not be claimed so often, unchanged, is held by a row that nobody looks after.
 const STRIKES_MAX: u32 = 3;
@@ -136,8 +136,8 @@ impl Fruitless {
         self.strike(frame, version, STRIKES_MAX, now);
     }
 
-    /// Takes what came of a pass. The reason decides whose fault a loss is: a lock is nobody's, a host's
-    /// refusal is not the frame's.
+    /// Takes what came of a pass. The reason decides what a loss counts against: a lock against nothing, a
+    /// host's refusal not against the frame.
     pub(super) fn judge(&mut self, tried: &Tried<'_>, outcome: &ChunkOutcome, now: Instant) {
         let blames: HashMap<&FrameId, Blame> =
             outcome.refusals.iter().map(|refusal| (&refusal.frame, refusal.blames)).collect();
@@ -203,8 +203,8 @@ impl Fruitless {
         Some(known)
     }
 
-    /// A layer of which all frames were passed over, since another session held them a moment ago, is not
-    /// to blame either.
+    /// A layer of which all frames were passed over, since another session held them a moment ago, rests
+    /// only as one with locked rows.
     fn judge_layers<'a>(&mut self, fates: impl Iterator<Item = (&'a LayerId, Fate)>, now: Instant) {
         let longest = self.back_off;
         for (layer, fate) in fates {

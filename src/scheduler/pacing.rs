@@ -136,9 +136,9 @@ impl Pacing {
         self.fruitless_in_a_row = if passed.end == End::Fruitless { self.fruitless_in_a_row + 1 } else { 0 };
         match passed.end {
             End::CutShort => Step::PASS_NOW,
-            // Without what came to nothing, other work has its chance at once.
+            // What came to nothing is held back by now, so that other work is planned at once.
             End::Fruitless if self.fruitless_in_a_row < FRUITLESS_PASSES_MAX => Step::PASS_NOW,
-            // A farm that is full and turns its frames over shall not keep the database busy with full looks alone.
+            // A full farm of short frames shall not keep the database busy with full looks alone.
             End::Booked { look_took } => Step::Pass(look_took.min(REST_MAX).max(self.settings.active_scan_interval)),
             End::Fruitless | End::Saturated | End::Empty => {
                 let rest =

@@ -106,7 +106,7 @@ impl Service {
         assert!(!parts.settings.dry_run_mode, "the bookings of a dry run go nowhere");
         let (context, clusters) = build(&parts).await?;
         let totals = parts.totals;
-        let (launcher, inbox) = Launcher::new(&context, parts.targets, totals.clone());
+        let (launcher, inbox) = Launcher::new(context.clone(), parts.targets, totals.clone());
         let live = Live { context: context.clone(), launcher, redirects: RedirectWatch::default() };
         Ok(Self { context, totals, clusters, sink: Arc::new(live.clone()), live: Some((live, inbox)) })
     }

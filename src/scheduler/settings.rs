@@ -162,8 +162,8 @@ impl Settings {
         }
     }
 
-    /// The age at which a booking that nobody has reported is no longer in anybody's hands: whoever
-    /// made it has launched it, or taken it back, or is gone.
+    /// The age at which nobody works any more on a booking that no agent has reported: whoever made it has
+    /// launched it, or taken it back, or is gone.
     #[must_use]
     pub fn recovery_age(&self) -> Duration {
         let ours = self.launch_deadline + self.launch_timeout + Duration::from_secs(1);

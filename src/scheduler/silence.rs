@@ -25,7 +25,7 @@ const INTERVALS_KNOWN: u32 = 60;
 const INTERVAL_MAX: Duration = Duration::from_mins(2);
 /// Shortest silence of a farm that is one.
 const SILENCE_MIN: Duration = Duration::from_secs(10);
-/// A gap this many times as long as the mean one is no chance.
+/// A gap this many times as long as the mean one does not happen while reports arrive.
 const MEAN_GAPS: u32 = 10;
 /// Over this time the mean gap is taken.
 const GAP_WINDOW: Duration = Duration::from_mins(5);
