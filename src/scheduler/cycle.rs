@@ -148,6 +148,7 @@ impl Cycle {
         Ok(Pass { snapshot, plan, booked, lost, report })
     }
 
+    /// Reads the farm, and plans under what is remembered.
     pub(crate) async fn plan(&self, clusters: &[Cluster]) -> Result<Planned, PassError> {
         let started = Instant::now();
         let View { snapshot, mut holds, kept } = self.sink.look(clusters).await?;

@@ -152,7 +152,7 @@ impl Known {
         }
         let orders = orders.into_iter().map(|order| (order.proc.clone(), order)).collect();
         let mut gone = std::mem::replace(&mut self.orders, orders);
-        // Of a proc without its order's end: it went another way than Cuebot goes when it carries an order out.
+        // A proc that ended while its order stands went another way than Cuebot goes when it carries one out.
         gone.retain(|proc, _| !without_proc.contains(proc) && !self.orders.contains_key(proc));
         let leaving = |order| Leaving { order, gone_at: now, proc_gone_at: None, settled_at: None, may_run: true };
         self.leaving.extend(gone.into_iter().map(|(proc, order)| (proc, leaving(order))));

@@ -9,7 +9,7 @@
 //! A silence that has ended explains why bookings give no sign of life: their completion came while
 //! nobody listened. When it ended is remembered for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::booking::SilenceEnds;
@@ -48,9 +48,9 @@ pub(super) struct Silence {
     looked_at: Option<Timestamp>,
     watched_since: Option<Timestamp>,
     /// New reports, by the look that found them.
-    arrivals: Vec<(Timestamp, u32)>,
+    arrivals: VecDeque<(Timestamp, u32)>,
     /// Times between the farm's newest reports, by when they ended.
-    gaps: Vec<(Timestamp, Duration)>,
+    gaps: VecDeque<(Timestamp, Duration)>,
     newest: Option<Timestamp>,
     /// While the farm is silent: the last report before.
     last_before: Option<Timestamp>,
@@ -127,8 +127,10 @@ impl Silence {
             known.was_overdue = is_overdue;
             known.last = at;
         }
-        self.arrivals.push((now, arrived));
-        self.arrivals.retain(|(at, _)| since(*at, now) <= GAP_WINDOW);
+        self.arrivals.push_back((now, arrived));
+        while self.arrivals.front().is_some_and(|(at, _)| since(*at, now) > GAP_WINDOW) {
+            self.arrivals.pop_front();
+        }
         if let Some(newest) = newest {
             self.note_newest(newest, is_blind);
         }
@@ -210,8 +212,10 @@ impl Silence {
             && !is_blind
             && !self.is_silent()
         {
-            self.gaps.push((newest, since(known, newest)));
-            self.gaps.retain(|(at, _)| since(*at, newest) <= GAP_WINDOW);
+            self.gaps.push_back((newest, since(known, newest)));
+            while self.gaps.front().is_some_and(|(at, _)| since(*at, newest) > GAP_WINDOW) {
+                self.gaps.pop_front();
+            }
         }
         self.newest = self.newest.max(Some(newest));
     }
