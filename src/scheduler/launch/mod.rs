@@ -170,8 +170,7 @@ impl Launcher {
     pub(super) async fn close(&self, limit: Duration) -> usize {
         let settled = async || {
             self.shared.launches.wait().await;
-            // Hosts may take longer to answer.
-            while self.in_hand().unsettled() < self.in_hand().len() {
+            while !self.in_hand().is_unsettled_only() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
