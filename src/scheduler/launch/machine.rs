@@ -465,6 +465,7 @@ impl InHand {
     pub(super) fn unsettled(&self) -> usize {
         self.machines.values().filter(|machine| matches!(machine.state, State::Asking(_))).count()
     }
+
     /// Whether there is nothing but to wait for answers of hosts.
     pub(super) fn is_unsettled_only(&self) -> bool {
         self.unsettled() == self.len()
