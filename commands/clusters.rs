@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use cue_scheduler::clusters::{AllocationOverview, ClusterOverview, SubscriptionOverview, named, overview};
 use cue_scheduler::model::Timestamp;
-use cue_scheduler::preview::{Look, ReasonRow};
+use cue_scheduler::preview::Look;
+use cue_scheduler::scheduler::ReasonRow;
 use cue_scheduler::units::counted;
 use time::format_description::well_known::Rfc3339;
 
@@ -25,7 +26,7 @@ pub(crate) async fn run(settings: RunSettings, command: ClustersCommand, printer
         ClustersCommand::List => None,
         ClustersCommand::Show { name } => Some(named(&farm.clusters, name)?),
     };
-    let Look { snapshot, plan, .. } = farm.look().await.context("Failed to read the farm")?;
+    let Look { snapshot, plan, .. } = farm.look_at_plan().await.context("Failed to read the farm")?;
     name_left_out(&snapshot.left_out, printer);
     let last = farm.store.load_last_dispatches(&farm.clusters).await.context("Failed to read the last bookings")?;
     farm.store.close().await;

@@ -1,6 +1,7 @@
 //! The farm as `run` sees it, for commands that only look.
 
 use anyhow::Context as _;
+use cue_scheduler::config::BesideMaestro;
 use cue_scheduler::db::{ConnectSettings, Store};
 use cue_scheduler::model::{Cluster, LeftOutRow};
 use cue_scheduler::preview::{self, Look};
@@ -33,14 +34,14 @@ impl FarmView {
         Ok(Self { store, clusters: loaded.clusters, settings: Settings::of(config) })
     }
 
-    /// What the next pass would see and do.
-    pub(crate) async fn look(&self) -> anyhow::Result<Look> {
-        Ok(preview::look(&self.store, &self.clusters, &self.settings).await?)
+    /// What the next pass would see and plan.
+    pub(crate) async fn look_at_plan(&self) -> anyhow::Result<Look> {
+        Ok(preview::look_at_plan(&self.store, &self.clusters, &self.settings).await?)
     }
 
     /// Says so where `run` would book nothing at all.
     pub(crate) async fn warn_of_pauses(&self, printer: Printer) -> anyhow::Result<()> {
-        let is_refusing = !self.settings.book_beside_foreign_planner;
+        let is_refusing = self.settings.beside_maestro == BesideMaestro::Refuse;
         if is_refusing && self.store.foreign_planner_active().await? {
             printer.warning("Cuebot's own planner is active: `run` books nothing beside it (scheduler.beside_maestro)");
         }

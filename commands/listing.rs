@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
-use cue_scheduler::preview::ReasonRow;
+use cue_scheduler::scheduler::ReasonRow;
 use serde::Serialize;
 
 use crate::cli::OutputFormat;

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Look;
 use crate::db::WaitingCount;
 use crate::model::{CandidateIx, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
-use crate::scheduler::PlacedFrame;
+use crate::scheduler::{PlacedFrame, ReasonRow};
 use crate::units::Amounts;
 
 /// Which frames would go where, what waits, and why.
@@ -138,13 +138,6 @@ pub struct WrongCountRow {
     pub frames: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ReasonRow {
-    pub reason: WaitReason,
-    pub layers: u64,
-    pub frames: u64,
-}
-
 /// A file that holds no plan of ours.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFormatError {
@@ -190,7 +183,7 @@ impl PlanDocument {
             taken_at,
             totals: totals(&placements, &waiting),
             clusters: shares(&placements),
-            reasons: reasons(&waiting),
+            reasons: ReasonRow::count(waiting.iter().map(|row| (row.reason, row.frames))).into_values().collect(),
             placements,
             waiting,
             wrong_counts,
@@ -272,28 +265,30 @@ impl FrameRow {
     }
 }
 
-/// What the frames of some placements reserve together.
-fn reserved<'r>(placements: impl Iterator<Item = &'r PlacementRow>) -> Amounts {
-    placements.flat_map(|row| row.frames.iter().map(|_| row.reserved)).sum()
-}
-
 /// Different values of a key.
 fn distinct<'r, K: Ord + 'r>(rows: &[&'r PlacementRow], key: fn(&'r PlacementRow) -> K) -> u64 {
     rows.iter().map(|row| key(row)).collect::<BTreeSet<_>>().len() as u64
 }
 
-fn frames_of(rows: &[&PlacementRow]) -> u64 {
-    rows.iter().map(|row| row.frames.len() as u64).sum()
+fn share(cluster: &str, rows: &[&PlacementRow]) -> ClusterShare {
+    ClusterShare {
+        cluster: cluster.to_owned(),
+        frames: rows.iter().map(|row| row.frames.len() as u64).sum(),
+        layers: distinct(rows, |row| &row.work.layer_id),
+        hosts: distinct(rows, |row| &row.host_id),
+        reserved: rows.iter().flat_map(|row| row.frames.iter().map(|_| row.reserved)).sum(),
+    }
 }
 
 fn totals(placements: &[PlacementRow], waiting: &[WaitingRow]) -> PlanTotals {
     let rows: Vec<&PlacementRow> = placements.iter().collect();
+    let ClusterShare { frames, layers, hosts, reserved, .. } = share("all", &rows);
     PlanTotals {
-        frames: frames_of(&rows),
-        layers: distinct(&rows, |row| &row.work.layer_id),
+        frames,
+        layers,
         jobs: distinct(&rows, |row| &row.work.job_id),
-        hosts: distinct(&rows, |row| &row.host_id),
-        reserved: reserved(placements.iter()),
+        hosts,
+        reserved,
         waiting_frames: waiting.iter().map(|row| u64::from(row.frames)).sum(),
         waiting_layers: waiting.len() as u64,
     }
@@ -304,23 +299,5 @@ fn shares(placements: &[PlacementRow]) -> Vec<ClusterShare> {
     for row in placements {
         by_cluster.entry(&row.cluster).or_default().push(row);
     }
-    let share = |(cluster, rows): (&str, Vec<&PlacementRow>)| ClusterShare {
-        cluster: cluster.to_owned(),
-        frames: frames_of(&rows),
-        layers: distinct(&rows, |row| &row.work.layer_id),
-        hosts: distinct(&rows, |row| &row.host_id),
-        reserved: reserved(rows.iter().copied()),
-    };
-    by_cluster.into_iter().map(share).collect()
-}
-
-fn reasons(waiting: &[WaitingRow]) -> Vec<ReasonRow> {
-    let mut counts: BTreeMap<WaitReason, ReasonRow> = BTreeMap::new();
-    for row in waiting {
-        let none = ReasonRow { reason: row.reason, layers: 0, frames: 0 };
-        let count = counts.entry(row.reason).or_insert(none);
-        count.layers += 1;
-        count.frames += u64::from(row.frames);
-    }
-    counts.into_values().collect()
+    by_cluster.into_iter().map(|(cluster, rows)| share(cluster, &rows)).collect()
 }

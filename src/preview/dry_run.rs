@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::ReasonRow;
 use super::memory::Memory;
 use crate::booking::{LostReason, Refusal};
 use crate::clusters;
 use crate::db::Store;
 use crate::model::{BookingRequest, Cluster, FrameId};
-use crate::scheduler::{Cycle, End, Event, Pacing, PassError, PassReport, Passed, Settings, Step};
+use crate::scheduler::{Cycle, End, Event, Pacing, PassError, PassReport, Passed, ReasonRow, Settings, Step};
 use crate::tasks::sleep_or_stop;
 
 /// How long a dry run goes on. Without either bound it ends when a cycle books nothing.
@@ -34,7 +33,7 @@ pub enum DryRunEnd {
 }
 
 /// What a dry run came to.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct DryRunSummary {
     pub cycles: u32,
     /// From the first look to the last, rests between cycles included.
@@ -80,13 +79,12 @@ pub struct DryRun {
     clusters: Vec<Cluster>,
     clusters_built: Instant,
     last: PassReport,
-    cycles: u32,
-    planned: u64,
     lost: BTreeMap<LostReason, u64>,
     refused: BTreeMap<FrameId, Refusal>,
     busy: Duration,
     began: Option<Instant>,
-    end: Option<DryRunEnd>,
+    /// What is simply counted; the rest is filled in when it is asked for.
+    summary: DryRunSummary,
 }
 
 impl DryRun {
@@ -102,13 +100,11 @@ impl DryRun {
             clusters,
             clusters_built: Instant::now(),
             last: PassReport::default(),
-            cycles: 0,
-            planned: 0,
             lost: BTreeMap::new(),
             refused: BTreeMap::new(),
             busy: Duration::ZERO,
             began: None,
-            end: None,
+            summary: DryRunSummary { is_verified, ..DryRunSummary::default() },
         }
     }
 
@@ -125,7 +121,7 @@ impl DryRun {
         on_cycle: impl FnMut(u32, &PassReport),
     ) -> Result<DryRunEnd, PassError> {
         let end = self.go_on(limits, stop, on_cycle).await?;
-        self.end = Some(end);
+        self.summary.end = Some(end);
         Ok(end)
     }
 
@@ -137,17 +133,17 @@ impl DryRun {
     ) -> Result<DryRunEnd, PassError> {
         let until = limits.time_max.map(|time| Instant::now() + time);
         let is_over = || until.is_some_and(|until| Instant::now() >= until);
-        let cycles_before = self.cycles;
+        let cycles_before = self.summary.cycles;
         let mut pacing = Pacing::new(&self.cycle.settings, Instant::now());
         loop {
             // Taken before the snapshot, so that what changes during the cycle shows as a change.
             let before = self.cycle.store.probe_change(&self.clusters).await?;
             let event = self.pass(stop).await?;
-            on_cycle(self.cycles, &self.last);
+            on_cycle(self.summary.cycles, &self.last);
             if stop.is_cancelled() {
                 return Ok(DryRunEnd::Stopped);
             }
-            if limits.cycles_max.is_some_and(|max| self.cycles - cycles_before >= max) {
+            if limits.cycles_max.is_some_and(|max| self.summary.cycles - cycles_before >= max) {
                 return Ok(DryRunEnd::CyclesDone);
             }
             if is_over() {
@@ -184,17 +180,15 @@ impl DryRun {
             self.clusters_built = Instant::now();
         }
         self.last = self.cycle.pass(&self.clusters, stop, |_| {}).await?.report;
-        self.cycles += 1;
-        self.planned += self.last.planned;
+        self.summary.cycles += 1;
+        self.summary.frames_planned += self.last.planned;
         self.busy += began.elapsed();
         for (reason, frames) in &self.last.lost {
             *self.lost.entry(*reason).or_default() += frames;
         }
-        for refusal in &self.last.refusals {
-            self.refused.insert(refusal.frame.clone(), refusal.clone());
-        }
-        // Frames that were not found are held back by now, and others have their turn; what was found and
-        // lost stays lost.
+        self.refused.extend(self.last.refusals.iter().map(|refusal| (refusal.frame.clone(), refusal.clone())));
+        // Frames that were not found are held back by now, and others are asked for; what was found and lost
+        // stays lost.
         let end = match End::of(&self.last) {
             End::Fruitless if !self.last.lost.is_empty() => End::Saturated,
             end => end,
@@ -205,7 +199,7 @@ impl DryRun {
     /// What would be booked now, in no particular order.
     #[must_use]
     pub fn booked(&self) -> Vec<BookingRequest> {
-        self.memory.booked()
+        self.memory.ledger().booked.values().cloned().collect()
     }
 
     /// The last cycle.
@@ -216,31 +210,23 @@ impl DryRun {
 
     #[must_use]
     pub fn summary(&self) -> DryRunSummary {
-        let reading = self.memory.reading();
+        let reading = self.memory.ledger().reading();
         let busy = self.busy.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for reading")]
         let frames = reading.frames as f64;
         DryRunSummary {
-            cycles: self.cycles,
             seconds: self.began.map_or(0.0, |began| began.elapsed().as_secs_f64()),
             busy_seconds: busy,
-            is_verified: self.memory.is_verified,
-            frames_planned: self.planned,
             frames_booked: reading.frames,
             frames_per_second: if busy > 0.0 { frames / busy } else { 0.0 },
             hosts: self.last.hosts,
             hosts_used: reading.hosts_used,
             hosts_filled: reading.hosts_filled,
-            waiting: self
-                .last
-                .waiting
-                .iter()
-                .map(|(&reason, count)| ReasonRow { reason, layers: count.layers, frames: count.frames })
-                .collect(),
+            waiting: self.last.waiting.values().copied().collect(),
             lost: self.lost.iter().map(|(&reason, &frames)| LostRow { reason, frames }).collect(),
             refused: self.refused.values().cloned().collect(),
             rows_left_out: self.last.left_out.len(),
-            end: self.end,
+            ..self.summary.clone()
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use futures::future::BoxFuture;
+use async_trait::async_trait;
 
 use crate::booking::{BookingError, ChunkOutcome, verify};
 use crate::config::CuebotSilence;
@@ -42,16 +42,14 @@ pub(super) struct Memory {
     hints: Hints,
     /// Each chunk goes to the database, which says what it would have taken of it.
     pub(super) is_verified: bool,
-    /// No pass follows for which anything would have to be remembered.
-    pub(super) is_once: bool,
     /// Frames that wait, of layers that somebody has counted.
     pub(super) waiting_found: BTreeMap<LayerId, u32>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
 #[derive(Debug, Default)]
-struct Ledger {
-    booked: HashMap<FrameId, BookingRequest>,
+pub(super) struct Ledger {
+    pub(super) booked: HashMap<FrameId, BookingRequest>,
     /// Idle cores by host, of the last snapshot.
     idle: HashMap<HostId, Cores>,
     frames: u64,
@@ -70,7 +68,6 @@ impl Memory {
             options: settings.snapshot_options(),
             hints,
             is_verified: false,
-            is_once: false,
             waiting_found: BTreeMap::new(),
             ledger: Arc::default(),
         }
@@ -85,21 +82,6 @@ impl Memory {
     /// Passes whose bookings go here.
     pub(super) fn cycle(&self, settings: Settings) -> Cycle {
         Cycle { store: self.store.clone(), settings, hints: self.hints.clone(), sink: Arc::new(self.clone()) }
-    }
-
-    async fn read(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
-        self.forget_overtaken().await?;
-        let snapshot = self.store.load_snapshot(clusters, &self.options).await?;
-        let mut waiting_found = self.waiting_found.clone();
-        // Nothing came of them: perhaps only a counter knows of their frames.
-        let backing_off = self.hints.backing_off(Instant::now());
-        let doubted = snapshot.candidates.iter().filter(|candidate| backing_off.contains(&candidate.layer));
-        let doubted: Vec<JobId> = doubted.map(|candidate| snapshot.jobs[candidate.job].id.clone()).collect();
-        if !doubted.is_empty() {
-            waiting_found.extend(bookable(&self.store.load_waiting_counts(&doubted).await?));
-        }
-        let holds = Holds { waiting_found, assumed: self.ledger().assumed(&snapshot), ..Holds::default() };
-        Ok(View { snapshot, holds, ..View::default() })
     }
 
     /// Forgets what the live farm has overtaken. This comes before a snapshot is read: what is taken in
@@ -117,35 +99,26 @@ impl Memory {
         Ok(())
     }
 
-    async fn remember(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
-        let outcome = if self.is_verified {
-            verify(&self.store, chunk.requests, chunk.options).await?
-        } else {
-            let booked = chunk.requests.iter().map(|request| Booked::of(request, request.frame.version + 1));
-            ChunkOutcome { booked: booked.collect(), ..ChunkOutcome::default() }
-        };
-        if !self.is_once {
-            self.ledger().book(chunk.requests, &outcome.booked);
-        }
-        Ok(outcome)
-    }
-
-    pub(super) fn booked(&self) -> Vec<BookingRequest> {
-        self.ledger().booked.values().cloned().collect()
-    }
-
-    pub(super) fn reading(&self) -> MemoryReading {
-        self.ledger().reading()
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+#[async_trait]
 impl Sink for Memory {
-    fn look<'a>(&'a self, clusters: &'a [Cluster]) -> BoxFuture<'a, Result<View, StoreError>> {
-        Box::pin(self.read(clusters))
+    async fn look(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
+        self.forget_overtaken().await?;
+        let snapshot = self.store.load_snapshot(clusters, &self.options).await?;
+        let mut waiting_found = self.waiting_found.clone();
+        // Nothing came of them: perhaps only a counter knows of their frames.
+        let backing_off = self.hints.backing_off(Instant::now());
+        let doubted = snapshot.candidates.iter().filter(|candidate| backing_off.contains(&candidate.layer));
+        let doubted: Vec<JobId> = doubted.map(|candidate| snapshot.jobs[candidate.job].id.clone()).collect();
+        if !doubted.is_empty() {
+            waiting_found.extend(bookable(&self.store.load_waiting_counts(&doubted).await?));
+        }
+        let holds = Holds { waiting_found, assumed: self.ledger().assumed(&snapshot), ..Holds::default() };
+        Ok(View { snapshot, holds, ..View::default() })
     }
 
     fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
@@ -157,8 +130,15 @@ impl Sink for Memory {
         HashMap::new()
     }
 
-    fn book<'a>(&'a self, chunk: Chunk<'a>) -> BoxFuture<'a, Result<ChunkOutcome, BookingError>> {
-        Box::pin(self.remember(chunk))
+    async fn book(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
+        let outcome = if self.is_verified {
+            verify(&self.store, chunk.requests, chunk.options).await?
+        } else {
+            let booked = chunk.requests.iter().map(|request| Booked::of(request, request.frame.version + 1));
+            ChunkOutcome { booked: booked.collect(), ..ChunkOutcome::default() }
+        };
+        self.ledger().book(chunk.requests, &outcome.booked);
+        Ok(outcome)
     }
 }
 
@@ -178,7 +158,7 @@ impl Ledger {
         }
     }
 
-    fn reading(&self) -> MemoryReading {
+    pub(super) fn reading(&self) -> MemoryReading {
         let mut used: HashMap<&HostId, Cores> = HashMap::new();
         for request in self.booked.values() {
             *used.entry(&request.host).or_default() += request.reservation.cores;

@@ -1,5 +1,5 @@
-//! What passes would do, without doing it: bookings go into memory. [`look()`] makes one pass, [`DryRun`] many, and
-//! [`prepare`] a service; a [`PlanDocument`] tells what a pass has planned.
+//! What passes would do, without doing it. [`look()`] ends where a pass would book; the bookings of a [`DryRun`] of
+//! many passes, and of a service that [`prepare`] makes, go into memory. A [`PlanDocument`] tells of a plan.
 
 mod document;
 mod dry_run;
@@ -10,12 +10,9 @@ mod overtaken;
 
 use std::sync::Arc;
 
-pub use document::{
-    ClusterShare, FrameRow, Overtaken, OvertakenCause, PlacementRow, PlanDocument, PlanFormatError, PlanTotals,
-    ReasonRow, WaitingRow, Work, WrongCountRow,
-};
+pub use document::{ClusterShare, PlacementRow, PlanDocument, PlanTotals, WaitingRow, WrongCountRow};
 pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
-pub use look::{Look, look};
+pub use look::{Look, look, look_at_plan};
 use memory::Memory;
 pub use memory::bookable;
 pub use narrow::Narrowing;

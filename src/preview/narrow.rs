@@ -1,6 +1,6 @@
 //! Showing a part of a plan.
 
-use super::{PlanDocument, Work};
+use super::document::{PlanDocument, Work};
 
 /// What to show; an empty list shows all. Whatever is named is an exact name, an id, or the beginning
 /// of a name; a row has to match one entry of each list.

@@ -1,6 +1,6 @@
 //! Which placements of a kept plan the live farm has overtaken.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::document::{Overtaken, OvertakenCause, PlacementRow, PlanDocument};
 use crate::db::{FrameState, Store};
@@ -29,28 +29,27 @@ impl PlanDocument {
 /// The farm now, less what the placements so far take.
 struct Live<'s> {
     hosts: HashMap<&'s HostId, (&'s Host, Amounts)>,
-    layers: HashMap<&'s LayerId, &'s Candidate>,
-    paused: HashSet<&'s LayerId>,
+    /// Waiting layers, and whether their jobs are paused.
+    layers: HashMap<&'s LayerId, bool>,
     frames: &'s HashMap<FrameId, FrameState>,
 }
 
 impl<'s> Live<'s> {
     fn of(snapshot: &'s Snapshot, frames: &'s HashMap<FrameId, FrameState>) -> Self {
-        let is_paused = |candidate: &&Candidate| snapshot.jobs[candidate.job].is_paused;
+        let layer = |candidate: &'s Candidate| (&candidate.layer, snapshot.jobs[candidate.job].is_paused);
         Self {
             hosts: snapshot.hosts.iter().map(|host| (&host.id, (host, host.idle))).collect(),
-            layers: snapshot.candidates.iter().map(|candidate| (&candidate.layer, candidate)).collect(),
-            paused: snapshot.candidates.iter().filter(is_paused).map(|candidate| &candidate.layer).collect(),
+            layers: snapshot.candidates.iter().map(layer).collect(),
             frames,
         }
     }
 
     fn against(&mut self, row: &PlacementRow) -> Vec<Overtaken> {
         let mut found = Vec::new();
-        if !self.layers.contains_key(&row.work.layer_id) {
-            found.push(overtaken(OvertakenCause::LayerGone, "the layer waits no more"));
-        } else if self.paused.contains(&row.work.layer_id) {
-            found.push(overtaken(OvertakenCause::JobPaused, "the job is paused"));
+        match self.layers.get(&row.work.layer_id) {
+            None => found.push(overtaken(OvertakenCause::LayerGone, "the layer waits no more")),
+            Some(true) => found.push(overtaken(OvertakenCause::JobPaused, "the job is paused")),
+            Some(false) => {}
         }
         found.extend(self.frames_taken(row));
         found.extend(self.host_against(row, found.is_empty()));

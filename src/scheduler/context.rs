@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::hints::Hints;
 use super::settings::Settings;
+use crate::config::BesideMaestro;
 use crate::db::{Store, StoreError};
 use crate::model::Cluster;
 use crate::telemetry::{Health, Metrics};
@@ -30,7 +31,7 @@ impl Context {
 
     /// Whether Cuebot's own planner is active, and nothing shall be booked beside it.
     pub(super) async fn foreign_planner_blocks(&self) -> Result<bool, StoreError> {
-        Ok(!self.settings.book_beside_foreign_planner && self.store.foreign_planner_active().await?)
+        Ok(self.settings.beside_maestro == BesideMaestro::Refuse && self.store.foreign_planner_active().await?)
     }
 }
 

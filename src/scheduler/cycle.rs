@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use futures::StreamExt as _;
-use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::error::PassError;
@@ -15,27 +15,26 @@ use super::fruitless::Tried;
 use super::hints::Hints;
 use super::launch::Launches;
 use super::redirects::{self, Kept};
-use super::report::{self, PassReport};
+use super::report::{self, PassReport, ReasonRow};
 use super::requests::{self, PlacedFrame};
 use super::settings::Settings;
 use crate::booking::{BookOptions, BookingError, ChunkOutcome, Chunks, Lost};
 use crate::db::{Store, StoreError};
-use crate::model::{
-    Booked, BookingRequest, Cluster, FrameId, Holds, LayerId, LeftOutRow, Plan, Snapshot, WaitingFrame,
-};
+use crate::model::{Booked, BookingRequest, Cluster, Holds, LayerId, LeftOutRow, Plan, Snapshot, WaitingFrame};
 use crate::planner::plan;
 use crate::telemetry::error_chain;
 
 /// Where the bookings of a pass go. All else is the same in every pass.
+#[async_trait]
 pub(crate) trait Sink: Debug + Send + Sync {
     /// Reads the farm, and what is promised of it that the rows do not show.
-    fn look<'a>(&'a self, clusters: &'a [Cluster]) -> BoxFuture<'a, Result<View, StoreError>>;
+    async fn look(&self, clusters: &[Cluster]) -> Result<View, StoreError>;
 
     /// Takes out frames that have gone here already, whatever their rows say. Returns of which layers so
     /// many more are to be asked for another time.
     fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32>;
 
-    fn book<'a>(&'a self, chunk: Chunk<'a>) -> BoxFuture<'a, Result<ChunkOutcome, BookingError>>;
+    async fn book(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError>;
 }
 
 /// The farm as a pass finds it.
@@ -67,7 +66,7 @@ pub(crate) struct Cycle {
 }
 
 /// A plan, and what it was made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) snapshot: Snapshot,
     pub(crate) holds: Holds,
@@ -78,30 +77,26 @@ pub(crate) struct Planned {
 }
 
 /// What a pass found and planned, and what came of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pass {
-    pub(crate) snapshot: Snapshot,
-    pub(crate) holds: Holds,
+    pub(super) snapshot: Snapshot,
     /// Frames that were lost when they were booked wait in it again.
-    pub(crate) plan: Plan,
-    /// The frames that were booked, in the order of the plan's placements.
-    pub(crate) frames: Vec<PlacedFrame>,
-    /// Whether all frames were there that the plan asked for.
-    pub(crate) has_all: bool,
+    pub(super) plan: Plan,
     pub(super) booked: Vec<Booked>,
     pub(super) lost: Vec<Lost>,
     pub(crate) report: PassReport,
 }
 
 /// The frames that a plan asks for, as far as they are there.
-#[derive(Debug, Default)]
-struct Found {
+#[derive(Debug)]
+pub(crate) struct Found {
     layers: Vec<LayerId>,
-    frames: Vec<PlacedFrame>,
+    /// In the order of the plan's placements.
+    pub(crate) frames: Vec<PlacedFrame>,
     launches: Launches,
     /// Layers of which another session holds frames.
     locked: HashSet<LayerId>,
-    left_out: Vec<LeftOutRow>,
+    pub(crate) left_out: Vec<LeftOutRow>,
 }
 
 impl Cycle {
@@ -117,13 +112,15 @@ impl Cycle {
         let planned = self.plan(clusters).await?;
         tell(&planned);
         let booking = Instant::now();
-        let mut found = self.find_frames(&planned).await?;
-        let placed = planned.plan.placed_frames();
-        let has_all = found.frames.len() as u64 == placed;
-        let requests = self.launchable(&planned, &mut found).await;
-        let outcome = self.book(requests, &found.launches, stop).await;
+        let found = self.find_frames(&planned).await?;
+        let (planned, found) = self.without_unlaunchable(planned, found).await;
+        let Planned { snapshot, mut plan, flags, snapshot_took, plan_took, .. } = planned;
+        let Found { layers, frames, launches, locked, left_out } = found;
+        let versions = frames.iter().map(|placed| (placed.frame.id.clone(), placed.frame.version)).collect();
+        let requests = frames.into_iter().map(|placed| requests::request(&snapshot, &plan, placed)).collect();
+        let outcome = self.book(requests, &launches, stop).await;
         if outcome.cut_short_by.is_none() && !stop.is_cancelled() {
-            let tried = Tried { layers: &found.layers, frames: &found.frames, locked: &found.locked };
+            let tried = Tried { layers: &layers, versions: &versions, locked: &locked };
             self.hints.fruitless(|fruitless| fruitless.judge(&tried, &outcome, Instant::now()));
         }
         let ChunkOutcome { booked, lost, refusals, cut_short_by, .. } = outcome;
@@ -131,30 +128,28 @@ impl Cycle {
             // What other chunks booked is launched in any case; the next pass sees it.
             return Err(error.into());
         }
-        let ids: HashSet<&FrameId> = booked.iter().map(|booked| &booked.frame).collect();
-        found.frames.retain(|placed| ids.contains(&placed.frame.id));
-        let Planned { snapshot, holds, mut plan, flags, snapshot_took, plan_took } = planned;
-        let candidates = report::candidates(&plan);
+        let (candidates, planned) = (report::candidates(&plan), plan.placed_frames());
         report::add_lost(&mut plan, &snapshot, &lost);
         let report = PassReport {
             candidates,
             hosts: snapshot.hosts.len(),
-            planned: placed,
+            planned,
             booked: booked.len() as u64,
             lost: report::lost_by_reason(&lost),
             refusals,
-            waiting: report::waiting_by_reason(&plan),
-            left_out: [&snapshot.left_out[..], &found.left_out].concat(),
+            waiting: ReasonRow::count(plan.waiting.iter().map(|waiting| (waiting.reason, waiting.frames))),
+            left_out: [&snapshot.left_out[..], &left_out].concat(),
             database: self.store.meter().reading() - database,
             snapshot_took,
             plan_took,
             booking_took: booking.elapsed(),
             shows_off: flags.off,
         };
-        Ok(Pass { snapshot, holds, plan, frames: found.frames, has_all, booked, lost, report })
+        Ok(Pass { snapshot, plan, booked, lost, report })
     }
 
-    async fn plan(&self, clusters: &[Cluster]) -> Result<Planned, PassError> {
+    /// Reads the farm, and plans under what is remembered.
+    pub(crate) async fn plan(&self, clusters: &[Cluster]) -> Result<Planned, PassError> {
         let started = Instant::now();
         let View { snapshot, mut holds, kept } = self.sink.look(clusters).await?;
         let flags = self.hints.hold(&mut holds, &snapshot, started);
@@ -175,12 +170,9 @@ impl Cycle {
     }
 
     /// Reads the frames that a plan asks for, and what it takes to launch them.
-    async fn find_frames(&self, planned: &Planned) -> Result<Found, StoreError> {
+    pub(crate) async fn find_frames(&self, planned: &Planned) -> Result<Found, StoreError> {
         let Planned { snapshot, holds, plan, .. } = planned;
         let mut wanted = requests::wanted(snapshot, plan);
-        if wanted.is_empty() {
-            return Ok(Found::default());
-        }
         let layers: Vec<LayerId> = wanted.iter().map(|(layer, _)| layer.clone()).collect();
         let assumed = requests::assumed(holds);
         self.hints.fruitless(|fruitless| {
@@ -206,26 +198,29 @@ impl Cycle {
         })
     }
 
-    /// Requests for the frames that an agent could be told to run. A layer of which there is none is held
-    /// back, so that its broken frames do not take a place in every plan.
-    async fn launchable(&self, planned: &Planned, found: &mut Found) -> Vec<BookingRequest> {
-        let Planned { snapshot, plan, .. } = planned;
-        let requests = found.frames.iter().map(|placed| requests::request(snapshot, plan, placed)).collect();
-        let (launches, factors) = (Arc::clone(&found.launches), self.settings.memory_limits);
-        let part = move || requests::part(requests, &launches, &factors, time::OffsetDateTime::now_utc());
+    /// Takes out the frames that no agent could be told to run. A layer of which none is left is held back,
+    /// so that its broken frames do not take a place in every plan.
+    pub(crate) async fn without_unlaunchable(&self, planned: Planned, mut found: Found) -> (Planned, Found) {
+        let factors = self.settings.memory_limits;
+        let take_out = move || {
+            let (Planned { snapshot, plan, .. }, Found { frames, launches, .. }) = (&planned, &mut found);
+            let unlaunchable = requests::take_out_unlaunchable(snapshot, plan, frames, launches, &factors);
+            (planned, found, unlaunchable)
+        };
         // Twenty thousand messages with long ranges take a while.
-        let parted = tokio::task::spawn_blocking(part).await.expect("it does not panic, and is not cancelled");
+        let taken_out = tokio::task::spawn_blocking(take_out).await;
+        let (planned, mut found, unlaunchable) = taken_out.expect("it does not panic, and is not cancelled");
         let now = Instant::now();
         self.hints.fruitless(|fruitless| {
-            for frame in &parted.unlaunchable {
+            for frame in &unlaunchable.frames {
                 fruitless.hopeless(&frame.id, frame.version, now);
             }
         });
-        for (layer, error) in &parted.broken {
-            self.hints.unlaunchable(layer, error, now);
+        for (layer, error) in &unlaunchable.layers {
+            self.hints.breakers(|breakers| breakers.record_unbuildable(layer, error, now));
         }
-        found.left_out.extend(parted.left_out);
-        parted.launchable
+        found.left_out.extend(unlaunchable.left_out);
+        (planned, found)
     }
 
     /// Books in chunks, some at once. An error of one chunk does not keep the others from being booked.

@@ -9,17 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::model::{ShowId, ShowRow};
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Flags {
     /// By when every Cuebot knows; `None`: such a show stays ours.
     left_after: Option<Duration>,
-    shows: HashMap<ShowId, Flag>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Flag {
-    On,
-    Off { since: Instant },
+    /// Shows that were seen with the flag on, and since when it is off.
+    off_since: HashMap<ShowId, Option<Instant>>,
 }
 
 /// What one look at the flags found.
@@ -37,35 +32,26 @@ pub(super) struct FlagsSeen {
 
 impl Flags {
     pub(super) fn new(left_after: Option<Duration>) -> Self {
-        Self { left_after, shows: HashMap::new() }
+        Self { left_after, off_since: HashMap::new() }
     }
 
     pub(super) fn look(&mut self, shows: &[ShowRow], now: Instant) -> FlagsSeen {
         let mut seen = FlagsSeen::default();
         for show in shows {
-            let known = self.shows.get(&show.id).copied();
-            match (show.is_scheduler_managed, known) {
-                (Some(true), known) => {
-                    if let Some(Flag::Off { .. }) = known {
-                        seen.switched_on.push(show.name.clone());
-                    }
-                    self.shows.insert(show.id.clone(), Flag::On);
+            let Some(is_on) = show.is_scheduler_managed else { continue };
+            if is_on {
+                if self.off_since.insert(show.id.clone(), None).flatten().is_some() {
+                    seen.switched_on.push(show.name.clone());
                 }
-                (Some(false), Some(known)) => {
-                    let since = match known {
-                        Flag::On => {
-                            seen.switched_off.push(show.name.clone());
-                            now
-                        }
-                        Flag::Off { since } => since,
-                    };
-                    self.shows.insert(show.id.clone(), Flag::Off { since });
-                    seen.off.push(show.name.clone());
-                    if self.left_after.is_some_and(|left_after| now.duration_since(since) >= left_after) {
-                        seen.taken_back.push(show.id.clone());
-                    }
+            } else if let Some(off_since) = self.off_since.get_mut(&show.id) {
+                if off_since.is_none() {
+                    seen.switched_off.push(show.name.clone());
                 }
-                (Some(false) | None, _) => {}
+                let since = *off_since.get_or_insert(now);
+                seen.off.push(show.name.clone());
+                if self.left_after.is_some_and(|left_after| now.duration_since(since) >= left_after) {
+                    seen.taken_back.push(show.id.clone());
+                }
             }
         }
         seen
@@ -73,11 +59,11 @@ impl Flags {
 
     /// Shows that stay ours although their flag may be off by now.
     pub(super) fn kept(&self, now: Instant) -> HashSet<ShowId> {
-        let is_kept = |flag: &Flag| match (flag, self.left_after) {
-            (Flag::Off { since }, Some(left_after)) => now.duration_since(*since) < left_after,
-            (Flag::On, _) | (_, None) => true,
+        let is_kept = |off_since: &Option<Instant>| {
+            let is_early = |(since, left_after)| now.duration_since(since) < left_after;
+            off_since.zip(self.left_after).is_none_or(is_early)
         };
-        self.shows.iter().filter(|(_, flag)| is_kept(flag)).map(|(show, _)| show.clone()).collect()
+        self.off_since.iter().filter(|(_, off_since)| is_kept(off_since)).map(|(show, _)| show.clone()).collect()
     }
 }
 

@@ -5,13 +5,12 @@
 //! the ones behind them asked for instead; a layer of which nothing could be booked is held back, for
 //! longer each time.
 //!
-//! Frames and layers whose rows another session holds are left alone for a moment only, since nobody is
-//! at fault and the lock may go at any time.
+//! Frames and layers whose rows another session holds are left alone for a moment only, since the lock may
+//! go at any time.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::requests::PlacedFrame;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
 use crate::model::{FrameId, LayerId, WaitingFrame};
 use crate::tasks::Backoff;
@@ -19,8 +18,8 @@ use crate::tasks::Backoff;
 const HELD_BACK_FIRST: Duration = Duration::from_secs(1);
 /// How long a frame is passed over whose row another session holds.
 const LOCKED_FRAME_REST: Duration = Duration::from_millis(1_500);
-/// How long a layer rests of which nothing else was found. Shorter, so that several looks find their way
-/// past all that is held before the first of it is tried again.
+/// How long a layer rests of which nothing else was found. Shorter, so that several looks pass over all that
+/// is held before the first of it is tried again.
 const LOCKED_LAYER_REST: Duration = Duration::from_millis(200);
 /// A frame that could not be claimed so often, unchanged, is held by a row that nobody looks after.
 const STRIKES_MAX: u32 = 3;
@@ -64,7 +63,8 @@ impl Strikes {
 pub(super) struct Tried<'t> {
     /// Layers that were given hosts.
     pub(super) layers: &'t [LayerId],
-    pub(super) frames: &'t [PlacedFrame],
+    /// Of the frames.
+    pub(super) versions: &'t HashMap<FrameId, i32>,
     /// Layers of which another session held frames a moment ago.
     pub(super) locked: &'t HashSet<LayerId>,
 }
@@ -112,16 +112,14 @@ impl Fruitless {
         let mut additional: HashMap<LayerId, u32> = unreadable.clone();
         let mut locked = HashSet::new();
         for (layer, frames) in frames.iter_mut() {
-            let is_locked = |frame: &WaitingFrame| {
-                self.frames
-                    .get(&frame.id)
-                    .is_some_and(|known| known.passes_over(frame, now) && known.locked_until > now)
-            };
-            if frames.iter().any(is_locked) {
-                locked.insert(layer.clone());
-            }
             let before = frames.len();
-            frames.retain(|frame| self.frames.get(&frame.id).is_none_or(|known| !known.passes_over(frame, now)));
+            frames.retain(|frame| {
+                let known = self.frames.get(&frame.id).filter(|known| known.passes_over(frame, now));
+                if known.is_some_and(|known| known.locked_until > now) {
+                    locked.insert(layer.clone());
+                }
+                known.is_none()
+            });
             *additional.entry(layer.clone()).or_default() += u32::try_from(before - frames.len()).unwrap_or(u32::MAX);
         }
         for (layer, frames) in additional {
@@ -138,22 +136,21 @@ impl Fruitless {
         self.strike(frame, version, STRIKES_MAX, now);
     }
 
-    /// Takes what came of a pass. The reason decides whose fault a loss is: a lock is nobody's, a host's
-    /// refusal is not the frame's.
+    /// Takes what came of a pass. The reason decides what a loss counts against: a lock against nothing, a
+    /// host's refusal not against the frame.
     pub(super) fn judge(&mut self, tried: &Tried<'_>, outcome: &ChunkOutcome, now: Instant) {
-        let versions: HashMap<&FrameId, i32> =
-            tried.frames.iter().map(|placed| (&placed.frame.id, placed.frame.version)).collect();
         let blames: HashMap<&FrameId, Blame> =
             outcome.refusals.iter().map(|refusal| (&refusal.frame, refusal.blames)).collect();
         let fate = |layer| if tried.locked.contains(layer) { Fate::Locked } else { Fate::Nothing };
         let mut fates: HashMap<&LayerId, Fate> = tried.layers.iter().map(|layer| (layer, fate(layer))).collect();
         for lost in &outcome.lost {
-            let Some(&version) = versions.get(&lost.frame) else { continue };
+            let Some(&version) = tried.versions.get(&lost.frame) else { continue };
             match (lost.reason, blames.get(&lost.frame)) {
                 (LostReason::NothingReserved, _) | (LostReason::Refused, Some(Blame::Frame)) => {
                     self.hopeless(&lost.frame, version, now);
                 }
-                (LostReason::FrameTaken, _) => self.taken(&lost.frame, version, now),
+                // Now and then somebody else has the frame.
+                (LostReason::FrameTaken, _) => self.strike(&lost.frame, version, 1, now),
                 (LostReason::FrameLocked, _) => {
                     self.locked(&lost.frame, version, now);
                     fates.insert(&lost.layer, Fate::Locked);
@@ -170,11 +167,6 @@ impl Fruitless {
             fates.insert(&booked.layer, Fate::Booked);
         }
         self.judge_layers(fates.into_iter(), now);
-    }
-
-    /// Somebody else had the frame. Now and then that is so.
-    fn taken(&mut self, frame: &FrameId, version: i32, now: Instant) {
-        self.strike(frame, version, 1, now);
     }
 
     /// Another session holds the frame's row: those behind it go first for a moment.
@@ -211,8 +203,8 @@ impl Fruitless {
         Some(known)
     }
 
-    /// A layer of which all frames were passed over, since another session held them a moment ago, is not
-    /// to blame either.
+    /// A layer of which all frames were passed over, since another session held them a moment ago, rests
+    /// only as one with locked rows.
     fn judge_layers<'a>(&mut self, fates: impl Iterator<Item = (&'a LayerId, Fate)>, now: Instant) {
         let longest = self.back_off;
         for (layer, fate) in fates {
@@ -275,10 +267,10 @@ mod tests {
             !frames[&LayerId::from("layer")].is_empty()
         };
         for _ in 0..2 {
-            fruitless.taken(&"f".into(), 1, now);
+            fruitless.strike(&"f".into(), 1, 1, now);
             assert!(is_kept(&mut fruitless));
         }
-        fruitless.taken(&"f".into(), 1, now);
+        fruitless.strike(&"f".into(), 1, 1, now);
         assert!(!is_kept(&mut fruitless));
     }
 
@@ -286,8 +278,8 @@ mod tests {
     fn strikes_count_only_in_a_row() {
         let (mut fruitless, now) = (Fruitless::new(Duration::from_secs(300)), Instant::now());
         for _ in 0..3 {
-            fruitless.taken(&"f".into(), 1, now);
-            fruitless.taken(&"f".into(), 1, now);
+            fruitless.strike(&"f".into(), 1, 1, now);
+            fruitless.strike(&"f".into(), 1, 1, now);
             fruitless.relieve(&"f".into());
         }
         let mut frames = HashMap::from([("layer".into(), vec![frame("f")])]);

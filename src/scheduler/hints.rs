@@ -13,8 +13,8 @@ use super::settings::Settings;
 use super::silence::Silence;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
 use crate::config::FlagOff;
-use crate::model::{Booked, Fractions, Holds, HostId, LayerId, ShowId, Snapshot};
-use crate::rqd::{AgentError, Breakers, LaunchOutcome, RunFrameError};
+use crate::model::{Fractions, Holds, HostId, LayerId, ShowId, Snapshot};
+use crate::rqd::{AgentError, Breakers};
 use crate::telemetry::error_chain;
 
 /// How long after a pause for want of file descriptors the want is told on.
@@ -166,10 +166,6 @@ impl Hints {
         self.state().paused_until.is_some_and(|until| until + SHORTAGE_TOLD > now)
     }
 
-    pub(super) fn is_put_aside(&self, host: &HostId, now: Instant) -> bool {
-        self.state().breakers.is_host_put_aside(host, now)
-    }
-
     /// Why a booking shall not even be tried now: another chunk met the row that somebody holds.
     pub(super) fn held(&self, host: &HostId, layer: &LayerId, now: Instant) -> Option<LostReason> {
         let state = self.state();
@@ -236,18 +232,9 @@ impl Hints {
         act(&mut self.state().fruitless)
     }
 
-    /// Whether the launch may go out: a host that was put aside is probed with one first.
-    pub(super) fn admits(&self, booked: &Booked, now: Instant) -> bool {
-        self.state().breakers.admit(booked, now)
-    }
-
-    pub(super) fn launch_ended(&self, booked: &Booked, outcome: &LaunchOutcome, now: Instant) {
-        self.state().breakers.record(booked, outcome, now);
-    }
-
-    /// Whether a host may be asked now what it runs; when it may be otherwise.
-    pub(super) fn begin_question(&self, host: &HostId, now: Instant) -> Result<(), Instant> {
-        self.state().breakers.begin_question(host, now)
+    /// Gives `act` what is remembered of hosts and layers whose launches fail.
+    pub(super) fn breakers<T>(&self, act: impl FnOnce(&mut Breakers) -> T) -> T {
+        act(&mut self.state().breakers)
     }
 
     pub(super) fn end_question(&self, host: &HostId, error: Option<&AgentError>, now: Instant) {
@@ -255,11 +242,6 @@ impl Hints {
         if let Some(error) = error.filter(|_| is_new) {
             tracing::warn!(error = error_chain(error), "a host is put aside, and asked less and less");
         }
-    }
-
-    /// Holds a layer back at once: nothing of it can be launched.
-    pub(super) fn unlaunchable(&self, layer: &LayerId, error: &RunFrameError, now: Instant) {
-        self.state().breakers.record_unbuildable(layer, error, now);
     }
 
     /// The agent of a host does not take such fractions.
@@ -328,7 +310,7 @@ mod tests {
         hints.unsettled(&host);
         assert_eq!(hints.state().put_aside(now)[&host], "1 launches without a known outcome");
         let unfit = AgentError::Unfit { host: "node-1".to_owned(), fault: AnswerFault::Endless };
-        assert_eq!(hints.begin_question(&host, now), Ok(()));
+        assert_eq!(hints.breakers(|breakers| breakers.begin_question(&host, now)), Ok(()));
         hints.end_question(&host, Some(&unfit), now);
         let reason = &hints.state().put_aside(now)[&host];
         assert!(

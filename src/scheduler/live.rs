@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use futures::future::BoxFuture;
+use async_trait::async_trait;
 
 use super::context::Context;
 use super::cycle::{Chunk, Sink, View};
 use super::launch::Launcher;
 use super::redirects::RedirectWatch;
-use crate::booking::{BookingError, ChunkOutcome, book};
+use crate::booking::{self, BookingError, ChunkOutcome};
 use crate::db::{SnapshotOptions, StoreError};
 use crate::model::{Cluster, Holds, LayerId, WaitingFrame};
 
@@ -20,26 +20,31 @@ pub(super) struct Live {
     pub(super) redirects: RedirectWatch,
 }
 
-impl Live {
-    async fn read(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
+#[async_trait]
+impl Sink for Live {
+    async fn look(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
         let Context { store, settings, metrics, .. } = &self.context;
         let began = Instant::now();
         // Which hosts are overdue is known better here, host by host.
         let options = SnapshotOptions { staleness: settings.host_staleness_threshold, ..settings.snapshot_options() };
         let snapshot = store.load_snapshot(clusters, &options).await?;
-        self.redirects.set_something_waits(!snapshot.candidates.is_empty());
+        self.redirects.hasten_for(&snapshot);
         // After the snapshot: they tell of all that it shows as freed.
         let kept = self.redirects.look(store, metrics, began).await?;
         Ok(View { snapshot, holds: Holds::default(), kept })
     }
 
-    async fn book_and_launch(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
+    fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
+        self.launcher.without_in_hand(frames)
+    }
+
+    async fn book(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
         let Chunk { requests, options, launches, stop } = chunk;
         let Some(room) = stop.run_until_cancelled(self.launcher.room_for(requests.len())).await else {
             return Ok(ChunkOutcome::default());
         };
         let sent_at = Instant::now();
-        let mut outcome = match book(&self.context.store, requests, options).await {
+        let mut outcome = match booking::book(&self.context.store, requests, options).await {
             Ok(outcome) => outcome,
             Err(BookingError::CommitUnknown(unknown)) => {
                 self.launcher.resolve(unknown, launches, sent_at);
@@ -58,7 +63,9 @@ impl Live {
         }
         Ok(outcome)
     }
+}
 
+impl Live {
     /// How long the frames had waited that were booked.
     fn count_waits(&self, chunk: Chunk<'_>, outcome: &ChunkOutcome) {
         let now = time::OffsetDateTime::now_utc();
@@ -67,19 +74,5 @@ impl Live {
         for since in outcome.booked.iter().filter_map(|booked| waiting_since.get(&booked.frame)) {
             self.context.metrics.frame_booked((now - *since).try_into().unwrap_or_default());
         }
-    }
-}
-
-impl Sink for Live {
-    fn look<'a>(&'a self, clusters: &'a [Cluster]) -> BoxFuture<'a, Result<View, StoreError>> {
-        Box::pin(self.read(clusters))
-    }
-
-    fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
-        self.launcher.without_in_hand(frames)
-    }
-
-    fn book<'a>(&'a self, chunk: Chunk<'a>) -> BoxFuture<'a, Result<ChunkOutcome, BookingError>> {
-        Box::pin(self.book_and_launch(chunk))
     }
 }

@@ -46,14 +46,14 @@ mod silence;
 mod tell;
 mod totals;
 
-pub(crate) use cycle::{Chunk, Cycle, Pass, Sink, View};
+pub(crate) use cycle::{Chunk, Cycle, Planned, Sink, View};
 pub use error::PassError;
 pub(crate) use hints::Hints;
 pub use launch::LaunchTargets;
 pub(crate) use pacing::{End, Event, Pacing, Passed, Step};
-pub use report::{PassReport, WaitingCount};
+pub use report::{PassReport, ReasonRow};
 pub(crate) use requests::PlacedFrame;
 pub use service::{Ended, Parts, Service};
 pub use settings::Settings;
 pub(crate) use silence::OVERDUE_AFTER;
-pub use totals::{Totals, TotalsReading};
+pub use totals::Totals;

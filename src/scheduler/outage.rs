@@ -158,7 +158,7 @@ struct Foreign {
 impl Foreign {
     async fn look(&mut self, context: &Context, shows: &[ShowId], looked_at: Timestamp) {
         let now = Instant::now();
-        // What was booked before we ran is nobody's fault.
+        // What was booked before we ran is not counted.
         let Some(last) = self.looked_at.replace(looked_at) else { return };
         let Ok(found) = context.store.foreign_bookings(shows, last, looked_at).await else { return };
         for ForeignBookings { show_name, bookings } in found {

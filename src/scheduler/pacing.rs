@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::report::PassReport;
 use super::settings::Settings;
+use crate::model::WaitReason;
 use crate::tasks::Backoff;
 
 /// After a pass that failed or could not be tried; doubled after each further one.
@@ -59,7 +60,7 @@ impl End {
     pub(crate) fn of(report: &PassReport) -> Self {
         match report {
             PassReport { candidates: 0, .. } => Self::Empty,
-            _ if report.is_cut_short() => Self::CutShort,
+            PassReport { booked: 1.., waiting, .. } if waiting.contains_key(&WaitReason::PassFull) => Self::CutShort,
             PassReport { booked: 1.., .. } => Self::Booked { look_took: report.snapshot_took + report.plan_took },
             PassReport { planned: 1.., .. } => Self::Fruitless,
             _ => Self::Saturated,
@@ -86,34 +87,25 @@ impl Step {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pacing {
-    active_scan_interval: Duration,
-    cluster_saturated_sleep: Duration,
-    monitor_interval: Duration,
-    empty_job_cycles_before_quiting: Option<u32>,
+    settings: Settings,
     retry: Backoff,
     fruitless_in_a_row: u32,
     empty_looks: u32,
-    waiting: Waiting,
-}
-
-/// For a change, or until the next pass is due in any case.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
+    /// Between two looks for changes.
     gap: Duration,
+    /// When the next pass is due, changes or not.
     due: Instant,
 }
 
 impl Pacing {
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
         Self {
-            active_scan_interval: settings.active_scan_interval,
-            cluster_saturated_sleep: settings.cluster_saturated_sleep,
-            monitor_interval: settings.monitor_interval,
-            empty_job_cycles_before_quiting: settings.empty_job_cycles_before_quiting,
+            settings: settings.clone(),
             retry: RETRY,
             fruitless_in_a_row: 0,
             empty_looks: 0,
-            waiting: Waiting { gap: Duration::ZERO, due: now },
+            gap: Duration::ZERO,
+            due: now,
         }
     }
 
@@ -124,7 +116,8 @@ impl Pacing {
             Event::Probed { .. } => {}
             _ => self.empty_looks = 0,
         }
-        if self.empty_looks > 0 && self.empty_job_cycles_before_quiting.is_some_and(|max| self.empty_looks >= max) {
+        let empty_looks_max = self.settings.empty_job_cycles_before_quiting;
+        if self.empty_looks > 0 && empty_looks_max.is_some_and(|max| self.empty_looks >= max) {
             return Step::Quit;
         }
         match event {
@@ -132,7 +125,7 @@ impl Pacing {
                 self.retry.reset();
                 self.after(passed, now)
             }
-            Event::Probed { has_changed: false } if self.waiting.due > now => self.wait(now),
+            Event::Probed { has_changed: false } if self.due > now => self.wait(now),
             Event::Probed { .. } | Event::Answering => Step::PASS_NOW,
             Event::Failed => Step::Pass(self.retry.next_pause()),
             Event::Silent => Step::AwaitCuebot,
@@ -143,28 +136,26 @@ impl Pacing {
         self.fruitless_in_a_row = if passed.end == End::Fruitless { self.fruitless_in_a_row + 1 } else { 0 };
         match passed.end {
             End::CutShort => Step::PASS_NOW,
-            // Without what came to nothing, other work has its chance at once.
+            // What came to nothing is held back by now, so that other work is planned at once.
             End::Fruitless if self.fruitless_in_a_row < FRUITLESS_PASSES_MAX => Step::PASS_NOW,
-            // A farm that is full and turns its frames over shall not keep the database busy with full looks alone.
-            End::Booked { look_took } => Step::Pass(look_took.min(REST_MAX).max(self.active_scan_interval)),
+            // A full farm of short frames shall not keep the database busy with full looks alone.
+            End::Booked { look_took } => Step::Pass(look_took.min(REST_MAX).max(self.settings.active_scan_interval)),
             End::Fruitless | End::Saturated | End::Empty => {
-                let rest = if passed.end == End::Empty { Duration::ZERO } else { self.cluster_saturated_sleep };
+                let rest =
+                    if passed.end == End::Empty { Duration::ZERO } else { self.settings.cluster_saturated_sleep };
                 // A pass that placed nothing is not repeated more often than half of the time.
                 let took = now.duration_since(passed.began).min(REST_MAX);
-                let due = passed.began + self.monitor_interval;
-                self.waiting = Waiting {
-                    gap: self.active_scan_interval.max(rest).max(took),
-                    due: passed.released_at.map_or(due, |released_at| released_at.min(due)),
-                };
-                if passed.is_probed { self.wait(now) } else { Step::Pass(self.waiting.gap) }
+                self.gap = self.settings.active_scan_interval.max(rest).max(took);
+                let due = passed.began + self.settings.monitor_interval;
+                self.due = passed.released_at.map_or(due, |released_at| released_at.min(due));
+                if passed.is_probed { self.wait(now) } else { Step::Pass(self.gap) }
             }
         }
     }
 
     /// A look for changes, unless the next pass is due by then in any case.
     fn wait(&self, now: Instant) -> Step {
-        let Waiting { gap, due } = self.waiting;
-        if now + gap < due { Step::Probe(gap) } else { Step::Pass(gap) }
+        if now + self.gap < self.due { Step::Probe(self.gap) } else { Step::Pass(self.gap) }
     }
 }
 

@@ -38,7 +38,9 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Operators redirect many procs one after the other.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const BUSY_FOR: Duration = Duration::from_mins(1);
-/// Between two looks while nothing waits that could take the cores, as far as the last pass knows.
+/// Between two looks while nothing waits that could take the cores, or no proc runs whose cores they would be,
+/// as far as the last pass knows. Most orders stand for longer, and every pass looks itself before it plans:
+/// what could go unseen is an order for a proc that was booked since, and whose frame is killed at once.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The orders that stand and those that are being carried out. Cloning shares them.
@@ -46,13 +48,13 @@ const IDLE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct RedirectWatch {
     /// Held while the database is asked, so that an older answer never comes after a newer one.
     known: Arc<Mutex<Known>>,
-    something_waits: Arc<AtomicBool>,
+    is_urgent: Arc<AtomicBool>,
 }
 
 impl Default for RedirectWatch {
-    /// Until a pass has looked, something may wait.
+    /// Until a pass has looked, a proc may be redirected and something wait for its cores.
     fn default() -> Self {
-        Self { known: Arc::default(), something_waits: Arc::new(AtomicBool::new(true)) }
+        Self { known: Arc::default(), is_urgent: Arc::new(AtomicBool::new(true)) }
     }
 }
 
@@ -82,9 +84,11 @@ impl RedirectWatch {
         Ok(known.kept(since))
     }
 
-    /// Whether anything waits that could take what is freed for others.
-    pub(super) fn set_something_waits(&self, something_waits: bool) {
-        self.something_waits.store(something_waits, Ordering::Relaxed);
+    /// Orders are urgent where procs run that could be redirected, and something waits that could take what
+    /// they free for others.
+    pub(super) fn hasten_for(&self, snapshot: &Snapshot) {
+        let can_be_redirected = snapshot.hosts.iter().any(|host| !host.running_layers.is_empty());
+        self.is_urgent.store(can_be_redirected && !snapshot.candidates.is_empty(), Ordering::Relaxed);
     }
 
     /// Looks again and again until `stop` is cancelled.
@@ -93,7 +97,7 @@ impl RedirectWatch {
             if let Err(error) = self.look(&store, &metrics, Instant::now()).await {
                 tracing::debug!(error = error_chain(&error), "cannot read redirects now");
             }
-            let pause = match self.something_waits.load(Ordering::Relaxed) {
+            let pause = match self.is_urgent.load(Ordering::Relaxed) {
                 true if self.known.lock().await.is_busy(Instant::now()) => BUSY_PAUSE,
                 true => LOOK_PAUSE,
                 false => IDLE_PAUSE,
@@ -117,7 +121,7 @@ pub(crate) struct Kept {
 
 #[derive(Debug, Default)]
 struct Known {
-    standing: HashMap<ProcId, Redirect>,
+    orders: HashMap<ProcId, Redirect>,
     leaving: HashMap<ProcId, Leaving>,
     /// Procs of destinations, each by which one order was carried out.
     arrived: HashMap<ProcId, Instant>,
@@ -138,28 +142,21 @@ struct Leaving {
 impl Known {
     /// Procs with an order that stood at the last look.
     fn seen(&self) -> Vec<ProcId> {
-        self.standing.keys().cloned().collect()
+        self.orders.keys().cloned().collect()
     }
 
     /// Takes a look at all orders.
-    fn take(&mut self, found: Redirects, now: Instant) {
-        let Redirects { orders, without_proc } = found;
-        if orders.iter().any(|order| !self.standing.contains_key(&order.proc)) {
+    fn take(&mut self, Redirects { orders, without_proc }: Redirects, now: Instant) {
+        if orders.iter().any(|order| !self.orders.contains_key(&order.proc)) {
             self.last_order = Some(now);
         }
-        // Its proc went another way than Cuebot goes when it carries an order out.
-        for proc in &without_proc {
-            self.standing.remove(proc);
-        }
-        let orders: HashMap<ProcId, Redirect> = orders.into_iter().map(|order| (order.proc.clone(), order)).collect();
-        for (proc, order) in std::mem::take(&mut self.standing) {
-            if !orders.contains_key(&proc) {
-                self.leaving
-                    .insert(proc, Leaving { order, gone_at: now, proc_gone_at: None, settled_at: None, may_run: true });
-            }
-        }
-        self.leaving.retain(|proc, _| !orders.contains_key(proc));
-        self.standing = orders;
+        let orders = orders.into_iter().map(|order| (order.proc.clone(), order)).collect();
+        let mut gone = std::mem::replace(&mut self.orders, orders);
+        // A proc that ended while its order stands went another way than Cuebot goes when it carries one out.
+        gone.retain(|proc, _| !without_proc.contains(proc) && !self.orders.contains_key(proc));
+        let leaving = |order| Leaving { order, gone_at: now, proc_gone_at: None, settled_at: None, may_run: true };
+        self.leaving.extend(gone.into_iter().map(|(proc, order)| (proc, leaving(order))));
+        self.leaving.retain(|proc, _| !self.orders.contains_key(proc));
     }
 
     fn leaving(&self) -> Vec<&Redirect> {
@@ -170,18 +167,17 @@ impl Known {
     /// Takes what became of the orders that are gone. Returns those that are settled.
     fn follow(&mut self, followed: &[FollowedProc], now: Instant) -> Vec<(Redirect, RedirectEnd)> {
         self.arrived.retain(|_, at| now < *at + WITHDRAWN_AFTER * 2);
-        for FollowedProc { proc, is_held, may_run, .. } in followed {
-            if let Some(leaving) = self.leaving.get_mut(proc) {
-                leaving.may_run = *may_run;
-                if !is_held {
-                    leaving.proc_gone_at.get_or_insert(now);
-                }
-            }
-        }
         let mut reached = HashSet::new();
-        for FollowedProc { proc, arrived, .. } in followed {
-            let is_freed = self.leaving.get(proc).is_some_and(|leaving| leaving.proc_gone_at.is_some());
-            if is_freed && let Some(new) = arrived.iter().find(|new| !self.arrived.contains_key(*new)) {
+        for FollowedProc { proc, is_held, arrived, may_run } in followed {
+            let Some(leaving) = self.leaving.get_mut(proc) else { continue };
+            leaving.may_run = *may_run;
+            if !is_held {
+                leaving.proc_gone_at.get_or_insert(now);
+            }
+            let is_new = |arrived: &&ProcId| !self.arrived.contains_key(*arrived);
+            if leaving.proc_gone_at.is_some()
+                && let Some(new) = arrived.iter().find(is_new)
+            {
                 self.arrived.insert(new.clone(), now);
                 reached.insert(proc);
             }
@@ -303,33 +299,24 @@ fn restricted(snapshot: &Snapshot, host: HostIx, candidates: &[CandidateIx]) -> 
 /// under way.
 const fn is_lasting(reason: WaitReason) -> bool {
     use WaitReason as Reason;
-    match reason {
+    matches!(
+        reason,
         Reason::JobPaused
-        | Reason::AutoBookOff
-        | Reason::ShowInactive
-        | Reason::ShowTakenBack
-        | Reason::StartAfter
-        | Reason::NotSelected
-        | Reason::NoSubscription
-        | Reason::SubscriptionFrozen
-        | Reason::JobCapNotPositive
-        | Reason::NoHostWithTags
-        | Reason::OperatingSystem
-        | Reason::ThreadMode
-        | Reason::Shape
-        | Reason::GpuReserved
-        | Reason::Capacity => true,
-        Reason::SubscriptionBurst
-        | Reason::FolderCores
-        | Reason::FolderGpus
-        | Reason::JobCores
-        | Reason::JobGpus
-        | Reason::LimitReached
-        | Reason::NoHostOpen
-        | Reason::LostRace
-        | Reason::BackOff
-        | Reason::PassFull => false,
-    }
+            | Reason::AutoBookOff
+            | Reason::ShowInactive
+            | Reason::ShowTakenBack
+            | Reason::StartAfter
+            | Reason::NotSelected
+            | Reason::NoSubscription
+            | Reason::SubscriptionFrozen
+            | Reason::JobCapNotPositive
+            | Reason::NoHostWithTags
+            | Reason::OperatingSystem
+            | Reason::ThreadMode
+            | Reason::Shape
+            | Reason::GpuReserved
+            | Reason::Capacity
+    )
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct PassReport {
     /// What the database said to the lost that it refuses to write.
     pub refusals: Vec<Refusal>,
     /// What still waits after the pass. Every waiting layer is under one reason.
-    pub waiting: BTreeMap<WaitReason, WaitingCount>,
+    pub waiting: BTreeMap<WaitReason, ReasonRow>,
     pub left_out: Vec<LeftOutRow>,
     /// What the pass asked of the database; launches and repairs that ran meanwhile are in it.
     pub database: MeterReading,
@@ -31,16 +31,24 @@ pub struct PassReport {
     pub shows_off: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct WaitingCount {
+/// What waits for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReasonRow {
+    pub reason: WaitReason,
     pub layers: u64,
     pub frames: u64,
 }
 
-impl PassReport {
-    /// Whether work was left that the next pass can place at once.
-    pub(super) fn is_cut_short(&self) -> bool {
-        self.booked > 0 && self.waiting.contains_key(&WaitReason::PassFull)
+impl ReasonRow {
+    /// Of layers, each with its waiting frames.
+    pub(crate) fn count(layers: impl Iterator<Item = (WaitReason, u32)>) -> BTreeMap<WaitReason, Self> {
+        let mut rows = BTreeMap::new();
+        for (reason, frames) in layers {
+            let row = rows.entry(reason).or_insert(Self { reason, layers: 0, frames: 0 });
+            row.layers += 1;
+            row.frames += u64::from(frames);
+        }
+        rows
     }
 }
 
@@ -75,16 +83,6 @@ pub(super) fn lost_by_reason(lost: &[Lost]) -> BTreeMap<LostReason, u64> {
     let mut counts = BTreeMap::new();
     for lost in lost {
         *counts.entry(lost.reason).or_default() += 1;
-    }
-    counts
-}
-
-pub(super) fn waiting_by_reason(plan: &Plan) -> BTreeMap<WaitReason, WaitingCount> {
-    let mut counts: BTreeMap<WaitReason, WaitingCount> = BTreeMap::new();
-    for waiting in &plan.waiting {
-        let count = counts.entry(waiting.reason).or_default();
-        count.layers += 1;
-        count.frames += u64::from(waiting.frames);
     }
     counts
 }

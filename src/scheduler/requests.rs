@@ -4,14 +4,12 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::db::new_proc_id;
 use crate::model::{
-    Booked, BookingRequest, CandidateIx, Holds, LayerId, LayerLaunch, LeftOutRow, Plan, Snapshot, Timestamp,
-    WaitingFrame,
+    Booked, BookingRequest, CandidateIx, Holds, LayerId, LayerLaunch, LeftOutRow, Plan, Snapshot, WaitingFrame,
 };
 use crate::rqd::{MemoryLimitFactors, RunFrameError, build_run_frame};
 use crate::telemetry::error_chain;
 
 /// How many frames of which layers a plan asks for, in the order of its placements.
-#[must_use]
 pub(super) fn wanted(snapshot: &Snapshot, plan: &Plan) -> Vec<(LayerId, u32)> {
     let mut position: HashMap<CandidateIx, usize> = HashMap::new();
     let mut wanted: Vec<(LayerId, u32)> = Vec::new();
@@ -26,7 +24,6 @@ pub(super) fn wanted(snapshot: &Snapshot, plan: &Plan) -> Vec<(LayerId, u32)> {
 }
 
 /// Frames of each layer that count as booked, and whose rows say that they wait.
-#[must_use]
 pub(super) fn assumed(holds: &Holds) -> HashMap<&LayerId, u32> {
     let mut frames: HashMap<&LayerId, u32> = HashMap::new();
     for booking in &holds.assumed {
@@ -38,15 +35,14 @@ pub(super) fn assumed(holds: &Holds) -> HashMap<&LayerId, u32> {
 
 /// A frame and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedFrame {
+pub(crate) struct PlacedFrame {
     /// Position in the plan's placements.
-    pub placement: usize,
-    pub frame: WaitingFrame,
+    pub(crate) placement: usize,
+    pub(crate) frame: WaitingFrame,
 }
 
 /// Gives the frames that were found to the placements: in dispatch order, in the order in which the plan
 /// decided.
-#[must_use]
 pub(super) fn hand_out(
     snapshot: &Snapshot,
     plan: &Plan,
@@ -63,14 +59,15 @@ pub(super) fn hand_out(
     handed_out
 }
 
-pub(super) fn request(snapshot: &Snapshot, plan: &Plan, placed: &PlacedFrame) -> BookingRequest {
-    let placement = &plan.placements[placed.placement];
+pub(super) fn request(snapshot: &Snapshot, plan: &Plan, placed: PlacedFrame) -> BookingRequest {
+    let PlacedFrame { placement, frame } = placed;
+    let placement = &plan.placements[placement];
     let candidate = &snapshot.candidates[placement.candidate];
     let job = &snapshot.jobs[candidate.job];
     let host = &snapshot.hosts[placement.host];
     BookingRequest {
         proc: new_proc_id(),
-        frame: placed.frame.clone(),
+        frame,
         host: host.id.clone(),
         host_name: host.name.clone(),
         alloc: host.alloc.clone(),
@@ -81,39 +78,37 @@ pub(super) fn request(snapshot: &Snapshot, plan: &Plan, placed: &PlacedFrame) ->
     }
 }
 
-/// Requests parted by whether an agent could be told to run them.
+/// Frames that no agent could be told to run.
 #[derive(Debug, Default)]
-pub(super) struct Parted {
-    pub(super) launchable: Vec<BookingRequest>,
-    pub(super) unlaunchable: Vec<WaitingFrame>,
+pub(super) struct Unlaunchable {
+    pub(super) frames: Vec<WaitingFrame>,
     pub(super) left_out: Vec<LeftOutRow>,
-    /// Layers of which no frame is launchable.
-    pub(super) broken: HashMap<LayerId, RunFrameError>,
+    /// Layers of which no other frame was found.
+    pub(super) layers: HashMap<LayerId, RunFrameError>,
 }
 
-/// Frames of layers that could not be read are in neither part: those layers are named already.
-#[must_use]
-pub(super) fn part(
-    requests: Vec<BookingRequest>,
+/// Takes out what cannot be launched; also the frames of layers that could not be read, which are named
+/// already.
+pub(super) fn take_out_unlaunchable(
+    snapshot: &Snapshot,
+    plan: &Plan,
+    frames: &mut Vec<PlacedFrame>,
     launches: &HashMap<LayerId, LayerLaunch>,
     memory_limits: &MemoryLimitFactors,
-    now: Timestamp,
-) -> Parted {
-    let mut parted = Parted::default();
-    for request in requests {
-        let Some(launch) = launches.get(&request.frame.layer) else { continue };
-        match build_run_frame(launch, &Booked::of(&request, 0), now, memory_limits) {
-            Ok(_) => parted.launchable.push(request),
-            Err(error) => {
-                let problem = error_chain(&error);
-                parted.left_out.push(LeftOutRow { table: "frame".into(), id: request.frame.id.to_string(), problem });
-                parted.broken.insert(request.frame.layer.clone(), error);
-                parted.unlaunchable.push(request.frame);
-            }
-        }
+) -> Unlaunchable {
+    let (mut unlaunchable, now) = (Unlaunchable::default(), time::OffsetDateTime::now_utc());
+    frames.retain(|placed| {
+        let Some(launch) = launches.get(&placed.frame.layer) else { return false };
+        let booked = Booked::of(&request(snapshot, plan, placed.clone()), 0);
+        let Err(error) = build_run_frame(launch, &booked, now, memory_limits) else { return true };
+        let (id, problem) = (placed.frame.id.to_string(), error_chain(&error));
+        unlaunchable.left_out.push(LeftOutRow { table: "frame".into(), id, problem });
+        unlaunchable.layers.insert(placed.frame.layer.clone(), error);
+        unlaunchable.frames.push(placed.frame.clone());
+        false
+    });
+    for placed in frames {
+        unlaunchable.layers.remove(&placed.frame.layer);
     }
-    for request in &parted.launchable {
-        parted.broken.remove(&request.frame.layer);
-    }
-    parted
+    unlaunchable
 }

@@ -105,9 +105,8 @@ impl Service {
     pub async fn prepare(parts: Parts) -> Result<Self, PassError> {
         assert!(!parts.settings.dry_run_mode, "the bookings of a dry run go nowhere");
         let (context, clusters) = build(&parts).await?;
-        let Context { store, settings, hints, metrics, .. } = context.clone();
         let totals = parts.totals;
-        let (launcher, inbox) = Launcher::new(store, parts.targets, settings, hints, metrics, totals.clone());
+        let (launcher, inbox) = Launcher::new(context.clone(), parts.targets, totals.clone());
         let live = Live { context: context.clone(), launcher, redirects: RedirectWatch::default() };
         Ok(Self { context, totals, clusters, sink: Arc::new(live.clone()), live: Some((live, inbox)) })
     }

@@ -28,8 +28,8 @@ pub struct Settings {
     pub selection: Selection,
     pub chunk_sizes: TagChunkSizes,
     pub policy: Policy,
-    /// Whether fractions of a core are rounded up on hosts whose agent has refused them.
-    pub learns_fractions: bool,
+    /// [`FractionalCores::Auto`]: rounded up on hosts whose agent has refused them.
+    pub fractional_cores: FractionalCores,
     /// A host whose last report is older takes nothing.
     pub host_staleness_threshold: Duration,
     /// Cuebot's `limit.settle_window_seconds`.
@@ -72,8 +72,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Ends the service after so many looks in a row at which nothing waited; for tests.
     pub empty_job_cycles_before_quiting: Option<u32>,
-    /// Books also while Cuebot's own planner is active.
-    pub book_beside_foreign_planner: bool,
+    /// What to do while Cuebot's own planner is active.
+    pub beside_maestro: BesideMaestro,
     /// Bookings are only remembered; nothing is written and nothing launched.
     pub dry_run_mode: bool,
 }
@@ -93,7 +93,7 @@ impl Settings {
             selection: config.selection(),
             chunk_sizes: config.chunk_sizes(),
             policy: config.policy(),
-            learns_fractions: rqd.fractional_cores == FractionalCores::Auto,
+            fractional_cores: rqd.fractional_cores,
             host_staleness_threshold: host_cache.host_staleness_threshold,
             limit_settle_window: queue.limit_settle_window,
             monitor_interval: queue.monitor_interval,
@@ -117,7 +117,7 @@ impl Settings {
             flag_off_after: FLAG_READ_AGAIN,
             shutdown_timeout: queue.shutdown_timeout,
             empty_job_cycles_before_quiting: queue.empty_job_cycles_before_quiting,
-            book_beside_foreign_planner: scheduler.beside_maestro == BesideMaestro::Book,
+            beside_maestro: scheduler.beside_maestro,
             dry_run_mode: rqd.dry_run_mode,
         }
     }
@@ -157,11 +157,14 @@ impl Settings {
         }
     }
 
-    /// The age at which a booking that nobody has reported is no longer in anybody's hands: whoever
-    /// made it has launched it, or taken it back, or is gone.
+    /// The age at which nobody works any more on a booking that no agent has reported: whoever made it has
+    /// launched it, or taken it back, or is gone.
     #[must_use]
     pub fn recovery_age(&self) -> Duration {
         let ours = self.launch_deadline + self.launch_timeout + Duration::from_secs(1);
-        if self.book_beside_foreign_planner { ours.max(FOREIGN_LAUNCH_MAX) } else { ours }
+        match self.beside_maestro {
+            BesideMaestro::Book => ours.max(FOREIGN_LAUNCH_MAX),
+            BesideMaestro::Refuse => ours,
+        }
     }
 }

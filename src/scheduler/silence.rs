@@ -25,7 +25,7 @@ const INTERVALS_KNOWN: u32 = 60;
 const INTERVAL_MAX: Duration = Duration::from_mins(2);
 /// Shortest silence of a farm that is one.
 const SILENCE_MIN: Duration = Duration::from_secs(10);
-/// A gap this many times as long as the mean one is no chance.
+/// A gap this many times as long as the mean one does not happen while reports arrive.
 const MEAN_GAPS: u32 = 10;
 /// Over this time the mean gap is taken.
 const GAP_WINDOW: Duration = Duration::from_mins(5);
@@ -39,7 +39,7 @@ const BLIND_AFTER: Duration = Duration::from_secs(15);
 const HOST_GONE_AFTER: Duration = Duration::from_hours(1);
 
 /// What is known of the hosts' reports.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Silence {
     rule: CuebotSilence,
     /// Longer than that between two looks, and what was reported in between was not seen.
@@ -90,18 +90,7 @@ pub(super) enum Change {
 
 impl Silence {
     pub(super) fn new(rule: CuebotSilence) -> Self {
-        Self {
-            rule,
-            blind_after: BLIND_AFTER,
-            hosts: HashMap::new(),
-            looked_at: None,
-            watched_since: None,
-            arrivals: VecDeque::new(),
-            gaps: VecDeque::new(),
-            newest: None,
-            last_before: None,
-            ended_at: None,
-        }
+        Self { rule, blind_after: BLIND_AFTER, ..Self::default() }
     }
 
     /// Looks may be so far apart on a farm on which nothing changes.

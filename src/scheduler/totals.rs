@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::report::WaitingCount;
+use super::report::ReasonRow;
 use crate::model::WaitReason;
 use crate::telemetry::labels::LaunchResult;
 
@@ -16,7 +16,7 @@ pub struct Totals {
 #[derive(Debug, Default)]
 struct Counts {
     reading: TotalsReading,
-    waiting: BTreeMap<WaitReason, WaitingCount>,
+    waiting: BTreeMap<WaitReason, ReasonRow>,
 }
 
 /// The totals at one moment.
@@ -43,11 +43,11 @@ impl Totals {
 
     /// What the last pass left waiting, by reason.
     #[must_use]
-    pub fn waiting(&self) -> BTreeMap<WaitReason, WaitingCount> {
+    pub fn waiting(&self) -> BTreeMap<WaitReason, ReasonRow> {
         self.counts().waiting.clone()
     }
 
-    pub(super) fn passed(&self, waiting: &BTreeMap<WaitReason, WaitingCount>) {
+    pub(super) fn passed(&self, waiting: &BTreeMap<WaitReason, ReasonRow>) {
         let mut counts = self.counts();
         counts.reading.passes += 1;
         counts.waiting.clone_from(waiting);

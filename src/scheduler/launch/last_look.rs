@@ -51,7 +51,7 @@ impl Launcher {
                 return;
             }
             let bookings: Vec<&Booked> = batch.iter().map(|question| &question.booked).collect();
-            match booking::find_overtaken(&self.shared.store, &bookings).await {
+            match booking::find_overtaken(&self.shared.context.store, &bookings).await {
                 Ok(overtaken) => {
                     for Question { booked, answer } in batch {
                         let standing = overtaken.get(&booked.proc).copied().unwrap_or(Standing::Stands);

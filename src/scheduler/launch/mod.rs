@@ -21,15 +21,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::hints::Hints;
-use super::settings::Settings;
+use super::context::Context;
 use super::totals::Totals;
 use crate::booking::{self, CommitOutcome, Standing, UnbookCause, UnknownCommit};
-use crate::db::Store;
 use crate::model::{Booked, LayerId, LayerLaunch, ProcId, WaitingFrame};
 use crate::rqd::{Agents, LaunchOutcome};
 use crate::tasks::Backoff;
-use crate::telemetry::{Metrics, error_chain};
+use crate::telemetry::error_chain;
 
 use machine::{Call, Effect, Event, InHand};
 pub(super) use recover::{FOUND_AGE_MIN, Recovery};
@@ -57,11 +55,8 @@ pub(super) struct Launcher {
 
 #[derive(Debug)]
 struct Shared {
-    store: Store,
+    context: Context,
     targets: LaunchTargets,
-    settings: Settings,
-    hints: Hints,
-    metrics: Metrics,
     totals: Totals,
     /// One permit per booking that is neither launched nor given up.
     waiting: Arc<Semaphore>,
@@ -86,31 +81,19 @@ struct Question {
 pub(super) struct Inbox(mpsc::UnboundedReceiver<Question>);
 
 impl Launcher {
-    pub(super) fn new(
-        store: Store,
-        targets: LaunchTargets,
-        settings: Settings,
-        hints: Hints,
-        metrics: Metrics,
-        totals: Totals,
-    ) -> (Self, Inbox) {
+    pub(super) fn new(context: Context, targets: LaunchTargets, totals: Totals) -> (Self, Inbox) {
         // Bounded by `waiting`: nothing is in here that does not hold a permit.
         let (last_looks, questions) = mpsc::unbounded_channel();
-        let waiting = Arc::new(Semaphore::new(settings.launches_waiting_max));
-        let in_hand = Mutex::new(InHand::new(settings.confirm));
         let shared = Shared {
-            store,
             targets,
-            settings,
-            hints,
-            metrics,
             totals,
-            waiting,
+            waiting: Arc::new(Semaphore::new(context.settings.launches_waiting_max)),
             settling: Arc::new(Semaphore::new(SETTLE_HOSTS_MAX)),
             launches: TaskTracker::new(),
             closing: CancellationToken::new(),
             last_looks,
-            in_hand,
+            in_hand: Mutex::new(InHand::new(context.settings.confirm)),
+            context,
         };
         (Self { shared: Arc::new(shared) }, Inbox(questions))
     }
@@ -126,7 +109,7 @@ impl Launcher {
 
     /// Waits until so many bookings may be made: launches must not fall behind.
     pub(super) async fn room_for(&self, frames: usize) -> Option<OwnedSemaphorePermit> {
-        let frames = frames.min(self.shared.settings.launches_waiting_max);
+        let frames = frames.min(self.shared.context.settings.launches_waiting_max);
         let frames = u32::try_from(frames).unwrap_or(u32::MAX);
         Arc::clone(&self.shared.waiting).acquire_many_owned(frames).await.ok()
     }
@@ -163,7 +146,7 @@ impl Launcher {
         self.shared.launches.spawn(async move {
             let mut pauses = retry_pauses();
             let found = loop {
-                match booking::resolve_commit(&launcher.shared.store, &unknown).await {
+                match booking::resolve_commit(&launcher.shared.context.store, &unknown).await {
                     Ok(CommitOutcome::Settled(found)) => break found,
                     Ok(CommitOutcome::Undecided) => {}
                     Err(error) => tracing::debug!(error = error_chain(&error), "cannot ask for a transaction yet"),
@@ -245,7 +228,7 @@ impl Launcher {
     }
 
     fn perform(&self, booked: &Booked, effect: &Effect, now: Instant) {
-        let Shared { hints, metrics, totals, .. } = &*self.shared;
+        let Shared { context: Context { hints, metrics, .. }, totals, .. } = &*self.shared;
         let (frame, host, proc) = (&booked.frame, &booked.host_name, &booked.proc);
         match effect {
             Effect::Count(result) => {
@@ -254,7 +237,9 @@ impl Launcher {
             }
             Effect::HoldHost => hints.unsettled(&booked.host),
             Effect::FreeHost => hints.settled(&booked.host),
-            Effect::HostWorks => hints.launch_ended(booked, &LaunchOutcome::Launched, now),
+            Effect::HostWorks => {
+                hints.breakers(|breakers| breakers.record(booked, &LaunchOutcome::Launched, now));
+            }
             Effect::WithholdFrame => tracing::warn!(%frame, host, %proc,
                 "a booking vanished while its launch was on the way; its host is asked until the frame has ended"),
             Effect::FreeFrame => tracing::info!(%frame, host, "a withheld frame has ended; it may be booked again"),

@@ -34,8 +34,8 @@ impl Launcher {
             return Ok(Recovery::default());
         }
         let is_alone = self.others().await == Others::Nobody;
-        let age = self.shared.settings.recovery_age();
-        let store = &self.shared.store;
+        let age = self.shared.context.settings.recovery_age();
+        let store = &self.shared.context.store;
         let mut recovery = Recovery::default();
         let found = booking::find_unsettled(store, shows, age, true).await?;
         recovery.never_reported += self.take_over(found, &Why::Found { judged_from: now, only_while_alone: false });

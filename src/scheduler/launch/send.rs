@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::machine::{Call, Event};
 use super::{LaunchTargets, Launcher};
 use crate::booking::{Standing, UnbookCause};
+use crate::config::FractionalCores;
 use crate::model::{Booked, HostId, LayerId, LayerLaunch};
 use crate::rqd::proto::rqd::RunFrame;
 use crate::rqd::{self, Agents, LaunchOutcome};
@@ -33,10 +34,10 @@ impl Launcher {
             self.feed(booked, Event::Rows(Standing::Stands));
             return;
         };
-        let hints = &self.shared.hints;
+        let hints = &self.shared.context.hints;
         let launch = launches.get(&booked.layer);
         // Not admitted: planned before the host was put aside, or together with the launch that probes it.
-        let is_admitted = hints.admits(booked, Instant::now());
+        let is_admitted = hints.breakers(|breakers| breakers.admit(booked, Instant::now()));
         let Some(frame) = launch.filter(|_| is_admitted).and_then(|launch| self.message(booked, launch)) else {
             self.feed(booked, Event::GivenUp(UnbookCause::LaunchRefused));
             return;
@@ -44,7 +45,7 @@ impl Launcher {
         let Some(outcome) = self.send(agents, booked, frame, committed_at).await else { return };
         log(booked, &outcome);
         if !self.learns(booked, launch.is_some_and(|launch| launch.is_threadable), &outcome) {
-            hints.launch_ended(booked, &outcome, Instant::now());
+            hints.breakers(|breakers| breakers.record(booked, &outcome, Instant::now()));
         }
         if matches!(&outcome, LaunchOutcome::NotSent(error) if !error.blames_host()) {
             hints.pause(OWN_LACK_PAUSE, Instant::now());
@@ -58,21 +59,24 @@ impl Launcher {
     fn learns(&self, booked: &Booked, is_threadable: bool, outcome: &LaunchOutcome) -> bool {
         let LaunchOutcome::Refused { code, .. } = outcome else { return false };
         let cores = booked.reservation.cores;
-        let refused =
-            rqd::refused_fractions(cores, is_threadable, *code).filter(|_| self.shared.settings.learns_fractions);
+        let is_learning = self.shared.context.settings.fractional_cores == FractionalCores::Auto;
+        let refused = rqd::refused_fractions(cores, is_threadable, *code).filter(|_| is_learning);
         if let Some(fractions) = refused {
-            self.shared.hints.fractions_refused(&booked.host, &booked.host_name, fractions);
+            self.shared.context.hints.fractions_refused(&booked.host, &booked.host_name, fractions);
         }
         refused.is_some()
     }
 
     fn message(&self, booked: &Booked, launch: &LayerLaunch) -> Option<RunFrame> {
-        let factors = &self.shared.settings.memory_limits;
+        let factors = &self.shared.context.settings.memory_limits;
         let built = rqd::build_run_frame(launch, booked, time::OffsetDateTime::now_utc(), factors);
         if let Err(error) = &built {
             // Also looked at before the booking, but bookings that were found by their rows were not.
             tracing::error!(frame = %booked.frame, error = error_chain(error), "a booked frame cannot be launched");
-            self.shared.hints.unlaunchable(&booked.layer, error, Instant::now());
+            self.shared
+                .context
+                .hints
+                .breakers(|breakers| breakers.record_unbuildable(&booked.layer, error, Instant::now()));
         }
         built.ok()
     }
@@ -85,10 +89,10 @@ impl Launcher {
         frame: RunFrame,
         committed_at: Instant,
     ) -> Option<LaunchOutcome> {
-        let deadline = tokio::time::Instant::from_std(committed_at + self.shared.settings.launch_deadline);
+        let deadline = tokio::time::Instant::from_std(committed_at + self.shared.context.settings.launch_deadline);
         let mut cause = UnbookCause::LaunchTooLate;
         let given_up =
-            async { cause = given_up(&self.shared.closing, &self.shared.hints, &booked.host, deadline).await };
+            async { cause = given_up(&self.shared.closing, &self.shared.context.hints, &booked.host, deadline).await };
         let mut sent_at = committed_at;
         let last_look = async {
             let is_fresh = committed_at.elapsed() < SIGHT_LASTS;
@@ -99,13 +103,13 @@ impl Launcher {
                 _ => Err(standing),
             }
         };
-        let in_flight = self.shared.metrics.launch_sent();
+        let in_flight = self.shared.context.metrics.launch_sent();
         let outcome = agents.launch_unless(&booked.host_name, frame, given_up, last_look).await;
         drop(in_flight);
         let (frame, host, proc) = (&booked.frame, &booked.host_name, &booked.proc);
         match outcome {
             Ok(outcome) => {
-                self.shared.metrics.launch_answered(sent_at.elapsed());
+                self.shared.context.metrics.launch_answered(sent_at.elapsed());
                 return Some(outcome);
             }
             Err(Some(standing)) => {
@@ -130,7 +134,7 @@ pub(super) async fn given_up(
     deadline: tokio::time::Instant,
 ) -> UnbookCause {
     let put_aside = async {
-        while !hints.is_put_aside(host, Instant::now()) {
+        while !hints.breakers(|breakers| breakers.is_host_put_aside(host, Instant::now())) {
             tokio::time::sleep(PUT_ASIDE_TICK).await;
         }
     };

@@ -14,8 +14,10 @@ use crate::model::{Booked, HostId, ProcId};
 use crate::rqd::{AgentReport, Agents};
 use crate::telemetry::error_chain;
 
-/// Between two rounds of looks and questions.
-const TICK: Duration = Duration::from_millis(100);
+/// Between two rounds of looks and questions. One statement looks at all launches that were accepted since,
+/// which costs a start of many frames less than many small looks. Nothing is lost by the wait: until it was
+/// looked at once more a booking is in hand, and its frame is not booked again even if its rows are gone.
+const TICK: Duration = Duration::from_millis(250);
 /// And while the database cannot be asked.
 const AWAY_TICK: Duration = Duration::from_secs(1);
 
@@ -42,10 +44,10 @@ impl Launcher {
         self.in_hand().forget_launched(now);
         let LaunchTargets::Agents(agents) = &self.shared.targets else { return true };
         let mut places = HashMap::new();
-        // Without a place it is this host's turn at the next tick.
+        // A host without a place is asked at the next tick.
         let begin = |host: &HostId| {
             let place = Arc::clone(&self.shared.settling).try_acquire_owned().map_err(|_| now)?;
-            self.shared.hints.begin_question(host, now)?;
+            self.shared.context.hints.breakers(|breakers| breakers.begin_question(host, now))?;
             places.insert(host.clone(), place);
             Ok(())
         };
@@ -69,7 +71,7 @@ impl Launcher {
             let found = tokio::select! {
                 // What vanishes from now on is found by the next start.
                 () = self.shared.closing.cancelled() => Ok(HashMap::new()),
-                found = booking::find_overtaken(&self.shared.store, &asked) => found,
+                found = booking::find_overtaken(&self.shared.context.store, &asked) => found,
             };
             let found = match found {
                 Ok(found) => found,
@@ -92,7 +94,7 @@ impl Launcher {
         if hosts.is_empty() {
             return;
         }
-        let Ok(up) = self.shared.store.hosts_up(&hosts).await else { return };
+        let Ok(up) = self.shared.context.store.hosts_up(&hosts).await else { return };
         for booked in withheld.iter().filter(|booked| !up.contains(&booked.host)) {
             tracing::info!(frame = %booked.frame, host = booked.host_name, "the host of a withheld frame is down");
             self.feed(booked, Event::HostGone);
@@ -104,7 +106,7 @@ impl Launcher {
         let Some(Booked { host, host_name, .. }) = bookings.first() else { return };
         let asked_at = Instant::now();
         let report = agents.report(host_name).await;
-        self.shared.hints.end_question(host, report.as_ref().err(), Instant::now());
+        self.shared.context.hints.end_question(host, report.as_ref().err(), Instant::now());
         let asks_for_others = report.is_ok() && self.in_hand().depends_on_others(bookings);
         let others = if asks_for_others { self.others().await } else { Others::Nobody };
         for booked in bookings {
@@ -134,7 +136,7 @@ impl Launcher {
     /// own and ours is no more, which the next look at the rows shows.
     async fn end_earlier_run(&self, agents: &Agents, booked: &Booked, occupant: &ProcId) {
         let (frame, host) = (&booked.frame, &booked.host_name);
-        match booking::find_booked(&self.shared.store, std::slice::from_ref(occupant)).await {
+        match booking::find_booked(&self.shared.context.store, std::slice::from_ref(occupant)).await {
             Ok(found) if found.is_empty() => {
                 tracing::warn!(%frame, host, earlier = %occupant, "a host runs a frame for a booking that is gone; ending it");
                 kill(agents, booked, "superseded by a newer booking").await;
@@ -148,7 +150,7 @@ impl Launcher {
 
     /// Who else is connected to the database. When in doubt, nothing is taken back.
     pub(super) async fn others(&self) -> Others {
-        let store = &self.shared.store;
+        let store = &self.shared.context.store;
         if store.foreign_planner_active().await.unwrap_or(true) {
             Others::Planner
         } else if store.other_schedulers().await.is_ok_and(|others| others == 0) {

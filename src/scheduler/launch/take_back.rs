@@ -51,10 +51,10 @@ impl Launcher {
     /// Returns whether all is done that can be done now.
     async fn take_back(&self, batch: &[(Booked, Fence)], cause: UnbookCause) -> bool {
         let bookings: Vec<(&Booked, Fence)> = batch.iter().map(|(booked, fence)| (booked, *fence)).collect();
-        let held: HashSet<ProcId> = match booking::unbook_fenced(&self.shared.store, &bookings, cause).await {
+        let held: HashSet<ProcId> = match booking::unbook_fenced(&self.shared.context.store, &bookings, cause).await {
             Ok(outcome) => {
                 self.shared.totals.unbooked(outcome.unbooked.len());
-                self.shared.metrics.unbooked(cause.as_str(), outcome.unbooked.len() as u64);
+                self.shared.context.metrics.unbooked(cause.as_str(), outcome.unbooked.len() as u64);
                 outcome.locked.into_iter().collect()
             }
             Err(error) => {

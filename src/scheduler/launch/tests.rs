@@ -471,7 +471,7 @@ async fn a_launch_that_waits_is_given_up_for_its_time_its_host_a_silence_or_the_
     hints.set_silence(false);
 
     let unfit = AgentError::Unfit { host: "host".to_owned(), fault: AnswerFault::Endless };
-    assert_eq!(hints.begin_question(&host, Instant::now()), Ok(()));
+    assert_eq!(hints.breakers(|breakers| breakers.begin_question(&host, Instant::now())), Ok(()));
     hints.end_question(&host, Some(&unfit), Instant::now());
     assert_eq!(given_up(&closing, &hints, &host, deadline).await, UnbookCause::LaunchTooLate);
     closing.cancel();
