@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::finding::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, bounded, list, selected};
 use crate::db::check::{HostGroup, Session};
 use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
-use crate::db::{
-    Store, WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts,
-};
+use crate::db::{self, Holder, Store, WaitingCount};
 use crate::model::{ClusterKind, FacilityId, ShowId};
 use crate::units::{Cores, counted};
 
@@ -168,7 +166,7 @@ pub(super) async fn counters(
 pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
     let (mut too_low, mut too_high, mut jobs) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut layers: Vec<String> = Vec::new();
-    for row in wrong_waiting_counts(session, selected(shows)?).await? {
+    for row in db::waiting_counts(session, &[], selected(shows)?).await? {
         let WaitingCount { job_name, layer_name, count, frames, job_count, job_frames, .. } = &row;
         if !row.is_right() {
             let wrong = if count < frames { &mut too_low } else { &mut too_high };
@@ -213,7 +211,7 @@ fn recount(layers: &[String], jobs: &[String]) -> String {
 
 pub(super) async fn limits(session: &mut Session, shows: &Selected<ShowId>) -> Result<Finding, CheckError> {
     let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for link in links_to_deleted_limits(session, selected(shows)?).await? {
+    for link in db::deleted_limits(session, &[], selected(shows)?).await? {
         limits.entry(link.limit.into()).or_default().push(format!("{}/{}", link.job_name, link.layer_name));
     }
     if limits.is_empty() {
@@ -253,7 +251,8 @@ pub(super) async fn silent_procs(
 ) -> Result<Finding, CheckError> {
     let mut hosts: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut cores = Cores::ZERO;
-    for held in held_by_silent(session, selected(facilities)?).await? {
+    let all = db::held(session, selected(facilities)?).await?;
+    for held in all.into_iter().filter(|held| held.holder == Holder::Silent) {
         let (procs, longest) = hosts.entry(held.host_name).or_default();
         *procs += held.procs;
         *longest = (*longest).max(held.silent_seconds);
@@ -277,7 +276,7 @@ pub(super) async fn frameless_procs(
     session: &mut Session,
     facilities: &Selected<FacilityId>,
 ) -> Result<Finding, CheckError> {
-    let procs = frameless_procs_in(session, selected(facilities)?).await?;
+    let procs = db::frameless_procs(session, selected(facilities)?, None).await?;
     let cores: Cores = procs.iter().map(|proc| proc.reserved.cores).sum();
     let told = procs.iter().map(|proc| format!("{} on {} for {} min", proc.proc, proc.host, proc.silent_seconds / 60));
     if procs.is_empty() {
