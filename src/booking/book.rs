@@ -243,12 +243,8 @@ async fn write<'r>(
     if requests.is_empty() {
         return Ok(Written { transaction, lost, ..Written::default() });
     }
-    counters::lock_stats(
-        tx,
-        requests.iter().map(|request| &request.frame.layer),
-        requests.iter().map(|request| &request.frame.job),
-    )
-    .await?;
+    let of_frames = requests.iter().map(|request| (&request.frame.layer, &request.frame.job));
+    counters::lock_stats(tx, of_frames).await?;
     let versions = book::start_frames(tx, &requests).await?;
     let no_room = match write_amounts(tx, &requests).await {
         Ok(()) => None,

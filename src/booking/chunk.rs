@@ -26,7 +26,6 @@ struct Host {
 }
 
 impl Chunks {
-    #[must_use]
     pub(crate) fn of(requests: Vec<BookingRequest>) -> Self {
         Self { hosts: by_job_and_host(requests).into() }
     }

@@ -109,12 +109,7 @@ async fn write(tx: &mut Tx<'_>, bookings: &[Fenced<'_>], cause: UnbookCause) -> 
         return Ok(HashSet::new());
     }
     if !held.is_empty() {
-        counters::lock_stats(
-            tx,
-            bookings.iter().map(|(booked, _)| &booked.layer),
-            bookings.iter().map(|(booked, _)| &booked.job),
-        )
-        .await?;
+        counters::lock_stats(tx, bookings.iter().map(|(booked, _)| (&booked.layer, &booked.job))).await?;
     }
     let deleted = delete_procs(tx, &bookings).await?;
     let frames = bookings.iter().filter(|(booked, fence)| fence.has_frame() && deleted.procs.contains(&booked.proc));

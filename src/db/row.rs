@@ -155,7 +155,10 @@ macro_rules! columns {
     )+};
 }
 
-columns!(String, Self::from; FacilityId, ShowId, AllocId, SubscriptionId, FolderId, JobId, LayerId, FrameId, HostId, ProcId, LimitId);
+columns!(
+    String, Self::from;
+    FacilityId, ShowId, AllocId, SubscriptionId, FolderId, JobId, LayerId, FrameId, HostId, ProcId, LimitId
+);
 columns!(i64, Self; Cores, Kib, Gpus);
 
 fn comma_list(text: &str) -> Vec<String> {

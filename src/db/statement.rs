@@ -14,8 +14,8 @@ use super::store::Store;
 use crate::model::LeftOutRow;
 use crate::units::Amounts;
 
-/// A server whose connection is cut without a reset (a cable, a firewall that dropped its state) never answers, and then
-/// its own limit on statements does not hold either.
+/// A server whose connection is cut without a reset (a cable, a firewall that dropped its state) never answers,
+/// and then its own limit on statements does not hold either.
 const ANSWER_LIMIT: Duration = Duration::from_secs(65);
 
 /// What the database answers, or that it does not.

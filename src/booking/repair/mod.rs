@@ -210,16 +210,13 @@ impl Repairs {
 
     /// What a row that is wrong may be made to say after a look that was begun at `asked`. `None`: not yet
     /// anything else.
-    fn correction(
-        &mut self,
-        WrongCounter { row, show, too_much }: &WrongCounter,
-        asked: Instant,
-    ) -> Option<Correction> {
-        let allowed = self.watched.get_mut(row).and_then(|watched| watched.watch.allowance(asked, self.apart));
-        if self.is_ours(show.as_ref()) {
+    fn correction(&mut self, wrong: &WrongCounter, asked: Instant) -> Option<Correction> {
+        let watched = self.watched.get_mut(&wrong.row);
+        let allowed = watched.and_then(|watched| watched.watch.allowance(asked, self.apart));
+        if self.is_ours(wrong.show.as_ref()) {
             return Some(Correction::default());
         }
-        allowed.or_else(|| too_much.has_some_below_zero().then(|| Correction::at_most(Amounts::default())))
+        allowed.or_else(|| wrong.too_much.has_some_below_zero().then(|| Correction::at_most(Amounts::default())))
     }
 
     /// Takes in what looks at subscriptions of flagged shows tell of their Cuebots.

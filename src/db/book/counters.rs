@@ -11,8 +11,8 @@ use crate::db::{Result, Rows, Source as _, Statement, Tx};
 use crate::model::{AllocId, HostId, JobId, LayerId, ShowId};
 use crate::units::Amounts;
 
-/// Sums of what a batch takes or gives back: per host, layer, job, and show on allocation. The last is keyed by host until the hosts are
-/// written, as only then it is certain which allocation each is in.
+/// Sums of what a batch takes or gives back: per host, layer, job, and show on allocation. The last is keyed by
+/// host until the hosts are written, as only then it is certain which allocation each is in.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) hosts: BTreeMap<HostId, Amounts>,
@@ -33,13 +33,12 @@ impl Totals {
 /// Holds the frame counters of a batch, all layers and then all jobs, before its first frame changes.
 pub(crate) async fn lock_stats<'a>(
     tx: &mut Tx<'_>,
-    layers: impl Iterator<Item = &'a LayerId>,
-    jobs: impl Iterator<Item = &'a JobId>,
+    frames: impl Iterator<Item = (&'a LayerId, &'a JobId)> + Clone,
 ) -> Result<()> {
     let sql = include_str!("../sql/book_layer_stats.sql");
-    tx.rows(Statement::new(steps::LOCK_LAYER_STATS, sql).distinct(layers)).await?;
+    tx.rows(Statement::new(steps::LOCK_LAYER_STATS, sql).distinct(frames.clone().map(|(layer, _)| layer))).await?;
     let sql = include_str!("../sql/book_job_stats.sql");
-    tx.rows(Statement::new(steps::LOCK_JOB_STATS, sql).distinct(jobs)).await?;
+    tx.rows(Statement::new(steps::LOCK_JOB_STATS, sql).distinct(frames.map(|(_, job)| job))).await?;
     Ok(())
 }
 

@@ -14,7 +14,8 @@ pub(super) const FRAMELESS_AFTER: Duration = Duration::from_mins(5);
 /// names what runs, and no agent reports more seldom than once a minute.
 pub(super) const SILENT_AFTER: Duration = Duration::from_mins(1);
 
-/// What one host's row says beside what procs hold there. Amounts may make no sense, below zero too: that is what is to be seen.
+/// What one host's row says beside what procs hold there. Amounts may make no sense, below zero too: that is what
+/// is to be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostLedger {
     pub total: Amounts,
