@@ -38,7 +38,7 @@ use error::Result;
 pub use error::StoreError;
 pub(crate) use error::{Missing, Trouble};
 pub(crate) use features::Features;
-pub(crate) use find::counts::{DeletedLimit, WaitingCount, deleted_limits, waiting_counts};
+pub(crate) use find::counts::{DeletedLimit, LayerCount, deleted_limits, waiting_counts};
 pub(crate) use find::held::{Held, Holder, held};
 pub(crate) use find::ledger::{FramelessProc, HostLedger, frameless_procs};
 pub use find::names::{Named, names};

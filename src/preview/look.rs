@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::memory::{Memory, bookable};
-use crate::db::{Store, WaitingCount};
+use crate::db::{LayerCount, Store};
 use crate::model::{Cluster, Holds, JobId, LeftOutRow, Plan, Snapshot};
 use crate::scheduler::{Pass, PassError, PlacedFrame, Settings};
 
@@ -20,7 +20,7 @@ pub struct Look {
     /// Rows that could not be used, those of the snapshot among them.
     pub left_out: Vec<LeftOutRow>,
     /// Counters that promise waiting frames that are not there; looked for only where the plan missed some.
-    pub wrong_counts: Vec<WaitingCount>,
+    pub wrong_counts: Vec<LayerCount>,
 }
 
 /// Makes a pass whose bookings are forgotten. Where not all frames are there that its plan asks for, be it that
@@ -48,7 +48,7 @@ async fn pass(
     store: &Store,
     clusters: &[Cluster],
     settings: &Settings,
-    counts: &[WaitingCount],
+    counts: &[LayerCount],
 ) -> Result<Pass, PassError> {
     let mut memory = Memory::alone(store.clone(), settings);
     memory.is_once = true;

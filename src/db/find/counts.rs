@@ -8,7 +8,7 @@ use crate::model::{JobId, LayerId, LimitId, ShowId};
 
 /// A layer's counter of waiting frames and its job's, beside the frames.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub struct WaitingCount {
+pub struct LayerCount {
     pub job: JobId,
     pub job_name: String,
     pub layer: LayerId,
@@ -24,7 +24,7 @@ pub struct WaitingCount {
     pub job_frames: i64,
 }
 
-impl WaitingCount {
+impl LayerCount {
     #[must_use]
     pub const fn is_right(&self) -> bool {
         self.count == self.frames
@@ -48,7 +48,7 @@ pub struct DeletedLimit {
 
 impl Store {
     /// The counters of waiting frames of some jobs' layers, all of one moment.
-    pub async fn load_waiting_counts(&self, jobs: &[JobId]) -> Result<Vec<WaitingCount>> {
+    pub async fn load_waiting_counts(&self, jobs: &[JobId]) -> Result<Vec<LayerCount>> {
         waiting_counts(self, jobs, &[]).await
     }
 
@@ -59,7 +59,7 @@ impl Store {
 }
 
 /// All counters of some jobs' layers, or those that are wrong, of the pending jobs of some shows.
-pub(crate) async fn waiting_counts(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Vec<WaitingCount>> {
+pub(crate) async fn waiting_counts(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Vec<LayerCount>> {
     let sql = include_str!("../sql/waiting_counts.sql");
     let statement = Statement::new("comparing counters with waiting frames", sql).texts(jobs).texts(shows);
     source.rows(statement.bind(jobs.is_empty())).await?.all(whole)

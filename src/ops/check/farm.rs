@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::finding::{CheckError, Farm, Finding, LISTED_MAX, Selected, Status, Wanted, bounded, list, selected};
 use crate::db::check::{HostGroup, Session};
 use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
-use crate::db::{self, Holder, Store, WaitingCount};
+use crate::db::{self, Holder, LayerCount, Store};
 use crate::model::{ClusterKind, FacilityId, ShowId};
 use crate::units::{Cores, counted};
 
@@ -167,7 +167,7 @@ pub(super) async fn waiting_counts(session: &mut Session, shows: &Selected<ShowI
     let (mut too_low, mut too_high, mut jobs) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut layers: Vec<String> = Vec::new();
     for row in db::waiting_counts(session, &[], selected(shows)?).await? {
-        let WaitingCount { job_name, layer_name, count, frames, job_count, job_frames, .. } = &row;
+        let LayerCount { job_name, layer_name, count, frames, job_count, job_frames, .. } = &row;
         if !row.is_right() {
             let wrong = if count < frames { &mut too_low } else { &mut too_high };
             wrong.push(format!("{job_name}/{layer_name} says {count}, {frames} wait"));
