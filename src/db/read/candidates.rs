@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-use super::snapshot::Reading;
+use super::reading::Reading;
 use crate::db::row::left_out;
 use crate::db::{Problem, Result, Row, Source as _, Statement};
 use crate::model::{

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::snapshot::Reading;
+use super::reading::Reading;
 use crate::db::{Problem, Result, Row, Source as _, Statement};
 use crate::model::{LimitId, LimitRow, LimitUse, ShowId, ShowRow, Subscription, SubscriptionId, Timestamp};
 use crate::units::Cores;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::snapshot::Reading;
+use super::reading::Reading;
 use crate::db::row::{AMOUNTS, HELD, IDLE};
 use crate::db::{Problem, Result, Row, Source as _, Statement};
 use crate::model::{Host, HostState, ThreadMode, Timestamp};
@@ -49,7 +49,7 @@ fn decode(row: &Row<'_>, taken_at: Timestamp, staleness: Duration) -> Result<Hos
         tags: row.tags("tags")?,
         os: row.comma_list("str_os")?,
         thread_mode: match row.get("int_thread_mode")? {
-            0 => ThreadMode::Auto,
+            0_i64 => ThreadMode::Auto,
             1 => ThreadMode::All,
             2 => ThreadMode::Variable,
             other => return Err(format!("int_thread_mode is {other}; set it to 0 (auto), 1 (all) or 2 (variable)")),

@@ -1,31 +1,9 @@
 //! The snapshot: hosts, candidates and caps at one moment.
 
 use super::candidates::candidates;
-use std::time::Duration;
-
-use smart_default::SmartDefault;
-
+use super::reading::{Reading, SnapshotOptions};
 use crate::db::{CommitError, Result, Store, Tx};
-use crate::model::{Cluster, HOST_STALENESS, LIMIT_SETTLE_WINDOW, LeftOutRow, Snapshot};
-
-/// What a snapshot is told besides the clusters.
-#[derive(Clone, Debug, SmartDefault)]
-pub struct SnapshotOptions {
-    /// A host whose last report is older takes nothing.
-    #[default(HOST_STALENESS)]
-    pub staleness: Duration,
-    /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
-    #[default(LIMIT_SETTLE_WINDOW)]
-    pub limit_settle_window: Duration,
-}
-
-/// A snapshot that is being read.
-pub(super) struct Reading<'r> {
-    pub(super) tx: Tx<'static>,
-    pub(super) clusters: &'r [Cluster],
-    pub(super) options: &'r SnapshotOptions,
-    pub(super) left_out: Vec<LeftOutRow>,
-}
+use crate::model::{Cluster, Snapshot};
 
 impl Store {
     /// Reads what a plan for `clusters` needs, in one transaction of at most seven statements: all
