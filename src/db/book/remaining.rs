@@ -52,7 +52,7 @@ pub(crate) async fn load_remaining(store: &Store, requests: &[&BookingRequest]) 
                 remaining.hosts.insert(row.get("id")?, HostRemaining { alloc: row.get("within")?, idle });
             }
             "subscription" => {
-                _ = remaining.subscriptions.insert((row.get("id")?, row.get("within")?), row.get("cores")?)
+                remaining.subscriptions.insert((row.get("id")?, row.get("within")?), row.get("cores")?);
             }
             "job" => _ = remaining.jobs.insert(row.get("id")?, whole(row)?),
             _ => _ = remaining.folders.insert(row.get("id")?, whole(row)?),

@@ -35,7 +35,7 @@ impl Store {
         }
         for launch in launches.by_layer.values_mut() {
             let owners = [Owner::Job(launch.job.clone()), Owner::Layer(launch.layer.clone())];
-            launch.environment = owners.iter().filter_map(|owner| environments.get(owner)).cloned().flatten().collect();
+            launch.environment = owners.iter().filter_map(|owner| environments.get(owner).cloned()).flatten().collect();
         }
         Ok(launches)
     }
