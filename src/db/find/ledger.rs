@@ -67,7 +67,7 @@ impl Store {
         Ok(self.rows(statement).await?.readable::<_, Vec<_>>(decode_ledger).pop())
     }
 
-    /// Procs on a host that have run nothing for [`FRAMELESS_AFTER`].
+    /// Procs on a host that have run nothing for minutes.
     pub async fn load_frameless_procs(&self, host: &HostId) -> Result<Vec<FramelessProc>> {
         frameless_procs(self, &[], Some(host)).await
     }
