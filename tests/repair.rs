@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use cue_scheduler::booking::{CounterTable, RepairScope, Repaired, Repairs, RepairsDone, UnbookCause, unbook};
+use cue_scheduler::booking::{RepairScope, Repaired, Repairs, RepairsDone, UnbookCause, unbook};
 use cue_scheduler::db::{Release, ReleaseNotice, Store};
 use cue_scheduler::farm::audit::{AuditRule, audit_rows};
 use cue_scheduler::farm::fleet::RunTime;
 use cue_scheduler::farm::sandbox::SandboxOptions;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, Seeded, seed};
-use cue_scheduler::model::{AllocId, Booked, DeptId, FolderId, ShowId};
+use cue_scheduler::model::{AllocId, Booked, CounterTable, DeptId, FolderId, ShowId};
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, PgPool};

@@ -6,9 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cue_scheduler::booking::CounterTable;
 use cue_scheduler::config::Config;
-use cue_scheduler::model::{CandidateIx, Plan, WaitReason, Waiting};
+use cue_scheduler::model::{CandidateIx, CounterTable, Plan, WaitReason, Waiting};
 use cue_scheduler::telemetry::http::PageLimits;
 use cue_scheduler::telemetry::labels::{CapTable, LaunchResult, PassEnd};
 use cue_scheduler::telemetry::logs::{self, LogSettings, LogsError};

@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use smart_default::SmartDefault;
+
 use super::error::{BookingError, UnknownCommit};
-use super::fit::{split, without};
+use super::fit::split;
 use super::outcome::{ChunkOutcome, Lost, LostReason, Refusal};
-use super::parts::{self, Aside, Batch, Failure};
+use super::parts::{self, Batch, Failure};
 use crate::db::book::counters::{self, Totals};
 use crate::db::book::remaining::load_remaining;
 use crate::db::book::{self, LockedRows, lock_limits, steps};
@@ -15,19 +17,15 @@ use crate::model::{Booked, BookingRequest, FrameId, LIMIT_SETTLE_WINDOW};
 use crate::units::Cores;
 
 /// How to book.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, SmartDefault)]
 pub struct BookOptions {
     /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
+    #[default(LIMIT_SETTLE_WINDOW)]
     pub limit_settle_window: Duration,
     /// Whether to look for hosts that other sessions hold before the transaction begins. Where none
     /// was held for long, the look costs more than the transaction that has to run twice.
+    #[default(true)]
     pub look_for_held_hosts: bool,
-}
-
-impl Default for BookOptions {
-    fn default() -> Self {
-        Self { limit_settle_window: LIMIT_SETTLE_WINDOW, look_for_held_hosts: true }
-    }
 }
 
 /// Books a chunk in one transaction of a fixed number of statements.
@@ -50,11 +48,11 @@ pub async fn book(
     requests: &[BookingRequest],
     options: &BookOptions,
 ) -> Result<ChunkOutcome, BookingError> {
-    run(store, requests, options, End::Commit).await
+    Work { store, options, commits: true, outcome: ChunkOutcome::default() }.run(requests).await
 }
 
 /// As [`book()`] in every statement, lock and condition, except that what was written is rolled back
-/// where it would be committed: triggers, caps and locks have spoken, and nothing is booked.
+/// where it would be committed: triggers, caps and locks were met, and nothing is booked.
 ///
 /// What the outcome names as booked would have been. Rows are locked for as long as in a booking.
 ///
@@ -65,74 +63,64 @@ pub async fn verify(
     requests: &[BookingRequest],
     options: &BookOptions,
 ) -> Result<ChunkOutcome, BookingError> {
-    run(store, requests, options, End::RollBack).await
-}
-
-/// What becomes of a chunk that was written whole.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Commit,
-    RollBack,
-}
-
-async fn run(
-    store: &Store,
-    requests: &[BookingRequest],
-    options: &BookOptions,
-    end: End,
-) -> Result<ChunkOutcome, BookingError> {
-    let mut work = Work { store, options, end, outcome: ChunkOutcome::default() };
-    let (mut kept, lost) = writable(requests);
-    work.outcome.lost.extend(lost);
-    if !kept.is_empty() && options.look_for_held_hosts {
-        let locked = LockedRows::of_hosts(store, kept.iter().map(|request| &request.host)).await?;
-        kept = work.without(&kept, &locked);
-    }
-    if let Err(error) = parts::run(&mut work, kept).await {
-        if work.outcome.booked.is_empty() {
-            return Err(error);
-        }
-        work.outcome.cut_short_by = Some(error);
-    }
-    let mut outcome = work.outcome;
-    let positions: HashMap<&FrameId, usize> =
-        requests.iter().enumerate().map(|(position, request)| (&request.frame.id, position)).collect();
-    outcome.booked.sort_by_key(|booked| positions.get(&booked.frame).copied());
-    Ok(outcome)
+    Work { store, options, commits: false, outcome: ChunkOutcome::default() }.run(requests).await
 }
 
 /// A chunk on its way, with what has come of its parts.
 struct Work<'w> {
     store: &'w Store,
     options: &'w BookOptions,
-    end: End,
+    /// Whether what was written whole is committed, or rolled back.
+    commits: bool,
     outcome: ChunkOutcome,
+}
+
+impl Work<'_> {
+    async fn run(mut self, requests: &[BookingRequest]) -> Result<ChunkOutcome, BookingError> {
+        let (mut kept, lost) = writable(requests);
+        self.outcome.lost.extend(lost);
+        if !kept.is_empty() && self.options.look_for_held_hosts {
+            let locked = LockedRows::of_hosts(self.store, kept.iter().map(|request| &request.host)).await?;
+            kept = self.without(&kept, &locked);
+        }
+        if let Err(error) = parts::run(&mut self, kept).await {
+            if self.outcome.booked.is_empty() {
+                return Err(error);
+            }
+            self.outcome.cut_short_by = Some(error);
+        }
+        let positions: HashMap<&FrameId, usize> =
+            requests.iter().enumerate().map(|(position, request)| (&request.frame.id, position)).collect();
+        self.outcome.booked.sort_by_key(|booked| positions.get(&booked.frame).copied());
+        Ok(self.outcome)
+    }
+
+    /// The requests that need none of the locked rows; the others are lost.
+    fn without<'r>(&mut self, requests: &[&'r BookingRequest], locked: &LockedRows) -> Vec<&'r BookingRequest> {
+        let (free, lost) = split(requests, |request| locked.admits(request));
+        self.outcome.lost.extend(lost);
+        free
+    }
 }
 
 impl<'r> Batch<&'r BookingRequest> for Work<'_> {
     async fn attempt(&mut self, requests: &[&'r BookingRequest]) -> Result<Vec<&'r BookingRequest>, Failure> {
         let mut tx = Tx::writing(self.store).await?;
-        let written = match write(&mut tx, requests, self.options).await {
-            Ok(written) => written,
-            Err(error) => {
-                tx.abandon().await;
-                return Err(error.into());
-            }
-        };
-        let Written { transaction, booked, lost } = match written {
-            Ok(written) => written,
-            Err(no_room) => {
-                tx.rollback().await?;
-                self.rolled_back();
-                let (fitting, lost) = fitting(self.store, &no_room).await.map_err(BookingError::from)?;
-                self.outcome.lost.extend(no_room.lost);
-                self.outcome.lost.extend(lost);
-                return Ok(fitting);
-            }
-        };
-        if let End::RollBack = self.end {
+        let written = write(&mut tx, requests, self.options).await;
+        let (tx, written) = tx.unless_failed(written).await?;
+        let Written { transaction, claimed, versions, lost, no_room } = written;
+        if let Some((reason, crowded)) = no_room {
             tx.rollback().await?;
-        } else {
+            self.rolled_back();
+            let (fitting, without_room) =
+                fitting(self.store, &claimed, reason, &crowded).await.map_err(BookingError::from)?;
+            self.outcome.lost.extend(lost.into_iter().chain(without_room));
+            return Ok(fitting);
+        }
+        let version = |request: &BookingRequest| versions.get(&request.frame.id).copied();
+        let booked: Vec<_> =
+            claimed.iter().filter_map(|request| Some(Booked::of(request, version(request)?))).collect();
+        if self.commits {
             let held_since = tx.held_since();
             match tx.commit().await {
                 Ok(()) => self.outcome.held += held_since.elapsed(),
@@ -142,6 +130,8 @@ impl<'r> Batch<&'r BookingRequest> for Work<'_> {
                     return Err(BookingError::CommitUnknown(Box::new(unknown)).into());
                 }
             }
+        } else {
+            tx.rollback().await?;
         }
         self.outcome.booked.extend(booked);
         self.outcome.lost.extend(lost);
@@ -162,16 +152,12 @@ impl<'r> Batch<&'r BookingRequest> for Work<'_> {
         self.outcome.halved += 1;
     }
 
-    fn set_aside(&mut self, requests: &[&'r BookingRequest], why: Aside) {
-        let reason = match why {
-            Aside::Locked => LostReason::RowLocked,
-            Aside::NotTried => LostReason::NotTried,
-        };
+    fn set_aside(&mut self, requests: &[&'r BookingRequest], reason: LostReason) {
         self.outcome.lost.extend(requests.iter().map(|request| Lost::new(request, reason)));
     }
 
     fn refused(&mut self, request: &'r BookingRequest, error: &StoreError) {
-        // Not an error of ours or of the row: whoever deletes a host has to be faster than nobody.
+        // Its host was deleted meanwhile, which is neither an error of ours nor of the row.
         if error.step() == steps::WRITE_PROCS && error.is_about_something_gone() {
             self.outcome.lost.push(Lost::new(request, LostReason::HostNotOpen));
             return;
@@ -183,15 +169,6 @@ impl<'r> Batch<&'r BookingRequest> for Work<'_> {
         );
         self.outcome.refusals.push(Refusal::new(request, error));
         self.outcome.lost.push(Lost::new(request, LostReason::Refused));
-    }
-}
-
-impl Work<'_> {
-    /// The requests that need none of the locked rows; the others are lost.
-    fn without<'r>(&mut self, requests: &[&'r BookingRequest], locked: &LockedRows) -> Vec<&'r BookingRequest> {
-        let (free, lost) = split(requests, |request| locked.admits(request));
-        self.outcome.lost.extend(lost);
-        free
     }
 }
 
@@ -212,8 +189,12 @@ fn writable(requests: &[BookingRequest]) -> (Vec<&BookingRequest>, Vec<Lost>) {
 
 /// What of the claimed fits under what is left now. At least one of the crowded goes, so that the next
 /// round is smaller.
-async fn fitting<'r>(store: &Store, no_room: &NoRoom<'r>) -> Result<(Vec<&'r BookingRequest>, Vec<Lost>), StoreError> {
-    let NoRoom { claimed, crowded, reason, .. } = no_room;
+async fn fitting<'r>(
+    store: &Store,
+    claimed: &[&'r BookingRequest],
+    reason: LostReason,
+    crowded: &HashSet<FrameId>,
+) -> Result<(Vec<&'r BookingRequest>, Vec<Lost>), StoreError> {
     if !matches!(reason, LostReason::FrameTaken | LostReason::HostLocked) {
         let mut remaining = load_remaining(store, claimed).await?;
         let (kept, lost) = split(claimed, |request| remaining.take(request));
@@ -221,26 +202,21 @@ async fn fitting<'r>(store: &Store, no_room: &NoRoom<'r>) -> Result<(Vec<&'r Boo
             return Ok((kept, lost));
         }
     }
-    Ok(without(claimed, crowded, *reason))
+    Ok(split(claimed, |request| if crowded.contains(&request.frame.id) { Err(reason) } else { Ok(()) }))
 }
 
 /// Rows written and not yet committed.
-struct Written {
+#[derive(Default)]
+struct Written<'r> {
     transaction: i64,
-    booked: Vec<Booked>,
-    lost: Vec<Lost>,
-}
-
-/// Something that requests share did not have room for them all.
-struct NoRoom<'r> {
-    /// What could be booked but for that.
+    /// What is booked, or could be but for want of room.
     claimed: Vec<&'r BookingRequest>,
+    versions: HashMap<FrameId, i32>,
     /// Lost on the way here, for other reasons.
     lost: Vec<Lost>,
-    /// Those of the claimed that share what lacks room.
-    crowded: HashSet<FrameId>,
-    /// Why, as far as the refusal itself tells.
-    reason: LostReason,
+    /// Why something that requests share has no room for them all, as far as the refusal itself tells, and those of
+    /// the claimed that share it.
+    no_room: Option<(LostReason, HashSet<FrameId>)>,
 }
 
 /// All statements between BEGIN and COMMIT, in the order of locks.
@@ -248,7 +224,7 @@ async fn write<'r>(
     tx: &mut Tx<'_>,
     requests: &[&'r BookingRequest],
     options: &BookOptions,
-) -> Result<Result<Written, NoRoom<'r>>, StoreError> {
+) -> Result<Written<'r>, StoreError> {
     let mut limits = lock_limits(tx, requests, options.limit_settle_window).await?;
     let (requests, mut lost) = split(requests, |request| limits.take(request));
     tx.holds_rows();
@@ -265,69 +241,54 @@ async fn write<'r>(
     });
     lost.extend(not_ours);
     if requests.is_empty() {
-        return Ok(Ok(Written { transaction, booked: Vec::new(), lost }));
+        return Ok(Written { transaction, lost, ..Written::default() });
     }
-    counters::lock_stats(
-        tx,
-        requests.iter().map(|request| &request.frame.layer),
-        requests.iter().map(|request| &request.frame.job),
-    )
-    .await?;
+    let of_frames = requests.iter().map(|request| (&request.frame.layer, &request.frame.job));
+    counters::lock_stats(tx, of_frames).await?;
     let versions = book::start_frames(tx, &requests).await?;
-    if let Some((reason, crowded)) = write_amounts(tx, &requests).await? {
-        return Ok(Err(NoRoom { claimed: requests, lost, crowded, reason }));
-    }
-    let booked = requests.iter().filter_map(|request| Some(Booked::of(request, *versions.get(&request.frame.id)?)));
-    Ok(Ok(Written { transaction, booked: booked.collect(), lost }))
+    let no_room = match write_amounts(tx, &requests).await {
+        Ok(()) => None,
+        Err(Stopped::NoRoom(reason, crowded)) => Some((reason, crowded)),
+        Err(Stopped::Failed(error)) => return Err(error),
+    };
+    Ok(Written { transaction, claimed: requests, versions, lost, no_room })
+}
+
+/// Why amounts are not written.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("no room for all that share it")]
+    NoRoom(LostReason, HashSet<FrameId>),
+    #[error(transparent)]
+    Failed(#[from] StoreError),
 }
 
 /// Procs, hosts and counters. The rows that all of a show's bookings go through come last, so that
 /// they are held the shortest. Stops at the first that has no room and names the frames that share it.
-async fn write_amounts(
-    tx: &mut Tx<'_>,
-    requests: &[&BookingRequest],
-) -> Result<Option<(LostReason, HashSet<FrameId>)>, StoreError> {
-    let crowded = |reason: LostReason, shares: &dyn Fn(&BookingRequest) -> bool| {
-        let sharing = requests.iter().filter(|request| shares(request));
-        Ok(Some((reason, sharing.map(|request| request.frame.id.clone()).collect())))
+async fn write_amounts(tx: &mut Tx<'_>, requests: &[&BookingRequest]) -> Result<(), Stopped> {
+    let all = |reason: LostReason, has_room: &dyn Fn(&BookingRequest) -> bool| {
+        let crowded = requests.iter().filter(|request| !has_room(request));
+        let crowded: HashSet<FrameId> = crowded.map(|request| request.frame.id.clone()).collect();
+        if crowded.is_empty() { Ok(()) } else { Err(Stopped::NoRoom(reason, crowded)) }
     };
     let with_proc = book::insert_procs(tx, requests).await?;
-    if with_proc.len() < requests.len() {
-        return crowded(LostReason::FrameTaken, &|request| !with_proc.contains(&request.frame.id));
-    }
+    all(LostReason::FrameTaken, &|request| with_proc.contains(&request.frame.id))?;
     let mut totals = Totals::default();
     for request in requests {
         totals.add(&request.host, &request.show, &request.frame.job, &request.frame.layer, request.reservation);
     }
     let counters::Hosts { written: allocs, skipped } = counters::hosts(tx, &totals).await?;
-    if !skipped.is_empty() {
-        return crowded(LostReason::HostLocked, &|request| skipped.contains(&request.host));
-    }
-    if allocs.len() < totals.hosts.len() {
-        return crowded(LostReason::HostLacksRoom, &|request| !allocs.contains_key(&request.host));
-    }
-    let over = counters::subscriptions(tx, &totals, &allocs).await?;
-    if !over.is_empty() {
-        return crowded(LostReason::BurstReached, &|request| {
-            over.contains(&(request.show.clone(), allocs[&request.host].clone()))
-        });
-    }
+    all(LostReason::HostLocked, &|request| !skipped.contains(&request.host))?;
+    all(LostReason::HostLacksRoom, &|request| allocs.contains_key(&request.host))?;
+    let full = counters::subscriptions(tx, &totals, &allocs).await?;
+    all(LostReason::BurstReached, &|request| !full.contains(&(request.show.clone(), allocs[&request.host].clone())))?;
     counters::layers(tx, &totals).await?;
-    let over = counters::jobs(tx, &totals).await?;
-    if !over.is_empty() {
-        return crowded(LostReason::JobCores, &|request| over.contains(&request.frame.job));
-    }
-    let over = counters::folders(tx, &totals).await?;
-    if !over.is_empty() {
-        return crowded(LostReason::FolderCores, &|request| over.contains(&request.frame.job));
-    }
+    let full = counters::jobs(tx, &totals).await?;
+    all(LostReason::JobCores, &|request| !full.contains(&request.frame.job))?;
+    let full = counters::folders(tx, &totals).await?;
+    all(LostReason::FolderCores, &|request| !full.contains(&request.frame.job))?;
     counters::points(tx, &totals).await?;
     let unsound = book::confirm(tx, &totals).await?;
-    if !unsound.jobs.is_empty() {
-        return crowded(LostReason::FrameTaken, &|request| unsound.jobs.contains(&request.frame.job));
-    }
-    if !unsound.hosts.is_empty() {
-        return crowded(LostReason::HostLacksRoom, &|request| unsound.hosts.contains(&request.host));
-    }
-    Ok(None)
+    all(LostReason::FrameTaken, &|request| !unsound.jobs.contains(&request.frame.job))?;
+    all(LostReason::HostLacksRoom, &|request| !unsound.hosts.contains(&request.host))
 }

@@ -13,7 +13,7 @@ use crate::model::{BookingRequest, JobId};
 /// The order of requests within a chunk is the order given, so what is cut off for want of room is the
 /// last.
 #[derive(Debug)]
-pub struct Chunks {
+pub(crate) struct Chunks {
     hosts: VecDeque<Host>,
 }
 
@@ -26,13 +26,12 @@ struct Host {
 }
 
 impl Chunks {
-    #[must_use]
-    pub fn of(requests: Vec<BookingRequest>) -> Self {
+    pub(crate) fn of(requests: Vec<BookingRequest>) -> Self {
         Self { hosts: by_job_and_host(requests).into() }
     }
 
     /// The next chunk of about `frames_max` frames; more only when one host alone has more.
-    pub fn next(&mut self, frames_max: usize) -> Option<Vec<BookingRequest>> {
+    pub(crate) fn next(&mut self, frames_max: usize) -> Option<Vec<BookingRequest>> {
         let hosts = self.hosts_of_next(frames_max);
         if hosts == 0 {
             return None;
@@ -59,13 +58,6 @@ impl Chunks {
         }
         hosts
     }
-}
-
-/// Cuts `requests` into chunks of about `frames_max` frames, see [`Chunks`].
-#[must_use]
-pub fn chunk(requests: Vec<BookingRequest>, frames_max: usize) -> Vec<Vec<BookingRequest>> {
-    let mut chunks = Chunks::of(requests);
-    std::iter::from_fn(|| chunks.next(frames_max)).collect()
 }
 
 /// The requests of each host with their positions; hosts ordered by the job they serve first.
@@ -95,7 +87,9 @@ mod tests {
     fn cut(requests: &[(&str, &str)], frames_max: usize) -> Vec<Vec<i32>> {
         let requests =
             requests.iter().zip(0..).map(|((host, job), number)| request(number, host, job)).collect::<Vec<_>>();
-        chunk(requests, frames_max).iter().map(|chunk| chunk.iter().map(|r| r.frame.number).collect()).collect()
+        let mut chunks = Chunks::of(requests);
+        let chunks = std::iter::from_fn(|| chunks.next(frames_max));
+        chunks.map(|chunk| chunk.iter().map(|r| r.frame.number).collect()).collect()
     }
 
     #[test]

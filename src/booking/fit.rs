@@ -1,11 +1,9 @@
 //! Which requests still fit under what is left, and which need a row that is held.
 
-use std::collections::HashSet;
-
 use super::outcome::{Lost, LostReason};
 use crate::db::book::LockedRows;
 use crate::db::book::remaining::Remaining;
-use crate::model::{Booked, BookingRequest, FrameId};
+use crate::model::{Booked, BookingRequest};
 use crate::units::Gpus;
 
 impl Remaining {
@@ -88,15 +86,6 @@ pub(super) fn split<'r>(
         }
     }
     (kept, lost)
-}
-
-/// The requests without those of `frames`, which are lost for `reason`.
-pub(super) fn without<'r>(
-    requests: &[&'r BookingRequest],
-    frames: &HashSet<FrameId>,
-    reason: LostReason,
-) -> (Vec<&'r BookingRequest>, Vec<Lost>) {
-    split(requests, |request| if frames.contains(&request.frame.id) { Err(reason) } else { Ok(()) })
 }
 
 #[cfg(test)]

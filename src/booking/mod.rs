@@ -31,14 +31,14 @@ mod testing;
 mod unbook;
 
 pub use book::{BookOptions, book, verify};
-pub use chunk::{Chunks, chunk};
+pub(crate) use chunk::Chunks;
 pub use error::{BookingError, UnknownCommit};
 pub use outcome::{Blame, ChunkOutcome, CommitOutcome, Lost, LostReason, Refusal, UnbookCause, UnbookOutcome};
 pub use repair::{RepairScope, Repaired, Repairs, RepairsDone};
 pub use settle::resolve_commit;
 pub use unbook::{unbook, unbook_fenced};
 
-pub use crate::db::book::{
-    Fence, SilenceEnds, SilentBooking, Standing, find_booked, find_overtaken, find_silent, find_unsettled,
+pub use crate::db::book::settle::{
+    SilenceEnds, SilentBooking, Standing, find_booked, find_overtaken, find_silent, find_unsettled,
 };
-pub use crate::db::repair::CounterTable;
+pub use crate::db::book::unbook::Fence;

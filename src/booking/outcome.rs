@@ -29,7 +29,7 @@ pub struct ChunkOutcome {
 }
 
 impl ChunkOutcome {
-    /// Of requests that were left for another time, which is nobody's fault.
+    /// Of requests that were left for another time, which is no error.
     #[must_use]
     pub fn not_tried(requests: &[BookingRequest]) -> Self {
         let lost = requests.iter().map(|request| Lost::new(request, LostReason::NotTried)).collect();
@@ -63,21 +63,11 @@ pub struct Refusal {
 pub enum Blame {
     /// The frame's own row is refused.
     Frame,
-    /// The proc or the host's row is refused: the host's fault or, where it follows the layer from host
-    /// to host, the layer's.
+    /// The proc or the host's row is refused: the host is left alone or, where the refusal follows the layer
+    /// from host to host, the layer.
     HostOrLayer,
     /// A row that many frames share is refused: the layer rests.
     Layer,
-}
-
-impl Blame {
-    pub(super) fn of(step: &'static str) -> Self {
-        match step {
-            steps::START_FRAMES | steps::LOCK_LAYER_STATS | steps::LOCK_JOB_STATS => Self::Frame,
-            steps::WRITE_PROCS | steps::TAKE_FROM_HOSTS => Self::HostOrLayer,
-            _ => Self::Layer,
-        }
-    }
 }
 
 impl Refusal {
@@ -90,7 +80,11 @@ impl Refusal {
             host_name: request.host_name.clone(),
             step: error.step(),
             message: error.message(),
-            blames: Blame::of(error.step()),
+            blames: match error.step() {
+                steps::START_FRAMES | steps::LOCK_LAYER_STATS | steps::LOCK_JOB_STATS => Blame::Frame,
+                steps::WRITE_PROCS | steps::TAKE_FROM_HOSTS => Blame::HostOrLayer,
+                _ => Blame::Layer,
+            },
         }
     }
 }

@@ -1,11 +1,12 @@
 //! A batch in transactions: as a whole, and where a row of it is held or refused in parts, so that what needs
-//! that row is set aside and the rest goes on. A lock is nobody's fault.
+//! that row is set aside and the rest goes on. A row that is held is no error.
 
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
 use super::error::BookingError;
+use super::outcome::LostReason;
 use crate::db::{StoreError, Trouble};
 
 /// Attempts at one transaction before it is cut up for its deadlocks and serialization failures.
@@ -28,38 +29,21 @@ pub(super) trait Batch<T: Copy> {
     /// The budget ran out although nobody holds a row.
     fn halved(&mut self) {}
 
-    fn set_aside(&mut self, items: &[T], why: Aside);
+    /// Leaves items for another time.
+    fn set_aside(&mut self, items: &[T], reason: LostReason);
 
     /// The database refuses to write one item.
     fn refused(&mut self, item: T, error: &StoreError);
 }
 
-/// Why an item is left for another time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Aside {
-    /// It waited in vain, alone.
-    Locked,
-    NotTried,
-}
-
 /// How a transaction failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub(super) enum Failure {
     /// It was not committed; the same again, or parts of it, may pass.
-    Step(StoreError),
+    Step(#[from] StoreError),
     /// For good.
-    Batch(BookingError),
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Step(error)
-    }
-}
-
-impl From<BookingError> for Failure {
-    fn from(error: BookingError) -> Self {
-        Self::Batch(error)
-    }
+    Batch(#[from] BookingError),
 }
 
 /// Items that are tried in one transaction.
@@ -87,7 +71,7 @@ pub(super) async fn run<T: Copy>(batch: &mut impl Batch<T>, items: Vec<T>) -> Re
             continue;
         }
         if Instant::now() >= until {
-            batch.set_aside(&part.items, Aside::NotTried);
+            batch.set_aside(&part.items, LostReason::NotTried);
             continue;
         }
         match batch.attempt(&part.items).await {
@@ -121,7 +105,7 @@ async fn after<T: Copy>(
                 return Ok(vec![Part { items: free, ..part }]);
             }
             if items.len() == 1 {
-                batch.set_aside(items, Aside::Locked);
+                batch.set_aside(items, LostReason::RowLocked);
                 return Ok(Vec::new());
             }
             batch.halved();

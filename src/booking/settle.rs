@@ -1,9 +1,9 @@
-//! Finding out what became of a booking that nobody can vouch for.
+//! Finding out what became of bookings whose COMMIT was not answered.
 
 use super::error::{BookingError, UnknownCommit};
 use super::outcome::CommitOutcome;
 use crate::db::Store;
-use crate::db::book::{find_booked, is_transaction_open};
+use crate::db::book::settle::{find_booked, is_transaction_open};
 use crate::model::ProcId;
 
 /// Asks what became of a commit whose answer was lost. The rows alone do not tell: a server that has

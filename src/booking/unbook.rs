@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use super::error::BookingError;
-use super::outcome::{UnbookCause, UnbookOutcome};
-use super::parts::{self, Aside, Batch, Failure};
-use crate::db::book::unbook::{Fenced, claim, delete_procs, put_back};
-use crate::db::book::{Fence, LockedRows, counters};
+use super::outcome::{LostReason, UnbookCause, UnbookOutcome};
+use super::parts::{self, Batch, Failure};
+use crate::db::book::unbook::{Fence, Fenced, claim, delete_procs, put_back};
+use crate::db::book::{LockedRows, counters};
 use crate::db::{CommitError, Store, StoreError, Tx};
 use crate::model::{Booked, ProcId};
 
@@ -60,13 +60,8 @@ impl<'b> Batch<Fenced<'b>> for Work<'_> {
     async fn attempt(&mut self, bookings: &[Fenced<'b>]) -> Result<Vec<Fenced<'b>>, Failure> {
         let mut tx = Tx::writing(self.store).await?;
         tx.holds_rows();
-        let unbooked = match write(&mut tx, bookings, self.cause).await {
-            Ok(unbooked) => unbooked,
-            Err(error) => {
-                tx.abandon().await;
-                return Err(error.into());
-            }
-        };
+        let written = write(&mut tx, bookings, self.cause).await;
+        let (tx, unbooked) = tx.unless_failed(written).await?;
         tx.commit().await.map_err(CommitError::either)?;
         let (taken, left): (Vec<_>, Vec<_>) = procs_of(bookings).partition(|proc| unbooked.contains(proc));
         self.outcome.unbooked.extend(taken);
@@ -83,7 +78,7 @@ impl<'b> Batch<Fenced<'b>> for Work<'_> {
         Ok(free)
     }
 
-    fn set_aside(&mut self, bookings: &[Fenced<'b>], _: Aside) {
+    fn set_aside(&mut self, bookings: &[Fenced<'b>], _: LostReason) {
         self.outcome.locked.extend(procs_of(bookings));
     }
 
@@ -114,12 +109,7 @@ async fn write(tx: &mut Tx<'_>, bookings: &[Fenced<'_>], cause: UnbookCause) -> 
         return Ok(HashSet::new());
     }
     if !held.is_empty() {
-        counters::lock_stats(
-            tx,
-            bookings.iter().map(|(booked, _)| &booked.layer),
-            bookings.iter().map(|(booked, _)| &booked.job),
-        )
-        .await?;
+        counters::lock_stats(tx, bookings.iter().map(|(booked, _)| (&booked.layer, &booked.job))).await?;
     }
     let deleted = delete_procs(tx, &bookings).await?;
     let frames = bookings.iter().filter(|(booked, fence)| fence.has_frame() && deleted.procs.contains(&booked.proc));

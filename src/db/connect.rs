@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 
-use super::error::StoreError;
+use super::error::{Result, StoreError};
 use super::features::Features;
 use super::meter::Meter;
 use super::schema;
@@ -34,14 +34,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Connect`] when no connection can be had, [`StoreError::ClearText`] when the server
     /// wants the password in clear, [`StoreError::Schema`] when this is not Cuebot's database.
-    pub async fn connect(settings: &ConnectSettings) -> Result<Self, StoreError> {
+    pub async fn connect(settings: &ConnectSettings) -> Result<Self> {
         let (way, options) = way::look(settings).await?;
         let store = Self::connect_with(options, settings.pool_size).await?;
         Ok(Self { reached: Some((Arc::new(settings.clone()), way)), ..store })
     }
 
     /// As [`Self::connect`], with the driver's own options, and any way that the driver goes.
-    pub async fn connect_with(options: PgConnectOptions, pool_size: u32) -> Result<Self, StoreError> {
+    pub async fn connect_with(options: PgConnectOptions, pool_size: u32) -> Result<Self> {
         let meter = Meter::default();
         // Once without the pool, which would only say that its time ran out.
         let first = driven(&options).await?;
@@ -64,7 +64,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::connect`]. If the server wants the password in clear, no further connection has it.
-    pub async fn look_at_way(&self) -> Result<(), StoreError> {
+    pub async fn look_at_way(&self) -> Result<()> {
         let Some((settings, _)) = &self.reached else { return Ok(()) };
         match way::look(settings).await {
             Ok((_, options)) => self.pool.set_connect_options(options),
@@ -79,15 +79,15 @@ impl Store {
     }
 
     /// By the server's own `deadlock_timeout`.
-    async fn lock_budget_of_server(&self) -> Result<Duration, StoreError> {
+    async fn lock_budget_of_server(&self) -> Result<Duration> {
         let sql = include_str!("sql/deadlock_timeout.sql");
         let rows = self.rows(Statement::new("asking for the server's deadlock_timeout", sql)).await?;
-        let milliseconds = rows.one(|row| row.number("setting"))?.unsigned_abs();
+        let milliseconds = rows.one(|row| row.get::<i64>("setting"))?.unsigned_abs();
         Ok(LOCK_BUDGET_MAX.min(Duration::from_millis(milliseconds) * 4 / 5))
     }
 
     /// Answers once the database does.
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub async fn ping(&self) -> Result<()> {
         let mut connection = self.pool.acquire().await.map_err(StoreError::query("waiting for a connection"))?;
         connection.ping().await.map_err(StoreError::query("asking the database for a sign of life"))
     }
@@ -97,7 +97,7 @@ impl Store {
 ///
 /// # Errors
 /// [`StoreError::Connect`], also when the server does not answer in time; [`StoreError::ClearText`].
-pub async fn connect_once(settings: &ConnectSettings) -> Result<(PgConnection, Way), StoreError> {
+pub async fn connect_once(settings: &ConnectSettings) -> Result<(PgConnection, Way)> {
     let (way, options) = way::look(settings).await?;
     Ok((driven(&options).await?, way))
 }

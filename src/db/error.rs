@@ -1,25 +1,17 @@
 //! What can go wrong between us and the database, and what it means.
 
-use std::fmt;
 use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
 
 /// A part that every generation of the schema has, and this database has not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum Missing {
+    #[strum(to_string = "table {0}")]
     Table(&'static str),
     /// Of a table that is there.
+    #[strum(to_string = "{0}.{1}")]
     Column(&'static str, &'static str),
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Table(table) => write!(f, "table {table}"),
-            Self::Column(table, column) => write!(f, "{table}.{column}"),
-        }
-    }
 }
 
 /// A failed reading or a failed step of a transaction. Rows of a reading that make no sense are not errors:
@@ -51,6 +43,9 @@ pub enum StoreError {
         is_over_limit: bool,
     },
 }
+
+/// Of whatever asks the database.
+pub(super) type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// What an error means for the transaction it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

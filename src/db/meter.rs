@@ -20,31 +20,17 @@ pub struct MeterReading {
 }
 
 impl Meter {
-    /// One statement that returned rows.
-    pub(super) fn count_read(&self, rows: usize) {
-        self.count(1, rows as u64, 0);
-    }
-
-    /// One statement that wrote `written` rows and returned `returned`.
-    pub(super) fn count_write(&self, written: u64, returned: usize) {
-        self.count(1, returned as u64, written);
-    }
-
-    /// Statements without rows: BEGIN, COMMIT, SET.
-    pub(super) fn count_statements(&self, statements: u64) {
-        self.count(statements, 0, 0);
+    /// One statement; BEGIN, COMMIT and SET have no rows.
+    pub(super) fn count(&self, returned: usize, written: u64) {
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.statements += 1;
+        totals.rows_read += returned as u64;
+        totals.rows_written += written;
     }
 
     #[must_use]
     pub fn reading(&self) -> MeterReading {
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&self, statements: u64, rows_read: u64, rows_written: u64) {
-        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        totals.statements += statements;
-        totals.rows_read += rows_read;
-        totals.rows_written += rows_written;
     }
 }
 

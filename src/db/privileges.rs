@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 
+use sqlx::FromRow;
 use strum::IntoStaticStr;
 
-use super::error::StoreError;
+use super::error::Result;
+use super::row::whole;
 use super::statement::{Source, Statement};
 use super::store::Store;
 
@@ -154,7 +156,7 @@ pub(crate) fn needs_to_write(has_queue: bool) -> impl Iterator<Item = Need> + Cl
 }
 
 /// A table on which the user lacks privileges.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct MissingPrivilege {
     pub user: String,
     pub table: String,
@@ -168,27 +170,21 @@ pub(crate) async fn missing_privileges(
     source: impl Source,
     needs: impl Iterator<Item = Need> + Clone,
     with_sequence: bool,
-) -> Result<Vec<MissingPrivilege>, StoreError> {
+) -> Result<Vec<MissingPrivilege>> {
     let columns = || needs.clone().flat_map(|need| need.columns().map(move |column| (need, column)));
     let statement = Statement::new("asking for the user's rights", include_str!("sql/privileges.sql"))
         .texts(columns().map(|(need, _)| need.table))
         .texts(columns().map(|(_, column)| column))
         .texts(columns().map(|(need, _)| <&str>::from(need.privilege)))
         .bind(with_sequence);
-    let mut missing: Vec<MissingPrivilege> = source.rows(statement).await?.all(|row| {
-        Ok(MissingPrivilege {
-            user: row.text("user")?,
-            table: row.text("relation")?,
-            privileges: row.value("privileges")?,
-        })
-    })?;
+    let mut missing: Vec<MissingPrivilege> = source.rows(statement).await?.all(whole)?;
     missing.sort_by(|one, other| one.table.cmp(&other.table));
     Ok(missing)
 }
 
 impl Store {
     /// The rights that a booking needs and the user lacks, asked without trying.
-    pub async fn missing_privileges(&self) -> Result<Vec<MissingPrivilege>, StoreError> {
+    pub async fn missing_privileges(&self) -> Result<Vec<MissingPrivilege>> {
         let written = needs_to_write(self.features.has_history_queue).filter(|need| need.occasion == Book);
         let tables: HashSet<&str> = written.clone().map(|need| need.table).collect();
         let read = needs().filter(move |need| need.occasion == Read && tables.contains(need.table));

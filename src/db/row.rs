@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::postgres::{PgRow, types::Oid};
-use sqlx::{Decode, Postgres, Row as _, Type, ValueRef as _};
+use sqlx::error::{BoxDynError, UnexpectedNullError};
+use sqlx::postgres::{PgHasArrayType, PgRow, PgTypeInfo, PgValueRef, types::Oid};
+use sqlx::{Decode, FromRow, Postgres, Row as _, Type};
 use time::{Date, Month, UtcOffset};
 
-use crate::model::{LeftOutRow, Tag, Timestamp};
+use crate::model::{
+    AllocId, FacilityId, FolderId, FrameId, HostId, JobId, LayerId, LeftOutRow, LimitId, ProcId, ShowId,
+    SubscriptionId, Tag, Timestamp,
+};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Why a row is left out, to be read by the operator.
@@ -24,65 +28,50 @@ pub(super) const RESERVED: [&str; 4] =
 pub(crate) struct Row<'r>(pub(super) &'r PgRow);
 
 impl Row<'_> {
-    /// A text that must be there.
+    /// What a column holds; NULL only where the type has a word for it.
+    pub(super) fn get<T>(&self, column: &str) -> Result<T, Problem>
+    where
+        T: for<'d> Decode<'d, Postgres> + Type<Postgres>,
+    {
+        self.0.try_get(column).map_err(|error| match error {
+            sqlx::Error::ColumnDecode { source, .. } if source.is::<UnexpectedNullError>() => {
+                format!("{column} is NULL; give it a value")
+            }
+            error => format!("{column} cannot be read: {error}"),
+        })
+    }
+
     pub(super) fn text(&self, column: &str) -> Result<String, Problem> {
-        self.value(column)
-    }
-
-    /// A key, as the text it is.
-    pub(super) fn id<I: From<String>>(&self, column: &str) -> Result<I, Problem> {
-        self.text(column).map(I::from)
-    }
-
-    pub(super) fn id_or_null<I: From<String>>(&self, column: &str) -> Result<Option<I>, Problem> {
-        Ok(self.text_or_null(column)?.map(I::from))
+        self.get(column)
     }
 
     /// Keys in one array.
     pub(super) fn ids<I: From<String>, C: FromIterator<I>>(&self, column: &str) -> Result<C, Problem> {
-        Ok(self.value::<Vec<String>>(column)?.into_iter().map(I::from).collect())
+        Ok(self.get::<Vec<String>>(column)?.into_iter().map(I::from).collect())
     }
 
-    pub(super) fn text_or_null(&self, column: &str) -> Result<Option<String>, Problem> {
-        self.read(column)
+    /// Entries between commas, without the blanks around them.
+    pub(super) fn comma_list(&self, column: &str) -> Result<Vec<String>, Problem> {
+        Ok(comma_list(&self.get::<Option<String>>(column)?.unwrap_or_default()))
     }
 
     /// Tags as they are stored; blank ones are no tags.
     pub(super) fn tags(&self, column: &str) -> Result<BTreeSet<Tag>, Problem> {
-        Ok(self.value::<Vec<String>>(column)?.iter().filter(|tag| !tag.trim().is_empty()).map(Tag::new).collect())
-    }
-
-    pub(super) fn flag(&self, column: &str) -> Result<bool, Problem> {
-        self.value(column)
-    }
-
-    pub(super) fn flag_or_null(&self, column: &str) -> Result<Option<bool>, Problem> {
-        self.read(column)
-    }
-
-    pub(super) fn number(&self, column: &str) -> Result<i64, Problem> {
-        self.value(column)
-    }
-
-    pub(super) fn number_or_null(&self, column: &str) -> Result<Option<i64>, Problem> {
-        self.read(column)
+        Ok(self.get::<Vec<String>>(column)?.iter().filter(|tag| !tag.trim().is_empty()).map(Tag::new).collect())
     }
 
     pub(super) fn small_number(&self, column: &str) -> Result<i32, Problem> {
-        let number = self.number(column)?;
+        let number: i64 = self.get(column)?;
         i32::try_from(number).map_err(|_| format!("{column} is {number}, which no frame or layer can have"))
     }
 
     pub(super) fn small_number_or_null(&self, column: &str) -> Result<Option<i32>, Problem> {
-        match self.number_or_null(column)? {
-            None => Ok(None),
-            Some(_) => self.small_number(column).map(Some),
-        }
+        self.get::<Option<i64>>(column)?.map(|_| self.small_number(column)).transpose()
     }
 
     /// A number that counts something there is.
     pub(super) fn amount(&self, column: &str) -> Result<i64, Problem> {
-        match self.number(column)? {
+        match self.get(column)? {
             number if number < 0 => Err(format!("{column} is {number}; set it to 0 or more")),
             number => Ok(number),
         }
@@ -91,28 +80,16 @@ impl Row<'_> {
     /// What a counter says is in use. Drift below zero counts as nothing in use: whoever repairs the
     /// counter writes the truth, and until then the work that it counts need not stand still.
     pub(super) fn counter(&self, column: &str) -> Result<i64, Problem> {
-        self.number(column).map(|number| number.max(0))
-    }
-
-    pub(super) fn cores(&self, column: &str) -> Result<Cores, Problem> {
-        self.amount(column).map(Cores)
-    }
-
-    pub(super) fn kib(&self, column: &str) -> Result<Kib, Problem> {
-        self.amount(column).map(Kib)
-    }
-
-    pub(super) fn gpus(&self, column: &str) -> Result<Gpus, Problem> {
-        self.amount(column).map(Gpus)
+        self.get(column).map(|number: i64| number.max(0))
     }
 
     /// Columns for cores, memory, GPUs and GPU memory, which may make no sense.
     pub(super) fn amounts(&self, [cores, memory, gpus, gpu_memory]: [&str; 4]) -> Result<Amounts, Problem> {
         Ok(Amounts {
-            cores: Cores(self.number(cores)?),
-            memory: Kib(self.number(memory)?),
-            gpus: Gpus(self.number(gpus)?),
-            gpu_memory: Kib(self.number(gpu_memory)?),
+            cores: self.get(cores)?,
+            memory: self.get(memory)?,
+            gpus: self.get(gpus)?,
+            gpu_memory: self.get(gpu_memory)?,
         })
     }
 
@@ -123,36 +100,69 @@ impl Row<'_> {
     }
 
     pub(super) fn time(&self, column: &str) -> Result<Timestamp, Problem> {
-        self.time_or_null(column)?.ok_or_else(|| null(column))
+        self.get(column).map(|moment: Moment| moment.0)
     }
 
     pub(super) fn time_or_null(&self, column: &str) -> Result<Option<Timestamp>, Problem> {
-        Ok(self.read::<Moment>(column)?.map(|moment| moment.0))
+        Ok(self.get::<Option<Moment>>(column)?.map(|moment| moment.0))
     }
 
     /// Names this row as left out; `id` is the column of its key.
     pub(super) fn left_out(&self, table: &'static str, id: &str, problem: impl Into<Problem>) -> LeftOutRow {
         left_out(table, &self.text(id).unwrap_or_else(|_| "?".to_owned()), problem)
     }
+}
 
-    /// Any other value that must be there.
-    pub(super) fn value<T>(&self, column: &str) -> Result<T, Problem>
-    where
-        T: for<'d> Decode<'d, Postgres> + Type<Postgres>,
-    {
-        self.read(column)?.ok_or_else(|| null(column))
-    }
+/// A row whose columns have the names of the fields that they fill.
+pub(super) fn whole<T: for<'r> FromRow<'r, PgRow>>(row: &Row<'_>) -> Result<T, Problem> {
+    T::from_row(row.0).map_err(|error| error.to_string())
+}
 
-    fn read<T>(&self, column: &str) -> Result<Option<T>, Problem>
-    where
-        T: for<'d> Decode<'d, Postgres> + Type<Postgres>,
-    {
-        self.0.try_get(column).map_err(|error| format!("{column} cannot be read: {error}"))
+impl<'r> FromRow<'r, PgRow> for Amounts {
+    fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
+        Row(row).amounts(AMOUNTS).map_err(|problem| sqlx::Error::Decode(problem.into()))
     }
 }
 
-fn null(column: &str) -> Problem {
-    format!("{column} is NULL; give it a value")
+/// Columns of keys and of amounts are read as what their types are made of.
+macro_rules! columns {
+    ($of:ident, $make:expr; $($column:ident),+ $(,)?) => {$(
+        impl Type<Postgres> for $column {
+            fn type_info() -> PgTypeInfo {
+                <$of as Type<Postgres>>::type_info()
+            }
+
+            fn compatible(other: &PgTypeInfo) -> bool {
+                <$of as Type<Postgres>>::compatible(other)
+            }
+        }
+
+        impl PgHasArrayType for $column {
+            fn array_type_info() -> PgTypeInfo {
+                <$of as PgHasArrayType>::array_type_info()
+            }
+
+            fn array_compatible(other: &PgTypeInfo) -> bool {
+                <$of as PgHasArrayType>::array_compatible(other)
+            }
+        }
+
+        impl<'r> Decode<'r, Postgres> for $column {
+            fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+                <$of as Decode<Postgres>>::decode(value).map($make)
+            }
+        }
+    )+};
+}
+
+columns!(
+    String, Self::from;
+    FacilityId, ShowId, AllocId, SubscriptionId, FolderId, JobId, LayerId, FrameId, HostId, ProcId, LimitId
+);
+columns!(i64, Self; Cores, Kib, Gpus);
+
+fn comma_list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
 /// Leaves a row out: names it and goes on.
@@ -171,14 +181,13 @@ const EPOCH: Date = match Date::from_calendar_date(2000, Month::January, 1) {
 };
 
 impl Type<Postgres> for Moment {
-    fn type_info() -> sqlx::postgres::PgTypeInfo {
-        sqlx::postgres::PgTypeInfo::with_oid(Oid(1184))
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(1184))
     }
 }
 
 impl<'r> Decode<'r, Postgres> for Moment {
-    fn decode(value: sqlx::postgres::PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
-        debug_assert!(!value.is_null());
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         let microseconds = <i64 as Decode<Postgres>>::decode(value)?;
         let epoch = EPOCH.midnight().assume_offset(UtcOffset::UTC);
         let moment = epoch.checked_add(time::Duration::microseconds(microseconds)).unwrap_or_else(|| {
@@ -186,5 +195,16 @@ impl<'r> Decode<'r, Postgres> for Moment {
             end.midnight().assume_offset(UtcOffset::UTC)
         });
         Ok(Self(moment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_systems_are_a_trimmed_comma_list() {
+        assert_eq!(comma_list("centos7, rhel9,,"), ["centos7", "rhel9"]);
+        assert!(comma_list(" ").is_empty() && comma_list("").is_empty());
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::error::{Missing, StoreError};
+use super::error::{Missing, Result, StoreError};
 use super::features::Features;
 use super::privileges::{Need, Occasion, needs};
 use super::statement::{Source, Statement};
 
 /// Looks the schema up, and checks that what every generation has is there.
-pub(super) async fn detect(source: impl Source) -> Result<Features, StoreError> {
+pub(super) async fn detect(source: impl Source) -> Result<Features> {
     let tables = needed().map(|need| need.table).chain(["limit_host", "frame_history_queue"]);
     let statement = Statement::new("looking at the schema", include_str!("sql/catalog.sql")).texts(tables);
     let found: HashSet<(String, String)> =

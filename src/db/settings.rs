@@ -4,20 +4,27 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use smart_default::SmartDefault;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 /// Where the database is and who we are there.
-#[derive(Clone)]
+#[derive(Clone, SmartDefault)]
 pub struct ConnectSettings {
     /// Host name, address, or the folder of a Unix socket (begins with `/`).
+    #[default("localhost")]
     pub host: String,
+    #[default(5432)]
     pub port: u16,
+    #[default("cuebot")]
     pub name: String,
+    #[default("postgres")]
     pub user: String,
     pub password: Option<String>,
     /// The name of the sessions, see [`ConnectSettings::as_scheduler`].
+    #[default("cue-scheduler reading")]
     pub application: String,
     /// Most connections held at once.
+    #[default(20)]
     pub pool_size: u32,
     pub tls: TlsMode,
     /// Certificates to trust instead of the public authorities, in PEM.
@@ -26,6 +33,7 @@ pub struct ConnectSettings {
     /// is not encrypted.
     pub allow_cleartext_password: bool,
     /// Which addresses are this machine's own and no wire's.
+    #[default(stays_here)]
     pub stays_here: fn(IpAddr) -> bool,
 }
 
@@ -42,24 +50,6 @@ pub enum TlsMode {
     VerifyCa,
     /// And it names the host.
     VerifyFull,
-}
-
-impl Default for ConnectSettings {
-    fn default() -> Self {
-        Self {
-            host: "localhost".to_owned(),
-            port: 5432,
-            name: "cuebot".to_owned(),
-            user: "postgres".to_owned(),
-            password: None,
-            application: "cue-scheduler reading".to_owned(),
-            pool_size: 20,
-            tls: TlsMode::default(),
-            tls_root_certificate: None,
-            allow_cleartext_password: false,
-            stays_here,
-        }
-    }
 }
 
 impl fmt::Debug for ConnectSettings {

@@ -8,14 +8,14 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Encode, Postgres, Type};
 
-use super::error::StoreError;
+use super::error::{Result, StoreError};
 use super::row::{Problem, Row};
 use super::store::Store;
 use crate::model::LeftOutRow;
 use crate::units::Amounts;
 
-/// A server that is gone without a word (a cut cable, a firewall that forgot us) answers never, and then
-/// its own limit on statements does not hold either.
+/// A server whose connection is cut without a reset (a cable, a firewall that dropped its state) never answers,
+/// and then its own limit on statements does not hold either.
 const ANSWER_LIMIT: Duration = Duration::from_secs(65);
 
 /// What the database answers, or that it does not.
@@ -27,17 +27,29 @@ pub(super) async fn answer<T>(asked: impl Future<Output = Result<T, sqlx::Error>
 /// What a statement runs on: a connection of the pool, a transaction, or a session of its own.
 pub(crate) trait Source {
     /// All rows that a statement returns.
-    async fn rows(self, statement: Statement<'_>) -> Result<Rows, StoreError>;
+    async fn rows(self, statement: Statement<'_>) -> Result<Rows>;
 }
 
 impl Source for &Store {
-    async fn rows(self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+    async fn rows(self, statement: Statement<'_>) -> Result<Rows> {
         let Statement { step, query } = statement;
         let rows = answer(query.fetch_all(&self.pool)).await.map_err(StoreError::query(step))?;
-        self.meter.count_read(rows.len());
+        self.meter.count(rows.len(), 0);
         Ok(Rows { step, rows })
     }
 }
+
+/// One of the amounts.
+pub(super) type Kind = fn(&Amounts) -> i64;
+
+/// What hosts and procs have columns for, and what counters have.
+pub(super) const ALL_KINDS: &[Kind] = &[
+    |amounts| amounts.cores.get(),
+    |amounts| amounts.memory.get(),
+    |amounts| amounts.gpus.get(),
+    |amounts| amounts.gpu_memory.get(),
+];
+pub(super) const CORES_AND_GPUS: &[Kind] = &[|amounts| amounts.cores.get(), |amounts| amounts.gpus.get()];
 
 /// A statement with its parameters, and what it does, for errors to say.
 pub(crate) struct Statement<'q> {
@@ -64,19 +76,9 @@ impl Statement<'_> {
         self.texts(keys.into_iter().map(Borrow::borrow).collect::<BTreeSet<&str>>())
     }
 
-    /// Four arrays side by side: cores, memory, GPUs, GPU memory.
-    pub(super) fn amounts(self, amounts: &[Amounts]) -> Self {
-        let column = |of: fn(&Amounts) -> i64| amounts.iter().map(of).collect::<Vec<i64>>();
-        self.bind(column(|amounts| amounts.cores.get()))
-            .bind(column(|amounts| amounts.memory.get()))
-            .bind(column(|amounts| amounts.gpus.get()))
-            .bind(column(|amounts| amounts.gpu_memory.get()))
-    }
-
-    /// Two arrays side by side: cores, GPUs.
-    pub(super) fn cores_and_gpus(self, amounts: &[Amounts]) -> Self {
-        let column = |of: fn(&Amounts) -> i64| amounts.iter().map(of).collect::<Vec<i64>>();
-        self.bind(column(|amounts| amounts.cores.get())).bind(column(|amounts| amounts.gpus.get()))
+    /// Arrays side by side, one for each kind.
+    pub(super) fn amounts(self, kinds: &[Kind], amounts: &[Amounts]) -> Self {
+        kinds.iter().fold(self, |statement, kind| statement.bind(amounts.iter().map(kind).collect::<Vec<i64>>()))
     }
 }
 
@@ -96,15 +98,12 @@ impl Rows {
     }
 
     /// Every row; one that makes no sense fails the statement.
-    pub(super) fn all<T, C: FromIterator<T>>(
-        &self,
-        decode: impl Fn(&Row<'_>) -> Result<T, Problem>,
-    ) -> Result<C, StoreError> {
+    pub(super) fn all<T, C: FromIterator<T>>(&self, decode: impl Fn(&Row<'_>) -> Result<T, Problem>) -> Result<C> {
         self.iter().map(|row| decode(&row)).collect::<Result<C, Problem>>().map_err(|problem| self.unreadable(problem))
     }
 
     /// Takes in every row; one that makes no sense fails the statement.
-    pub(super) fn each(&self, mut take: impl FnMut(&Row<'_>) -> Result<(), Problem>) -> Result<(), StoreError> {
+    pub(super) fn each(&self, mut take: impl FnMut(&Row<'_>) -> Result<(), Problem>) -> Result<()> {
         self.iter().try_for_each(|row| take(&row)).map_err(|problem| self.unreadable(problem))
     }
 
@@ -131,7 +130,7 @@ impl Rows {
     }
 
     /// The one row of a statement that has one.
-    pub(super) fn one<T>(&self, decode: impl Fn(&Row<'_>) -> Result<T, Problem>) -> Result<T, StoreError> {
+    pub(super) fn one<T>(&self, decode: impl Fn(&Row<'_>) -> Result<T, Problem>) -> Result<T> {
         let row = self.iter().next().ok_or(sqlx::Error::RowNotFound).map_err(StoreError::query(self.step))?;
         decode(&row).map_err(|problem| self.unreadable(problem))
     }

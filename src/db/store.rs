@@ -22,7 +22,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The connections, for the rooms that write. What they send they count in [`Store::meter`].
+    /// The connections themselves. What is sent over them is not counted in [`Store::meter`].
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool

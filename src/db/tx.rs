@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres, Transaction};
 
-use super::error::StoreError;
 use super::error::Trouble;
+use super::error::{Result, StoreError};
 use super::features::Features;
 use super::meter::Meter;
 use super::statement::{Rows, Source, Statement, answer};
@@ -30,7 +30,7 @@ const KEPT_BACK: u32 = 8;
 const LIMIT_SLACK: Duration = Duration::from_millis(20);
 
 /// COMMIT may wait for a standby, and to cancel that wait would report as done what is not.
-const COMMIT_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const COMMIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A transaction. One that writes holds its locks for at most a budget.
 ///
@@ -42,7 +42,7 @@ pub(crate) struct Tx<'c> {
     pub(super) features: Features,
     meter: Meter,
     /// What the server is told at first, and how much later than it everything has to have ended.
-    budget: Duration,
+    pub(super) budget: Duration,
     kept_back: Duration,
     held_since: Option<Instant>,
     /// The statement limit that the server knows.
@@ -69,25 +69,25 @@ impl CommitError {
 }
 
 impl Source for &mut Tx<'_> {
-    async fn rows(self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+    async fn rows(self, statement: Statement<'_>) -> Result<Rows> {
         let rows = self.fetch(statement).await?;
-        self.meter.count_read(rows.len());
+        self.meter.count(rows.len(), 0);
         Ok(rows)
     }
 }
 
 impl Tx<'static> {
     /// Reads at one moment: all statements see the database as at the first one.
-    pub(super) async fn reading(store: &Store) -> Result<Self, StoreError> {
+    pub(super) async fn reading(store: &Store) -> Result<Self> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let begun = answer(store.pool.begin_with(begin)).await.map_err(StoreError::query("beginning to read"))?;
-        store.meter.count_statements(1);
+        store.meter.count(0, 0);
         Ok(Self::of(begun, store.features, store.meter.clone(), Duration::MAX))
     }
 
     /// READ COMMITTED by name: a server's default may be stricter, and then the statements after a
     /// lock would not see what the lock made them wait for.
-    pub(crate) async fn writing(store: &Store) -> Result<Self, StoreError> {
+    pub(crate) async fn writing(store: &Store) -> Result<Self> {
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = 0; \
              SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
@@ -96,7 +96,7 @@ impl Tx<'static> {
         );
         let begun = answer(store.pool.begin_with(AssertSqlSafe(begin))).await;
         let transaction = begun.map_err(StoreError::query("beginning a transaction"))?;
-        store.meter.count_statements(1);
+        store.meter.count(0, 0);
         let kept_back = store.lock_budget / KEPT_BACK;
         let tx = Self::of(transaction, store.features, store.meter.clone(), QUEUE_LIMIT);
         Ok(Self { budget: store.lock_budget.saturating_sub(kept_back), kept_back, ..tx })
@@ -106,7 +106,7 @@ impl Tx<'static> {
 impl<'c> Tx<'c> {
     /// Reads on a connection outside the pool. Unnamed statements inside one transaction work through every
     /// kind of proxy.
-    pub(super) async fn reading_on(connection: &'c mut PgConnection, limit: Duration) -> Result<Self, StoreError> {
+    pub(super) async fn reading_on(connection: &'c mut PgConnection, limit: Duration) -> Result<Self> {
         let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", limit.as_millis());
         let begun =
             connection.begin_with(AssertSqlSafe(begin)).await.map_err(StoreError::query("beginning to read"))?;
@@ -128,40 +128,32 @@ impl<'c> Tx<'c> {
         self.held_since.unwrap_or_else(Instant::now)
     }
 
-    /// A statement whose last parameter, in milliseconds, becomes the server's limit: here the budget.
-    pub(super) async fn rows_telling_budget(&mut self, statement: Statement<'_>) -> Result<Rows, StoreError> {
-        self.rows_telling(statement, self.budget).await
-    }
-
-    /// As [`Self::rows_telling_budget`], for what nothing but the COMMIT follows.
-    pub(super) async fn rows_telling_commit(&mut self, statement: Statement<'_>) -> Result<Rows, StoreError> {
-        self.rows_telling(statement, COMMIT_LIMIT).await
-    }
-
-    async fn rows_telling(&mut self, statement: Statement<'_>, limit: Duration) -> Result<Rows, StoreError> {
+    /// A statement whose last parameter, in milliseconds, becomes the server's limit: the budget, or
+    /// [`COMMIT_LIMIT`] where nothing but the COMMIT follows.
+    pub(super) async fn rows_telling(&mut self, statement: Statement<'_>, limit: Duration) -> Result<Rows> {
         let rows = self.rows(statement.bind(limit.as_millis().to_string())).await?;
         self.told = limit;
         Ok(rows)
     }
 
     /// A statement that returns every row it writes.
-    pub(super) async fn write(&mut self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+    pub(super) async fn write(&mut self, statement: Statement<'_>) -> Result<Rows> {
         let rows = self.fetch(statement).await?;
-        self.meter.count_write(rows.len() as u64, rows.len());
+        self.meter.count(rows.len(), rows.len() as u64);
         Ok(rows)
     }
 
     /// A statement that writes and returns nothing.
-    pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<(), StoreError> {
+    pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<()> {
         let Statement { step, query } = statement;
         let limit = self.tell_what_is_left(step).await?;
         let began = Instant::now();
         let done = answer(query.execute(&mut *self.transaction)).await.map_err(within(step, limit, began))?;
-        self.meter.count_write(done.rows_affected(), 0);
+        self.meter.count(0, done.rows_affected());
         Ok(())
     }
 
-    async fn fetch(&mut self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+    async fn fetch(&mut self, statement: Statement<'_>) -> Result<Rows> {
         let Statement { step, query } = statement;
         let limit = self.tell_what_is_left(step).await?;
         let began = Instant::now();
@@ -174,7 +166,7 @@ impl<'c> Tx<'c> {
         if self.told < COMMIT_LIMIT {
             self.tell(COMMIT_LIMIT, "committing").await.map_err(CommitError::RolledBack)?;
         }
-        self.meter.count_statements(1);
+        self.meter.count(0, 0);
         let committed = answer(self.transaction.commit()).await.map_err(StoreError::query("committing"));
         committed.map_err(|error| match error.trouble() {
             Trouble::Connection => CommitError::Unknown(error),
@@ -182,23 +174,25 @@ impl<'c> Tx<'c> {
         })
     }
 
-    /// Ends a reading.
-    pub(super) async fn end(self) -> Result<(), StoreError> {
-        self.commit().await.map_err(CommitError::either)
-    }
-
-    pub(crate) async fn rollback(self) -> Result<(), StoreError> {
-        self.meter.count_statements(1);
+    pub(crate) async fn rollback(self) -> Result<()> {
+        self.meter.count(0, 0);
         answer(self.transaction.rollback()).await.map_err(StoreError::query("rolling back"))
     }
 
-    /// Frees the locks after an error, before anybody waits; a connection too broken for it has none left.
-    pub(crate) async fn abandon(self) {
-        let _ = self.rollback().await;
+    /// What was written, if nothing failed. Else the locks are freed before anybody waits for them; a
+    /// connection that is too broken for it has none left.
+    pub(crate) async fn unless_failed<T>(self, written: Result<T>) -> Result<(Self, T)> {
+        match written {
+            Ok(written) => Ok((self, written)),
+            Err(error) => {
+                let _ = self.rollback().await;
+                Err(error)
+            }
+        }
     }
 
     /// Makes the server's limit what is left of the budget. Returns that limit.
-    async fn tell_what_is_left(&mut self, step: &'static str) -> Result<Duration, StoreError> {
+    async fn tell_what_is_left(&mut self, step: &'static str) -> Result<Duration> {
         let Some(since) = self.held_since else { return Ok(self.told) };
         // A statement that begins too late is ended by the server, like one that lasts too long.
         let left = self.budget.saturating_sub(since.elapsed()).max(Duration::from_millis(1));
@@ -208,11 +202,11 @@ impl<'c> Tx<'c> {
         Ok(self.told)
     }
 
-    async fn tell(&mut self, limit: Duration, step: &'static str) -> Result<(), StoreError> {
+    async fn tell(&mut self, limit: Duration, step: &'static str) -> Result<()> {
         let set = format!("SET LOCAL statement_timeout = {}", limit.as_millis());
         let told = answer(self.transaction.execute(sqlx::raw_sql(AssertSqlSafe(set)))).await;
         told.map_err(StoreError::query(step))?;
-        self.meter.count_statements(1);
+        self.meter.count(0, 0);
         self.told = limit;
         Ok(())
     }

@@ -21,7 +21,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 
-use super::error::StoreError;
+use super::error::{Result, StoreError};
 use super::settings::{ConnectSettings, TlsMode};
 
 /// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
@@ -69,7 +69,7 @@ impl fmt::Display for Way {
 /// # Errors
 /// [`StoreError::ClearText`] when the server wants the password in clear, [`StoreError::Connect`] when it
 /// cannot be asked.
-pub(super) async fn look(settings: &ConnectSettings) -> Result<(Way, PgConnectOptions), StoreError> {
+pub(super) async fn look(settings: &ConnectSettings) -> Result<(Way, PgConnectOptions)> {
     let options = settings.connect_options();
     if settings.host.starts_with('/') {
         return Ok((Way { encryption: Encryption::None, is_local: true }, options));
@@ -177,7 +177,7 @@ fn startup(settings: &ConnectSettings) -> Vec<u8> {
 }
 
 /// A connection as the driver makes it.
-pub(super) async fn driven(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+pub(super) async fn driven(options: &PgConnectOptions) -> Result<PgConnection> {
     let connected = tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(options)).await;
     connected.map_err(|_| failed(options)(sqlx::Error::PoolTimedOut))?.map_err(failed(options))
 }

@@ -3,7 +3,7 @@
 use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
 use super::numbers::{age, count, some_of};
 use super::words::over;
-use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, OrderedRedirect, WaitingCount};
+use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, LayerCount, OrderedRedirect};
 use crate::scheduler::OVERDUE_AFTER;
 use crate::units::Amounts;
 
@@ -76,12 +76,12 @@ fn running(host: &str, proc: &FoundProc, is_served: bool) -> String {
 
 /// What is wrong with the rows of a layer.
 pub(super) fn layer_books(
-    count: Option<&WaitingCount>,
+    count: Option<&LayerCount>,
     deleted_limits: &[&str],
     silent: Option<&HeldByNobody>,
 ) -> Vec<String> {
     let mut books = Vec::new();
-    if let Some(WaitingCount { count: said, frames, held, .. }) = count {
+    if let Some(LayerCount { count: said, frames, held, .. }) = count {
         books.extend(wrong_count("its count", *said, *frames));
         if *held > 0 {
             let (number, are) = if *held == 1 { ("1".to_owned(), "is") } else { (held.to_string(), "are") };
@@ -113,7 +113,7 @@ pub(super) fn wrong_count(whose: &str, said: i64, frames: i64) -> Option<String>
 }
 
 /// What makes counters and links right again.
-pub(super) fn books_remedies(count: Option<&WaitingCount>, deleted_limits: &[&str]) -> Vec<String> {
+pub(super) fn books_remedies(count: Option<&LayerCount>, deleted_limits: &[&str]) -> Vec<String> {
     let mut remedies = Vec::new();
     if count.is_some_and(|count| !count.is_right()) {
         remedies.push("set its count right: `cue-scheduler check-db` prints how (waiting-counts)".to_owned());

@@ -13,7 +13,7 @@ mod words;
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::db::{FoundFrame, FoundJob, FoundLayer, WaitingCount};
+use crate::db::{FoundFrame, FoundJob, FoundLayer, LayerCount};
 use crate::model::{Candidate, CandidateIx, Holds, HostId, HostIx, LayerId, LeftOutRow, Policy, Snapshot, WaitReason};
 use crate::planner::{HostExplanation, PlannedFarm, Unfit};
 use nobody::Holdings;
@@ -62,7 +62,7 @@ impl<'s> Stories<'s> {
         story
     }
 
-    fn count(&self, layer: &LayerId) -> Option<&WaitingCount> {
+    fn count(&self, layer: &LayerId) -> Option<&LayerCount> {
         self.books.counts.iter().find(|count| count.layer == *layer)
     }
 
@@ -194,7 +194,7 @@ impl<'s> Stories<'s> {
             return LayerStory { summary, ..row };
         }
         let count = self.count(&found.id);
-        if count.map_or(found.frames.waiting, WaitingCount::bookable) <= 0 {
+        if count.map_or(found.frames.waiting, LayerCount::bookable) <= 0 {
             return LayerStory { summary: words::nothing_waits(&found.frames), ..row };
         }
         if let Some(hidden) = count.filter(|count| count.count <= 0) {

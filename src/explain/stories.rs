@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::nobody::HeldByNobody;
 use crate::db::{
-    DeletedLimit, FrameCounts, FramelessProc, Held, HeldProc, HostLedger, HostProcs, OrderedRedirect, RunningOn,
-    WaitingCount,
+    DeletedLimit, FrameCounts, FramelessProc, Held, HeldProc, HostLedger, HostProcs, LayerCount, OrderedRedirect,
+    RunningOn,
 };
 use crate::model::{Candidate, FrameId, Host, HostId, JobId, LayerId, ProcId, Snapshot, WaitReason};
 use crate::planner::{Explanation, HostExplanation, Unfit};
@@ -15,7 +15,7 @@ use crate::units::Amounts;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkBooks {
     /// Of the job in question.
-    pub counts: Vec<WaitingCount>,
+    pub counts: Vec<LayerCount>,
     /// Of the job in question.
     pub deleted_limits: Vec<DeletedLimit>,
     pub held: Vec<Held>,

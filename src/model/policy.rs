@@ -27,9 +27,7 @@ pub struct Policy {
 }
 
 /// Order of jobs inside one show.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, Display, VariantNames, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, Display, VariantNames, Serialize, Deserialize)]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum JobOrder {
     /// Highest priority first, then the job that started first.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::format_description::well_known::Rfc3339;
 
 use super::Look;
-use crate::db::WaitingCount;
+use crate::db::LayerCount;
 use crate::model::{CandidateIx, FrameId, HostId, JobId, LayerId, Snapshot, WaitReason, WaitingFrame};
 use crate::scheduler::{PlacedFrame, ReasonRow};
 use crate::units::Amounts;
@@ -232,7 +232,7 @@ impl Work {
 
 impl WrongCountRow {
     /// `None` for a layer that is no candidate.
-    fn of(snapshot: &Snapshot, wrong: &WaitingCount) -> Option<Self> {
+    fn of(snapshot: &Snapshot, wrong: &LayerCount) -> Option<Self> {
         let candidate =
             CandidateIx::all(&snapshot.candidates).find(|&at| snapshot.candidates[at].layer == wrong.layer)?;
         Some(Self { work: Work::of(snapshot, candidate), count: wrong.count, frames: wrong.frames })

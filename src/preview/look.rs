@@ -1,7 +1,7 @@
 //! What the next pass of `run` would do, without doing it.
 
 use super::memory::{Memory, bookable};
-use crate::db::{Store, WaitingCount};
+use crate::db::{LayerCount, Store};
 use crate::model::{Cluster, Holds, JobId, LeftOutRow, Plan, Snapshot};
 use crate::scheduler::{PassError, PlacedFrame, Planned, Settings};
 
@@ -18,7 +18,7 @@ pub struct Look {
     /// Rows that could not be used, those of the snapshot among them.
     pub left_out: Vec<LeftOutRow>,
     /// Counters that promise waiting frames that are not there; looked for only where the plan missed some.
-    pub(super) wrong_counts: Vec<WaitingCount>,
+    pub wrong_counts: Vec<LayerCount>,
     /// Whether all frames were there that the plan asked for.
     has_all: bool,
 }
@@ -65,7 +65,7 @@ impl Looking<'_> {
         Ok(look)
     }
 
-    async fn once(&self, counts: &[WaitingCount]) -> Result<Look, PassError> {
+    async fn once(&self, counts: &[LayerCount]) -> Result<Look, PassError> {
         let mut memory = Memory::alone(self.store.clone(), self.settings);
         memory.waiting_found = bookable(counts).collect();
         let cycle = memory.cycle(self.settings.clone());

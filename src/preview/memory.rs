@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 use crate::booking::{BookingError, ChunkOutcome, verify};
 use crate::config::CuebotSilence;
-use crate::db::{SnapshotOptions, Store, StoreError, WaitingCount};
+use crate::db::{LayerCount, SnapshotOptions, Store, StoreError};
 use crate::model::{
     AssumedBooking, Booked, BookingRequest, Cluster, FrameId, Holds, HostId, JobId, LayerId, Snapshot, WaitingFrame,
 };
@@ -56,7 +56,7 @@ pub(super) struct Ledger {
 }
 
 /// Frames that can be booked, by layer.
-pub fn bookable(counts: &[WaitingCount]) -> impl Iterator<Item = (LayerId, u32)> {
+pub fn bookable(counts: &[LayerCount]) -> impl Iterator<Item = (LayerId, u32)> {
     counts.iter().map(|count| (count.layer.clone(), u32::try_from(count.bookable().max(0)).unwrap_or(u32::MAX)))
 }
 

@@ -74,7 +74,3 @@ pub enum CapTable {
     JobResource,
     LimitRecord,
 }
-
-/// Values of `table` for rows that are compared with procs: the booking room's list.
-pub(super) const REPAIRED_TABLES: &[&str] =
-    &["subscription", "layer_resource", "job_resource", "folder_resource", "point", "host"];

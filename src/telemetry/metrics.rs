@@ -9,9 +9,9 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, I
 use strum::VariantNames as _;
 
 use super::declare::{Label, MetricsError, declare};
-use super::labels::{CapTable, CheckoutOutcome, LaunchResult, PassEnd, REPAIRED_TABLES, RedirectEnd};
+use super::labels::{CapTable, CheckoutOutcome, LaunchResult, PassEnd, RedirectEnd};
 use super::observe::{as_f64, as_i64};
-use crate::model::{Cluster, HostState, WaitReason};
+use crate::model::{Cluster, CounterTable, HostState, WaitReason};
 
 const CANDIDATE_BUCKETS: &[f64] = &[1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 const TIME_TO_BOOK_BUCKETS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
@@ -149,10 +149,10 @@ metrics! {
         "Statements sent in a pass.";
     rows_per_pass: Histogram(ROW_BUCKETS) = "scheduler_rows_per_pass",
         "Rows read and written in a pass.";
-    drift_repaired: IntCounterVec(one_of("table", REPAIRED_TABLES)) = "scheduler_drift_repaired_rows_total",
+    drift_repaired: IntCounterVec(one_of("table", CounterTable::VARIANTS)) = "scheduler_drift_repaired_rows_total",
         "Counter and host rows that had gone wrong against what the procs hold and were corrected.",
         drift_repaired(table: &'static str, rows: u64) { with_label_values(&[table]).inc_by(rows) };
-    releases_accounted: IntCounterVec(one_of("table", REPAIRED_TABLES)) = "scheduler_releases_accounted_rows_total",
+    releases_accounted: IntCounterVec(one_of("table", CounterTable::VARIANTS)) = "scheduler_releases_accounted_rows_total",
         "Counter rows from which releases were subtracted that Cuebot leaves to its show's scheduler.",
         releases_accounted(table: &'static str, rows: u64) { with_label_values(&[table]).inc_by(rows) };
     releases_unreadable: IntCounter = "scheduler_release_notices_unreadable_total",

@@ -37,11 +37,10 @@ impl Announced {
         }
         let (releases, amounts): (Vec<&Release>, Vec<(Amounts, i64)>) =
             self.releases.iter().map(|(release, amounts)| (release, *amounts)).unzip();
-        for (row, positions) in load_rows_of(store, &releases).await? {
-            for (released, times) in positions.into_iter().filter_map(|position| amounts.get(position)) {
-                *self.rows.entry(row.clone()).or_default() += *released;
-                *self.unsaid.entry(row.clone()).or_default() += Cores(times.saturating_mul(FRACTION_MAX));
-            }
+        for (row, position) in load_rows_of(store, &releases).await? {
+            let Some((released, times)) = amounts.get(position) else { continue };
+            *self.rows.entry(row.clone()).or_default() += *released;
+            *self.unsaid.entry(row).or_default() += Cores(times.saturating_mul(FRACTION_MAX));
         }
         self.releases.clear();
         Ok(())

@@ -18,8 +18,10 @@ mod evidence;
 mod outcome;
 mod surplus;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
+
+use smart_default::SmartDefault;
 
 pub use outcome::{Repaired, RepairsDone};
 
@@ -27,9 +29,9 @@ use self::announced::Announced;
 use self::evidence::{Evidence, Vanished, Verdict};
 use self::surplus::Watch;
 use super::error::BookingError;
-use crate::db::repair::{self as rows, Correction, Counted, CounterRow, CounterTable, Seen, WrongCounter};
+use crate::db::repair::{self as rows, Correction, Counted, CounterRow, Seen, WrongCounter};
 use crate::db::{Release, Store, Trouble};
-use crate::model::{FacilityId, FrameId, ShowId};
+use crate::model::{CounterTable, FacilityId, FrameId, ShowId};
 use crate::units::Amounts;
 
 /// No proc that was deleted so long ago is still being subtracted.
@@ -48,12 +50,14 @@ pub struct RepairScope {
 }
 
 /// Compares rows with procs and puts them right, look after look.
-#[derive(Debug)]
+#[derive(Debug, SmartDefault)]
 pub struct Repairs {
+    #[default(APART)]
     apart: Duration,
     watched: HashMap<CounterRow, Watched>,
     /// Shows whose Cuebot was seen to leave the accounting of releases to us.
     ours: HashSet<ShowId>,
+    #[default(OURS_PAUSE_MIN)]
     ours_pause: Duration,
     announced: Announced,
     /// Rows that the database refuses to change; each is named once.
@@ -81,26 +85,12 @@ pub struct Observation {
     seen: HashMap<CounterRow, Seen>,
 }
 
-impl Default for Repairs {
-    fn default() -> Self {
-        Self::new(APART)
-    }
-}
-
 impl Repairs {
     /// `apart` is the age from which on nothing is in the middle of being subtracted any more; the default
     /// is right for Cuebot.
     #[must_use]
     pub fn new(apart: Duration) -> Self {
-        Self {
-            apart,
-            watched: HashMap::new(),
-            ours: HashSet::new(),
-            ours_pause: OURS_PAUSE_MIN,
-            announced: Announced::default(),
-            refused: HashSet::new(),
-            hosts_compared: None,
-        }
+        Self { apart, ..Self::default() }
     }
 
     /// A Cuebot says that it left a release to us. It waits for [`Self::account`].
@@ -120,7 +110,7 @@ impl Repairs {
                 self.announced.settle(&row);
                 continue;
             }
-            let Some(too_much) = self.put_right(store, &row, &Correction::AtMost(announced)).await? else { continue };
+            let Some(too_much) = self.put_right(store, &row, &Correction::at_most(announced)).await? else { continue };
             self.announced.settle(&row);
             if let Some(watched) = self.watched.get_mut(&row) {
                 watched.evidence.lowered(too_much);
@@ -220,18 +210,13 @@ impl Repairs {
 
     /// What a row that is wrong may be made to say after a look that was begun at `asked`. `None`: not yet
     /// anything else.
-    fn correction(
-        &mut self,
-        WrongCounter { row, show, too_much }: &WrongCounter,
-        asked: Instant,
-    ) -> Option<Correction> {
-        let watched = self.watched.get_mut(row).map(|watched| &mut watched.watch);
-        let allowed = watched.and_then(|watch| Some((watch.allowance(asked, self.apart)?, watch.procs().clone())));
-        match allowed {
-            _ if self.is_ours(show.as_ref()) => Some(Correction::Exactly),
-            Some((allowance, procs)) => Some(Correction::Allowed(allowance, procs)),
-            None => too_much.has_some_below_zero().then(|| Correction::AtMost(Amounts::default())),
+    fn correction(&mut self, wrong: &WrongCounter, asked: Instant) -> Option<Correction> {
+        let watched = self.watched.get_mut(&wrong.row);
+        let allowed = watched.and_then(|watched| watched.watch.allowance(asked, self.apart));
+        if self.is_ours(wrong.show.as_ref()) {
+            return Some(Correction::default());
         }
+        allowed.or_else(|| wrong.too_much.has_some_below_zero().then(|| Correction::at_most(Amounts::default())))
     }
 
     /// Takes in what looks at subscriptions of flagged shows tell of their Cuebots.
@@ -245,7 +230,8 @@ impl Repairs {
             looks.iter().flat_map(|(.., gone)| gone).filter_map(|gone| gone.frame.as_ref()).collect();
         let given_up = rows::given_up(store, &frames).await?;
         let has_ended = |gone: &&Counted| gone.frame.as_ref().is_none_or(|frame| !given_up.contains(frame));
-        let (mut left_to_us, mut subtracted) = (HashSet::new(), HashSet::new());
+        // Of a show that is seen both ways, what was subtracted counts.
+        let mut are_ours: BTreeMap<ShowId, bool> = BTreeMap::new();
         for (row, surplus, gone) in looks {
             let Some(Watched { show: Some(show), evidence, .. }) = self.watched.get_mut(row) else { continue };
             let vanished = Vanished {
@@ -254,19 +240,15 @@ impl Repairs {
             };
             match evidence.look(*surplus, vanished, at, self.apart) {
                 Verdict::Unknown => {}
-                Verdict::LeftToUs => _ = left_to_us.insert(show.clone()),
-                Verdict::Subtracted => _ = subtracted.insert(show.clone()),
+                Verdict::LeftToUs => _ = are_ours.entry(show.clone()).or_insert(true),
+                Verdict::Subtracted => _ = are_ours.insert(show.clone(), false),
             }
         }
-        for show in subtracted {
-            left_to_us.remove(&show);
-            if self.ours.remove(&show) {
-                tracing::info!(%show, "somebody else subtracts releases of this show; they are no longer accounted at once");
-            }
-        }
-        for show in left_to_us {
-            if self.ours.insert(show.clone()) {
+        for (show, is_ours) in are_ours {
+            if is_ours && self.ours.insert(show.clone()) {
                 tracing::info!(%show, "Cuebot leaves the accounting of this show's releases to its scheduler; doing it");
+            } else if !is_ours && self.ours.remove(&show) {
+                tracing::info!(%show, "somebody else subtracts releases of this show; they are no longer accounted at once");
             }
         }
         Ok(())

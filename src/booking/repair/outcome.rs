@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::db::repair::{CounterRow, CounterTable};
+use crate::db::repair::CounterRow;
+use crate::model::CounterTable;
 use crate::units::Amounts;
 
 /// A row that did not say what the procs hold, and now does, or is nearer to it.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::db::repair::{Allowance, Counted, Procs, Seen};
+use crate::db::repair::{Correction, Counted, Procs, Seen};
 use crate::units::Amounts;
 
 /// Looks that are remembered of a row, half a second apart at least: those of the last half minute.
@@ -54,7 +54,7 @@ impl Watch {
 
     /// How far the row may be lowered after the newest look, which was begun at `asked`. `None`: not at
     /// all yet.
-    pub(super) fn allowance(&mut self, asked: Instant, apart: Duration) -> Option<Allowance> {
+    pub(super) fn allowance(&mut self, asked: Instant, apart: Duration) -> Option<Correction> {
         let earlier = self.looks.len().checked_sub(1)?;
         let base = self.looks.iter().take(earlier).rposition(|look| look.at + apart <= asked)?;
         self.looks.drain(..base);
@@ -62,16 +62,12 @@ impl Watch {
         let surpluses = self.looks.iter().map(|look| look.surplus);
         let at_most = surpluses.reduce(Amounts::min)?;
         let is_some = (self.surplus() - in_flight).min(at_most).has_some();
-        is_some.then_some(Allowance { at_most, in_flight })
+        is_some.then(|| Correction { at_most: Some(at_most), in_flight, procs: self.procs.clone() })
     }
 
     /// In the newest look.
     pub(super) fn surplus(&self) -> Amounts {
         self.looks.back().map(|look| look.surplus).unwrap_or_default()
-    }
-
-    pub(super) const fn procs(&self) -> &Procs {
-        &self.procs
     }
 
     /// The row was lowered, or raised where negative, since the newest look.
@@ -101,21 +97,28 @@ mod tests {
     }
 
     /// Looks at these seconds; what the last of them allows.
-    fn allowance(looks: &[(u64, i64, &[&str])]) -> Option<Allowance> {
+    fn allowance(looks: &[(u64, i64, &[&str])]) -> Option<Allowed> {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
         let (first, others) = looks.split_first().expect("a look");
         let mut watch = Watch::begin(seen(first.1, first.2), at(first.0));
-        let mut allowance = watch.allowance(at(first.0), APART);
+        let mut allowance = allowed_by(&mut watch, at(first.0));
         for (second, surplus, procs) in others {
             watch.look(seen(*surplus, procs), at(*second));
-            allowance = watch.allowance(at(*second), APART);
+            allowance = allowed_by(&mut watch, at(*second));
         }
         allowance
     }
 
-    fn allowed(at_most: i64, in_flight: i64) -> Allowance {
-        Allowance { at_most: cores(at_most), in_flight: cores(in_flight) }
+    /// How far the row may be lowered, and what may still be subtracted by others.
+    type Allowed = (Option<Amounts>, Amounts);
+
+    fn allowed(at_most: i64, in_flight: i64) -> Allowed {
+        (Some(cores(at_most)), cores(in_flight))
+    }
+
+    fn allowed_by(watch: &mut Watch, asked: Instant) -> Option<Allowed> {
+        watch.allowance(asked, APART).map(|correction| (correction.at_most, correction.in_flight))
     }
 
     #[test]
@@ -157,12 +160,12 @@ mod tests {
         let at = |second| start + Duration::from_secs(second);
         let mut watch = Watch::begin(seen(3, &["a"]), at(0));
         watch.look(seen(4, &[]), at(5));
-        assert_eq!(watch.allowance(at(5), APART), Some(allowed(3, 1)));
+        assert_eq!(allowed_by(&mut watch, at(5)), Some(allowed(3, 1)));
         watch.lowered(cores(3));
         watch.look(seen(1, &[]), at(6));
-        assert_eq!(watch.allowance(at(6), APART), None, "the one in flight");
+        assert_eq!(allowed_by(&mut watch, at(6)), None, "the one in flight");
         watch.look(seen(1, &[]), at(10));
-        assert_eq!(watch.allowance(at(10), APART), Some(allowed(1, 0)));
+        assert_eq!(allowed_by(&mut watch, at(10)), Some(allowed(1, 0)));
     }
 
     #[test]
@@ -173,6 +176,6 @@ mod tests {
         let mut watch = Watch::begin(both.clone(), start);
         watch.look(both, start + APART);
         let allowance = watch.allowance(start + APART, APART).expect("one GPU");
-        assert_eq!(allowance.at_most, gpu - cores(1));
+        assert_eq!(allowance.at_most, Some(gpu - cores(1)));
     }
 }

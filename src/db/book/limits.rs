@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::db::{Source as _, Statement, StoreError, Tx};
+use crate::db::{Result, Source as _, Statement, Tx};
 use crate::model::{BookingRequest, HostId, LayerId, LimitId};
 
 /// The limits of a chunk's layers, as counted while nobody else of ours may write under them.
@@ -28,13 +28,13 @@ pub(crate) async fn lock_limits(
     tx: &mut Tx<'_>,
     requests: &[&BookingRequest],
     settle_window: Duration,
-) -> Result<LimitCounts, StoreError> {
+) -> Result<LimitCounts> {
     let statement = Statement::new("locking limits", include_str!("../sql/book_limits_lock.sql"))
         .distinct(requests.iter().map(|request| &request.frame.layer));
-    let links = tx.rows_telling_budget(statement).await?;
+    let links = tx.rows_telling(statement, tx.budget).await?;
     let mut limits = LimitCounts::default();
     links.each(|row| {
-        limits.of_layer.entry(row.id("pk_layer")?).or_default().push(row.id("pk_limit_record")?);
+        limits.of_layer.entry(row.get("pk_layer")?).or_default().push(row.get("pk_limit_record")?);
         Ok(())
     })?;
     if limits.of_layer.is_empty() {
@@ -49,9 +49,9 @@ pub(crate) async fn lock_limits(
         of(include_str!("../sql/book_limits_by_running.sql"))
     };
     limits.counts = tx.rows(statement).await?.all(|row| {
-        let holders = if row.flag("counts_hosts")? { Some(row.ids("holders")?) } else { None };
-        let count = LimitCount { used: row.number("used")?, threshold: row.number_or_null("threshold")?, holders };
-        Ok((row.id("pk_limit_record")?, count))
+        let holders = if row.get("counts_hosts")? { Some(row.ids("holders")?) } else { None };
+        let count = LimitCount { used: row.get("used")?, threshold: row.get("threshold")?, holders };
+        Ok((row.get("pk_limit_record")?, count))
     })?;
     Ok(limits)
 }

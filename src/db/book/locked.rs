@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use crate::db::{Source as _, Statement, Store, StoreError};
+use crate::db::{Result, Source as _, Statement, Store};
 use crate::model::{AllocId, HostId, JobId, LayerId, ShowId};
 
 /// What other sessions hold at one moment.
@@ -18,12 +18,9 @@ pub(crate) struct LockedRows {
 
 impl LockedRows {
     /// Hosts alone, asked before a chunk begins.
-    pub(crate) async fn of_hosts<'a>(
-        store: &Store,
-        hosts: impl Iterator<Item = &'a HostId>,
-    ) -> Result<Self, StoreError> {
+    pub(crate) async fn of_hosts<'a>(store: &Store, hosts: impl Iterator<Item = &'a HostId>) -> Result<Self> {
         let statement = Statement::new("looking for held hosts", include_str!("../sql/book_locked_hosts.sql"));
-        let hosts = store.rows(statement.distinct(hosts)).await?.all(|row| row.id("pk_host"))?;
+        let hosts = store.rows(statement.distinct(hosts)).await?.all(|row| row.get("pk_host"))?;
         Ok(Self { hosts, ..Self::default() })
     }
 
@@ -32,7 +29,7 @@ impl LockedRows {
     pub(crate) async fn find<'a>(
         store: &Store,
         rows: impl Iterator<Item = (&'a HostId, &'a LayerId, &'a JobId)> + Clone,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self> {
         let statement = Statement::new("looking for held rows", include_str!("../sql/book_locked_rows.sql"))
             .distinct(rows.clone().map(|(host, ..)| host))
             .distinct(rows.clone().map(|(_, layer, _)| layer))
@@ -40,10 +37,10 @@ impl LockedRows {
         let mut locked = Self::default();
         store.rows(statement).await?.each(|row| {
             match row.text("kind")?.as_str() {
-                "host" => _ = locked.hosts.insert(row.id("id")?),
-                "layer" => _ = locked.layers.insert(row.id("id")?),
-                "job" => _ = locked.jobs.insert(row.id("id")?),
-                _ => _ = locked.subscriptions.insert((row.id("id")?, row.id("within")?)),
+                "host" => _ = locked.hosts.insert(row.get("id")?),
+                "layer" => _ = locked.layers.insert(row.get("id")?),
+                "job" => _ = locked.jobs.insert(row.get("id")?),
+                _ => _ = locked.subscriptions.insert((row.get("id")?, row.get("within")?)),
             }
             Ok(())
         })?;

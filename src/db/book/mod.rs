@@ -5,19 +5,18 @@ pub(crate) mod counters;
 mod limits;
 mod locked;
 pub(crate) mod remaining;
-mod settle;
+pub(crate) mod settle;
 pub(crate) mod unbook;
 
 pub(crate) use limits::{LimitCount, LimitCounts, lock_limits};
 pub(crate) use locked::LockedRows;
-pub(crate) use settle::is_transaction_open;
-pub use settle::{SilenceEnds, SilentBooking, Standing, find_booked, find_overtaken, find_silent, find_unsettled};
-pub use unbook::Fence;
 
 use std::collections::{HashMap, HashSet};
 
 use self::counters::Totals;
-use super::{Source as _, Statement, StoreError, Tx};
+use super::statement::ALL_KINDS;
+use super::tx::COMMIT_LIMIT;
+use super::{Result, Source as _, Statement, Tx};
 use crate::model::{BookingRequest, FrameId, HostId, JobId};
 use crate::units::Amounts;
 
@@ -31,10 +30,7 @@ pub(crate) mod steps {
 }
 
 /// The transaction's id and the frames that are ours now.
-pub(crate) async fn claim(
-    tx: &mut Tx<'_>,
-    requests: &[&BookingRequest],
-) -> Result<(i64, HashSet<FrameId>), StoreError> {
+pub(crate) async fn claim(tx: &mut Tx<'_>, requests: &[&BookingRequest]) -> Result<(i64, HashSet<FrameId>)> {
     let sql = if tx.features.has_start_after {
         include_str!("../sql/book_claim_start_after.sql")
     } else {
@@ -43,18 +39,15 @@ pub(crate) async fn claim(
     let statement = frames_with_versions("claiming frames", sql, requests)
         .distinct(requests.iter().map(|request| &request.frame.layer));
     let rows = tx.rows(statement).await?;
-    let transaction = rows.all::<_, Vec<i64>>(|row| row.number("transaction"))?.pop().unwrap_or_default();
-    Ok((transaction, rows.all(|row| row.id("pk_frame"))?))
+    let transaction = rows.all::<_, Vec<i64>>(|row| row.get("transaction"))?.pop().unwrap_or_default();
+    Ok((transaction, rows.all(|row| row.get("pk_frame"))?))
 }
 
 /// Those of the frames that another session holds, and that are otherwise as they were read.
-pub(crate) async fn held_by_others(
-    tx: &mut Tx<'_>,
-    requests: &[&BookingRequest],
-) -> Result<HashSet<FrameId>, StoreError> {
+pub(crate) async fn held_by_others(tx: &mut Tx<'_>, requests: &[&BookingRequest]) -> Result<HashSet<FrameId>> {
     let sql = include_str!("../sql/book_unclaimed.sql");
     let statement = frames_with_versions("looking at frames that could not be claimed", sql, requests);
-    tx.rows(statement).await?.all(|row| row.id("pk_frame"))
+    tx.rows(statement).await?.all(|row| row.get("pk_frame"))
 }
 
 fn frames_with_versions(step: &'static str, sql: &'static str, requests: &[&BookingRequest]) -> Statement<'static> {
@@ -64,22 +57,16 @@ fn frames_with_versions(step: &'static str, sql: &'static str, requests: &[&Book
 }
 
 /// New versions by frame.
-pub(crate) async fn start_frames(
-    tx: &mut Tx<'_>,
-    requests: &[&BookingRequest],
-) -> Result<HashMap<FrameId, i32>, StoreError> {
+pub(crate) async fn start_frames(tx: &mut Tx<'_>, requests: &[&BookingRequest]) -> Result<HashMap<FrameId, i32>> {
     let statement = Statement::new(steps::START_FRAMES, include_str!("../sql/book_frames.sql"))
         .texts(requests.iter().map(|request| &request.frame.id))
         .texts(requests.iter().map(|request| &request.host_name))
-        .amounts(&reservations(requests));
-    tx.write(statement).await?.all(|row| Ok((row.id("pk_frame")?, row.value("int_version")?)))
+        .amounts(ALL_KINDS, &reservations(requests));
+    tx.write(statement).await?.all(|row| Ok((row.get("pk_frame")?, row.get("int_version")?)))
 }
 
 /// The frames that got their proc.
-pub(crate) async fn insert_procs(
-    tx: &mut Tx<'_>,
-    requests: &[&BookingRequest],
-) -> Result<HashSet<FrameId>, StoreError> {
+pub(crate) async fn insert_procs(tx: &mut Tx<'_>, requests: &[&BookingRequest]) -> Result<HashSet<FrameId>> {
     let statement = Statement::new(steps::WRITE_PROCS, include_str!("../sql/book_procs.sql"))
         .texts(requests.iter().map(|request| &request.proc))
         .texts(requests.iter().map(|request| &request.frame.id))
@@ -87,8 +74,8 @@ pub(crate) async fn insert_procs(
         .texts(requests.iter().map(|request| &request.frame.job))
         .texts(requests.iter().map(|request| &request.show))
         .texts(requests.iter().map(|request| &request.host))
-        .amounts(&reservations(requests));
-    tx.write(statement).await?.all(|row| row.id("pk_frame"))
+        .amounts(ALL_KINDS, &reservations(requests));
+    tx.write(statement).await?.all(|row| row.get("pk_frame"))
 }
 
 fn reservations(requests: &[&BookingRequest]) -> Vec<Amounts> {
@@ -104,15 +91,15 @@ pub(crate) struct Unsound {
     pub(crate) hosts: HashSet<HostId>,
 }
 
-pub(crate) async fn confirm(tx: &mut Tx<'_>, totals: &Totals) -> Result<Unsound, StoreError> {
+pub(crate) async fn confirm(tx: &mut Tx<'_>, totals: &Totals) -> Result<Unsound> {
     let statement = Statement::new("looking at jobs and hosts once more", include_str!("../sql/book_confirm.sql"))
         .texts(totals.jobs.keys())
         .texts(totals.hosts.keys());
     let mut unsound = Unsound::default();
-    tx.rows_telling_commit(statement).await?.each(|row| {
+    tx.rows_telling(statement, COMMIT_LIMIT).await?.each(|row| {
         match row.text("kind")?.as_str() {
-            "job" => _ = unsound.jobs.insert(row.id("id")?),
-            _ => _ = unsound.hosts.insert(row.id("id")?),
+            "job" => _ = unsound.jobs.insert(row.get("id")?),
+            _ => _ = unsound.hosts.insert(row.get("id")?),
         }
         Ok(())
     })?;

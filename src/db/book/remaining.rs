@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::db::{Source as _, Statement, Store, StoreError};
+use sqlx::FromRow;
+
+use crate::db::row::whole;
+use crate::db::{Result, Source as _, Statement, Store};
 use crate::model::{AllocId, BookingRequest, FolderId, HostId, JobId, ShowId};
-use crate::units::{Amounts, Cores, Gpus, Kib};
+use crate::units::{Amounts, Cores, Gpus};
 
 #[derive(Debug, Default)]
 pub(crate) struct Remaining {
@@ -21,43 +24,38 @@ pub(crate) struct HostRemaining {
     pub(crate) idle: Amounts,
 }
 
-#[derive(Debug)]
+#[derive(Debug, FromRow)]
 pub(crate) struct JobRemaining {
+    #[sqlx(rename = "within")]
     pub(crate) folder: FolderId,
     pub(crate) cores: Cores,
     pub(crate) gpus: Gpus,
 }
 
 /// `None` = no cap.
-#[derive(Debug)]
+#[derive(Debug, FromRow)]
 pub(crate) struct FolderRemaining {
     pub(crate) cores: Option<Cores>,
     pub(crate) gpus: Option<Gpus>,
 }
 
 /// What is left now, as far as anybody has committed.
-pub(crate) async fn load_remaining(store: &Store, requests: &[&BookingRequest]) -> Result<Remaining, StoreError> {
+pub(crate) async fn load_remaining(store: &Store, requests: &[&BookingRequest]) -> Result<Remaining> {
     let statement = Statement::new("reading what is left", include_str!("../sql/book_room.sql"))
         .distinct(requests.iter().map(|request| &request.host))
         .distinct(requests.iter().map(|request| &request.frame.job));
     let mut remaining = Remaining::default();
-    let rows = store.rows(statement).await?;
-    rows.each(|row| {
-        let (cores, gpus) = (row.number_or_null("cores")?.map(Cores), row.number_or_null("gpus")?.map(Gpus));
-        // Only a folder's amounts can be absent.
-        let (some_cores, some_gpus) = (cores.unwrap_or_default(), gpus.unwrap_or_default());
+    store.rows(statement).await?.each(|row| {
         match row.text("kind")?.as_str() {
             "host" => {
-                let (memory, gpu_memory) = (Kib(row.number("memory")?), Kib(row.number("gpu_memory")?));
-                let idle = Amounts { cores: some_cores, memory, gpus: some_gpus, gpu_memory };
-                remaining.hosts.insert(row.id("id")?, HostRemaining { alloc: row.id("within")?, idle });
+                let idle = row.amounts(["cores", "memory", "gpus", "gpu_memory"])?;
+                remaining.hosts.insert(row.get("id")?, HostRemaining { alloc: row.get("within")?, idle });
             }
-            "subscription" => _ = remaining.subscriptions.insert((row.id("id")?, row.id("within")?), some_cores),
-            "job" => {
-                let job = JobRemaining { folder: row.id("within")?, cores: some_cores, gpus: some_gpus };
-                remaining.jobs.insert(row.id("id")?, job);
+            "subscription" => {
+                remaining.subscriptions.insert((row.get("id")?, row.get("within")?), row.get("cores")?);
             }
-            _ => _ = remaining.folders.insert(row.id("id")?, FolderRemaining { cores, gpus }),
+            "job" => _ = remaining.jobs.insert(row.get("id")?, whole(row)?),
+            _ => _ = remaining.folders.insert(row.get("id")?, whole(row)?),
         }
         Ok(())
     })?;

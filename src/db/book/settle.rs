@@ -1,10 +1,10 @@
-//! Finding out what became of bookings that nobody can vouch for.
+//! Finding out what became of bookings whose launch or completion is not known.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::db::row::RESERVED;
-use crate::db::{Problem, Row, Source as _, Statement, Store, StoreError};
+use crate::db::{Problem, Result, Row, Source as _, Statement, Store};
 use crate::model::{Booked, FrameId, HostId, ProcId, ShowId, Timestamp};
 
 /// Cuebot's own sweep takes procs for lost after 300 seconds; behind it nobody needs an explanation for a
@@ -21,7 +21,7 @@ pub async fn find_unsettled(
     shows: &[ShowId],
     age: Duration,
     only_reported_hosts: bool,
-) -> Result<Vec<Booked>, StoreError> {
+) -> Result<Vec<Booked>> {
     let statement = Statement::new("looking for unsettled bookings", include_str!("../sql/settle_find_unsettled.sql"))
         .texts(shows)
         .bind(age.as_secs_f64())
@@ -50,11 +50,7 @@ pub struct SilentBooking {
 
 /// Bookings of `shows` that give no sign of life although their hosts have reported: since before the end
 /// of a silence, or for longer than Cuebot's own sweep takes. Ask the agent before giving one back.
-pub async fn find_silent(
-    store: &Store,
-    shows: &[ShowId],
-    silences: &SilenceEnds,
-) -> Result<Vec<SilentBooking>, StoreError> {
+pub async fn find_silent(store: &Store, shows: &[ShowId], silences: &SilenceEnds) -> Result<Vec<SilentBooking>> {
     let statement = Statement::new("looking for silent bookings", include_str!("../sql/settle_find_silent.sql"))
         .texts(shows)
         .bind(silences.farm)
@@ -62,15 +58,11 @@ pub async fn find_silent(
         .bind(silences.hosts.iter().map(|(_, ended)| *ended).collect::<Vec<_>>())
         .bind(SWEEP_AGE.as_secs_f64())
         .bind(SILENT_MAX);
-    let found: Vec<_> = store.rows(statement).await?.all(silent_booking)?;
+    let found: Vec<_> = store.rows(statement).await?.all(|row| {
+        let (last_sign, frame) = (row.time("last_sign")?, row.get::<Option<FrameId>>("pk_frame")?);
+        Ok(booking(row)?.map(|booked| SilentBooking { booked, last_sign, has_frame: frame.is_some() }))
+    })?;
     Ok(found.into_iter().flatten().collect())
-}
-
-fn silent_booking(row: &Row<'_>) -> Result<Option<SilentBooking>, Problem> {
-    let last_sign = row.time("last_sign")?;
-    let has_frame = row.text_or_null("pk_frame")?.is_some();
-    let booked = if has_frame { booking(row)? } else { Some(frameless_booking(row)?) };
-    Ok(booked.map(|booked| SilentBooking { booked, last_sign, has_frame }))
 }
 
 /// What the rows say of a booking right before or after its launch.
@@ -87,30 +79,30 @@ pub enum Standing {
 }
 
 /// Those of the bookings that do not simply stand.
-pub async fn find_overtaken(store: &Store, bookings: &[&Booked]) -> Result<HashMap<ProcId, Standing>, StoreError> {
+pub async fn find_overtaken(store: &Store, bookings: &[&Booked]) -> Result<HashMap<ProcId, Standing>> {
     let statement = Statement::new("looking at bookings once more", include_str!("../sql/settle_overtaken.sql"))
         .texts(bookings.iter().map(|booked| &booked.proc))
         .texts(bookings.iter().map(|booked| &booked.frame))
         .bind(bookings.iter().map(|booked| booked.version).collect::<Vec<_>>());
     store.rows(statement).await?.all(|row| {
-        let standing = match (row.flag("is_gone")?, row.flag("has_succeeded")?) {
+        let standing = match (row.get("is_gone")?, row.get("has_succeeded")?) {
             (true, true) => Standing::Succeeded,
             (true, false) => Standing::Gone,
             (false, _) => Standing::MayNotStart,
         };
-        Ok((row.id("pk_proc")?, standing))
+        Ok((row.get("pk_proc")?, standing))
     })
 }
 
 /// Those of `procs` that exist and still run their frame.
-pub async fn find_booked(store: &Store, procs: &[ProcId]) -> Result<Vec<Booked>, StoreError> {
+pub async fn find_booked(store: &Store, procs: &[ProcId]) -> Result<Vec<Booked>> {
     let statement = Statement::new("looking for procs", include_str!("../sql/settle_find_booked.sql")).texts(procs);
     let found: Vec<_> = store.rows(statement).await?.all(booking)?;
     Ok(found.into_iter().flatten().collect())
 }
 
 /// Whether the server has not ended a transaction yet, which may be committed then.
-pub(crate) async fn is_transaction_open(store: &Store, transaction: i64) -> Result<bool, StoreError> {
+pub(crate) async fn is_transaction_open(store: &Store, transaction: i64) -> Result<bool> {
     let statement =
         Statement::new("asking for a transaction", include_str!("../sql/settle_transaction.sql")).bind(transaction);
     let rows = match store.rows(statement).await {
@@ -120,39 +112,29 @@ pub(crate) async fn is_transaction_open(store: &Store, transaction: i64) -> Resu
         Err(error) if error.is_unheard_of() => return Ok(false),
         Err(error) => return Err(error),
     };
-    rows.one(|row| Ok(row.text_or_null("status")?.as_deref() == Some("in progress")))
+    rows.one(|row| Ok(row.get::<Option<String>>("status")?.as_deref() == Some("in progress")))
 }
 
-/// `None` for a frame whose number does not fit the wire; it cannot have been launched.
+/// Without a frame, what is said of it is empty. `None` for a frame whose number does not fit the wire; it cannot have
+/// been launched.
 fn booking(row: &Row<'_>) -> Result<Option<Booked>, Problem> {
-    let number = row.number("int_number")?;
-    let frame = row.id("pk_frame")?;
+    let frame = row.get::<Option<FrameId>>("pk_frame")?.unwrap_or_else(|| FrameId::new(""));
+    let number: i64 = row.get::<Option<_>>("int_number")?.unwrap_or_default();
     let Ok(frame_number) = i32::try_from(number) else {
         tracing::warn!(%frame, number, "left a booked frame out: its number is out of range");
         return Ok(None);
     };
     Ok(Some(Booked {
+        proc: row.get("pk_proc")?,
         frame,
-        frame_name: row.text("str_name")?,
+        frame_name: row.get::<Option<_>>("str_name")?.unwrap_or_default(),
         frame_number,
-        version: row.value("int_version")?,
-        ..frameless_booking(row)?
-    }))
-}
-
-/// What the proc alone says.
-fn frameless_booking(row: &Row<'_>) -> Result<Booked, Problem> {
-    Ok(Booked {
-        proc: row.id("pk_proc")?,
-        frame: FrameId::new(""),
-        frame_name: String::new(),
-        frame_number: 0,
-        version: 0,
-        layer: row.id("pk_layer")?,
-        job: row.id("pk_job")?,
-        show: row.id("pk_show")?,
-        host: row.id("pk_host")?,
+        version: row.get::<Option<_>>("int_version")?.unwrap_or_default(),
+        layer: row.get("pk_layer")?,
+        job: row.get("pk_job")?,
+        show: row.get("pk_show")?,
+        host: row.get("pk_host")?,
         host_name: row.text("host_name")?,
         reservation: row.amounts(RESERVED)?,
-    })
+    }))
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::counters::Totals;
 use crate::db::row::RESERVED;
-use crate::db::{Source as _, Statement, StoreError, Tx};
+use crate::db::{Result, Source as _, Statement, Tx};
 use crate::model::{Booked, ProcId, Timestamp};
 use crate::units::Amounts;
 
@@ -35,13 +35,13 @@ impl Fence {
 pub(crate) type Fenced<'b> = (&'b Booked, Fence);
 
 /// The bookings whose frames are ours now.
-pub(crate) async fn claim(tx: &mut Tx<'_>, bookings: &[Fenced<'_>]) -> Result<HashSet<ProcId>, StoreError> {
+pub(crate) async fn claim(tx: &mut Tx<'_>, bookings: &[Fenced<'_>]) -> Result<HashSet<ProcId>> {
     let statement = Statement::new("claiming booked frames", include_str!("../sql/unbook_claim.sql"))
         .texts(bookings.iter().map(|(booked, _)| &booked.proc))
         .texts(bookings.iter().map(|(booked, _)| &booked.frame))
         .bind(bookings.iter().map(|(booked, _)| booked.version).collect::<Vec<_>>())
         .bind(bookings.iter().map(|(_, fence)| fence.last_sign()).collect::<Vec<_>>());
-    tx.rows(statement).await?.all(|row| row.id("pk_proc"))
+    tx.rows(statement).await?.all(|row| row.get("pk_proc"))
 }
 
 pub(crate) struct Deleted {
@@ -50,7 +50,7 @@ pub(crate) struct Deleted {
     pub(crate) given_back: Totals,
 }
 
-pub(crate) async fn delete_procs(tx: &mut Tx<'_>, bookings: &[Fenced<'_>]) -> Result<Deleted, StoreError> {
+pub(crate) async fn delete_procs(tx: &mut Tx<'_>, bookings: &[Fenced<'_>]) -> Result<Deleted> {
     let frame = |(booked, fence): &Fenced<'_>| fence.has_frame().then(|| booked.frame.to_string());
     let statement = Statement::new("deleting procs", include_str!("../sql/unbook_procs.sql"))
         .texts(bookings.iter().map(|(booked, _)| &booked.proc))
@@ -59,10 +59,10 @@ pub(crate) async fn delete_procs(tx: &mut Tx<'_>, bookings: &[Fenced<'_>]) -> Re
     let booking_of: HashMap<&ProcId, &Booked> = bookings.iter().map(|(booked, _)| (&booked.proc, *booked)).collect();
     let mut deleted = Deleted { procs: HashSet::new(), given_back: Totals::default() };
     tx.write(statement).await?.each(|row| {
-        let proc: ProcId = row.id("pk_proc")?;
+        let proc: ProcId = row.get("pk_proc")?;
         if let Some(booked) = booking_of.get(&proc) {
             let held = Amounts::default() - row.amounts(RESERVED)?;
-            deleted.given_back.add(&row.id("pk_host")?, &booked.show, &booked.job, &booked.layer, held);
+            deleted.given_back.add(&row.get("pk_host")?, &booked.show, &booked.job, &booked.layer, held);
         }
         deleted.procs.insert(proc);
         Ok(())
@@ -71,7 +71,7 @@ pub(crate) async fn delete_procs(tx: &mut Tx<'_>, bookings: &[Fenced<'_>]) -> Re
 }
 
 /// Puts the frames of bookings back to waiting.
-pub(crate) async fn put_back(tx: &mut Tx<'_>, bookings: &[Fenced<'_>], exit_status: i64) -> Result<(), StoreError> {
+pub(crate) async fn put_back(tx: &mut Tx<'_>, bookings: &[Fenced<'_>], exit_status: i64) -> Result<()> {
     let frames = || bookings.iter().map(|(booked, _)| &booked.frame);
     let sql = include_str!("../sql/unbook_checkpoints.sql");
     tx.execute(Statement::new("switching checkpoints off", sql).texts(frames())).await?;

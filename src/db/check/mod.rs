@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Executor as _, Row as _, raw_sql};
+use sqlx::{Connection as _, Executor as _, FromRow, Row as _, raw_sql};
 
 use super::connect::connect_once;
-use super::{ConnectSettings, Rows, Source, Statement, StoreError, Tx, Way};
+use super::row::whole;
+use super::{ConnectSettings, Result, Rows, Source, Statement, StoreError, Tx, Way};
 use crate::model::{FacilityId, ShowId};
 
 /// Longest time of one statement.
@@ -24,7 +25,7 @@ pub(crate) struct Session {
 }
 
 impl Source for &mut Session {
-    async fn rows(self, statement: Statement<'_>) -> Result<Rows, StoreError> {
+    async fn rows(self, statement: Statement<'_>) -> Result<Rows> {
         let connection = self.answering()?;
         let in_transaction = async {
             let mut tx = Tx::reading_on(connection, STATEMENT_LIMIT).await?;
@@ -39,7 +40,7 @@ impl Source for &mut Session {
 }
 
 impl Session {
-    pub(crate) async fn open(settings: &ConnectSettings) -> Result<Self, StoreError> {
+    pub(crate) async fn open(settings: &ConnectSettings) -> Result<Self> {
         let (connection, way) = connect_once(settings).await?;
         Ok(Self { connection, way, is_lost: false })
     }
@@ -48,13 +49,13 @@ impl Session {
         self.way
     }
 
-    pub(crate) async fn ping(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn ping(&mut self) -> Result<()> {
         let answered = tokio::time::timeout(STATEMENT_LIMIT, self.answering()?.ping()).await;
         self.is_lost = answered.is_err();
         answered.map_or(Err(StoreError::Unanswered), |pinged| pinged.map_err(StoreError::query("pinging")))
     }
 
-    fn answering(&mut self) -> Result<&mut PgConnection, StoreError> {
+    fn answering(&mut self) -> Result<&mut PgConnection> {
         if self.is_lost { Err(StoreError::Unanswered) } else { Ok(&mut self.connection) }
     }
 
@@ -67,97 +68,64 @@ impl Session {
 
     /// The version of the protocol that encrypts the connection, as the server names it; empty where none
     /// does, or not to the server.
-    pub(crate) async fn tls_version(&mut self) -> Result<String, StoreError> {
+    pub(crate) async fn tls_version(&mut self) -> Result<String> {
         let statement = Statement::new("asking for encryption", include_str!("../sql/check_tls.sql"));
         self.rows(statement).await?.one(|row| row.text("version"))
     }
 
-    pub(crate) async fn server(&mut self) -> Result<Server, StoreError> {
+    pub(crate) async fn server(&mut self) -> Result<Server> {
         let statement = Statement::new("asking for the server", include_str!("../sql/check_server.sql"));
-        self.rows(statement).await?.one(|row| {
-            Ok(Server {
-                version: row.text("version")?,
-                number: row.value("number")?,
-                is_standby: row.flag("is_standby")?,
-                is_read_only: row.flag("is_read_only")?,
-            })
-        })
+        self.rows(statement).await?.one(whole)
     }
 
     /// The server's clock, in seconds since 1970.
-    pub(crate) async fn clock(&mut self) -> Result<f64, StoreError> {
+    pub(crate) async fn clock(&mut self) -> Result<f64> {
         let statement = Statement::new("asking for the time", include_str!("../sql/check_clock.sql"));
-        self.rows(statement).await?.one(|row| row.value("now"))
+        self.rows(statement).await?.one(|row| row.get("now"))
     }
 
-    pub(crate) async fn connections(&mut self) -> Result<Connections, StoreError> {
+    pub(crate) async fn connections(&mut self) -> Result<Connections> {
         let statement = Statement::new("counting connections", include_str!("../sql/check_connections.sql"));
-        self.rows(statement).await?.one(|row| {
-            Ok(Connections {
-                allowed: row.number("allowed")?,
-                of_role: row.number("of_role")?,
-                of_database: row.number("of_database")?,
-                others: row.number("others")?,
-            })
-        })
+        self.rows(statement).await?.one(whole)
     }
 
     /// The triggers of some tables.
-    pub(crate) async fn triggers(&mut self, tables: &BTreeSet<&str>) -> Result<Vec<Trigger>, StoreError> {
+    pub(crate) async fn triggers(&mut self, tables: &BTreeSet<&str>) -> Result<Vec<Trigger>> {
         let statement = Statement::new("looking at triggers", include_str!("../sql/check_triggers.sql"));
-        self.rows(statement.texts(tables.iter().copied())).await?.all(|row| {
-            Ok(Trigger {
-                relation: row.text("relation")?,
-                kind: row.value("kind")?,
-                is_enabled: row.flag("is_enabled")?,
-                source: row.text("source")?.to_lowercase(),
-                is_readable: row.flag("is_readable")?,
-            })
-        })
+        self.rows(statement.texts(tables.iter().copied())).await?.all(whole)
     }
 
     /// Relations and columns that lead an index that covers all rows, and whether it alone is unique there.
     pub(crate) async fn indexes(
         &mut self,
         tables: impl Iterator<Item = &'static str>,
-    ) -> Result<BTreeMap<(String, String), bool>, StoreError> {
+    ) -> Result<BTreeMap<(String, String), bool>> {
         let statement = Statement::new("looking at indexes", include_str!("../sql/check_indexes.sql")).texts(tables);
         let rows = self.rows(statement).await?;
-        rows.all(|row| Ok(((row.text("relation")?, row.text("part")?), row.flag("is_unique")?)))
+        rows.all(|row| Ok(((row.text("relation")?, row.text("part")?), row.get("is_unique")?)))
     }
 
     /// Subscriptions that let nothing run, and others that have no share to be measured by: `show on alloc`.
-    pub(crate) async fn odd_subscriptions(&mut self, shows: &[ShowId]) -> Result<Vec<(String, bool)>, StoreError> {
+    pub(crate) async fn odd_subscriptions(&mut self, shows: &[ShowId]) -> Result<Vec<(String, bool)>> {
         let statement = Statement::new("looking at subscriptions", include_str!("../sql/check_subscriptions.sql"));
-        self.rows(statement.texts(shows))
-            .await?
-            .all(|row| Ok((format!("{} on {}", row.text("show")?, row.text("alloc")?), row.flag("is_frozen")?)))
+        self.rows(statement.texts(shows)).await?.all(whole)
     }
 
     /// Folders, as `show/folder`, that have not exactly one resource row, and how many they have.
-    pub(crate) async fn odd_folders(&mut self, shows: &[ShowId]) -> Result<Vec<(String, i64)>, StoreError> {
+    pub(crate) async fn odd_folders(&mut self, shows: &[ShowId]) -> Result<Vec<(String, i64)>> {
         let statement = Statement::new("looking at folders", include_str!("../sql/check_folders.sql"));
-        self.rows(statement.texts(shows))
-            .await?
-            .all(|row| Ok((format!("{}/{}", row.text("show")?, row.text("folder")?), row.number("resources")?)))
+        self.rows(statement.texts(shows)).await?.all(whole)
     }
 
     pub(crate) async fn host_groups(
         &mut self,
         facilities: &[FacilityId],
         staleness: Duration,
-    ) -> Result<Vec<HostGroup>, StoreError> {
+    ) -> Result<Vec<HostGroup>> {
         let statement = Statement::new("looking at hosts", include_str!("../sql/check_hosts.sql"))
             .texts(facilities)
             .bind(staleness.as_secs_f64());
-        self.rows(statement).await?.all(|row| {
-            Ok(HostGroup {
-                alloc: row.text("alloc")?,
-                condition: row.text("condition")?,
-                hosts: usize::try_from(row.number("hosts")?).unwrap_or_default(),
-                stale: row.value("stale")?,
-            })
-        })
+        self.rows(statement).await?.all(whole)
     }
 
     /// Names of the hosts that are up and report, sorted.
@@ -165,7 +133,7 @@ impl Session {
         &mut self,
         facilities: &[FacilityId],
         staleness: Duration,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<String>> {
         let statement = Statement::new("looking for hosts that report", include_str!("../sql/check_agents.sql"))
             .texts(facilities)
             .bind(staleness.as_secs_f64());
@@ -173,6 +141,7 @@ impl Session {
     }
 }
 
+#[derive(FromRow)]
 pub(crate) struct Server {
     pub(crate) version: String,
     pub(crate) number: i32,
@@ -181,6 +150,7 @@ pub(crate) struct Server {
 }
 
 /// -1 of a role or database: no bound of its own.
+#[derive(FromRow)]
 pub(crate) struct Connections {
     pub(crate) allowed: i64,
     pub(crate) of_role: i64,
@@ -188,6 +158,7 @@ pub(crate) struct Connections {
     pub(crate) others: i64,
 }
 
+#[derive(FromRow)]
 pub(crate) struct Trigger {
     pub(crate) relation: String,
     /// The bits of `pg_trigger.tgtype`.
@@ -199,9 +170,11 @@ pub(crate) struct Trigger {
 }
 
 /// Hosts of one allocation in one condition.
+#[derive(FromRow)]
 pub(crate) struct HostGroup {
     pub(crate) alloc: String,
     pub(crate) condition: String,
+    #[sqlx(try_from = "i64")]
     pub(crate) hosts: usize,
     /// Names of those that say UP and report no more.
     pub(crate) stale: Vec<String>,
@@ -209,9 +182,9 @@ pub(crate) struct HostGroup {
 
 /// Whether two sessions share one server process, or one session changes its process: then a proxy
 /// hands out connections by the transaction, and session locks and settings do not hold.
-pub(crate) async fn is_pooled_by_transaction(settings: &ConnectSettings) -> Result<bool, StoreError> {
+pub(crate) async fn is_pooled_by_transaction(settings: &ConnectSettings) -> Result<bool> {
     let failed = || StoreError::query("comparing two sessions");
-    let pid = async |connection: &mut PgConnection| -> Result<i32, StoreError> {
+    let pid = async |connection: &mut PgConnection| -> Result<i32> {
         let row = connection.fetch_one(raw_sql(include_str!("../sql/check_process.sql"))).await.map_err(failed())?;
         row.try_get("pid").map_err(failed())
     };

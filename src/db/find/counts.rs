@@ -1,11 +1,14 @@
 //! What counters and links of layers say, beside what there is.
 
-use crate::db::{Problem, Row, Rows, Source, Statement, Store, StoreError};
+use sqlx::FromRow;
+
+use crate::db::row::whole;
+use crate::db::{Result, Source, Statement, Store};
 use crate::model::{JobId, LayerId, LimitId, ShowId};
 
 /// A layer's counter of waiting frames and its job's, beside the frames.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitingCount {
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct LayerCount {
     pub job: JobId,
     pub job_name: String,
     pub layer: LayerId,
@@ -21,7 +24,7 @@ pub struct WaitingCount {
     pub job_frames: i64,
 }
 
-impl WaitingCount {
+impl LayerCount {
     #[must_use]
     pub const fn is_right(&self) -> bool {
         self.count == self.frames
@@ -35,7 +38,7 @@ impl WaitingCount {
 }
 
 /// A layer that is bound to a limit that is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct DeletedLimit {
     pub job_name: String,
     pub layer: LayerId,
@@ -45,63 +48,25 @@ pub struct DeletedLimit {
 
 impl Store {
     /// The counters of waiting frames of some jobs' layers, all of one moment.
-    pub async fn load_waiting_counts(&self, jobs: &[JobId]) -> Result<Vec<WaitingCount>, StoreError> {
-        Ok(waiting_counts(self, jobs, &[]).await?.readable(decode_count))
+    pub async fn load_waiting_counts(&self, jobs: &[JobId]) -> Result<Vec<LayerCount>> {
+        waiting_counts(self, jobs, &[]).await
     }
 
     /// Layers of a job that are bound to limits that are gone.
-    pub async fn load_deleted_limits(&self, job: &JobId) -> Result<Vec<DeletedLimit>, StoreError> {
-        Ok(deleted_limits(self, std::slice::from_ref(job), &[]).await?.readable(decode_limit))
+    pub async fn load_deleted_limits(&self, job: &JobId) -> Result<Vec<DeletedLimit>> {
+        deleted_limits(self, std::slice::from_ref(job), &[]).await
     }
 }
 
-/// Counters of waiting frames that are wrong, of all pending jobs of some shows.
-pub(crate) async fn wrong_waiting_counts(
-    source: impl Source,
-    shows: &[ShowId],
-) -> Result<Vec<WaitingCount>, StoreError> {
-    waiting_counts(source, &[], shows).await?.all(decode_count)
-}
-
-/// Links to limits that are gone, of all pending jobs of some shows.
-pub(crate) async fn links_to_deleted_limits(
-    source: impl Source,
-    shows: &[ShowId],
-) -> Result<Vec<DeletedLimit>, StoreError> {
-    deleted_limits(source, &[], shows).await?.all(decode_limit)
-}
-
-/// All of some jobs, or what is wrong of the pending jobs of some shows.
-async fn waiting_counts(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Rows, StoreError> {
+/// All counters of some jobs' layers, or those that are wrong, of the pending jobs of some shows.
+pub(crate) async fn waiting_counts(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Vec<LayerCount>> {
     let sql = include_str!("../sql/waiting_counts.sql");
     let statement = Statement::new("comparing counters with waiting frames", sql).texts(jobs).texts(shows);
-    source.rows(statement.bind(jobs.is_empty())).await
+    source.rows(statement.bind(jobs.is_empty())).await?.all(whole)
 }
 
-async fn deleted_limits(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Rows, StoreError> {
+/// Links to limits that are gone, of some jobs and of the pending jobs of some shows.
+pub(crate) async fn deleted_limits(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Vec<DeletedLimit>> {
     let sql = include_str!("../sql/deleted_limits.sql");
-    source.rows(Statement::new("looking for deleted limits", sql).texts(jobs).texts(shows)).await
-}
-
-fn decode_count(row: &Row<'_>) -> Result<WaitingCount, Problem> {
-    Ok(WaitingCount {
-        job: row.id("pk_job")?,
-        job_name: row.text("job_name")?,
-        layer: row.id("pk_layer")?,
-        layer_name: row.text("layer_name")?,
-        count: row.number("layer_count")?,
-        frames: row.number("layer_frames")?,
-        held: row.number("layer_held")?,
-        job_count: row.number("job_count")?,
-        job_frames: row.number("job_frames")?,
-    })
-}
-
-fn decode_limit(row: &Row<'_>) -> Result<DeletedLimit, Problem> {
-    Ok(DeletedLimit {
-        job_name: row.text("job_name")?,
-        layer: row.id("pk_layer")?,
-        layer_name: row.text("layer_name")?,
-        limit: row.id("pk_limit_record")?,
-    })
+    source.rows(Statement::new("looking for deleted limits", sql).texts(jobs).texts(shows)).await?.all(whole)
 }

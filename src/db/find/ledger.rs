@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::db::row::{AMOUNTS, HELD, IDLE};
-use crate::db::{Problem, Row, Rows, Source, Statement, Store, StoreError};
+use crate::db::row::{AMOUNTS, HELD, IDLE, whole};
+use crate::db::{Problem, Result, Row, Source, Statement, Store};
 use crate::model::{FacilityId, HostId, ProcId};
 use crate::units::Amounts;
 
@@ -14,7 +14,8 @@ pub(super) const FRAMELESS_AFTER: Duration = Duration::from_mins(5);
 /// names what runs, and no agent reports more seldom than once a minute.
 pub(super) const SILENT_AFTER: Duration = Duration::from_mins(1);
 
-/// What one host's row says beside what procs hold there. Amounts may make no sense, below zero too: that is what is to be seen.
+/// What one host's row says beside what procs hold there. Amounts may make no sense, below zero too: that is what
+/// is to be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostLedger {
     pub total: Amounts,
@@ -27,11 +28,12 @@ pub struct HostLedger {
 }
 
 /// A proc that holds something and runs nothing.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct FramelessProc {
     pub proc: ProcId,
     pub host: String,
     #[serde(flatten)]
+    #[sqlx(flatten)]
     pub reserved: Amounts,
     /// Since its last sign of life.
     pub silent_seconds: i64,
@@ -59,36 +61,29 @@ impl HostLedger {
 
 impl Store {
     /// `None` when there is no such host.
-    pub async fn load_host_ledger(&self, host: &HostId) -> Result<Option<HostLedger>, StoreError> {
+    pub async fn load_host_ledger(&self, host: &HostId) -> Result<Option<HostLedger>> {
         let statement =
             Statement::new("reading what a host holds", include_str!("../sql/host_ledger.sql")).bind(host.as_str());
         Ok(self.rows(statement).await?.readable::<_, Vec<_>>(decode_ledger).pop())
     }
 
-    /// Procs on a host that have run nothing for `FRAMELESS_AFTER`.
-    pub async fn load_frameless_procs(&self, host: &HostId) -> Result<Vec<FramelessProc>, StoreError> {
-        Ok(frameless_procs(self, &[], Some(host)).await?.readable(decode_frameless))
+    /// Procs on a host that have run nothing for minutes.
+    pub async fn load_frameless_procs(&self, host: &HostId) -> Result<Vec<FramelessProc>> {
+        frameless_procs(self, &[], Some(host)).await
     }
 }
 
-/// Procs on the hosts of some facilities that have run nothing for `FRAMELESS_AFTER`.
-pub(crate) async fn frameless_procs_in(
-    source: impl Source,
-    facilities: &[FacilityId],
-) -> Result<Vec<FramelessProc>, StoreError> {
-    frameless_procs(source, facilities, None).await?.all(decode_frameless)
-}
-
-async fn frameless_procs(
+/// Procs on the hosts of some facilities, or on one host, that have run nothing for `FRAMELESS_AFTER`.
+pub(crate) async fn frameless_procs(
     source: impl Source,
     facilities: &[FacilityId],
     host: Option<&HostId>,
-) -> Result<Rows, StoreError> {
+) -> Result<Vec<FramelessProc>> {
     let statement = Statement::new("looking for procs without frames", include_str!("../sql/frameless_procs.sql"))
         .texts(facilities)
         .bind(host.map(HostId::as_str))
         .bind(FRAMELESS_AFTER.as_secs_f64());
-    source.rows(statement).await
+    source.rows(statement).await?.all(whole)
 }
 
 fn decode_ledger(row: &Row<'_>) -> Result<HostLedger, Problem> {
@@ -96,16 +91,7 @@ fn decode_ledger(row: &Row<'_>) -> Result<HostLedger, Problem> {
         total: row.amounts(AMOUNTS)?,
         idle: row.amounts(IDLE)?,
         held: row.amounts(HELD)?,
-        has_local_work: row.flag("has_local_work")?,
-    })
-}
-
-fn decode_frameless(row: &Row<'_>) -> Result<FramelessProc, Problem> {
-    Ok(FramelessProc {
-        proc: row.id("pk_proc")?,
-        host: row.text("host_name")?,
-        reserved: row.amounts(AMOUNTS)?,
-        silent_seconds: row.number("silent_seconds")?,
+        has_local_work: row.get("has_local_work")?,
     })
 }
 

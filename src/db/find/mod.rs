@@ -5,8 +5,10 @@ pub(super) mod held;
 pub(super) mod ledger;
 pub(super) mod names;
 
-use super::row::AMOUNTS;
-use super::{Problem, Row, Rows, Source as _, Statement, Store, StoreError};
+use sqlx::FromRow;
+
+use super::row::whole;
+use super::{Problem, Result, Row, Rows, Source as _, Statement, Store};
 use crate::model::{FrameId, HostId, JobId, LayerId, ProcId, ShowId};
 use crate::units::Amounts;
 use ledger::SILENT_AFTER;
@@ -24,7 +26,7 @@ pub enum Match<T> {
 }
 
 /// How many frames are in each state, as the counters say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, FromRow)]
 pub struct FrameCounts {
     pub waiting: i64,
     pub running: i64,
@@ -35,17 +37,18 @@ pub struct FrameCounts {
     pub succeeded: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct FoundJob {
     pub id: JobId,
     pub name: String,
     pub show: String,
     /// `job.str_state`, as Cuebot names it.
     pub state: String,
+    #[sqlx(flatten)]
     pub frames: FrameCounts,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct FoundLayer {
     pub id: LayerId,
     pub name: String,
@@ -53,13 +56,15 @@ pub struct FoundLayer {
     pub job_name: String,
     pub job_state: String,
     pub show: String,
+    #[sqlx(flatten)]
     pub frames: FrameCounts,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct FoundFrame {
     pub id: FrameId,
     pub name: String,
+    #[sqlx(try_from = "i64")]
     pub number: i32,
     /// `frame.str_state`, as Cuebot names it.
     pub state: String,
@@ -72,6 +77,7 @@ pub struct FoundFrame {
     /// Where it runs, or ran last.
     pub host: Option<String>,
     /// What holds something for it; as a rule only while it runs.
+    #[sqlx(skip)]
     pub proc: Option<FoundProc>,
     /// Dependencies that are not met.
     pub depend_count: i64,
@@ -80,9 +86,11 @@ pub struct FoundFrame {
 }
 
 /// The booking of a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct FoundProc {
+    #[sqlx(rename = "proc")]
     pub id: ProcId,
+    #[sqlx(flatten)]
     pub reserved: Amounts,
     /// Since its last sign of life: a report that named it, or else its booking.
     pub sign_seconds: i64,
@@ -94,7 +102,7 @@ pub struct FoundProc {
     pub report_seconds: Option<i64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct FoundHost {
     pub id: HostId,
     pub name: String,
@@ -123,7 +131,7 @@ pub struct RunningOn {
 }
 
 /// A proc that is silent, or whose frame is not RUNNING.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, FromRow)]
 pub struct HeldProc {
     pub proc: ProcId,
     pub show_id: Option<ShowId>,
@@ -132,6 +140,7 @@ pub struct HeldProc {
     /// `frame.str_state`, as Cuebot names it.
     pub frame_state: String,
     #[serde(flatten)]
+    #[sqlx(flatten)]
     pub reserved: Amounts,
     /// Since its last sign of life.
     pub silent_seconds: i64,
@@ -139,9 +148,9 @@ pub struct HeldProc {
 
 impl Store {
     /// A job by its name, its id, or, while it is pending, the beginning of its name.
-    pub async fn find_job(&self, text: &str) -> Result<Match<FoundJob>, StoreError> {
+    pub async fn find_job(&self, text: &str) -> Result<Match<FoundJob>> {
         let statement = by_name("looking for a job", include_str!("../sql/find_jobs.sql"), text);
-        Ok(match matching(&self.rows(statement).await?, decode_job) {
+        Ok(match matching(&self.rows(statement).await?, whole::<FoundJob>) {
             // Jobs that are over keep their names; the pending one, or else the last one, is meant.
             Match::Several(mut jobs) if jobs.iter().all(|job| job.name == text) => Match::One(jobs.swap_remove(0)),
             found => found,
@@ -149,7 +158,7 @@ impl Store {
     }
 
     /// A layer by its id, or, while its job is pending, by the beginning of its name, or of `job/layer`.
-    pub async fn find_layer(&self, text: &str) -> Result<Match<FoundLayer>, StoreError> {
+    pub async fn find_layer(&self, text: &str) -> Result<Match<FoundLayer>> {
         let (job, layer) = text.rsplit_once('/').map_or((None, text), |(job, layer)| (Some(job), layer));
         let statement = Statement::new("looking for a layer", include_str!("../sql/find_layers.sql"))
             .bind(text)
@@ -158,11 +167,11 @@ impl Store {
             .bind(job)
             .bind(layer)
             .bind(MATCHES_MAX);
-        Ok(matching(&self.rows(statement).await?, decode_layer))
+        Ok(matching(&self.rows(statement).await?, whole))
     }
 
     /// A frame by its id, or, while its job is pending, by the beginnings of `job/frame`.
-    pub async fn find_frame(&self, text: &str) -> Result<Match<FoundFrame>, StoreError> {
+    pub async fn find_frame(&self, text: &str) -> Result<Match<FoundFrame>> {
         let (job, frame) = text.rsplit_once('/').map_or((None, text), |(job, frame)| (Some(job), frame));
         let statement = Statement::new("looking for a frame", include_str!("../sql/find_frames.sql"))
             .bind(text)
@@ -176,21 +185,20 @@ impl Store {
     }
 
     /// A host by its name, its id, or the beginning of its name.
-    pub async fn find_host(&self, text: &str) -> Result<Match<FoundHost>, StoreError> {
+    pub async fn find_host(&self, text: &str) -> Result<Match<FoundHost>> {
         let statement = by_name("looking for a host", include_str!("../sql/find_hosts.sql"), text);
-        let decode = |row: &Row<'_>| Ok(FoundHost { id: row.id("pk_host")?, name: row.text("str_name")? });
-        Ok(matching(&self.rows(statement).await?, decode))
+        Ok(matching(&self.rows(statement).await?, whole))
     }
 
     /// All layers of a job, in dispatch order.
-    pub async fn load_layers_of(&self, job: &JobId) -> Result<Vec<FoundLayer>, StoreError> {
+    pub async fn load_layers_of(&self, job: &JobId) -> Result<Vec<FoundLayer>> {
         let statement =
             Statement::new("reading the layers of a job", include_str!("../sql/layers_of_job.sql")).bind(job.as_str());
-        Ok(self.rows(statement).await?.readable(decode_layer))
+        Ok(self.rows(statement).await?.readable(whole))
     }
 
     /// What procs on a host have a frame for.
-    pub async fn load_procs_on(&self, host: &HostId) -> Result<HostProcs, StoreError> {
+    pub async fn load_procs_on(&self, host: &HostId) -> Result<HostProcs> {
         let statement = Statement::new("reading what runs on a host", include_str!("../sql/procs_on_host.sql"))
             .bind(host.as_str())
             .bind(SILENT_AFTER.as_secs_f64());
@@ -221,7 +229,7 @@ impl Store {
 
 /// A row that cannot be read is no match. Exact matches come first, and leave no others.
 fn matching<T>(rows: &Rows, decode: impl Fn(&Row<'_>) -> Result<T, Problem>) -> Match<T> {
-    let mut found: Vec<(T, bool)> = rows.readable(|row| Ok((decode(row)?, row.flag("is_exact")?)));
+    let mut found: Vec<(T, bool)> = rows.readable(|row| Ok((decode(row)?, row.get("is_exact")?)));
     let exact = found.iter().filter(|(_, is_exact)| *is_exact).count();
     if exact > 0 {
         found.truncate(exact);
@@ -240,95 +248,17 @@ fn by_name(step: &'static str, sql: &'static str, text: &str) -> Statement<'stat
 
 /// The pattern of texts that begin with this one.
 fn beginning(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 1);
-    for letter in text.chars() {
-        if matches!(letter, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(letter);
-    }
-    pattern.push('%');
-    pattern
-}
-
-fn decode_counts(row: &Row<'_>) -> Result<FrameCounts, Problem> {
-    Ok(FrameCounts {
-        waiting: row.counter("int_waiting_count")?,
-        running: row.counter("int_running_count")?,
-        depend: row.counter("int_depend_count")?,
-        dead: row.counter("int_dead_count")?,
-        eaten: row.counter("int_eaten_count")?,
-        succeeded: row.counter("int_succeeded_count")?,
-    })
-}
-
-fn decode_job(row: &Row<'_>) -> Result<FoundJob, Problem> {
-    Ok(FoundJob {
-        id: row.id("pk_job")?,
-        name: row.text("str_name")?,
-        show: row.text("show_name")?,
-        state: row.text("str_state")?,
-        frames: decode_counts(row)?,
-    })
-}
-
-fn decode_layer(row: &Row<'_>) -> Result<FoundLayer, Problem> {
-    Ok(FoundLayer {
-        id: row.id("pk_layer")?,
-        name: row.text("str_name")?,
-        job: row.id("pk_job")?,
-        job_name: row.text("job_name")?,
-        job_state: row.text("job_state")?,
-        show: row.text("show_name")?,
-        frames: decode_counts(row)?,
-    })
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_") + "%"
 }
 
 fn decode_frame(row: &Row<'_>) -> Result<FoundFrame, Problem> {
-    let proc_host = row.text_or_null("proc_host")?;
-    let proc = match row.text_or_null("pk_proc")? {
-        None => None,
-        Some(id) => Some(FoundProc {
-            id: id.into(),
-            reserved: row.amounts(AMOUNTS)?,
-            sign_seconds: row.number("sign_seconds")?,
-            is_reported: row.flag("is_reported")?,
-            is_silent: row.flag("is_silent")?,
-            report_seconds: row.number_or_null("report_seconds")?,
-        }),
-    };
-    Ok(FoundFrame {
-        id: row.id("pk_frame")?,
-        name: row.text("str_name")?,
-        number: row.small_number("int_number")?,
-        state: row.text("str_state")?,
-        layer: row.id("pk_layer")?,
-        layer_name: row.text("layer_name")?,
-        job: row.id("pk_job")?,
-        job_name: row.text("job_name")?,
-        job_state: row.text("job_state")?,
-        show: row.text("show_name")?,
-        // Cuebot writes the host with its cores and GPUs behind slashes.
-        host: proc_host.or(row.text_or_null("str_host")?.and_then(|host| host.split('/').next().map(str::to_owned))),
-        proc,
-        depend_count: row.counter("int_depend_count")?,
-        exit_status: row.number("int_exit_status")?,
-        retries: row.number("int_retries")?,
-    })
+    let proc = row.get::<Option<ProcId>>("proc")?.map(|_| whole(row)).transpose()?;
+    Ok(FoundFrame { proc, ..whole(row)? })
 }
 
 /// A proc, its layer, and whether it is silent.
 fn decode_proc(row: &Row<'_>) -> Result<(HeldProc, String, bool), Problem> {
-    let proc = HeldProc {
-        proc: row.id("pk_proc")?,
-        show_id: row.id_or_null("pk_show")?,
-        job: row.text("job_name")?,
-        frame: row.text("frame_name")?,
-        frame_state: row.text("frame_state")?,
-        reserved: row.amounts(AMOUNTS)?,
-        silent_seconds: row.number("sign_seconds")?.max(0),
-    };
-    Ok((proc, row.text("layer_name")?, row.flag("is_silent")?))
+    Ok((whole(row)?, row.text("layer")?, row.get("is_silent")?))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Names of what there is, for completion while a user types.
 
 use crate::db::check::Session;
-use crate::db::{ConnectSettings, Source as _, Statement, StoreError};
+use crate::db::{ConnectSettings, Result, Source as _, Statement};
 
 /// More than anybody reads.
 const NAMES_MAX: i64 = 200;
@@ -21,7 +21,7 @@ pub enum Named {
 }
 
 /// Some names that begin with `prefix`, sorted. One short-lived connection, and nothing else looked at.
-pub async fn names(settings: &ConnectSettings, named: Named, prefix: &str) -> Result<Vec<String>, StoreError> {
+pub async fn names(settings: &ConnectSettings, named: Named, prefix: &str) -> Result<Vec<String>> {
     let mut session = Session::open(settings).await?;
     let sql = match named {
         Named::Facility => include_str!("../sql/names_facilities.sql"),

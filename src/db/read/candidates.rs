@@ -3,34 +3,65 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-use super::caps::Limits;
+use super::reading::Reading;
 use crate::db::row::left_out;
-use crate::db::{Features, Problem, Row, Source as _, Statement, StoreError, Tx};
+use crate::db::{Problem, Result, Row, Source as _, Statement};
 use crate::model::{
     Candidate, Cap, Cluster, ClusterIx, CoreRequest, FacilityId, FolderId, FolderIx, FolderRow, JobId, JobIx, JobRow,
-    LeftOutRow, LimitId, LimitIx, ShowId, ShowIx, ShowRow, Tag, Timestamp,
+    LeftOutRow, LimitId, LimitIx, ShowId, ShowIx, ShowRow, Snapshot, Tag, Timestamp,
 };
-use crate::units::{Cores, Gpus};
+use crate::units::{Cores, Gpus, Kib};
 
 /// A layer as read; its job, clusters and limits are not looked up yet.
 pub(super) struct Layer {
     candidate: Candidate,
     job: JobId,
-    limits: Vec<LimitId>,
+    pub(super) limits: Vec<LimitId>,
     eligible_since: Option<Timestamp>,
 }
 
-pub(super) async fn load_layers(
-    reading: &mut Tx<'_>,
-    clusters: &[Cluster],
-    features: &Features,
-    left_out: &mut Vec<LeftOutRow>,
-) -> Result<Vec<Layer>, StoreError> {
-    let statement = Statement::new("reading waiting layers", include_str!("../sql/snapshot_candidates.sql"))
-        .distinct(clusters.iter().map(|cluster| &cluster.show))
-        .distinct(clusters.iter().map(|cluster| &cluster.facility))
-        .bind(features.has_frame_layer_index && features.has_ts_eligible);
-    Ok(reading.rows(statement).await?.or_left_out(("layer", "pk_layer"), left_out, decode_layer))
+impl Reading<'_> {
+    pub(super) async fn load_layers(&mut self) -> Result<Vec<Layer>> {
+        let features = &self.tx.features;
+        let statement = Statement::new("reading waiting layers", include_str!("../sql/snapshot_candidates.sql"))
+            .distinct(self.clusters.iter().map(|cluster| &cluster.show))
+            .distinct(self.clusters.iter().map(|cluster| &cluster.facility))
+            .bind(features.has_frame_layer_index && features.has_ts_eligible);
+        let rows = self.tx.rows(statement).await?;
+        Ok(rows.or_left_out(("layer", "pk_layer"), &mut self.left_out, decode_layer))
+    }
+
+    /// Folders and jobs, each by name and then id.
+    pub(super) async fn load_jobs(
+        &mut self,
+        layers: &[Layer],
+        shows: &[ShowRow],
+    ) -> Result<(Vec<FolderRow>, Vec<JobRow>)> {
+        if layers.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let statement = Statement::new("reading jobs and folders", include_str!("../sql/snapshot_jobs.sql"))
+            .distinct(layers.iter().map(|layer| &layer.job));
+        let rows = self.tx.rows(statement).await?;
+        let shows: HashMap<&ShowId, ShowIx> = positions(shows.iter().map(|show| &show.id));
+        let decode = |row: &Row<'_>| decode_job(row, &shows);
+        let mut folders: BTreeMap<FolderId, (FolderRow, String)> = BTreeMap::new();
+        let mut jobs: BTreeMap<JobId, (JobRow, FolderId)> = BTreeMap::new();
+        for (job, folder, resource) in rows.or_left_out(("job", "pk_job"), &mut self.left_out, decode) {
+            let id = folder.id.clone();
+            let (_, first) = folders.entry(id.clone()).or_insert_with(|| (folder, resource.clone()));
+            if *first == resource {
+                jobs.insert(job.id.clone(), (job, id));
+                continue;
+            }
+            let problem = format!("folder {id} has a second row; delete it, the first one counts");
+            let surplus = left_out("folder_resource", &resource, problem);
+            if !self.left_out.contains(&surplus) {
+                self.left_out.push(surplus);
+            }
+        }
+        Ok(in_order(folders.into_values().map(|(folder, _)| folder).collect(), jobs.into_values()))
+    }
 }
 
 fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
@@ -38,20 +69,20 @@ fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
     if tags.is_empty() {
         return Err("it has no tag, so that no host can match it; give the layer a tag".to_owned());
     }
-    let cores_max = row.cores("int_cores_max")?;
+    let cores_max = Cores(row.amount("int_cores_max")?);
     let candidate = Candidate {
-        layer: row.id("pk_layer")?,
+        layer: row.get("pk_layer")?,
         layer_name: row.text("str_name")?,
         job: JobIx(0),
         clusters: Vec::new(),
         tags,
-        cores: CoreRequest::from_column(row.number("int_cores_min")?),
+        cores: CoreRequest::from_column(row.get("int_cores_min")?),
         cores_max: (cores_max > Cores::ZERO).then_some(cores_max),
-        memory: row.kib("int_mem_min")?,
-        gpus: row.gpus("int_gpus_min")?,
-        gpu_memory: row.kib("int_gpu_mem_min")?,
-        is_threadable: row.flag("b_threadable")?,
-        services: split_services(&row.text_or_null("str_services")?.unwrap_or_default()),
+        memory: Kib(row.amount("int_mem_min")?),
+        gpus: Gpus(row.amount("int_gpus_min")?),
+        gpu_memory: Kib(row.amount("int_gpu_mem_min")?),
+        is_threadable: row.get("b_threadable")?,
+        services: row.comma_list("str_services")?,
         limits: Vec::new(),
         start_after: row.time_or_null("ts_start_after")?,
         dispatch_order: row.small_number("int_dispatch_order")?,
@@ -60,12 +91,9 @@ fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
     };
     Ok(Layer {
         candidate,
-        job: row.id("pk_job")?,
+        job: row.get("pk_job")?,
         limits: row.ids("limits")?,
-        eligible_since: match row.time_or_null("frame_eligible")? {
-            None => row.time_or_null("ts_eligible")?,
-            known => known,
-        },
+        eligible_since: row.time_or_null("frame_eligible")?.or(row.time_or_null("ts_eligible")?),
     })
 }
 
@@ -78,106 +106,51 @@ pub(super) fn split_tags(text: &str) -> BTreeSet<Tag> {
         .collect()
 }
 
-fn split_services(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|service| !service.is_empty()).map(str::to_owned).collect()
-}
-
-/// The limits that layers are bound to, known or not.
-pub(super) fn limits_of(layers: &[Layer]) -> BTreeSet<LimitId> {
-    layers.iter().flat_map(|layer| layer.limits.iter().cloned()).collect()
-}
-
-/// Jobs and folders, each by name and then id.
-pub(super) struct Jobs {
-    pub(super) jobs: Vec<JobRow>,
-    pub(super) folders: Vec<FolderRow>,
-}
-
-pub(super) async fn load_jobs(
-    reading: &mut Tx<'_>,
-    layers: &[Layer],
-    shows: &[ShowRow],
-    left_out: &mut Vec<LeftOutRow>,
-) -> Result<Jobs, StoreError> {
-    if layers.is_empty() {
-        return Ok(Jobs { jobs: Vec::new(), folders: Vec::new() });
-    }
-    let statement = Statement::new("reading jobs and folders", include_str!("../sql/snapshot_jobs.sql"))
-        .distinct(layers.iter().map(|layer| &layer.job));
-    let rows = reading.rows(statement).await?;
-
-    let show_positions: HashMap<&ShowId, ShowIx> = positions(shows.iter().map(|show| &show.id));
-    let mut folders: BTreeMap<FolderId, FolderRow> = BTreeMap::new();
-    let mut folder_resources: HashMap<FolderId, String> = HashMap::new();
-    let mut jobs: BTreeMap<JobId, (JobRow, FolderId)> = BTreeMap::new();
-    for row in rows.iter() {
-        match decode_job(&row, &show_positions) {
-            Ok((job, folder, resource)) => {
-                let first = folder_resources.entry(folder.id.clone()).or_insert_with(|| resource.clone());
-                if *first != resource {
-                    let surplus = self::left_out(
-                        "folder_resource",
-                        &resource,
-                        format!("folder {} has a second row; delete it, the first one counts", folder.id),
-                    );
-                    if !left_out.contains(&surplus) {
-                        left_out.push(surplus);
-                    }
-                    continue;
-                }
-                jobs.insert(job.id.clone(), (job, folder.id.clone()));
-                folders.entry(folder.id.clone()).or_insert(folder);
-            }
-            Err(problem) => left_out.push(row.left_out("job", "pk_job", problem)),
-        }
-    }
-    Ok(in_order(folders.into_values().collect(), jobs.into_values().collect()))
-}
-
 /// Sorts, and points each job at its folder.
-fn in_order(mut folders: Vec<FolderRow>, jobs: Vec<(JobRow, FolderId)>) -> Jobs {
+fn in_order(
+    mut folders: Vec<FolderRow>,
+    jobs: impl Iterator<Item = (JobRow, FolderId)>,
+) -> (Vec<FolderRow>, Vec<JobRow>) {
     folders.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    let folder_positions: HashMap<&FolderId, FolderIx> = positions(folders.iter().map(|folder| &folder.id));
-    let mut jobs: Vec<JobRow> = jobs
-        .into_iter()
-        .filter_map(|(job, folder)| Some(JobRow { folder: *folder_positions.get(&folder)?, ..job }))
-        .collect();
+    let positions: HashMap<&FolderId, FolderIx> = positions(folders.iter().map(|folder| &folder.id));
+    let mut jobs: Vec<JobRow> =
+        jobs.filter_map(|(job, folder)| Some(JobRow { folder: *positions.get(&folder)?, ..job })).collect();
     jobs.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    Jobs { jobs, folders }
+    (folders, jobs)
 }
 
 /// A job, its folder, and the key of the row that the folder's caps come from.
 fn decode_job(row: &Row<'_>, shows: &HashMap<&ShowId, ShowIx>) -> Result<(JobRow, FolderRow, String), Problem> {
-    if !row.flag("has_resource")? {
+    if !row.get("has_resource")? {
         return Err("it has no job_resource row; submit the job again".to_owned());
     }
-    let Some(resource) = row.text_or_null("pk_folder_resource")? else {
+    let Some(resource) = row.get("pk_folder_resource")? else {
         return Err(format!("its folder {} has no folder_resource row; insert one", row.text("pk_folder")?));
     };
     let show = row.text("pk_show")?;
     let job = JobRow {
-        id: row.id("pk_job")?,
+        id: row.get("pk_job")?,
         name: row.text("str_name")?,
         show: *shows.get(&ShowId::new(&show)).ok_or_else(|| format!("its show {show} could not be read"))?,
         folder: FolderIx(0),
-        facility: row.id("pk_facility")?,
-        is_paused: row.flag("b_paused")?,
-        is_auto_book: row.flag("b_auto_book")?,
-        os: row.text_or_null("str_os")?.filter(|os| !os.trim().is_empty()),
+        facility: row.get("pk_facility")?,
+        is_paused: row.get("b_paused")?,
+        is_auto_book: row.get("b_auto_book")?,
+        os: row.get::<Option<String>>("str_os")?.filter(|os| !os.trim().is_empty()),
         priority: row.small_number("int_priority")?,
         started_at: row.time("ts_started")?,
         cores: Cores(row.counter("int_cores")?),
-        cores_max: Cores(row.number("int_max_cores")?),
+        cores_max: row.get("int_max_cores")?,
         gpus: Gpus(row.counter("int_gpus")?),
-        gpus_max: Gpus(row.number("int_max_gpus")?),
+        gpus_max: row.get("int_max_gpus")?,
     };
     let folder = FolderRow {
-        id: row.id("pk_folder")?,
+        id: row.get("pk_folder")?,
         name: row.text("folder_name")?,
         cores: Cores(row.counter("folder_cores")?),
-        cores_max: folder_cap(row.number("folder_max_cores")?, Cores),
+        cores_max: folder_cap(row.get("folder_max_cores")?, Cores),
         gpus: Gpus(row.counter("folder_gpus")?),
-        gpus_max: folder_cap(row.number("folder_max_gpus")?, Gpus),
+        gpus_max: folder_cap(row.get("folder_max_gpus")?, Gpus),
     };
     Ok((job, folder, resource))
 }
@@ -187,28 +160,26 @@ fn folder_cap<T>(column: i64, unit: fn(i64) -> T) -> Cap<T> {
     if column == -1 { Cap::Unlimited } else { Cap::AtMost(unit(column)) }
 }
 
-/// What layers refer to.
-pub(super) struct Surroundings<'s> {
-    pub(super) taken_at: Timestamp,
-    pub(super) clusters: &'s [Cluster],
-    pub(super) shows: &'s [ShowRow],
-    pub(super) jobs: &'s [JobRow],
-    pub(super) limits: &'s Limits,
-}
-
 /// Looks up what the layers refer to; a layer whose job was left out goes with it.
-pub(super) fn build(layers: Vec<Layer>, around: &Surroundings<'_>, left_out: &mut Vec<LeftOutRow>) -> Vec<Candidate> {
+pub(super) fn candidates(
+    layers: Vec<Layer>,
+    around: &Snapshot,
+    unknown_limits: &BTreeSet<LimitId>,
+    left_out: &mut Vec<LeftOutRow>,
+) -> Vec<Candidate> {
     let jobs: HashMap<&JobId, JobIx> = positions(around.jobs.iter().map(|job| &job.id));
-    let limits: HashMap<&LimitId, LimitIx> = positions(around.limits.gating.iter().map(|limit| &limit.id));
-    let reach = Reach::of(around.clusters);
+    let limits: HashMap<&LimitId, LimitIx> = positions(around.limits.iter().map(|limit| &limit.id));
+    let reach = reach(&around.clusters);
     let mut candidates = Vec::with_capacity(layers.len());
     for Layer { mut candidate, job, limits: bound, eligible_since } in layers {
         let Some(&position) = jobs.get(&job) else { continue };
         let job = &around.jobs[position.0];
         candidate.job = position;
-        candidate.clusters = reach.clusters(&job.facility, &around.shows[job.show.0].id, &candidate.tags);
+        let show = &around.shows[job.show.0].id;
+        let reaching = candidate.tags.iter().filter_map(|tag| reach.get(&(&job.facility, show, tag))).flatten();
+        candidate.clusters = reaching.copied().collect::<BTreeSet<_>>().into_iter().collect();
         candidate.waiting_since = waiting_since(eligible_since, job.started_at, candidate.start_after, around.taken_at);
-        for limit in bound.iter().filter(|limit| around.limits.unknown.contains(*limit)) {
+        for limit in bound.iter().filter(|limit| unknown_limits.contains(*limit)) {
             let problem = format!("layer {} is bound to this limit, which does not exist; unbind it", candidate.layer);
             left_out.push(self::left_out("layer_limit", limit.as_str(), problem));
         }
@@ -236,27 +207,16 @@ fn waiting_since(
 }
 
 /// Positions of clusters by what they reach.
-struct Reach<'c> {
-    clusters: HashMap<(&'c FacilityId, &'c ShowId, &'c Tag), Vec<ClusterIx>>,
-}
+type Reach<'c> = HashMap<(&'c FacilityId, &'c ShowId, &'c Tag), Vec<ClusterIx>>;
 
-impl<'c> Reach<'c> {
-    fn of(all: &'c [Cluster]) -> Self {
-        let mut clusters: HashMap<_, Vec<ClusterIx>> = HashMap::new();
-        for (position, cluster) in ClusterIx::all(all).zip(all) {
-            for tag in cluster.tags() {
-                clusters.entry((&cluster.facility, &cluster.show, tag)).or_default().push(position);
-            }
+fn reach(clusters: &[Cluster]) -> Reach<'_> {
+    let mut reach = Reach::new();
+    for (position, cluster) in ClusterIx::all(clusters).zip(clusters) {
+        for tag in cluster.tags() {
+            reach.entry((&cluster.facility, &cluster.show, tag)).or_default().push(position);
         }
-        Self { clusters }
     }
-
-    /// Ascending, each once.
-    fn clusters(&self, facility: &FacilityId, show: &ShowId, tags: &BTreeSet<Tag>) -> Vec<ClusterIx> {
-        let reaching: BTreeSet<ClusterIx> =
-            tags.iter().filter_map(|tag| self.clusters.get(&(facility, show, tag))).flatten().copied().collect();
-        reaching.into_iter().collect()
-    }
+    reach
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::db::{Problem, Row, Source as _, Statement, Store, StoreError, Tx};
+use crate::db::{CommitError, Problem, Result, Row, Source as _, Statement, Store, Tx};
 use crate::model::{AllocId, FacilityId, LeftOutRow, ShowId, Tag};
 
 /// All shows, and all facilities with their allocations, by name and then id.
@@ -41,14 +41,14 @@ pub struct AllocTags {
 
 impl Store {
     /// Two statements; rows: the shows, the allocations.
-    pub async fn load_cluster_rows(&self) -> Result<ClusterRows, StoreError> {
+    pub async fn load_cluster_rows(&self) -> Result<ClusterRows> {
         let mut left_out = Vec::new();
         let mut reading = Tx::reading(self).await?;
         let statement = Statement::new("reading shows", include_str!("../sql/cluster_shows.sql"));
         let mut shows = reading.rows(statement).await?.or_left_out(("show", "pk_show"), &mut left_out, decode_show);
         let statement = Statement::new("reading allocations", include_str!("../sql/cluster_allocs.sql"));
         let mut allocs = reading.rows(statement).await?.or_left_out(("alloc", "pk_alloc"), &mut left_out, decode_alloc);
-        reading.end().await?;
+        reading.commit().await.map_err(CommitError::either)?;
         shows.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         allocs
             .sort_by(|a, b| (&a.facility_name, &a.facility, &a.alloc).cmp(&(&b.facility_name, &b.facility, &b.alloc)));
@@ -58,24 +58,21 @@ impl Store {
 
 fn decode_show(row: &Row<'_>) -> Result<ShowSubscriptions, Problem> {
     Ok(ShowSubscriptions {
-        id: row.id("pk_show")?,
+        id: row.get("pk_show")?,
         name: row.text("str_name")?,
-        is_active: row.flag("b_active")?,
-        is_scheduler_managed: row.flag_or_null("b_scheduler_managed")?,
-        has_pending_jobs: row.flag("has_pending_jobs")?,
+        is_active: row.get("b_active")?,
+        is_scheduler_managed: row.get("b_scheduler_managed")?,
+        has_pending_jobs: row.get("has_pending_jobs")?,
         allocs: row.ids("allocs")?,
     })
 }
 
 fn decode_alloc(row: &Row<'_>) -> Result<AllocTags, Problem> {
-    let alloc = match row.text_or_null("pk_alloc")? {
-        Some(id) => Some((AllocId::from(id), row.text("alloc_name")?)),
-        None => None,
-    };
+    let alloc = row.get::<Option<AllocId>>("pk_alloc")?.map(|id| Ok::<_, Problem>((id, row.text("alloc_name")?)));
     Ok(AllocTags {
-        facility: row.id("pk_facility")?,
+        facility: row.get("pk_facility")?,
         facility_name: row.text("facility_name")?,
-        alloc,
+        alloc: alloc.transpose()?,
         alloc_tags: row.tags("alloc_tags")?,
         manual_tags: row.tags("manual_tags")?,
         hostname_tags: row.tags("hostname_tags")?,

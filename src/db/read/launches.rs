@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::db::{Problem, Row, Source as _, Statement, Store, StoreError};
+use crate::db::{Problem, Result, Row, Source as _, Statement, Store};
 use crate::model::{JobId, LayerId, LayerLaunch, LeftOutRow};
+use crate::units::Kib;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerLaunches {
@@ -14,7 +15,7 @@ pub struct LayerLaunches {
 impl Store {
     /// Two statements for any number of layers; rows: the layers, and their and their jobs'
     /// environment variables.
-    pub async fn load_layer_launches(&self, layers: &[LayerId]) -> Result<LayerLaunches, StoreError> {
+    pub async fn load_layer_launches(&self, layers: &[LayerId]) -> Result<LayerLaunches> {
         let mut launches = LayerLaunches::default();
         if layers.is_empty() {
             return Ok(launches);
@@ -28,18 +29,13 @@ impl Store {
             .distinct(by_layer.values().map(|launch| &launch.job))
             .texts(layers);
         let read = self.rows(statement).await?;
-        let mut of_jobs: HashMap<JobId, BTreeMap<String, String>> = HashMap::new();
-        let mut of_layers: HashMap<LayerId, BTreeMap<String, String>> = HashMap::new();
+        let mut environments: HashMap<Owner, BTreeMap<String, String>> = HashMap::new();
         for (owner, key, value) in read.or_left_out(("job_env or layer_env", "pk_row"), left_out, decode_variable) {
-            let of_owner = match owner {
-                Owner::Job(job) => of_jobs.entry(job).or_default(),
-                Owner::Layer(layer) => of_layers.entry(layer).or_default(),
-            };
-            of_owner.insert(key, value);
+            environments.entry(owner).or_default().insert(key, value);
         }
         for launch in launches.by_layer.values_mut() {
-            launch.environment = of_jobs.get(&launch.job).cloned().unwrap_or_default();
-            launch.environment.extend(of_layers.remove(&launch.layer).unwrap_or_default());
+            let owners = [Owner::Job(launch.job.clone()), Owner::Layer(launch.layer.clone())];
+            launch.environment = owners.iter().filter_map(|owner| environments.get(owner).cloned()).flatten().collect();
         }
         Ok(launches)
     }
@@ -47,36 +43,37 @@ impl Store {
 
 fn decode(row: &Row<'_>) -> Result<LayerLaunch, Problem> {
     Ok(LayerLaunch {
-        layer: row.id("pk_layer")?,
+        layer: row.get("pk_layer")?,
         layer_name: row.text("layer_name")?,
         command: row.text("str_cmd")?,
         range: row.text("str_range")?,
         chunk_size: row.small_number("int_chunk_size")?,
-        is_threadable: row.flag("b_threadable")?,
-        memory: row.kib("int_mem_min")?,
+        is_threadable: row.get("b_threadable")?,
+        memory: Kib(row.amount("int_mem_min")?),
         stuck_detection_minutes: row.small_number_or_null("int_stuck_detection_llu")?,
-        job: row.id("pk_job")?,
+        job: row.get("pk_job")?,
         job_name: row.text("job_name")?,
         user: row.text("str_user")?,
         uid: row.small_number_or_null("int_uid")?,
         log_dir: row.text("str_log_dir")?,
         show: row.text("str_show")?,
         shot: row.text("str_shot")?,
-        os: row.text_or_null("str_os")?.filter(|os| !os.trim().is_empty()),
-        loki_url: row.text_or_null("str_loki_url")?.filter(|url| !url.trim().is_empty()),
+        os: row.get::<Option<String>>("str_os")?.filter(|os| !os.trim().is_empty()),
+        loki_url: row.get::<Option<String>>("str_loki_url")?.filter(|url| !url.trim().is_empty()),
         environment: BTreeMap::new(),
     })
 }
 
+#[derive(PartialEq, Eq, Hash)]
 enum Owner {
     Job(JobId),
     Layer(LayerId),
 }
 
 fn decode_variable(row: &Row<'_>) -> Result<(Owner, String, String), Problem> {
-    let owner = match row.text_or_null("pk_layer")? {
-        Some(layer) => Owner::Layer(layer.into()),
-        None => Owner::Job(row.id("pk_job")?),
+    let owner = match row.get("pk_layer")? {
+        Some(layer) => Owner::Layer(layer),
+        None => Owner::Job(row.get("pk_job")?),
     };
     Ok((owner, row.text("str_key")?, row.text("str_value")?))
 }

@@ -1,12 +1,14 @@
 //! Other planners on the same database.
 
-use crate::db::{Source as _, Statement, Store, StoreError};
+use crate::db::row::whole;
+use crate::db::{Result, Source as _, Statement, Store};
 use crate::model::{ProcId, ShowId, Timestamp};
 
 /// What somebody else booked of a show.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct ForeignBookings {
     pub show_name: String,
+    #[sqlx(try_from = "i64")]
     pub bookings: u64,
 }
 
@@ -21,15 +23,15 @@ pub(crate) fn new_proc_id() -> ProcId {
 impl Store {
     /// Whether Cuebot's own planner is active: its leader holds a session advisory lock for as long
     /// as it lives. Two planners for one show would book against each other.
-    pub async fn foreign_planner_active(&self) -> Result<bool, StoreError> {
+    pub async fn foreign_planner_active(&self) -> Result<bool> {
         let statement = Statement::new("looking for another planner", include_str!("../sql/foreign_planner.sql"));
-        Ok(self.rows(statement).await?.iter().next().is_some_and(|row| row.flag("is_active").unwrap_or(false)))
+        Ok(self.rows(statement).await?.iter().next().is_some_and(|row| row.get("is_active").unwrap_or(false)))
     }
 
     /// Sessions of other schedulers on this database; one that was killed has none any more.
-    pub async fn other_schedulers(&self) -> Result<u64, StoreError> {
+    pub async fn other_schedulers(&self) -> Result<u64> {
         let statement = Statement::new("looking for other schedulers", include_str!("../sql/other_schedulers.sql"));
-        let sessions = self.rows(statement).await?.one(|row| row.number("sessions"));
+        let sessions = self.rows(statement).await?.one(|row| row.get::<i64>("sessions"));
         // What cannot be read is not taken for nobody.
         Ok(sessions.ok().and_then(|sessions| u64::try_from(sessions).ok()).unwrap_or(u64::MAX))
     }
@@ -40,14 +42,11 @@ impl Store {
         shows: &[ShowId],
         since: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<ForeignBookings>, StoreError> {
+    ) -> Result<Vec<ForeignBookings>> {
         let statement = Statement::new("looking for bookings of others", include_str!("../sql/foreign_bookings.sql"))
             .texts(shows)
             .bind(since)
             .bind(until);
-        Ok(self.rows(statement).await?.readable(|row| {
-            let bookings = row.amount("bookings")?.unsigned_abs();
-            Ok(ForeignBookings { show_name: row.text("show_name")?, bookings })
-        }))
+        Ok(self.rows(statement).await?.readable(whole))
     }
 }

@@ -1,7 +1,9 @@
 //! What operators have ordered procs to do when their frames end.
 
-use crate::db::row::AMOUNTS;
-use crate::db::{Problem, Row, Source as _, Statement, Store, StoreError};
+use sqlx::FromRow;
+
+use crate::db::row::{AMOUNTS, whole};
+use crate::db::{Problem, Result, Row, Source as _, Statement, Store};
 use crate::model::{FolderId, HostId, JobId, ProcId, Timestamp};
 use crate::units::Amounts;
 
@@ -36,7 +38,7 @@ pub struct Redirects {
 }
 
 /// What has become of an order that no longer stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct FollowedProc {
     pub proc: ProcId,
     /// The proc is still there.
@@ -48,7 +50,7 @@ pub struct FollowedProc {
 }
 
 /// An order as an operator is told of it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, FromRow)]
 pub struct OrderedRedirect {
     pub proc: ProcId,
     /// Of a job or a group.
@@ -56,6 +58,7 @@ pub struct OrderedRedirect {
     pub is_group: bool,
     /// What its frame's end will free.
     #[serde(flatten)]
+    #[sqlx(flatten)]
     pub held: Amounts,
     pub job: Option<String>,
     pub frame: Option<String>,
@@ -64,7 +67,7 @@ pub struct OrderedRedirect {
 
 impl Store {
     /// `seen`: procs whose orders were seen before. An order that makes no sense is left out.
-    pub async fn load_redirects(&self, seen: &[ProcId]) -> Result<Redirects, StoreError> {
+    pub async fn load_redirects(&self, seen: &[ProcId]) -> Result<Redirects> {
         let statement = Statement::new("reading redirects", include_str!("../sql/redirects.sql")).texts(seen);
         let mut redirects = Redirects::default();
         for row in self.rows(statement).await?.iter() {
@@ -78,7 +81,7 @@ impl Store {
     }
 
     /// What became of orders that no longer stand.
-    pub async fn follow_redirects(&self, orders: &[&Redirect]) -> Result<Vec<FollowedProc>, StoreError> {
+    pub async fn follow_redirects(&self, orders: &[&Redirect]) -> Result<Vec<FollowedProc>> {
         let (jobs, folders): (Vec<_>, Vec<_>) = orders
             .iter()
             .map(|order| match &order.destination {
@@ -92,62 +95,33 @@ impl Store {
             .bind(jobs)
             .bind(folders)
             .bind(orders.iter().map(|order| order.seen_at).collect::<Vec<_>>());
-        Ok(self.rows(statement).await?.readable(followed))
+        Ok(self.rows(statement).await?.readable(whole))
     }
 
     /// The orders for procs on a host, the oldest first.
-    pub async fn load_redirects_on(&self, host: &HostId) -> Result<Vec<OrderedRedirect>, StoreError> {
+    pub async fn load_redirects_on(&self, host: &HostId) -> Result<Vec<OrderedRedirect>> {
         let sql = include_str!("../sql/redirects_on_host.sql");
         let statement = Statement::new("reading a host's redirects", sql).bind(host.as_str());
-        Ok(self.rows(statement).await?.readable(ordered))
+        Ok(self.rows(statement).await?.readable(whole))
     }
 }
 
 fn decode(row: &Row<'_>) -> Result<(ProcId, Option<Redirect>), Problem> {
-    let proc: ProcId = row.id("pk_proc")?;
-    let Some(host) = row.text_or_null("pk_host")? else { return Ok((proc, None)) };
+    let proc: ProcId = row.get("pk_proc")?;
+    let Some(host) = row.get("pk_host")? else { return Ok((proc, None)) };
     let destination = row.text("destination")?;
     let order = Redirect {
         proc: proc.clone(),
-        host: host.into(),
+        host,
         host_name: row.text("host_name")?,
         held: row.amounts(AMOUNTS)?,
-        destination: if is_group(row)? {
-            Destination::Group(destination.into())
-        } else {
-            Destination::Job(destination.into())
+        destination: match row.get("int_type")? {
+            0_i64 => Destination::Job(destination.into()),
+            1 => Destination::Group(destination.into()),
+            other => return Err(format!("redirect.int_type is {other}; known are 0, a job, and 1, a group")),
         },
         destination_name: row.text("destination_name")?,
         seen_at: row.time("seen_at")?,
     };
     Ok((proc, Some(order)))
-}
-
-fn followed(row: &Row<'_>) -> Result<FollowedProc, Problem> {
-    Ok(FollowedProc {
-        proc: row.id("pk_proc")?,
-        is_held: row.flag("is_held")?,
-        arrived: row.ids("arrived")?,
-        may_run: row.flag("may_run")?,
-    })
-}
-
-fn ordered(row: &Row<'_>) -> Result<OrderedRedirect, Problem> {
-    Ok(OrderedRedirect {
-        proc: row.id("pk_proc")?,
-        destination: row.text("destination_name")?,
-        is_group: is_group(row)?,
-        held: row.amounts(AMOUNTS)?,
-        job: row.text_or_null("job_name")?,
-        frame: row.text_or_null("frame_name")?,
-        ordered_seconds: row.number("ordered_seconds")?,
-    })
-}
-
-fn is_group(row: &Row<'_>) -> Result<bool, Problem> {
-    match row.number("int_type")? {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(format!("redirect.int_type is {other}; known are 0, a job, and 1, a group")),
-    }
 }

@@ -5,7 +5,7 @@ use sqlx::postgres::PgListener;
 use sqlx::{Acquire as _, Connection as _};
 
 use crate::db::statement::answer;
-use crate::db::{Store, StoreError};
+use crate::db::{Result, Store, StoreError};
 use crate::model::{AllocId, DeptId, FolderId, JobId, LayerId, ShowId};
 use crate::units::{Amounts, Cores, Gpus};
 
@@ -20,7 +20,7 @@ pub struct Releases {
 }
 
 /// A proc that is gone and that nobody has subtracted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct Release {
     pub show: ShowId,
     pub alloc: AllocId,
@@ -29,6 +29,7 @@ pub struct Release {
     pub layer: LayerId,
     pub dept: DeptId,
     /// Cores and GPUs; of the cores the whole ones, as Cuebot says no more.
+    #[serde(skip)]
     pub released: Amounts,
 }
 
@@ -41,7 +42,7 @@ pub enum ReleaseNotice {
 }
 
 impl Store {
-    pub async fn listen_for_releases(&self) -> Result<Releases, StoreError> {
+    pub async fn listen_for_releases(&self) -> Result<Releases> {
         let doing = "listening for releases";
         let mut listener = PgListener::connect_with(&self.pool).await.map_err(StoreError::query(doing))?;
         listener.eager_reconnect(false);
@@ -55,7 +56,7 @@ impl Releases {
     ///
     /// # Errors
     /// The connection is lost; listen anew.
-    pub async fn next(&mut self) -> Result<ReleaseNotice, StoreError> {
+    pub async fn next(&mut self) -> Result<ReleaseNotice> {
         let received = self.listener.try_recv().await.and_then(|notice| notice.ok_or(sqlx::Error::WorkerCrashed));
         received.map(|notice| ReleaseNotice::of(notice.payload())).map_err(StoreError::query("waiting for releases"))
     }
@@ -65,7 +66,7 @@ impl Releases {
     ///
     /// # Errors
     /// As those of [`Self::next`].
-    pub async fn arrived(&mut self) -> Result<Vec<ReleaseNotice>, StoreError> {
+    pub async fn arrived(&mut self) -> Result<Vec<ReleaseNotice>> {
         let listener = &mut self.listener;
         let asked = answer(async { listener.acquire().await?.ping().await }).await;
         asked.map_err(StoreError::query("asking for releases"))?;
@@ -78,12 +79,8 @@ impl Releases {
 /// As Cuebot writes it: what changes in the counters, so zero or negative.
 #[derive(Deserialize)]
 struct Payload {
-    show: String,
-    alloc: String,
-    folder: String,
-    job: String,
-    layer: String,
-    dept: String,
+    #[serde(flatten)]
+    release: Release,
     /// Whole ones.
     cores: i64,
     gpus: i64,
@@ -97,15 +94,8 @@ impl ReleaseNotice {
         if payload.cores > 0 || payload.gpus > 0 {
             return Self::Unreadable;
         }
-        Self::Release(Release {
-            show: payload.show.into(),
-            alloc: payload.alloc.into(),
-            folder: payload.folder.into(),
-            job: payload.job.into(),
-            layer: payload.layer.into(),
-            dept: payload.dept.into(),
-            released: Amounts { cores: -Cores::whole(payload.cores), gpus: -Gpus(payload.gpus), ..Amounts::default() },
-        })
+        let released = Amounts { cores: -Cores::whole(payload.cores), gpus: -Gpus(payload.gpus), ..Amounts::default() };
+        Self::Release(Release { released, ..payload.release })
     }
 }
 

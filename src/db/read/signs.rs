@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::db::{Source as _, Statement, Store, StoreError};
+use crate::db::row::whole;
+use crate::db::{Result, Source as _, Statement, Store};
 use crate::model::{Cluster, HostId, ShowId, Timestamp};
 
 /// When Cuebot last heard of any host.
@@ -17,7 +18,7 @@ pub struct NewestReport {
 }
 
 /// What has ended, and what may still end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct EndedFrames {
     /// Of the pending jobs. Another number than before: completions are being applied.
     pub frames: i64,
@@ -27,7 +28,7 @@ pub struct EndedFrames {
 
 impl Store {
     /// Of the hosts of the clusters' facilities. One row.
-    pub async fn newest_report(&self, clusters: &[Cluster]) -> Result<NewestReport, StoreError> {
+    pub async fn newest_report(&self, clusters: &[Cluster]) -> Result<NewestReport> {
         let statement = Statement::new("looking for the newest host report", include_str!("../sql/newest_report.sql"))
             .distinct(clusters.iter().map(|cluster| &cluster.facility));
         self.rows(statement).await?.one(|row| {
@@ -40,18 +41,17 @@ impl Store {
     }
 
     /// Those of some hosts that are there, and up as Cuebot has it.
-    pub async fn hosts_up(&self, hosts: &[HostId]) -> Result<HashSet<HostId>, StoreError> {
+    pub async fn hosts_up(&self, hosts: &[HostId]) -> Result<HashSet<HostId>> {
         let statement =
             Statement::new("looking whether hosts are up", include_str!("../sql/hosts_up.sql")).texts(hosts);
-        self.rows(statement).await?.all(|row| row.id("pk_host"))
+        self.rows(statement).await?.all(|row| row.get("pk_host"))
     }
 
     /// What tells of the shows whether completions are being applied since a silence ended.
-    pub async fn ended_frames(&self, shows: &[ShowId], silence_ended: Timestamp) -> Result<EndedFrames, StoreError> {
+    pub async fn ended_frames(&self, shows: &[ShowId], silence_ended: Timestamp) -> Result<EndedFrames> {
         let statement = Statement::new("counting ended frames", include_str!("../sql/ended_frames.sql"))
             .texts(shows)
             .bind(silence_ended);
-        let rows = self.rows(statement).await?;
-        rows.one(|row| Ok(EndedFrames { frames: row.number("frames")?, has_survivors: row.flag("has_survivors")? }))
+        self.rows(statement).await?.one(whole)
     }
 }

@@ -1,8 +1,8 @@
 //! The snapshot: hosts, candidates and caps at one moment.
 
-use super::options::SnapshotOptions;
-use super::{candidates, caps, hosts};
-use crate::db::{Store, StoreError, Tx};
+use super::candidates::candidates;
+use super::reading::{Reading, SnapshotOptions};
+use crate::db::{CommitError, Result, Store, Tx};
 use crate::model::{Cluster, Snapshot};
 
 impl Store {
@@ -11,39 +11,30 @@ impl Store {
     ///
     /// Frames are not read. Rows that make no sense are in `left_out`. A layer without any tag is one
     /// of them, since no host could ever match it.
-    pub async fn load_snapshot(&self, clusters: &[Cluster], options: &SnapshotOptions) -> Result<Snapshot, StoreError> {
-        let mut left_out = Vec::new();
-        let mut reading = Tx::reading(self).await?;
+    pub async fn load_snapshot(&self, clusters: &[Cluster], options: &SnapshotOptions) -> Result<Snapshot> {
+        let mut reading = Reading { tx: Tx::reading(self).await?, clusters, options, left_out: Vec::new() };
+        let (taken_at, shows, subscriptions) = reading.load_shows().await?;
+        let hosts = reading.load_hosts(taken_at).await?;
+        let layers = reading.load_layers().await?;
+        let (folders, jobs) = reading.load_jobs(&layers, &shows).await?;
+        let bound = layers.iter().flat_map(|layer| layer.limits.iter().cloned()).collect();
+        let limits = reading.load_limits(bound).await?;
+        let Reading { tx, mut left_out, .. } = reading;
+        tx.commit().await.map_err(CommitError::either)?;
 
-        let caps::Shows { taken_at, rows: show_rows, subscriptions } =
-            caps::load_shows(&mut reading, clusters, &mut left_out).await?;
-        let hosts = hosts::load(&mut reading, clusters, taken_at, options, &mut left_out).await?;
-        let layers = candidates::load_layers(&mut reading, clusters, self.features(), &mut left_out).await?;
-        let jobs = candidates::load_jobs(&mut reading, &layers, &show_rows, &mut left_out).await?;
-        let limits = caps::load_limits(
-            &mut reading,
-            self.features(),
-            options.limit_settle_window,
-            &candidates::limits_of(&layers),
-            &mut left_out,
-        )
-        .await?;
-        reading.end().await?;
-
-        let around =
-            candidates::Surroundings { taken_at, clusters, shows: &show_rows, jobs: &jobs.jobs, limits: &limits };
-        let candidates = candidates::build(layers, &around, &mut left_out);
-        Ok(Snapshot {
+        let mut snapshot = Snapshot {
             taken_at,
             clusters: clusters.to_vec(),
             hosts,
-            shows: show_rows,
+            shows,
             subscriptions,
-            folders: jobs.folders,
-            jobs: jobs.jobs,
-            candidates,
+            folders,
+            jobs,
+            candidates: Vec::new(),
             limits: limits.gating,
-            left_out,
-        })
+            left_out: Vec::new(),
+        };
+        snapshot.candidates = candidates(layers, &snapshot, &limits.unknown, &mut left_out);
+        Ok(Snapshot { left_out, ..snapshot })
     }
 }

@@ -1,34 +1,12 @@
 //! Reading and writing the rows that are compared with procs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use strum::{EnumString, IntoStaticStr, VariantArray};
-
-use super::{Problem, Release, Row, Source, Statement, Store, StoreError, Tx};
+use super::{Problem, Release, Result, Row, Source, Statement, Store, Tx};
+use crate::db::statement::{ALL_KINDS, CORES_AND_GPUS};
 use crate::db::tx::CommitError;
-use crate::model::{FacilityId, FrameId, ProcId, ShowId};
+use crate::model::{CounterTable, FacilityId, FrameId, ProcId, ShowId};
 use crate::units::{Amounts, Cores, Gpus, Kib};
-
-/// Tables whose rows say what procs hold, by their names: five counters, and the hosts' idle amounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum CounterTable {
-    Subscription,
-    LayerResource,
-    JobResource,
-    FolderResource,
-    Point,
-    Host,
-}
-
-impl CounterTable {
-    pub const ALL: &[Self] = Self::VARIANTS;
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
 
 /// A row by its table and its own primary key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,37 +44,30 @@ pub(crate) struct Seen {
     pub(crate) procs: Procs,
 }
 
-/// How far a row may be lowered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Allowance {
-    pub(crate) at_most: Amounts,
-    /// What may still be subtracted by others.
+/// How far a row may be lowered to what its procs hold. Where it says less than they hold, it is raised in any case.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Correction {
+    /// `None`: all the way.
+    pub(crate) at_most: Option<Amounts>,
+    /// What may still be subtracted by whoever deleted procs.
     pub(crate) in_flight: Amounts,
+    /// Procs that were there then: what those of them held that are gone by now is in flight too.
+    pub(crate) procs: Procs,
 }
 
-/// What a row may be made to say.
-pub(crate) enum Correction {
-    /// What the procs hold.
-    Exactly,
-    /// What the procs hold where it says less; where it says more, at most so much less.
-    AtMost(Amounts),
-    /// As `AtMost`, and not what may still be subtracted by whoever deleted procs.
-    Allowed(Allowance, Procs),
+impl Correction {
+    pub(crate) fn at_most(amounts: Amounts) -> Self {
+        Self { at_most: Some(amounts), ..Self::default() }
+    }
 }
 
 /// Counters of shows that do not say what procs hold; jobs before the folders and points that say no less
 /// than they do.
-pub(crate) async fn find_wrong_counters(
-    source: impl Source,
-    shows: &[ShowId],
-) -> Result<Vec<WrongCounter>, StoreError> {
+pub(crate) async fn find_wrong_counters(source: impl Source, shows: &[ShowId]) -> Result<Vec<WrongCounter>> {
     let statement = Statement::new("comparing counters with procs", include_str!("../sql/repair_find.sql"));
-    let found: Vec<_> = source.rows(statement.texts(shows)).await?.all(|row| {
-        let show = Some(row.id("pk_show")?);
-        let too_much = cores_and_gpus(row)?;
-        Ok(counter_of(row)?.map(|row| WrongCounter { row, show, too_much }))
+    let mut found: Vec<_> = source.rows(statement.texts(shows)).await?.all(|row| {
+        Ok(WrongCounter { row: counter_of(row)?, show: Some(row.get("pk_show")?), too_much: cores_and_gpus(row)? })
     })?;
-    let mut found: Vec<WrongCounter> = found.into_iter().flatten().collect();
     found.sort_by(|one, other| one.row.cmp(&other.row));
     Ok(found)
 }
@@ -105,7 +76,7 @@ pub(crate) async fn find_wrong_counters(
 pub(crate) async fn find_wrong_hosts(
     source: impl Source,
     facilities: &[FacilityId],
-) -> Result<Vec<(String, WrongCounter)>, StoreError> {
+) -> Result<Vec<(String, WrongCounter)>> {
     if facilities.is_empty() {
         return Ok(Vec::new());
     }
@@ -117,19 +88,16 @@ pub(crate) async fn find_wrong_hosts(
 }
 
 /// Which of `shows` are flagged for a scheduler.
-pub(crate) async fn flagged(store: &Store, shows: &[ShowId]) -> Result<HashSet<ShowId>, StoreError> {
+pub(crate) async fn flagged(store: &Store, shows: &[ShowId]) -> Result<HashSet<ShowId>> {
     if !store.features().has_scheduler_managed {
         return Ok(HashSet::new());
     }
     let statement = Statement::new("asking for the shows' flags", include_str!("../sql/managed_shows.sql"));
-    store.rows(statement.texts(shows)).await?.all(|row| row.id("pk_show"))
+    store.rows(statement.texts(shows)).await?.all(|row| row.get("pk_show"))
 }
 
 /// Rows with the procs that count into them. Rows that are gone are absent.
-pub(crate) async fn load_counted(
-    store: &Store,
-    wanted: &BTreeSet<CounterRow>,
-) -> Result<HashMap<CounterRow, Seen>, StoreError> {
+pub(crate) async fn load_counted(store: &Store, wanted: &BTreeSet<CounterRow>) -> Result<HashMap<CounterRow, Seen>> {
     let of = |table| wanted.iter().filter(move |row| row.table == table).map(|row| &row.id);
     let mut seen = HashMap::new();
     if wanted.iter().any(|row| row.table != CounterTable::Host) {
@@ -140,10 +108,9 @@ pub(crate) async fn load_counted(
             .texts(of(CounterTable::FolderResource))
             .texts(of(CounterTable::Point));
         store.rows(statement).await?.each(|row| {
-            let Some(counter) = counter_of(row)? else { return Ok(()) };
-            let procs = procs(row, &row.value::<Vec<String>>("frames")?, &["proc_cores", "proc_gpus"])?;
+            let procs = procs(row, &row.get::<Vec<String>>("frames")?, &["proc_cores", "proc_gpus"])?;
             let surplus = cores_and_gpus(row)? - procs.values().map(|counted| counted.held).sum();
-            seen.insert(counter, Seen { surplus, procs });
+            seen.insert(counter_of(row)?, Seen { surplus, procs });
             Ok(())
         })?;
     }
@@ -159,19 +126,16 @@ pub(crate) async fn load_counted(
 }
 
 /// Which of these frames, whose procs are gone, did not simply end.
-pub(crate) async fn given_up(store: &Store, frames: &[&FrameId]) -> Result<HashSet<FrameId>, StoreError> {
+pub(crate) async fn given_up(store: &Store, frames: &[&FrameId]) -> Result<HashSet<FrameId>> {
     if frames.is_empty() {
         return Ok(HashSet::new());
     }
     let statement = Statement::new("asking how frames ended", include_str!("../sql/repair_given_up.sql"));
-    store.rows(statement.texts(frames.iter().copied())).await?.all(|row| row.id("pk_frame"))
+    store.rows(statement.texts(frames.iter().copied())).await?.all(|row| row.get("pk_frame"))
 }
 
-/// Into which rows each of the releases counted.
-pub(crate) async fn load_rows_of(
-    store: &Store,
-    releases: &[&Release],
-) -> Result<BTreeMap<CounterRow, Vec<usize>>, StoreError> {
+/// Rows into which releases counted, each with the position of the release.
+pub(crate) async fn load_rows_of(store: &Store, releases: &[&Release]) -> Result<Vec<(CounterRow, usize)>> {
     let statement = Statement::new("looking for the counters of releases", include_str!("../sql/repair_rows_of.sql"))
         .texts(releases.iter().map(|release| &release.show))
         .texts(releases.iter().map(|release| &release.alloc))
@@ -179,15 +143,10 @@ pub(crate) async fn load_rows_of(
         .texts(releases.iter().map(|release| &release.job))
         .texts(releases.iter().map(|release| &release.layer))
         .texts(releases.iter().map(|release| &release.dept));
-    let mut found: BTreeMap<CounterRow, Vec<usize>> = BTreeMap::new();
-    store.rows(statement).await?.each(|row| {
-        let position = usize::try_from(row.number("number")?).ok().and_then(|number| number.checked_sub(1));
-        if let (Some(counter), Some(position)) = (counter_of(row)?, position) {
-            found.entry(counter).or_default().push(position);
-        }
-        Ok(())
-    })?;
-    Ok(found)
+    store.rows(statement).await?.all(|row| {
+        let position = usize::try_from(row.get::<i64>("number")? - 1).map_err(|error| error.to_string())?;
+        Ok((counter_of(row)?, position))
+    })
 }
 
 /// Makes a row say what procs hold, as far as it may be, in a transaction of its own. Returns what it
@@ -195,27 +154,20 @@ pub(crate) async fn load_rows_of(
 ///
 /// The row is locked first and summed after: a booking or an ordinary release is wholly before that or
 /// waits. Caps stay as they are, also where use is above them.
-pub(crate) async fn correct(
-    store: &Store,
-    row: &CounterRow,
-    correction: &Correction,
-) -> Result<Option<Amounts>, StoreError> {
+pub(crate) async fn correct(store: &Store, row: &CounterRow, correction: &Correction) -> Result<Option<Amounts>> {
     let mut tx = Tx::writing(store).await?;
-    match write(&mut tx, row, correction).await {
-        Ok(Some(too_much)) => {
-            // Found again by the next look if it was not written.
-            tx.commit().await.map_err(CommitError::either)?;
-            Ok(Some(too_much))
-        }
-        Ok(None) => tx.rollback().await.map(|()| None),
-        Err(error) => {
-            tx.abandon().await;
-            Err(error)
-        }
+    let written = write(&mut tx, row, correction).await;
+    let (tx, too_much) = tx.unless_failed(written).await?;
+    if too_much.is_some() {
+        // Found again by the next look if it was not written.
+        tx.commit().await.map_err(CommitError::either)?;
+    } else {
+        tx.rollback().await?;
     }
+    Ok(too_much)
 }
 
-async fn write(tx: &mut Tx<'_>, row: &CounterRow, correction: &Correction) -> Result<Option<Amounts>, StoreError> {
+async fn write(tx: &mut Tx<'_>, row: &CounterRow, correction: &Correction) -> Result<Option<Amounts>> {
     tx.holds_rows();
     let amounts_of = if row.table == CounterTable::Host { all_four } else { cores_and_gpus };
     let lock = Statement::new("locking a counter", lock_statement(row.table)).bind(&row.id);
@@ -227,24 +179,13 @@ async fn write(tx: &mut Tx<'_>, row: &CounterRow, correction: &Correction) -> Re
 
 /// The statement that writes a counter, with what it may be made to say.
 fn set(row: &CounterRow, correction: &Correction) -> Statement<'static> {
-    let none = Procs::new();
-    let (at_most, in_flight, procs) = match correction {
-        Correction::Exactly => (None, Amounts::default(), &none),
-        Correction::AtMost(at_most) => (Some(*at_most), Amounts::default(), &none),
-        Correction::Allowed(allowance, procs) => (Some(allowance.at_most), allowance.in_flight, procs),
-    };
+    let Correction { at_most, in_flight, procs } = correction;
     let held: Vec<Amounts> = procs.values().map(|counted| counted.held).collect();
+    let kinds = if row.table == CounterTable::Host { ALL_KINDS } else { CORES_AND_GPUS };
     let statement = Statement::new("writing a counter", set_statement(row.table)).bind(&row.id);
-    let cores = |amounts: Amounts| amounts.cores.get();
-    let memory = |amounts: Amounts| amounts.memory.get();
-    let gpus = |amounts: Amounts| amounts.gpus.get();
-    let gpu_memory = |amounts: Amounts| amounts.gpu_memory.get();
-    let kinds: &[fn(Amounts) -> i64] =
-        if row.table == CounterTable::Host { &[cores, memory, gpus, gpu_memory] } else { &[cores, gpus] };
-    let statement = kinds.iter().fold(statement, |statement, kind| statement.bind(at_most.map(kind)));
+    let statement = kinds.iter().fold(statement, |statement, kind| statement.bind(at_most.as_ref().map(kind)));
     let statement = kinds.iter().fold(statement, |statement, kind| statement.bind(kind(in_flight)));
-    let statement = statement.texts(procs.keys());
-    if row.table == CounterTable::Host { statement.amounts(&held) } else { statement.cores_and_gpus(&held) }
+    statement.texts(procs.keys()).amounts(kinds, &held)
 }
 
 const fn lock_statement(table: CounterTable) -> &'static str {
@@ -269,10 +210,12 @@ const fn set_statement(table: CounterTable) -> &'static str {
     }
 }
 
-/// `None` for a table that a newer statement may name and this program does not know.
-fn counter_of(row: &Row<'_>) -> Result<Option<CounterRow>, Problem> {
-    let Ok(table) = row.text("counter")?.parse() else { return Ok(None) };
-    Ok(Some(CounterRow { table, id: row.text("id")? }))
+fn counter_of(row: &Row<'_>) -> Result<CounterRow, Problem> {
+    let table = row.text("counter")?;
+    Ok(CounterRow {
+        table: table.parse().map_err(|_| format!("{table} is no table of counters"))?,
+        id: row.text("id")?,
+    })
 }
 
 fn host_of(row: &Row<'_>) -> Result<CounterRow, Problem> {
@@ -280,7 +223,7 @@ fn host_of(row: &Row<'_>) -> Result<CounterRow, Problem> {
 }
 
 fn cores_and_gpus(row: &Row<'_>) -> Result<Amounts, Problem> {
-    Ok(Amounts { cores: Cores(row.number("cores")?), gpus: Gpus(row.number("gpus")?), ..Amounts::default() })
+    Ok(Amounts { cores: row.get("cores")?, gpus: row.get("gpus")?, ..Amounts::default() })
 }
 
 fn all_four(row: &Row<'_>) -> Result<Amounts, Problem> {
@@ -290,12 +233,12 @@ fn all_four(row: &Row<'_>) -> Result<Amounts, Problem> {
 /// Procs from arrays side by side: their keys, their frames, and what they hold in `columns`: cores, GPUs
 /// and, where the row counts it, memory and GPU memory.
 fn procs(row: &Row<'_>, frames: &[String], columns: &[&str]) -> Result<Procs, Problem> {
-    let held: Vec<Vec<i64>> = columns.iter().map(|column| row.value(column)).collect::<Result<_, _>>()?;
+    let held: Vec<Vec<i64>> = columns.iter().map(|column| row.get(column)).collect::<Result<_, _>>()?;
     let counted = |(position, proc): (usize, String)| {
         let of = |column: usize| held.get(column).and_then(|held| held.get(position)).copied().unwrap_or_default();
         let held = Amounts { cores: Cores(of(0)), gpus: Gpus(of(1)), memory: Kib(of(2)), gpu_memory: Kib(of(3)) };
         let frame = frames.get(position).filter(|frame| !frame.is_empty()).map(FrameId::new);
         (ProcId::from(proc), Counted { held, frame })
     };
-    Ok(row.value::<Vec<String>>("procs")?.into_iter().enumerate().map(counted).collect())
+    Ok(row.get::<Vec<String>>("procs")?.into_iter().enumerate().map(counted).collect())
 }

@@ -1,6 +1,6 @@
 -- Folders without a resource row, where no job can be booked, or with several, where jobs count double.
 -- $1 shows. Rows: such folders. Locks: none.
-SELECT show.str_name::text AS show, folder.str_name::text AS folder, count(resource.pk_folder_resource) AS resources
+SELECT format('%s/%s', show.str_name, folder.str_name) AS name, count(resource.pk_folder_resource) AS resources
   FROM folder
   JOIN show ON show.pk_show = folder.pk_show
   LEFT JOIN folder_resource AS resource ON resource.pk_folder = folder.pk_folder

@@ -1,7 +1,6 @@
 -- Subscriptions that let nothing run, or that have no share to be measured by.
 -- $1 shows. Rows: such subscriptions. Locks: none.
-SELECT show.str_name::text AS show,
-       alloc.str_name::text AS alloc,
+SELECT format('%s on %s', show.str_name, alloc.str_name) AS name,
        subscription.int_burst <= 0 AS is_frozen
   FROM subscription
   JOIN show ON show.pk_show = subscription.pk_show

@@ -3,7 +3,7 @@
 SELECT relation.relname::text AS relation,
        trigger.tgtype::int4 AS kind,
        trigger.tgenabled IN ('O', 'A') AS is_enabled,
-       coalesce(function.prosrc, '')::text AS source,
+       lower(coalesce(function.prosrc, '')) AS source,
        language.lanname IN ('plpgsql', 'sql') AND coalesce(function.prosrc, '') <> '' AS is_readable
   FROM pg_catalog.pg_trigger AS trigger
   JOIN pg_catalog.pg_class AS relation ON relation.oid = trigger.tgrelid

@@ -5,8 +5,8 @@
 SELECT DISTINCT
        job.str_name::text AS job_name,
        layer.str_name::text AS layer_name,
-       layer.pk_layer::text AS pk_layer,
-       layer_limit.pk_limit_record::text AS pk_limit_record
+       layer.pk_layer::text AS layer,
+       layer_limit.pk_limit_record::text AS "limit"
   FROM job
   JOIN layer ON layer.pk_job = job.pk_job
   JOIN layer_limit ON layer_limit.pk_layer = layer.pk_layer
@@ -14,4 +14,4 @@ SELECT DISTINCT
    AND NOT EXISTS (SELECT 1
                      FROM limit_record
                     WHERE limit_record.pk_limit_record = layer_limit.pk_limit_record)
- ORDER BY job_name, layer_name, pk_layer, pk_limit_record
+ ORDER BY job_name, layer_name, layer, "limit"

@@ -3,24 +3,24 @@
 -- frame's name, $4 the job's exact name or id, $5 the frame's exact name, $6 most rows, $7 seconds by which
 -- a host's report must be younger than a proc's last sign of life for the proc to be silent.
 -- Rows: frames with what runs them, the best match first. Locks: none.
--- A sign of life is a report, or Cuebot moving the proc to this frame.
+-- A sign of life is a report, or Cuebot moving the proc to this frame. Cuebot writes a frame's host with its
+-- cores and GPUs behind slashes.
 -- One by key; the others through the pending jobs and the index of their frames.
-SELECT frame.pk_frame::text AS pk_frame,
-       frame.str_name::text AS str_name,
-       frame.int_number::int8 AS int_number,
-       frame.str_state::text AS str_state,
-       frame.str_host::text AS str_host,
-       frame.int_depend_count::int8 AS int_depend_count,
-       frame.int_exit_status::int8 AS int_exit_status,
-       frame.int_retries::int8 AS int_retries,
-       layer.pk_layer::text AS pk_layer,
+SELECT frame.pk_frame::text AS id,
+       frame.str_name::text AS name,
+       frame.int_number::int8 AS number,
+       frame.str_state::text AS state,
+       COALESCE(host.str_name::text, split_part(frame.str_host::text, '/', 1)) AS host,
+       GREATEST(frame.int_depend_count, 0)::int8 AS depend_count,
+       frame.int_exit_status::int8 AS exit_status,
+       frame.int_retries::int8 AS retries,
+       layer.pk_layer::text AS layer,
        layer.str_name::text AS layer_name,
-       job.pk_job::text AS pk_job,
+       job.pk_job::text AS job,
        job.str_name::text AS job_name,
        job.str_state::text AS job_state,
-       show.str_name::text AS show_name,
-       proc.pk_proc::text AS pk_proc,
-       host.str_name::text AS proc_host,
+       show.str_name::text AS show,
+       proc.pk_proc::text AS proc,
        proc.int_cores_reserved::int8 AS int_cores,
        proc.int_mem_reserved::int8 AS int_mem,
        proc.int_gpus_reserved::int8 AS int_gpus,

@@ -2,17 +2,17 @@
 -- Parameters: $1 the text, $2 the text as a LIKE pattern of names that begin with it, $3 most rows.
 -- Rows: jobs, the best match first. Locks: none.
 -- Three index searches of job: by key, by name, and of the pending ones.
-SELECT job.pk_job::text AS pk_job,
-       job.str_name::text AS str_name,
-       job.str_state::text AS str_state,
-       show.str_name::text AS show_name,
+SELECT job.pk_job::text AS id,
+       job.str_name::text AS name,
+       job.str_state::text AS state,
+       show.str_name::text AS show,
        (job.pk_job = $1 OR job.str_name = $1) AS is_exact,
-       COALESCE(job_stat.int_waiting_count, 0)::int8 AS int_waiting_count,
-       COALESCE(job_stat.int_running_count, 0)::int8 AS int_running_count,
-       COALESCE(job_stat.int_depend_count, 0)::int8 AS int_depend_count,
-       COALESCE(job_stat.int_dead_count, 0)::int8 AS int_dead_count,
-       COALESCE(job_stat.int_eaten_count, 0)::int8 AS int_eaten_count,
-       COALESCE(job_stat.int_succeeded_count, 0)::int8 AS int_succeeded_count
+       GREATEST(job_stat.int_waiting_count, 0)::int8 AS waiting,
+       GREATEST(job_stat.int_running_count, 0)::int8 AS running,
+       GREATEST(job_stat.int_depend_count, 0)::int8 AS depend,
+       GREATEST(job_stat.int_dead_count, 0)::int8 AS dead,
+       GREATEST(job_stat.int_eaten_count, 0)::int8 AS eaten,
+       GREATEST(job_stat.int_succeeded_count, 0)::int8 AS succeeded
   FROM job
   JOIN show ON show.pk_show = job.pk_show
   LEFT JOIN job_stat ON job_stat.pk_job = job.pk_job

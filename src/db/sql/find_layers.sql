@@ -3,20 +3,20 @@
 -- job's exact name or NULL, $5 the layer's exact name, $6 most rows.
 -- Rows: layers, the best match first. Locks: none.
 -- One by key; the others through the index of pending jobs and their layers.
-SELECT layer.pk_layer::text AS pk_layer,
-       layer.str_name::text AS str_name,
-       job.pk_job::text AS pk_job,
+SELECT layer.pk_layer::text AS id,
+       layer.str_name::text AS name,
+       job.pk_job::text AS job,
        job.str_name::text AS job_name,
        job.str_state::text AS job_state,
-       show.str_name::text AS show_name,
+       show.str_name::text AS show,
        (layer.pk_layer = $1
            OR (layer.str_name = $5 AND ($4::text IS NULL OR job.str_name = $4))) AS is_exact,
-       COALESCE(layer_stat.int_waiting_count, 0)::int8 AS int_waiting_count,
-       COALESCE(layer_stat.int_running_count, 0)::int8 AS int_running_count,
-       COALESCE(layer_stat.int_depend_count, 0)::int8 AS int_depend_count,
-       COALESCE(layer_stat.int_dead_count, 0)::int8 AS int_dead_count,
-       COALESCE(layer_stat.int_eaten_count, 0)::int8 AS int_eaten_count,
-       COALESCE(layer_stat.int_succeeded_count, 0)::int8 AS int_succeeded_count
+       GREATEST(layer_stat.int_waiting_count, 0)::int8 AS waiting,
+       GREATEST(layer_stat.int_running_count, 0)::int8 AS running,
+       GREATEST(layer_stat.int_depend_count, 0)::int8 AS depend,
+       GREATEST(layer_stat.int_dead_count, 0)::int8 AS dead,
+       GREATEST(layer_stat.int_eaten_count, 0)::int8 AS eaten,
+       GREATEST(layer_stat.int_succeeded_count, 0)::int8 AS succeeded
   FROM (SELECT by_key.pk_layer
           FROM layer AS by_key
          WHERE by_key.pk_layer = $1

@@ -2,8 +2,8 @@
 -- Between the end of a frame and its release a proc has no frame either, for a moment.
 -- Parameters: $1 facility ids, $2 a host id or NULL, $3 seconds. Rows: such procs on hosts of these
 -- facilities, and on this host. Locks: none.
-SELECT proc.pk_proc::text AS pk_proc,
-       host.str_name::text AS host_name,
+SELECT proc.pk_proc::text AS proc,
+       host.str_name::text AS host,
        proc.int_cores_reserved::int8 AS int_cores,
        proc.int_mem_reserved::int8 AS int_mem,
        proc.int_gpus_reserved::int8 AS int_gpus,

@@ -57,13 +57,13 @@ WITH told AS MATERIALIZED (
        AND by_host.has_local IS NOT TRUE
        AND NOT EXISTS (SELECT 1 FROM host_local WHERE host_local.pk_host = host.pk_host)
 )
-SELECT held.pk_host::text AS pk_host,
+SELECT held.pk_host::text AS host,
        host.str_name::text AS host_name,
-       held.kind,
-       held.pk_show::text AS pk_show,
-       job.pk_folder::text AS pk_folder,
-       held.pk_job::text AS pk_job,
-       held.pk_layer::text AS pk_layer,
+       held.kind AS holder,
+       held.pk_show::text AS show,
+       job.pk_folder::text AS folder,
+       held.pk_job::text AS job,
+       held.pk_layer::text AS layer,
        ARRAY (SELECT DISTINCT layer_limit.pk_limit_record::text
                 FROM layer_limit
                WHERE layer_limit.pk_layer = held.pk_layer) AS limits,

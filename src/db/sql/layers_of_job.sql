@@ -1,18 +1,17 @@
 -- All layers of a job, in dispatch order.
 -- Parameters: $1 job id. Rows: its layers. Locks: none.
-SELECT layer.pk_layer::text AS pk_layer,
-       layer.str_name::text AS str_name,
-       job.pk_job::text AS pk_job,
+SELECT layer.pk_layer::text AS id,
+       layer.str_name::text AS name,
+       job.pk_job::text AS job,
        job.str_name::text AS job_name,
        job.str_state::text AS job_state,
-       show.str_name::text AS show_name,
-       true AS is_exact,
-       COALESCE(layer_stat.int_waiting_count, 0)::int8 AS int_waiting_count,
-       COALESCE(layer_stat.int_running_count, 0)::int8 AS int_running_count,
-       COALESCE(layer_stat.int_depend_count, 0)::int8 AS int_depend_count,
-       COALESCE(layer_stat.int_dead_count, 0)::int8 AS int_dead_count,
-       COALESCE(layer_stat.int_eaten_count, 0)::int8 AS int_eaten_count,
-       COALESCE(layer_stat.int_succeeded_count, 0)::int8 AS int_succeeded_count
+       show.str_name::text AS show,
+       GREATEST(layer_stat.int_waiting_count, 0)::int8 AS waiting,
+       GREATEST(layer_stat.int_running_count, 0)::int8 AS running,
+       GREATEST(layer_stat.int_depend_count, 0)::int8 AS depend,
+       GREATEST(layer_stat.int_dead_count, 0)::int8 AS dead,
+       GREATEST(layer_stat.int_eaten_count, 0)::int8 AS eaten,
+       GREATEST(layer_stat.int_succeeded_count, 0)::int8 AS succeeded
   FROM job
   JOIN layer ON layer.pk_job = job.pk_job
   JOIN show ON show.pk_show = job.pk_show

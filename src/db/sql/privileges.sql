@@ -2,7 +2,7 @@
 -- $1 relations, $2 columns (empty: the whole relation), $3 privileges, side by side; $4 whether the
 -- sequence behind the queue of frame history is needed too.
 -- Rows: one per relation with the privileges lacked, and the user. Locks: none.
-SELECT current_user::text AS "user", lacked.relation, array_agg(DISTINCT lacked.privilege) AS privileges
+SELECT current_user::text AS "user", lacked.relation::text AS "table", array_agg(DISTINCT lacked.privilege) AS privileges
   FROM (
        SELECT wanted.relation, wanted.privilege
          FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (relation, part, privilege)

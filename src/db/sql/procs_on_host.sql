@@ -2,17 +2,18 @@
 -- this frame. Silent are those that the host's report should have named long since.
 -- Parameters: $1 host id, $2 seconds by which the host's report must be younger. Rows: procs, by job and
 -- frame. Locks: none.
-SELECT proc.pk_proc::text AS pk_proc,
-       proc.pk_show::text AS pk_show,
-       COALESCE(job.str_name::text, '') AS job_name,
-       COALESCE(layer.str_name::text, '') AS layer_name,
-       frame.str_name::text AS frame_name,
+SELECT proc.pk_proc::text AS proc,
+       proc.pk_show::text AS show_id,
+       COALESCE(job.str_name::text, '') AS job,
+       COALESCE(layer.str_name::text, '') AS layer,
+       frame.str_name::text AS frame,
        frame.str_state::text AS frame_state,
        proc.int_cores_reserved::int8 AS int_cores,
        proc.int_mem_reserved::int8 AS int_mem,
        proc.int_gpus_reserved::int8 AS int_gpus,
        proc.int_gpu_mem_reserved::int8 AS int_gpu_mem,
-       extract(epoch FROM current_timestamp - GREATEST(proc.ts_ping, proc.ts_dispatched))::int8 AS sign_seconds,
+       GREATEST(extract(epoch FROM current_timestamp - GREATEST(proc.ts_ping, proc.ts_dispatched)), 0)::int8
+           AS silent_seconds,
        COALESCE(NOT proc.b_local
            AND host_stat.ts_ping > GREATEST(proc.ts_ping, proc.ts_dispatched) + make_interval(secs => $2::float8),
            false) AS is_silent

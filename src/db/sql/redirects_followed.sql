@@ -6,7 +6,7 @@
 -- the destination waits that may go there. Cuebot's tags are patterns in any case; here a tag of the
 -- layer in full, in any case, must be one of the host's.
 -- Locks: none. Reads proc by host, jobs by key or folder.
-SELECT followed.proc AS pk_proc,
+SELECT followed.proc,
        EXISTS (SELECT FROM proc WHERE proc.pk_proc = followed.proc) AS is_held,
        ARRAY (SELECT proc.pk_proc::text
                 FROM proc

@@ -46,13 +46,13 @@ WITH chosen AS MATERIALIZED (
       LEFT JOIN seen ON seen.pk_layer = layer_stat.pk_layer
       LEFT JOIN held ON held.pk_layer = layer_stat.pk_layer
 )
-SELECT compared.pk_job::text AS pk_job,
+SELECT compared.pk_job::text AS job,
        compared.job_name::text AS job_name,
-       compared.pk_layer::text AS pk_layer,
+       compared.pk_layer::text AS layer,
        layer.str_name::text AS layer_name,
-       compared.layer_count::int8 AS layer_count,
-       compared.layer_frames::int8 AS layer_frames,
-       compared.layer_held::int8 AS layer_held,
+       compared.layer_count::int8 AS count,
+       compared.layer_frames::int8 AS frames,
+       compared.layer_held::int8 AS held,
        compared.job_count::int8 AS job_count,
        compared.job_frames::int8 AS job_frames
   FROM compared

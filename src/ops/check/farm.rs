@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::finding::{CheckError, Farm, Finding, Found, LISTED_MAX, Selected, Status, Wanted, bounded, known, list};
 use crate::db::check::{HostGroup, Session};
 use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
-use crate::db::{
-    Store, WaitingCount, frameless_procs_in, held_by_silent, links_to_deleted_limits, wrong_waiting_counts,
-};
+use crate::db::{self, Holder, LayerCount, Store};
 use crate::model::{ClusterKind, FacilityId};
 use crate::ops::handover::{may_have_work, shows};
 use crate::units::{Cores, counted};
@@ -160,8 +158,8 @@ pub(super) async fn counters(session: &mut Session, farm: &Selected) -> Found {
 pub(super) async fn waiting_counts(session: &mut Session, farm: &Selected) -> Found {
     let (mut too_low, mut too_high, mut jobs) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut layers: Vec<String> = Vec::new();
-    for row in wrong_waiting_counts(session, &known(farm)?.shows).await? {
-        let WaitingCount { job_name, layer_name, count, frames, job_count, job_frames, .. } = &row;
+    for row in db::waiting_counts(session, &[], &known(farm)?.shows).await? {
+        let LayerCount { job_name, layer_name, count, frames, job_count, job_frames, .. } = &row;
         if !row.is_right() {
             let wrong = if count < frames { &mut too_low } else { &mut too_high };
             wrong.push(format!("{job_name}/{layer_name} says {count}, {frames} wait"));
@@ -202,7 +200,7 @@ fn recount(layers: &[String], jobs: &[String]) -> String {
 
 pub(super) async fn limits(session: &mut Session, farm: &Selected) -> Found {
     let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for link in links_to_deleted_limits(session, &known(farm)?.shows).await? {
+    for link in db::deleted_limits(session, &[], &known(farm)?.shows).await? {
         limits.entry(link.limit.into()).or_default().push(format!("{}/{}", link.job_name, link.layer_name));
     }
     if limits.is_empty() {
@@ -239,7 +237,8 @@ fn texts(ids: &[String]) -> String {
 pub(super) async fn silent_procs(session: &mut Session, farm: &Selected) -> Found {
     let mut hosts: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut cores = Cores::ZERO;
-    for held in held_by_silent(session, &known(farm)?.facilities).await? {
+    let all = db::held(session, &known(farm)?.facilities).await?;
+    for held in all.into_iter().filter(|held| held.holder == Holder::Silent) {
         let (procs, longest) = hosts.entry(held.host_name).or_default();
         *procs += held.procs;
         *longest = (*longest).max(held.silent_seconds);
@@ -260,7 +259,7 @@ pub(super) async fn silent_procs(session: &mut Session, farm: &Selected) -> Foun
 }
 
 pub(super) async fn frameless_procs(session: &mut Session, farm: &Selected) -> Found {
-    let procs = frameless_procs_in(session, &known(farm)?.facilities).await?;
+    let procs = db::frameless_procs(session, &known(farm)?.facilities, None).await?;
     let cores: Cores = procs.iter().map(|proc| proc.reserved.cores).sum();
     let told = procs.iter().map(|proc| format!("{} on {} for {} min", proc.proc, proc.host, proc.silent_seconds / 60));
     if procs.is_empty() {
