@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Loaded, LogFormat, Tls};
-use cue_scheduler::db::{ConnectSettings, TlsMode};
+use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Loaded, LogFormat};
+use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::telemetry::logs::LogSettings;
 
 use crate::cli::{DemoArgs, GlobalArgs, InitArgs, SelectionArgs};
@@ -150,13 +150,7 @@ pub(crate) fn connect_settings(database: &config::Database) -> ConnectSettings {
         user: database.db_user.clone(),
         password: database.db_pass.as_ref().map(|password| password.reveal().to_owned()),
         pool_size: database.pool_size,
-        tls: match database.tls {
-            Tls::Disable => TlsMode::Disable,
-            Tls::Prefer => TlsMode::Prefer,
-            Tls::Require => TlsMode::Require,
-            Tls::VerifyCa => TlsMode::VerifyCa,
-            Tls::VerifyFull => TlsMode::VerifyFull,
-        },
+        tls: database.tls,
         tls_root_certificate: database.tls_root_certificate.clone(),
         allow_cleartext_password: database.allow_cleartext_password,
         ..ConnectSettings::default()

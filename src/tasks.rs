@@ -2,9 +2,10 @@
 //! which did not end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,7 +43,7 @@ impl Tasks {
         if tokio::time::timeout(limit, self.tracker.wait()).await.is_ok() {
             return Vec::new();
         }
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+        self.alive.lock().values().copied().collect()
     }
 }
 
@@ -54,7 +55,7 @@ struct Entry {
 
 impl Entry {
     fn new(alive: &Arc<Mutex<BTreeMap<u64, &'static str>>>, name: &'static str) -> Self {
-        let mut names = alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = alive.lock();
         let number = names.last_key_value().map_or(0, |(last, _)| last + 1);
         names.insert(number, name);
         Self { alive: Arc::clone(alive), number }
@@ -63,7 +64,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.alive.lock().remove(&self.number);
     }
 }
 

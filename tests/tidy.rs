@@ -20,7 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["units", "model"]),
     ("telemetry", &["units", "model", "config"]),
     ("planner", &["units", "model"]),
-    ("db", &["units", "model"]),
+    // The words of `sslmode`.
+    ("db", &["units", "model", "config"]),
     ("clusters", &["units", "model", "db"]),
     // The settings of calls; telemetry for the one way to log an error with its causes.
     ("rqd", &["units", "model", "tasks", "config", "telemetry"]),
@@ -30,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("explain", &["units", "model", "planner", "db", "scheduler"]),
     ("ops", &["units", "model", "telemetry", "db", "clusters", "rqd"]),
     // Not the rooms whose work it judges: its Cuebot books, launches and audits by statements of its own.
-    ("farm", &["units", "model", "tasks", "telemetry", "db", "rqd", "scheduler"]),
+    ("farm", &["units", "model", "tasks", "config", "telemetry", "db", "rqd", "scheduler"]),
 ];
 
 /// Rooms that decide and do nothing else, so that the same input always gives the same answer.
@@ -58,7 +59,8 @@ const IMPURE_WORDS: &[&str] = &[
 /// What farm may name of the rooms that it runs and judges: how to connect, to call an agent, and to run the
 /// service. Not their statements, nor the messages that they build.
 const KNOWN_TO_FARM: &[(&str, &[&str])] = &[
-    ("db", &["ConnectSettings", "TlsMode", "Store", "StoreError"]),
+    ("config", &["Tls"]),
+    ("db", &["ConnectSettings", "Store", "StoreError"]),
     ("rqd", &["AgentSettings", "Agents", "LaunchOutcome", "proto"]),
     ("scheduler", &["Ended", "LaunchTargets", "Parts", "PassError", "Service", "Settings", "Totals"]),
 ];

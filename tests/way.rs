@@ -8,9 +8,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use cue_scheduler::db::{
-    ConnectSettings, Encryption, Named, Store, StoreError, TlsMode, Way, connect_once, names, stays_here,
-};
+use cue_scheduler::config::Tls;
+use cue_scheduler::db::{ConnectSettings, Encryption, Named, Store, StoreError, Way, connect_once, names, stays_here};
 use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer, RestartMode};
 use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::model::{Selection, TagChunkSizes};
@@ -77,7 +76,7 @@ async fn offer_tls(server: &PostgresServer, is_on: bool) {
 }
 
 /// As if the server were on another machine.
-fn elsewhere(server: &PostgresServer, user: &str, tls: TlsMode) -> ConnectSettings {
+fn elsewhere(server: &PostgresServer, user: &str, tls: Tls) -> ConnectSettings {
     ConnectSettings {
         user: user.to_owned(),
         password: Some(PASSWORD.to_owned()),
@@ -137,7 +136,7 @@ const IN_THE_OPEN: Way = Way { encryption: Encryption::None, is_local: false };
 #[tokio::test]
 async fn a_password_is_given_in_clear_to_this_machine_only_unless_that_is_allowed() {
     let server = server().await;
-    for tls in [TlsMode::Disable, TlsMode::Prefer] {
+    for tls in [Tls::Disable, Tls::Prefer] {
         let settings = elsewhere(&server, "clear", tls);
         let told = is_in_clear(Store::connect(&settings).await);
         for part in [&settings.host, &settings.port.to_string(), "clear", "scram-sha-256", "database.tls"] {
@@ -163,7 +162,7 @@ async fn a_password_is_given_in_clear_to_this_machine_only_unless_that_is_allowe
             assert_eq!(way_of(&settings).await.unwrap(), IN_THE_OPEN, "{user}");
         }
     }
-    let settings = elsewhere(&server, "scrammed", TlsMode::Prefer);
+    let settings = elsewhere(&server, "scrammed", Tls::Prefer);
     assert_eq!(tls_check(&settings).await, (Status::Warning, "not encrypted".to_owned()));
     server.stop().await;
 }
@@ -175,7 +174,7 @@ async fn errors_are_the_drivers_own() {
         Err(error @ StoreError::Connect { .. }) => error_chain(&error),
         other => panic!("{other:?}"),
     };
-    let settings = elsewhere(&server, "nobody", TlsMode::Prefer);
+    let settings = elsewhere(&server, "nobody", Tls::Prefer);
     let refused = told(settings.clone()).await;
     assert!(refused.contains("pg_hba.conf rejects connection"), "{refused}");
     let wrong = ConnectSettings { password: Some("guess".to_owned()), ..elsewhere(&server, "scrammed", settings.tls) };
@@ -194,7 +193,7 @@ async fn a_server_that_offers_encryption_is_only_reached_encrypted() {
     let server = server().await;
     offer_tls(&server, true).await;
     // It would ask for it in clear, and the way is not.
-    let settings = elsewhere(&server, "clear", TlsMode::Prefer);
+    let settings = elsewhere(&server, "clear", Tls::Prefer);
     let way = Way { encryption: Encryption::Unverified, is_local: false };
     assert_eq!(way_of(&settings).await.unwrap(), way);
     let (status, found) = tls_check(&settings).await;
@@ -202,8 +201,8 @@ async fn a_server_that_offers_encryption_is_only_reached_encrypted() {
     let here = ConnectSettings { stays_here, ..settings.clone() };
     let found = "TLSv1.3, certificate not verified, and stays on this machine".to_owned();
     assert_eq!(tls_check(&here).await, (Status::Ok, found));
-    is_in_clear(Store::connect(&ConnectSettings { tls: TlsMode::Disable, ..settings.clone() }).await);
-    for (tls, encryption) in [(TlsMode::VerifyCa, Encryption::OfAuthority), (TlsMode::VerifyFull, Encryption::OfHost)] {
+    is_in_clear(Store::connect(&ConnectSettings { tls: Tls::Disable, ..settings.clone() }).await);
+    for (tls, encryption) in [(Tls::VerifyCa, Encryption::OfAuthority), (Tls::VerifyFull, Encryption::OfHost)] {
         let authority = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls/authority.pem");
         let verified = ConnectSettings { tls, tls_root_certificate: Some(authority), ..settings.clone() };
         assert_eq!(way_of(&verified).await.unwrap(), Way { encryption, is_local: false });
@@ -228,7 +227,7 @@ async fn a_server_that_offers_encryption_is_only_reached_encrypted() {
 async fn a_server_that_comes_back_asking_in_clear_is_told_nothing_more() {
     let server = server().await;
     ask_by(&server, "scram-sha-256").await;
-    let store = Store::connect(&elsewhere(&server, "clear", TlsMode::Prefer)).await.unwrap();
+    let store = Store::connect(&elsewhere(&server, "clear", Tls::Prefer)).await.unwrap();
     store.ping().await.unwrap();
     ask_by(&server, "password").await;
     is_in_clear(store.look_at_way().await);
@@ -366,7 +365,7 @@ async fn the_program_keeps_the_password_to_itself() {
     sqlx::raw_sql("ALTER SYSTEM SET listen_addresses = '*'").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     server.restart(RestartMode::Fast).await.unwrap();
-    let settings = ConnectSettings { host: address.to_string(), ..elsewhere(&server, "clear", TlsMode::Prefer) };
+    let settings = ConnectSettings { host: address.to_string(), ..elsewhere(&server, "clear", Tls::Prefer) };
     for (arguments, code) in [(&["check-db"][..], 2), (&["run", "--metrics_port", "0"], 1), (&["clusters", "list"], 1)]
     {
         let ran = run_program(&settings, arguments);

@@ -1,6 +1,8 @@
 //! How much the scheduler asks of the database.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Running totals since the start. Cloning shares them.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +24,7 @@ pub struct MeterReading {
 impl Meter {
     /// One statement; BEGIN, COMMIT and SET have no rows.
     pub(super) fn count(&self, returned: usize, written: u64) {
-        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = self.totals.lock();
         totals.statements += 1;
         totals.rows_read += returned as u64;
         totals.rows_written += written;
@@ -30,7 +32,7 @@ impl Meter {
 
     #[must_use]
     pub fn reading(&self) -> MeterReading {
-        *self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.totals.lock()
     }
 }
 

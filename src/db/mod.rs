@@ -59,7 +59,7 @@ pub use read::releases::{Release, ReleaseNotice, Releases};
 pub(crate) use read::signs::{EndedFrames, NewestReport};
 use row::{Problem, Row};
 pub(crate) use schema::needed;
-pub use settings::{ConnectSettings, TlsMode, stays_here};
+pub use settings::{ConnectSettings, stays_here};
 use statement::{Rows, Source, Statement};
 pub use store::Store;
 pub(crate) use tx::{CommitError, Tx};

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use smart_default::SmartDefault;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use crate::config::Tls;
+
 /// Where the database is and who we are there.
 #[derive(Clone, SmartDefault)]
 pub struct ConnectSettings {
@@ -26,7 +28,7 @@ pub struct ConnectSettings {
     /// Most connections held at once.
     #[default(20)]
     pub pool_size: u32,
-    pub tls: TlsMode,
+    pub tls: Tls,
     /// Certificates to trust instead of the public authorities, in PEM.
     pub tls_root_certificate: Option<PathBuf>,
     /// Whether a server on another machine may be given the password as it stands, over a connection that
@@ -35,21 +37,6 @@ pub struct ConnectSettings {
     /// Which addresses are this machine's own and no wire's.
     #[default(stays_here)]
     pub stays_here: fn(IpAddr) -> bool,
-}
-
-/// How a connection is encrypted; the words of PostgreSQL's `sslmode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TlsMode {
-    Disable,
-    /// Encrypted when the server offers it.
-    #[default]
-    Prefer,
-    /// Encrypted, whoever answers.
-    Require,
-    /// And the certificate is signed by a trusted authority.
-    VerifyCa,
-    /// And it names the host.
-    VerifyFull,
 }
 
 impl fmt::Debug for ConnectSettings {
@@ -86,11 +73,11 @@ impl ConnectSettings {
             .application_name(&self.application)
             .statement_cache_capacity(256)
             .ssl_mode(match self.tls {
-                TlsMode::Disable => PgSslMode::Disable,
-                TlsMode::Prefer => PgSslMode::Prefer,
-                TlsMode::Require => PgSslMode::Require,
-                TlsMode::VerifyCa => PgSslMode::VerifyCa,
-                TlsMode::VerifyFull => PgSslMode::VerifyFull,
+                Tls::Disable => PgSslMode::Disable,
+                Tls::Prefer => PgSslMode::Prefer,
+                Tls::Require => PgSslMode::Require,
+                Tls::VerifyCa => PgSslMode::VerifyCa,
+                Tls::VerifyFull => PgSslMode::VerifyFull,
             });
         if self.host.starts_with('/') {
             options = options.socket(&self.host);

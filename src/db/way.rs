@@ -22,7 +22,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::error::{Result, StoreError};
-use super::settings::{ConnectSettings, TlsMode};
+use super::settings::ConnectSettings;
+use crate::config::Tls;
 
 /// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
 /// longer that the database is away.
@@ -83,11 +84,11 @@ pub(super) async fn look(settings: &ConnectSettings) -> Result<(Way, PgConnectOp
     let is_local = !addresses.is_empty() && addresses.iter().all(|address| (settings.stays_here)(address.ip()));
     let way = |encryption| Way { encryption, is_local };
     match settings.tls {
-        TlsMode::Require => return Ok((way(Encryption::Unverified), options)),
-        TlsMode::VerifyCa => return Ok((way(Encryption::OfAuthority), options)),
-        TlsMode::VerifyFull => return Ok((way(Encryption::OfHost), options)),
-        TlsMode::Disable if is_local => return Ok((way(Encryption::None), options)),
-        TlsMode::Disable | TlsMode::Prefer => {}
+        Tls::Require => return Ok((way(Encryption::Unverified), options)),
+        Tls::VerifyCa => return Ok((way(Encryption::OfAuthority), options)),
+        Tls::VerifyFull => return Ok((way(Encryption::OfHost), options)),
+        Tls::Disable if is_local => return Ok((way(Encryption::None), options)),
+        Tls::Disable | Tls::Prefer => {}
     }
     let is_free = is_local || settings.allow_cleartext_password;
     // Also keeps the one from the environment, which the driver knows, from being sent.
@@ -130,7 +131,7 @@ enum Answer {
 
 async fn ask(settings: &ConnectSettings, addresses: &[SocketAddr], is_free: bool) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(addresses).await?;
-    if settings.tls == TlsMode::Prefer {
+    if settings.tls == Tls::Prefer {
         stream.write_all(&SSL_REQUEST).await?;
         match stream.read_u8().await? {
             b'S' => return Ok(Answer::Encrypted),

@@ -33,7 +33,8 @@ pub use error::PostgresError;
 use self::binaries::RunAs;
 use self::error::{PORTS, START_LIMIT, STOP_LIMIT};
 use super::progress::{Unwatched, Watcher};
-use crate::db::{ConnectSettings, TlsMode};
+use crate::config::Tls;
+use crate::db::ConnectSettings;
 
 /// The one role, a superuser.
 const ROLE: &str = "cuebot";
@@ -185,7 +186,7 @@ impl PostgresServer {
             name: database.to_owned(),
             user: ROLE.to_owned(),
             password: Some(self.password.clone()),
-            tls: TlsMode::Disable,
+            tls: Tls::Disable,
             ..ConnectSettings::default()
         }
     }

@@ -199,7 +199,7 @@ impl DryRun {
     /// What would be booked now, in no particular order.
     #[must_use]
     pub fn booked(&self) -> Vec<BookingRequest> {
-        self.memory.ledger().booked.values().cloned().collect()
+        self.memory.ledger.lock().booked.values().cloned().collect()
     }
 
     /// The last cycle.
@@ -210,7 +210,7 @@ impl DryRun {
 
     #[must_use]
     pub fn summary(&self) -> DryRunSummary {
-        let reading = self.memory.ledger().reading();
+        let reading = self.memory.ledger.lock().reading();
         let busy = self.busy.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for reading")]
         let frames = reading.frames as f64;

@@ -9,10 +9,11 @@
 //!   frames never end.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use crate::booking::{BookingError, ChunkOutcome, verify};
 use crate::config::CuebotSilence;
@@ -44,7 +45,7 @@ pub(super) struct Memory {
     pub(super) is_verified: bool,
     /// Frames that wait, of layers that somebody has counted.
     pub(super) waiting_found: BTreeMap<LayerId, u32>,
-    ledger: Arc<Mutex<Ledger>>,
+    pub(super) ledger: Arc<Mutex<Ledger>>,
 }
 
 #[derive(Debug, Default)]
@@ -87,7 +88,7 @@ impl Memory {
     /// Forgets what the live farm has overtaken. This comes before a snapshot is read: what is taken in
     /// between counts twice in that one snapshot, which hands out too little and never too much.
     async fn forget_overtaken(&self) -> Result<(), StoreError> {
-        let known: Vec<FrameId> = self.ledger().booked.keys().cloned().collect();
+        let known: Vec<FrameId> = self.ledger.lock().booked.keys().cloned().collect();
         if known.is_empty() {
             return Ok(());
         }
@@ -95,12 +96,8 @@ impl Memory {
         let is_as_read = |frame: &WaitingFrame| {
             states.get(&frame.id).is_some_and(|now| now.state == "WAITING" && now.version == frame.version)
         };
-        self.ledger().booked.retain(|_, request| is_as_read(&request.frame));
+        self.ledger.lock().booked.retain(|_, request| is_as_read(&request.frame));
         Ok(())
-    }
-
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,12 +114,12 @@ impl Sink for Memory {
         if !doubted.is_empty() {
             waiting_found.extend(bookable(&self.store.load_waiting_counts(&doubted).await?));
         }
-        let holds = Holds { waiting_found, assumed: self.ledger().assumed(&snapshot), ..Holds::default() };
+        let holds = Holds { waiting_found, assumed: self.ledger.lock().assumed(&snapshot), ..Holds::default() };
         Ok(View { snapshot, holds, ..View::default() })
     }
 
     fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
-        let ledger = self.ledger();
+        let ledger = self.ledger.lock();
         for frames in frames.values_mut() {
             frames.retain(|frame| !ledger.booked.contains_key(&frame.id));
         }
@@ -137,7 +134,7 @@ impl Sink for Memory {
             let booked = chunk.requests.iter().map(|request| Booked::of(request, request.frame.version + 1));
             ChunkOutcome { booked: booked.collect(), ..ChunkOutcome::default() }
         };
-        self.ledger().book(chunk.requests, &outcome.booked);
+        self.ledger.lock().book(chunk.requests, &outcome.booked);
         Ok(outcome)
     }
 }

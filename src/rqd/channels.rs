@@ -10,13 +10,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
@@ -84,7 +85,7 @@ impl Channels {
             open: Arc::clone(&self.open),
             state: Mutex::new(State { used_at: Instant::now(), dialled: None }),
         };
-        Arc::clone(lock(&self.lines).entry(Arc::clone(&host)).or_insert_with(|| Arc::new(line())))
+        Arc::clone(self.lines.lock().entry(Arc::clone(&host)).or_insert_with(|| Arc::new(line())))
     }
 
     /// The host's connection, dialled if there is none. An error means that nothing was sent.
@@ -105,11 +106,13 @@ impl Channels {
 
     fn close_longest_unused(&self, count: usize) {
         let resting = |line: &&Arc<Line>| line.calls.available_permits() == line.calls_max;
-        let mut lines: Vec<(Instant, Arc<Line>)> = lock(&self.lines)
+        let mut lines: Vec<(Instant, Arc<Line>)> = self
+            .lines
+            .lock()
             .values()
             .filter(resting)
             .filter_map(|line| {
-                let state = lock(&line.state);
+                let state = line.state.lock();
                 state.channel().map(|_| (state.used_at, Arc::clone(line)))
             })
             .collect();
@@ -122,7 +125,7 @@ impl Channels {
 
 impl Line {
     fn channel(&self) -> Option<Channel> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.used_at = Instant::now();
         state.channel().cloned()
     }
@@ -135,10 +138,10 @@ impl Line {
                 async move { dial(host, settings).await.inspect(|_| _ = open.fetch_add(1, Ordering::Relaxed)) };
             dialling.boxed().shared()
         };
-        let dialling = lock(&self.state).dialled.get_or_insert_with(begin).clone();
+        let dialling = self.state.lock().dialled.get_or_insert_with(begin).clone();
         let dialled = dialling.clone().await;
         if dialled.is_err() {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             state.dialled.take_if(|current| current.ptr_eq(&dialling));
         }
         dialled
@@ -146,7 +149,7 @@ impl Line {
 
     /// Gives the connection up; calls still on it are not disturbed.
     pub(super) fn hang_up(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.channel().is_some() {
             self.open.fetch_sub(1, Ordering::Relaxed);
             state.dialled = None;
@@ -221,8 +224,4 @@ async fn dial_address(host: &str, address: SocketAddr, limit: Duration) -> Resul
             AgentError::Connect { host, address: address.to_string(), source }
         }
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

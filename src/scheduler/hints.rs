@@ -1,9 +1,10 @@
 //! What is remembered between passes: only to be polite, never to be right.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::flags::{Flags, FlagsSeen};
@@ -113,7 +114,7 @@ impl Hints {
 
     /// Adds to the holds what is remembered that concerns the snapshot, and takes in what the snapshot shows.
     pub(super) fn hold(&self, holds: &mut Holds, snapshot: &Snapshot, now: Instant) -> FlagsSeen {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let flags = state.flags.look(&snapshot.shows, now);
         holds.put_aside = state.put_aside(now);
         holds.overdue = state.overdue(snapshot);
@@ -126,22 +127,22 @@ impl Hints {
 
     /// Layers that are held back for a while.
     pub(crate) fn backing_off(&self, now: Instant) -> BTreeSet<LayerId> {
-        self.state().backing_off(now)
+        self.state.lock().backing_off(now)
     }
 
     /// As [`Flags::kept`].
     pub(super) fn shows_kept(&self, now: Instant) -> HashSet<ShowId> {
-        self.state().flags.kept(now)
+        self.state.lock().flags.kept(now)
     }
 
     /// Gives `act` what is known of the hosts' reports.
     pub(super) fn reports<T>(&self, act: impl FnOnce(&mut Silence) -> T) -> T {
-        act(&mut self.state().reports)
+        act(&mut self.state.lock().reports)
     }
 
     /// When something that is held back now may be planned again: no change in the database tells of it.
     pub(super) fn next_release(&self, now: Instant) -> Option<Instant> {
-        let state = self.state();
+        let state = self.state.lock();
         let releases = [
             state.breakers.next_release(now),
             state.fruitless.next_release(now),
@@ -153,22 +154,22 @@ impl Hints {
 
     /// Whether nothing shall be booked for a moment.
     pub(super) fn is_paused(&self, now: Instant) -> bool {
-        self.state().paused_until.is_some_and(|until| until > now)
+        self.state.lock().paused_until.is_some_and(|until| until > now)
     }
 
     pub(super) fn pause(&self, time: Duration, now: Instant) {
-        self.state().paused_until = Some(now + time);
+        self.state.lock().paused_until = Some(now + time);
     }
 
     /// Whether this process had no file descriptor left a moment ago. It is told for longer than nothing
     /// is booked: whether the shortage is over shows only when work is tried again.
     pub(super) fn lacks_descriptors(&self, now: Instant) -> bool {
-        self.state().paused_until.is_some_and(|until| until + SHORTAGE_TOLD > now)
+        self.state.lock().paused_until.is_some_and(|until| until + SHORTAGE_TOLD > now)
     }
 
     /// Why a booking shall not even be tried now: another chunk met the row that somebody holds.
     pub(super) fn held(&self, host: &HostId, layer: &LayerId, now: Instant) -> Option<LostReason> {
-        let state = self.state();
+        let state = self.state.lock();
         if state.held_hosts.rests(host, now) {
             return Some(LostReason::HostLocked);
         }
@@ -177,12 +178,12 @@ impl Hints {
 
     /// Whether somebody held a host's row not long ago.
     pub(super) fn has_met_held_hosts(&self, now: Instant) -> bool {
-        self.state().host_found_held.is_some_and(|found| now < found + HELD_HOSTS_SOUGHT)
+        self.state.lock().host_found_held.is_some_and(|found| now < found + HELD_HOSTS_SOUGHT)
     }
 
     /// How many frames to put into one transaction, so that it takes about `time`.
     pub(super) fn chunk_frames(&self, frames_max: usize, time: Duration) -> usize {
-        let Some(rate) = self.state().frames_per_second else { return CHUNK_FRAMES_FIRST.min(frames_max) };
+        let Some(rate) = self.state.lock().frames_per_second else { return CHUNK_FRAMES_FIRST.min(frames_max) };
         let frames = rate * time.as_secs_f64();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
         let frames = frames as usize;
@@ -192,7 +193,7 @@ impl Hints {
     /// Takes what a chunk came to that took so long: whose rows are held, who was refused, and how fast
     /// the server writes.
     pub(super) fn chunk_ended(&self, outcome: &ChunkOutcome, took: Duration, now: Instant) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         for booked in &outcome.booked {
             state.held_hosts.freed(&booked.host);
             state.held_layers.freed(&booked.layer);
@@ -229,16 +230,16 @@ impl Hints {
 
     /// Gives `act` what is remembered of work that comes to nothing.
     pub(super) fn fruitless<T>(&self, act: impl FnOnce(&mut Fruitless) -> T) -> T {
-        act(&mut self.state().fruitless)
+        act(&mut self.state.lock().fruitless)
     }
 
     /// Gives `act` what is remembered of hosts and layers whose launches fail.
     pub(super) fn breakers<T>(&self, act: impl FnOnce(&mut Breakers) -> T) -> T {
-        act(&mut self.state().breakers)
+        act(&mut self.state.lock().breakers)
     }
 
     pub(super) fn end_question(&self, host: &HostId, error: Option<&AgentError>, now: Instant) {
-        let is_new = self.state().breakers.end_question(host, error, now);
+        let is_new = self.state.lock().breakers.end_question(host, error, now);
         if let Some(error) = error.filter(|_| is_new) {
             tracing::warn!(error = error_chain(error), "a host is put aside, and asked less and less");
         }
@@ -246,7 +247,7 @@ impl Hints {
 
     /// The agent of a host does not take such fractions.
     pub(super) fn fractions_refused(&self, host: &HostId, host_name: &str, fractions: Fractions) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let known = state.fractions.entry(host.clone()).or_default();
         if *known < fractions {
             *known = fractions;
@@ -261,11 +262,11 @@ impl Hints {
 
     /// Withholds a host while a launch on it has no known outcome.
     pub(super) fn unsettled(&self, host: &HostId) {
-        *self.state().unsettled.entry(host.clone()).or_default() += 1;
+        *self.state.lock().unsettled.entry(host.clone()).or_default() += 1;
     }
 
     pub(super) fn settled(&self, host: &HostId) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(launches) = state.unsettled.get_mut(host) {
             *launches -= 1;
             if *launches == 0 {
@@ -293,10 +294,6 @@ impl Hints {
     pub(super) async fn silence_ended(&self) {
         let _ = self.silence.subscribe().wait_for(|is_silent| !*is_silent).await;
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
@@ -308,17 +305,17 @@ mod tests {
     fn a_host_is_put_aside_with_all_that_is_known_of_it() {
         let (hints, host, now) = (Hints::new(&Settings::default()), "h".into(), Instant::now());
         hints.unsettled(&host);
-        assert_eq!(hints.state().put_aside(now)[&host], "1 launches without a known outcome");
+        assert_eq!(hints.state.lock().put_aside(now)[&host], "1 launches without a known outcome");
         let unfit = AgentError::Unfit { host: "node-1".to_owned(), fault: AnswerFault::Endless };
         assert_eq!(hints.breakers(|breakers| breakers.begin_question(&host, now)), Ok(()));
         hints.end_question(&host, Some(&unfit), now);
-        let reason = &hints.state().put_aside(now)[&host];
+        let reason = &hints.state.lock().put_aside(now)[&host];
         assert!(
             reason.starts_with("1 launches without a known outcome; what answers as the agent of node-1 is"),
             "{reason}"
         );
         hints.settled(&host);
-        assert!(hints.state().put_aside(now)[&host].ends_with("it goes on sending after its answer"));
+        assert!(hints.state.lock().put_aside(now)[&host].ends_with("it goes on sending after its answer"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Running totals of what the service did, for the demo's bars and the tests.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::report::ReasonRow;
 use crate::model::WaitReason;
@@ -38,27 +40,27 @@ pub struct TotalsReading {
 impl Totals {
     #[must_use]
     pub fn reading(&self) -> TotalsReading {
-        self.counts().reading
+        self.counts.lock().reading
     }
 
     /// What the last pass left waiting, by reason.
     #[must_use]
     pub fn waiting(&self) -> BTreeMap<WaitReason, ReasonRow> {
-        self.counts().waiting.clone()
+        self.counts.lock().waiting.clone()
     }
 
     pub(super) fn passed(&self, waiting: &BTreeMap<WaitReason, ReasonRow>) {
-        let mut counts = self.counts();
+        let mut counts = self.counts.lock();
         counts.reading.passes += 1;
         counts.waiting.clone_from(waiting);
     }
 
     pub(super) fn booked(&self, frames: usize) {
-        self.counts().reading.booked += frames as u64;
+        self.counts.lock().reading.booked += frames as u64;
     }
 
     pub(super) fn launch_ended(&self, result: LaunchResult) {
-        let reading = &mut self.counts().reading;
+        let reading = &mut self.counts.lock().reading;
         match result {
             LaunchResult::Launched | LaunchResult::ConfirmedRunning => reading.launched += 1,
             LaunchResult::Refused | LaunchResult::NotSent => reading.refused += 1,
@@ -71,10 +73,6 @@ impl Totals {
     }
 
     pub(super) fn unbooked(&self, frames: usize) {
-        self.counts().reading.unbooked += frames as u64;
-    }
-
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().reading.unbooked += frames as u64;
     }
 }

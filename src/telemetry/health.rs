@@ -1,7 +1,9 @@
 //! Whether the scheduler does its work now, and if not, why.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// What can keep the scheduler from working. Each holds or not, independently of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::Display)]
@@ -66,32 +68,28 @@ impl Health {
     pub fn raise(&self, condition: Condition, reason: impl Into<String>) -> bool {
         // A reason is one line of the page.
         let reason = reason.into().replace(['\n', '\r'], " ");
-        self.lock().insert(condition, reason).is_none()
+        self.conditions.lock().insert(condition, reason).is_none()
     }
 
     /// Says that `condition` holds no longer. Returns whether it did.
     pub fn clear(&self, condition: Condition) -> bool {
-        self.lock().remove(&condition).is_some()
+        self.conditions.lock().remove(&condition).is_some()
     }
 
     pub fn holds(&self, condition: Condition) -> bool {
-        self.lock().contains_key(&condition)
+        self.conditions.lock().contains_key(&condition)
     }
 
     /// # Errors
     /// One line, `condition: reason`, for each condition that holds.
     pub fn readiness(&self) -> Result<(), String> {
-        let conditions = self.lock();
+        let conditions = self.conditions.lock();
         if conditions.is_empty() {
             return Ok(());
         }
         let lines: Vec<String> =
             conditions.iter().map(|(condition, reason)| format!("{condition}: {reason}")).collect();
         Err(lines.join("\n"))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Condition, String>> {
-        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -35,10 +35,11 @@ mod totals;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -120,7 +121,7 @@ impl Cuebot {
 
     #[must_use]
     pub fn counts(&self) -> CuebotCounts {
-        *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.shared.counts.lock()
     }
 
     /// As if it had died: reports and completions find nobody, nothing is swept. What had arrived before is
@@ -136,7 +137,7 @@ impl Cuebot {
 
     /// Names the agents, once their port is known: they need this address before they start.
     pub fn call_agents(&self, agents: Agents) {
-        *self.shared.agents.lock().unwrap_or_else(PoisonError::into_inner) = Some(agents);
+        *self.shared.agents.lock() = Some(agents);
     }
 
     /// Finishes the reports under way, at most within a few seconds. Returns the names of tasks that

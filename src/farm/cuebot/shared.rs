@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use sqlx::PgPool;
 
 use super::database::Patience;
@@ -25,7 +25,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn agents(&self) -> Option<Agents> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.agents.lock().clone()
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -33,7 +33,7 @@ impl Shared {
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut CuebotCounts)) {
-        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.counts.lock());
     }
 
     pub(super) fn patience(&self) -> Patience {

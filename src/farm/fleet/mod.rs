@@ -21,7 +21,7 @@ mod timers;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -74,7 +74,7 @@ impl Fleet {
         let (completions, completed) = mpsc::channel(COMPLETIONS_QUEUED_MAX);
         let (reports, due) = mpsc::channel(REPORTS_QUEUED_MAX);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(hosts, &options)),
+            state: parking_lot::Mutex::new(State::new(hosts, &options)),
             timers: Timers::default(),
             addresses,
             port,

@@ -3,8 +3,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -34,7 +34,7 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn at(&self, instant: Instant, event: Event) {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = self.due.lock();
         let is_earliest = due.peek().is_none_or(|Reverse((first, _))| instant < *first);
         due.push(Reverse((instant, event)));
         drop(due);
@@ -59,7 +59,7 @@ impl Timers {
 
     /// What is due, or when the first will be.
     fn take(&self, now: Instant) -> Result<Vec<Event>, Option<Instant>> {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = self.due.lock();
         let mut events = Vec::new();
         while let Some(Reverse((instant, event))) = due.peek().copied() {
             if instant > now {

@@ -14,9 +14,10 @@ mod take_back;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -170,7 +171,7 @@ impl Launcher {
     pub(super) async fn close(&self, limit: Duration) -> usize {
         let settled = async || {
             self.shared.launches.wait().await;
-            while !self.in_hand().is_unsettled_only() {
+            while !self.shared.in_hand.lock().is_unsettled_only() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -181,13 +182,13 @@ impl Launcher {
             let _ = tokio::time::timeout(limit / 2, settled()).await;
         }
         self.shared.closing.cancel();
-        self.in_hand().len()
+        self.shared.in_hand.lock().len()
     }
 
     /// Takes frames out that may be starting or running for a booking of ours, whatever their rows say.
     /// Returns how many there were, by layer.
     pub(super) fn without_in_hand(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
-        let in_hand = self.in_hand();
+        let in_hand = self.shared.in_hand.lock();
         let in_hand = in_hand.frames();
         let mut taken_out = HashMap::new();
         for (layer, frames) in frames {
@@ -201,7 +202,7 @@ impl Launcher {
     }
 
     fn take_in_hand(&self, bookings: &[Booked]) {
-        let mut in_hand = self.in_hand();
+        let mut in_hand = self.shared.in_hand.lock();
         for booked in bookings {
             in_hand.begin(booked);
         }
@@ -209,14 +210,14 @@ impl Launcher {
 
     /// Bookings whose launch is neither known to run nor known not to.
     pub(super) fn unsettled(&self) -> usize {
-        self.in_hand().unsettled()
+        self.shared.in_hand.lock().unsettled()
     }
 
     /// Takes what happened to a booking and does what follows, but for the call to its host, if there is one.
     fn feed(&self, booked: &Booked, event: Event<'_>) -> Option<Call> {
         let now = Instant::now();
         // Held to the end, so that effects take place in the order of their events.
-        let mut in_hand = self.in_hand();
+        let mut in_hand = self.shared.in_hand.lock();
         let mut call = None;
         for effect in in_hand.take(&booked.proc, event, now) {
             match effect {
@@ -250,10 +251,6 @@ impl Launcher {
                 "nobody's work holds a booking, its completion was lost; giving it back"),
             Effect::TakeBack { .. } | Effect::Call(_) => {}
         }
-    }
-
-    fn in_hand(&self) -> MutexGuard<'_, InHand> {
-        self.shared.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -54,7 +54,7 @@ impl Launcher {
 
     /// Returns how many are asked about from now on; the others are in hand already, or vouched for.
     fn take_over(&self, found: Vec<Booked>, why: &Why) -> usize {
-        let taken = self.in_hand().find(found, why, Instant::now());
+        let taken = self.shared.in_hand.lock().find(found, why, Instant::now());
         for booked in &taken {
             tracing::debug!(frame = %booked.frame, host = %booked.host_name, proc = %booked.proc, ?why,
                 "found a booking that nobody vouches for; asking its host");

@@ -41,7 +41,7 @@ impl Launcher {
     /// One round of what is due. Returns whether the rows could be looked at.
     async fn settle_once(&self) -> bool {
         let now = Instant::now();
-        self.in_hand().forget_launched(now);
+        self.shared.in_hand.lock().forget_launched(now);
         let LaunchTargets::Agents(agents) = &self.shared.targets else { return true };
         let mut places = HashMap::new();
         // A host without a place is asked at the next tick.
@@ -51,7 +51,7 @@ impl Launcher {
             places.insert(host.clone(), place);
             Ok(())
         };
-        let Due { rows, withheld, questions } = self.in_hand().due(now, begin);
+        let Due { rows, withheld, questions } = self.shared.in_hand.lock().due(now, begin);
         let rows_seen = self.look_at_rows(&rows).await;
         self.look_at_hosts(&withheld).await;
         // Each host on its own, so that those that answer do not wait for those that do not.
@@ -107,7 +107,7 @@ impl Launcher {
         let asked_at = Instant::now();
         let report = agents.report(host_name).await;
         self.shared.context.hints.end_question(host, report.as_ref().err(), Instant::now());
-        let asks_for_others = report.is_ok() && self.in_hand().depends_on_others(bookings);
+        let asks_for_others = report.is_ok() && self.shared.in_hand.lock().depends_on_others(bookings);
         let others = if asks_for_others { self.others().await } else { Others::Nobody };
         for booked in bookings {
             let runs = report.as_ref().map_or(Runs::Unsaid, |report| runs(report, booked));

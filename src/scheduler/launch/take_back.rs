@@ -37,7 +37,7 @@ impl Launcher {
 
     /// Returns whether all is done that can be done now.
     async fn take_back_due(&self, until: Instant) -> bool {
-        let due = self.in_hand().due_to_take_back(until);
+        let due = self.shared.in_hand.lock().due_to_take_back(until);
         for (cause, bookings) in due {
             for batch in bookings.chunks(BATCH_MAX) {
                 if !self.take_back(batch, cause).await {
