@@ -97,11 +97,13 @@ impl RedirectWatch {
             if let Err(error) = self.look(&store, &metrics, Instant::now()).await {
                 tracing::debug!(error = error_chain(&error), "cannot read redirects now");
             }
-            let pause = match self.is_urgent.load(Ordering::Relaxed) {
-                true if self.known.lock().await.is_busy(Instant::now()) => BUSY_PAUSE,
+            let known = self.known.lock().await;
+            let pause = match self.is_urgent.load(Ordering::Relaxed) || !known.leaving().is_empty() {
+                true if known.is_busy(Instant::now()) => BUSY_PAUSE,
                 true => LOOK_PAUSE,
                 false => IDLE_PAUSE,
             };
+            drop(known);
             if !sleep_or_stop(pause, &stop).await {
                 return;
             }
@@ -299,24 +301,33 @@ fn restricted(snapshot: &Snapshot, host: HostIx, candidates: &[CandidateIx]) -> 
 /// under way.
 const fn is_lasting(reason: WaitReason) -> bool {
     use WaitReason as Reason;
-    matches!(
-        reason,
+    match reason {
         Reason::JobPaused
-            | Reason::AutoBookOff
-            | Reason::ShowInactive
-            | Reason::ShowTakenBack
-            | Reason::StartAfter
-            | Reason::NotSelected
-            | Reason::NoSubscription
-            | Reason::SubscriptionFrozen
-            | Reason::JobCapNotPositive
-            | Reason::NoHostWithTags
-            | Reason::OperatingSystem
-            | Reason::ThreadMode
-            | Reason::Shape
-            | Reason::GpuReserved
-            | Reason::Capacity
-    )
+        | Reason::AutoBookOff
+        | Reason::ShowInactive
+        | Reason::ShowTakenBack
+        | Reason::StartAfter
+        | Reason::NotSelected
+        | Reason::NoSubscription
+        | Reason::SubscriptionFrozen
+        | Reason::JobCapNotPositive
+        | Reason::NoHostWithTags
+        | Reason::OperatingSystem
+        | Reason::ThreadMode
+        | Reason::Shape
+        | Reason::GpuReserved
+        | Reason::Capacity => true,
+        Reason::SubscriptionBurst
+        | Reason::FolderCores
+        | Reason::FolderGpus
+        | Reason::JobCores
+        | Reason::JobGpus
+        | Reason::LimitReached
+        | Reason::NoHostOpen
+        | Reason::LostRace
+        | Reason::BackOff
+        | Reason::PassFull => false,
+    }
 }
 
 #[cfg(test)]

@@ -62,11 +62,12 @@ impl Store {
 pub(crate) async fn waiting_counts(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Vec<LayerCount>> {
     let sql = include_str!("../sql/waiting_counts.sql");
     let statement = Statement::new("comparing counters with waiting frames", sql).texts(jobs).texts(shows);
-    source.rows(statement.bind(jobs.is_empty())).await?.all(whole)
+    Ok(source.rows(statement.bind(jobs.is_empty())).await?.readable(whole))
 }
 
 /// Links to limits that are gone, of some jobs and of the pending jobs of some shows.
 pub(crate) async fn deleted_limits(source: impl Source, jobs: &[JobId], shows: &[ShowId]) -> Result<Vec<DeletedLimit>> {
     let sql = include_str!("../sql/deleted_limits.sql");
-    source.rows(Statement::new("looking for deleted limits", sql).texts(jobs).texts(shows)).await?.all(whole)
+    let statement = Statement::new("looking for deleted limits", sql).texts(jobs).texts(shows);
+    Ok(source.rows(statement).await?.readable(whole))
 }

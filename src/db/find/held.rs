@@ -52,5 +52,5 @@ pub(crate) async fn held(source: impl Source, facilities: &[FacilityId]) -> Resu
         .texts(facilities)
         .bind(SILENT_AFTER.as_secs_f64())
         .bind(FRAMELESS_AFTER.as_secs_f64());
-    source.rows(statement).await?.all(whole)
+    Ok(source.rows(statement).await?.readable(whole))
 }

@@ -83,7 +83,7 @@ pub(crate) async fn frameless_procs(
         .texts(facilities)
         .bind(host.map(HostId::as_str))
         .bind(FRAMELESS_AFTER.as_secs_f64());
-    source.rows(statement).await?.all(whole)
+    Ok(source.rows(statement).await?.readable(whole))
 }
 
 fn decode_ledger(row: &Row<'_>) -> Result<HostLedger, Problem> {

@@ -14,10 +14,9 @@ use crate::model::{Booked, HostId, ProcId};
 use crate::rqd::{AgentReport, Agents};
 use crate::telemetry::error_chain;
 
-/// Between two rounds of looks and questions. One statement looks at all launches that were accepted since,
-/// which costs a start of many frames less than many small looks. Nothing is lost by the wait: until it was
-/// looked at once more a booking is in hand, and its frame is not booked again even if its rows are gone.
-const TICK: Duration = Duration::from_millis(250);
+/// Between two rounds of looks and questions. One statement looks at all launches that were accepted since.
+/// A frame that has failed before its launch is looked at is taken for one that was taken away, so it is soon.
+const TICK: Duration = Duration::from_millis(100);
 /// And while the database cannot be asked.
 const AWAY_TICK: Duration = Duration::from_secs(1);
 
@@ -119,12 +118,11 @@ impl Launcher {
     pub(super) async fn act(&self, agents: &Agents, booked: &Booked, event: Event<'_>) {
         let is_killed = match self.feed(booked, event) {
             Some(Call::Kill) => {
-                tracing::warn!(frame = %booked.frame, host = booked.host_name, proc = %booked.proc,
-                    "ending a frame that runs for a booking that is gone");
-                kill(agents, booked, "its booking is gone").await
+                // A frame that ended before its launch was looked at may have been started again on the same proc.
+                self.end_run_without_proc(agents, booked, &booked.proc, "its booking is gone").await
             }
             Some(Call::KillEarlier(occupant)) => {
-                self.end_earlier_run(agents, booked, &occupant).await;
+                self.end_run_without_proc(agents, booked, &occupant, "superseded by a newer booking").await;
                 false
             }
             Some(Call::Launch) | None => return,
@@ -132,20 +130,25 @@ impl Launcher {
         self.feed(booked, Event::KillEnded { is_killed });
     }
 
-    /// Ends a run of a booking's frame for another proc, unless that proc exists: then the frame is its
-    /// own and ours is no more, which the next look at the rows shows.
-    async fn end_earlier_run(&self, agents: &Agents, booked: &Booked, occupant: &ProcId) {
+    /// Ends the run of a booking's frame for a proc, unless that proc runs it by its rows: then the frame is its
+    /// own. Returns whether the run has ended or will.
+    async fn end_run_without_proc(&self, agents: &Agents, booked: &Booked, proc: &ProcId, why: &str) -> bool {
         let (frame, host) = (&booked.frame, &booked.host_name);
-        match booking::find_booked(&self.shared.context.store, std::slice::from_ref(occupant)).await {
+        let killed = match booking::find_booked(&self.shared.context.store, std::slice::from_ref(proc)).await {
             Ok(found) if found.is_empty() => {
-                tracing::warn!(%frame, host, earlier = %occupant, "a host runs a frame for a booking that is gone; ending it");
-                kill(agents, booked, "superseded by a newer booking").await;
+                tracing::warn!(%frame, host, %proc, "a host runs a frame for a booking that is gone; ending it");
+                agents.kill(host, frame, why).await
             }
-            Ok(_) => {}
+            Ok(_) => return false,
             Err(error) => {
                 tracing::debug!(%frame, host, error = error_chain(&error), "cannot look for the proc of a run now");
+                return false;
             }
+        };
+        if let Err(error) = &killed {
+            tracing::warn!(%frame, host, error = error_chain(error), "cannot end a run yet");
         }
+        killed.is_ok()
     }
 
     /// Who else is connected to the database. When in doubt, nothing is taken back.
@@ -163,19 +166,9 @@ impl Launcher {
 
 /// What a host's report says of a booking.
 fn runs(report: &AgentReport, booked: &Booked) -> Runs {
-    if report.running.iter().any(|running| running.proc == booked.proc) {
+    if report.running.iter().any(|running| running.proc == booked.proc && running.frame == booked.frame) {
         return Runs::Ours;
     }
     let occupant = report.running.iter().find(|running| running.frame == booked.frame);
     occupant.map_or(Runs::Nothing, |occupant| Runs::Other(occupant.proc.clone()))
-}
-
-/// Returns whether the run has ended or will.
-async fn kill(agents: &Agents, booked: &Booked, reason: &str) -> bool {
-    let (frame, host) = (&booked.frame, &booked.host_name);
-    let killed = agents.kill(host, frame, reason).await;
-    if let Err(error) = &killed {
-        tracing::warn!(%frame, host, error = error_chain(error), "cannot end a run yet");
-    }
-    killed.is_ok()
 }
