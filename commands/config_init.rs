@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -38,7 +37,7 @@ async fn from_flags(settings: InitSettings, printer: Printer) -> anyhow::Result<
         printer.note(format_args!("connected: {} clusters", loaded.clusters.len()));
         store.close().await;
     }
-    write(target, &to_write(&settings), args.force)?;
+    write(&settings, args.force)?;
     printer.note(format_args!("wrote {}", target.display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -85,7 +84,7 @@ async fn ask(mut settings: InitSettings, printer: Printer) -> anyhow::Result<Exi
     if !is_confirmed(theme, format!("Write {target}?"), true)? {
         return given_up();
     }
-    write(&settings.target, &to_write(&settings), overwrites)?;
+    write(&settings, overwrites)?;
     printer.note(format_args!("wrote {target}; next: cue-scheduler check-db"));
     Ok(ExitCode::SUCCESS)
 }
@@ -259,20 +258,16 @@ fn distinct<'t>(tags: impl Iterator<Item = &'t Tag>) -> Vec<&'t str> {
     tags.map(Tag::as_str).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Without the password that the environment brings: it goes on to bring it.
-fn to_write(settings: &InitSettings) -> Config {
-    let mut config = settings.config.clone();
+/// The whole file or nothing. Only its owner may read it when it holds the password.
+fn write(settings: &InitSettings, overwrites: bool) -> anyhow::Result<()> {
+    let (target, mut config) = (&settings.target, settings.config.clone());
     if settings.is_password_of_environment {
+        // It goes on to bring it.
         config.database.db_pass = None;
     }
-    config
-}
-
-/// The whole file or nothing. Only its owner may read it when it holds the password.
-fn write(target: &Path, config: &Config, overwrites: bool) -> anyhow::Result<()> {
     let holds_password = config.database.db_pass.is_some() && config.database.db_pass_file.is_none();
     let mode = if holds_password { 0o600 } else { 0o644 };
-    write_file(target, config::document(config).as_bytes(), mode, overwrites)
+    write_file(target, config::document(&config).as_bytes(), mode, overwrites)
         .with_context(|| format!("cannot write {}", target.display()))
 }
 

@@ -9,7 +9,6 @@ use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::audit::{LISTED_PER_RULE_MAX, Violation};
 use cue_scheduler::farm::demo::{Demo, DemoOptions, DemoReport, DemoSummary};
 use cue_scheduler::farm::fleet::{Faults, RunTime};
-use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::telemetry::logs::{self, LogSettings};
 use tokio_util::sync::CancellationToken;
@@ -33,11 +32,12 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
     let watcher = progress::watcher(printer.verbosity < 0);
     watcher.step(&format!("seed {seed}"));
     let stop = stop_signal()?;
+    let options = options(&settings, seed)?;
 
     let started = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(ExitCode::from(FAILED)),
-        started = Demo::start(options(&settings, seed), watcher.as_ref()) => started,
+        started = Demo::start(options, watcher.as_ref()) => started,
     };
     let demo = started.context("the demo cannot start")?;
     let outcome = demo.run(watcher.as_ref(), stop.clone()).await.context("the demo broke off");
@@ -52,17 +52,16 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
     Ok(if good? { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-fn options(settings: &DemoSettings, seed: u64) -> DemoOptions {
+fn options(settings: &DemoSettings, seed: u64) -> anyhow::Result<DemoOptions> {
     let share = |percent: f64| percent / 100.0;
     let DemoArgs { hosts, jobs, frames, agents, generation, faults, .. } = &settings.args;
-    DemoOptions {
+    Ok(DemoOptions {
         hosts: *hosts as usize,
         jobs: *jobs as usize,
         frames: *frames,
         seed,
         agents: u8::try_from(*agents).unwrap_or(u8::MAX),
-        // Both lists begin with the oldest.
-        generation: Generation::ALL[*generation as usize],
+        generation: generation.to_string().parse()?,
         faults: Faults {
             refuse: share(faults.refuse),
             lose_request: share(faults.lose_requests),
@@ -74,7 +73,7 @@ fn options(settings: &DemoSettings, seed: u64) -> DemoOptions {
         dying_hosts: share(faults.kill_hosts),
         run_time: RunTime::Between(Duration::from_millis(500), Duration::from_millis(1500)),
         settings: Settings::of(&settings.config),
-    }
+    })
 }
 
 /// Whether everything was as it must be.
@@ -151,4 +150,18 @@ async fn keep(demo: &Demo, printer: Printer, stop: &CancellationToken) -> anyhow
     ))?;
     stop.cancelled().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+    use cue_scheduler::farm::schema;
+
+    use crate::cli::Generation;
+
+    #[test]
+    fn every_generation_of_the_flag_is_one_of_the_farm() {
+        let named = Generation::value_variants().iter().map(ToString::to_string);
+        assert!(named.eq(schema::Generation::ALL.iter().map(ToString::to_string)));
+    }
 }

@@ -5,8 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use cue_scheduler::db::{AskedTags, ClusterRows};
-use cue_scheduler::model::Cluster;
 use cue_scheduler::ops::handover::{
     Booker, Coverage, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
     TURN_OFF_BOOKING, check_flags, check_list, not_expressed,
@@ -52,18 +50,10 @@ enum Mechanism {
     SchedulerFlag,
 }
 
-/// The farm's rows and our clusters in it.
+/// The farm and our clusters in it.
 struct Farm {
     mechanism: Mechanism,
-    clusters: Vec<Cluster>,
-    rows: ClusterRows,
-    asked: Vec<AskedTags>,
-}
-
-impl Farm {
-    fn coverage(&self) -> Coverage<'_> {
-        Coverage { clusters: &self.clusters, rows: &self.rows, asked: &self.asked }
-    }
+    coverage: Coverage,
 }
 
 pub(crate) async fn run(settings: RunSettings, args: ExclusionListArgs, printer: Printer) -> anyhow::Result<ExitCode> {
@@ -73,7 +63,7 @@ pub(crate) async fn run(settings: RunSettings, args: ExclusionListArgs, printer:
         return check_file(&farm, file.as_deref(), printer);
     }
     if let Some(file) = update {
-        return update_file(&farm, &file, yes, printer).await;
+        return update_file(&farm, &file, yes, printer);
     }
     if full_migration {
         return print_full_migration(&farm, printer);
@@ -97,7 +87,7 @@ async fn read_farm(settings: &RunSettings, printer: Printer) -> anyhow::Result<F
     if clusters.is_empty() {
         printer.warning("this configuration has no cluster here");
     }
-    Ok(Farm { mechanism, clusters, rows, asked })
+    Ok(Farm { mechanism, coverage: Coverage { clusters, rows, asked } })
 }
 
 /// The list for these clusters, and what is to be said beside it.
@@ -115,15 +105,15 @@ struct ListDocument {
 
 impl ListDocument {
     fn of(farm: &Farm) -> Self {
-        let list = ExclusionList::of(&farm.clusters);
-        let mut left_out = farm.coverage().gaps(|_| true);
+        let list = ExclusionList::of(&farm.coverage.clusters);
+        let mut left_out = farm.coverage.gaps(|_| true);
         left_out.retain(|gap| list.excludes(&gap.show, &gap.allocation));
         Self {
             mechanism: farm.mechanism,
             property: EXCLUSION_LIST,
             value: list.to_string(),
             entries: list.entries().map(str::to_owned).collect(),
-            not_expressed: not_expressed(&list, &farm.coverage()),
+            not_expressed: not_expressed(&list, &farm.coverage),
             left_out,
         }
     }
@@ -176,9 +166,9 @@ struct FlagDocument<'d> {
 }
 
 fn print_flags(farm: &Farm, printer: Printer) -> Result<(), OutputError> {
-    let flags = ShowFlags::of(&farm.clusters, &farm.rows);
+    let flags = ShowFlags::of(&farm.coverage);
     let is_ours = |name: &String| flags.to_flag.contains(name) || flags.served.contains(name);
-    let left_out = farm.coverage().gaps(|show| is_ours(&show.name));
+    let left_out = farm.coverage.gaps(|show| is_ours(&show.name));
     let commands = flags.commands();
     let document = FlagDocument { mechanism: farm.mechanism, commands: &commands, flags: &flags, left_out: &left_out };
     printer.list_or(&[Column::text("SHOW", String::clone)], &flags.to_flag, &document, || {
@@ -218,16 +208,16 @@ fn check_file(farm: &Farm, file: Option<&Path>, printer: Printer) -> anyhow::Res
                     "{EXCLUSION_LIST} in the file has no effect on a Cuebot that knows the shows' scheduler flag"
                 ));
             }
-            check_flags(&ShowFlags::of(&farm.clusters, &farm.rows), &farm.coverage())
+            check_flags(&ShowFlags::of(&farm.coverage), &farm.coverage)
         }
         Mechanism::ExclusionList => {
             let Some(properties) = &properties else { bail!(UsageError::NoFileToCheck) };
             let list = ExclusionList::parse(properties.get(EXCLUSION_LIST).unwrap_or_default());
             warn_of_file(farm, properties, &list, printer);
-            let mut not_expressed = not_expressed(&list, &farm.coverage());
+            let mut not_expressed = not_expressed(&list, &farm.coverage);
             not_expressed.retain(|row| !is_off && row.kind != "alloc" && !row.still_booked_on.is_empty());
             warn_of_not_expressed(&not_expressed, printer);
-            check_list(&list, is_off, &farm.coverage())
+            check_list(&list, is_off, &farm.coverage)
         }
     };
     if matches!(printer.format, OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
@@ -263,8 +253,9 @@ fn warn_of_file(farm: &Farm, properties: &Properties, list: &ExclusionList, prin
             "{TURN_OFF_BOOKING} is set, so that this Cuebot books no host whatever the list says"
         ));
     }
-    let shows = || farm.rows.shows.iter().map(|show| &show.name);
-    let allocs: Vec<&str> = farm.rows.allocs.iter().filter_map(|row| Some(row.alloc.as_ref()?.1.as_str())).collect();
+    let rows = &farm.coverage.rows;
+    let shows = || rows.shows.iter().map(|show| &show.name);
+    let allocs: Vec<&str> = rows.allocs.iter().filter_map(|row| Some(row.alloc.as_ref()?.1.as_str())).collect();
     for entry in list.entries() {
         let alloc_of = |show: &String| entry.strip_prefix(show.as_str())?.strip_prefix(':');
         if shows().any(|show| show == entry) {
@@ -293,7 +284,7 @@ struct UpdateDocument<'d> {
     is_changed: bool,
 }
 
-async fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printer) -> anyhow::Result<ExitCode> {
+fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printer) -> anyhow::Result<ExitCode> {
     if farm.mechanism == Mechanism::SchedulerFlag {
         bail!(
             "a Cuebot that knows the shows' scheduler flag ignores {EXCLUSION_LIST}: {} was left as it is, and \
@@ -323,7 +314,7 @@ async fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printe
         printer.note(format_args!("{} says so already and was left as it is", document.file));
         return Ok(ExitCode::SUCCESS);
     }
-    if !may_change && !ask(format!("Change {EXCLUSION_LIST} in {}?", document.file)).await? {
+    if !may_change && !ask(format!("Change {EXCLUSION_LIST} in {}?", document.file))? {
         printer.note(format_args!("{} was left as it is", document.file));
         return Ok(ExitCode::from(FAILED));
     }
@@ -338,24 +329,20 @@ fn read(file: &Path) -> anyhow::Result<Properties> {
 }
 
 /// Return alone, and Ctrl-C, count as no.
-async fn ask(question: String) -> anyhow::Result<bool> {
+fn ask(question: String) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         bail!(UsageError::NobodyToAsk);
     }
     // Otherwise Ctrl-C would end the process while the cursor is hidden.
     let _interrupts = hear(SignalKind::interrupt())?;
-    let answer = tokio::task::spawn_blocking(move || {
-        let terminal = Term::stderr();
-        let answer = Confirm::new().with_prompt(question).default(false).interact_on(&terminal);
-        if answer.is_err() {
-            let _ = terminal.show_cursor().and_then(|()| terminal.write_line(""));
-        }
-        answer
-    });
-    match answer.await.context("the question was not put")? {
+    let terminal = Term::stderr();
+    match Confirm::new().with_prompt(question).default(false).interact_on(&terminal) {
         Ok(answer) => Ok(answer),
-        Err(dialoguer::Error::IO(error)) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-        Err(error) => Err(error).context("cannot ask"),
+        Err(error) => {
+            let _ = terminal.show_cursor().and_then(|()| terminal.write_line(""));
+            let dialoguer::Error::IO(cause) = &error;
+            if cause.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error).context("cannot ask") }
+        }
     }
 }
 
@@ -391,7 +378,7 @@ struct MigrationDocument<'d> {
 }
 
 fn print_full_migration(farm: &Farm, printer: Printer) -> anyhow::Result<ExitCode> {
-    let left_out = farm.coverage().gaps(|show| show.has_pending_jobs);
+    let left_out = farm.coverage.gaps(|show| show.has_pending_jobs);
     let is_refused = !left_out.is_empty();
     if printer.is_for_programs() {
         let document = MigrationDocument { property: TURN_OFF_BOOKING, value: "true", is_refused, left_out: &left_out };
@@ -413,7 +400,7 @@ fn print_full_migration(farm: &Farm, printer: Printer) -> anyhow::Result<ExitCod
         return Ok(ExitCode::from(FAILED));
     }
     if farm.mechanism == Mechanism::SchedulerFlag {
-        let commands = ShowFlags::of(&farm.clusters, &farm.rows).commands();
+        let commands = ShowFlags::of(&farm.coverage).commands();
         if !commands.is_empty() {
             printer.warning(format_args!(
                 "flag the shows too; the flag alone keeps Cuebot from redirects and the next frame on a proc:\n  {}",

@@ -138,7 +138,6 @@ fn log_settings(config: &Config, printer: Printer) -> LogSettings {
         file: logging.file_appender.then(|| logging.path.clone()),
         json: logging.format == LogFormat::Json,
         color: printer.is_stderr_colored,
-        to_stderr: true,
     }
 }
 

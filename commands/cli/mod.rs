@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use strum::Display;
 
 /// Frame dispatching for OpenCue render farms.
 ///
@@ -446,7 +447,8 @@ fn percent(text: &str) -> Result<f64, &'static str> {
 }
 
 /// Cuebot's generations by who keeps the accounting tables, oldest first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Display, ValueEnum)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Generation {
     /// December 2025: exclusion list, Cuebot subtracts on release.
     G0,

@@ -1,6 +1,6 @@
 //! The words of the gates. All that is said of one gate is in its arm of [`Case::gate`]: what the hosts
-//! are like that it takes away, and what would open it. Tables, text and JSON are made of that; the sentence
-//! of a gate is its reason's.
+//! are like that it takes away, and what would open it, for the sentences of a story; the sentence of a gate
+//! itself is its reason's.
 
 use std::collections::BTreeSet;
 

@@ -10,13 +10,12 @@
 //! - nothing is seeded but what Cuebot's own migrations bring: locks and the retry limit;
 //! - `int_stuck_detection_llu` is in no generation, since it is not certain to have been released.
 
-use std::fmt;
-use std::str::FromStr;
-
 use sqlx::{Connection as _, PgConnection};
+use strum::{Display, EnumString};
 
 /// A stage of Cuebot's database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum Generation {
     /// December 2025 (migration 34): exclusion list only.
     G0,
@@ -35,17 +34,6 @@ pub enum Generation {
 impl Generation {
     pub const ALL: [Self; 6] = [Self::G0, Self::G1, Self::G2, Self::G3, Self::G4, Self::G5];
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::G0 => "g0",
-            Self::G1 => "g1",
-            Self::G2 => "g2",
-            Self::G3 => "g3",
-            Self::G4 => "g4",
-            Self::G5 => "g5",
-        }
-    }
-
     /// The statements that make this generation out of the one before.
     const fn step(self) -> &'static str {
         match self {
@@ -62,29 +50,6 @@ impl Generation {
             Self::G5 => include_str!("sql/g5.sql"),
         }
     }
-}
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Generation {
-    type Err = UnknownGeneration;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|generation| generation.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| UnknownGeneration { text: text.to_owned() })
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("unknown generation of Cuebot's schema `{text}`, there are g0 to g5")]
-pub struct UnknownGeneration {
-    pub text: String,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -37,9 +37,6 @@ pub struct LogSettings {
     pub json: bool,
     /// Colour the levels on standard error.
     pub color: bool,
-    /// Off where something else, such as a progress bar, has the terminal.
-    #[default(true)]
-    pub to_stderr: bool,
 }
 
 /// The installed log. Keep it until the end of the program: dropping it writes what the file still
@@ -100,7 +97,7 @@ pub fn build(
     let opened = settings.file.as_deref().map(open).transpose()?;
     let file_layer = |writer| layer(settings.json, false, BoxMakeWriter::new(writer));
     let (file_layer, guard) = opened.map(|(writer, guard)| (file_layer(writer), guard)).unzip();
-    let stderr_layer = settings.to_stderr.then(|| layer(settings.json, settings.color, stderr));
+    let stderr_layer = layer(settings.json, settings.color, stderr);
     let subscriber = tracing_subscriber::registry().with(filter).with(stderr_layer).with(file_layer);
     Ok((subscriber, Logs { control: LogControl { handle }, _file: guard }))
 }

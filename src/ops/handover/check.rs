@@ -45,7 +45,7 @@ pub struct NotExpressed {
 
 /// Clusters of tags, and those with names that the list cannot carry. Cuebot leaves their work alone
 /// only where the list excludes the show for the sake of other clusters.
-pub fn not_expressed(list: &ExclusionList, coverage: &Coverage<'_>) -> Vec<NotExpressed> {
+pub fn not_expressed(list: &ExclusionList, coverage: &Coverage) -> Vec<NotExpressed> {
     let one = |cluster: &Cluster| {
         let reached = coverage.pairs().filter(|(show, _, row)| {
             let carries_one = match &cluster.kind {
@@ -65,11 +65,11 @@ pub fn not_expressed(list: &ExclusionList, coverage: &Coverage<'_>) -> Vec<NotEx
 }
 
 /// Compares an exclusion list with the clusters. `is_booking_off`: the Cuebot books no host at all.
-pub fn check_list(list: &ExclusionList, is_booking_off: bool, coverage: &Coverage<'_>) -> Vec<Finding> {
+pub fn check_list(list: &ExclusionList, is_booking_off: bool, coverage: &Coverage) -> Vec<Finding> {
     if is_booking_off {
         return coverage.gaps(|show| show.has_pending_jobs).into_iter().map(neither).collect();
     }
-    let both = ExclusionList::of(coverage.clusters);
+    let both = ExclusionList::of(&coverage.clusters);
     let mut findings = Vec::new();
     for (show, name, alloc) in coverage.pairs() {
         let is_excluded = list.excludes(&show.name, name);
@@ -88,19 +88,15 @@ pub fn check_list(list: &ExclusionList, is_booking_off: bool, coverage: &Coverag
 }
 
 /// Compares the shows' flags with the clusters.
-pub fn check_flags(flags: &ShowFlags, coverage: &Coverage<'_>) -> Vec<Finding> {
-    let of_show = |show: &String, booked_by, why: &str| Finding {
-        booked_by,
-        show: show.clone(),
-        allocation: None,
-        why: why.to_owned(),
+pub fn check_flags(flags: &ShowFlags, coverage: &Coverage) -> Vec<Finding> {
+    let of_shows = |shows: &[String], booked_by, why: &str| -> Vec<Finding> {
+        let of = |show: &String| Finding { booked_by, show: show.clone(), allocation: None, why: why.to_owned() };
+        shows.iter().map(of).collect()
     };
-    let both =
-        flags.to_flag.iter().map(|show| of_show(show, Booker::Both, "a cluster serves it and it is not flagged"));
-    let stranded =
-        flags.stranded.iter().map(|show| of_show(show, Booker::Neither, "it is flagged and no cluster serves it"));
+    let both = of_shows(&flags.to_flag, Booker::Both, "a cluster serves it and it is not flagged");
+    let stranded = of_shows(&flags.stranded, Booker::Neither, "it is flagged and no cluster serves it");
     let gaps = coverage.gaps(|show| flags.served.contains(&show.name) && may_have_work(show)).into_iter().map(neither);
-    both.chain(stranded).chain(gaps).collect()
+    both.into_iter().chain(stranded).chain(gaps).collect()
 }
 
 fn neither(gap: Gap) -> Finding {
@@ -171,7 +167,7 @@ mod tests {
     fn both_kinds_of_harm_are_named() {
         let rows = rows([None, None]);
         let clusters = clusters(&rows, &[("a", "general"), ("a", "desktop")]);
-        let coverage = Coverage { clusters: &clusters, rows: &rows, asked: &[] };
+        let coverage = Coverage { clusters, rows, asked: Vec::new() };
         let check = |list: &str| lines(check_list(&ExclusionList::parse(list), false, &coverage));
         assert_eq!(check("a:local.farm,a:local.desk"), [""; 0]);
         assert_eq!(check("a"), [""; 0], "a bare show is all its allocations");
@@ -188,7 +184,7 @@ mod tests {
         let clusters = clusters(&rows, &[("a", "general")]);
         // Any one tag that is served is enough, and tags that no host there carries do not count.
         let asked = [asked("a", &["urgent"], 3), asked("a", &["urgent", "general"], 5), asked("a", &["gone"], 7)];
-        let coverage = Coverage { clusters: &clusters, rows: &rows, asked: &asked };
+        let coverage = Coverage { clusters, rows, asked: asked.into() };
         let findings = lines(check_list(&ExclusionList::parse("a:local.farm"), false, &coverage));
         assert_eq!(findings, ["neither a:local.farm: 3 layers of pending jobs ask for urgent, served by no cluster"]);
     }
@@ -198,7 +194,7 @@ mod tests {
         let rows = rows([None, None]);
         let selection = Selection { manual_tags: vec!["urgent".to_owned()], ..Selection::default() };
         let clusters = build(&rows, &selection, TagChunkSizes::default()).expect("the tag exists");
-        let coverage = Coverage { clusters: &clusters, rows: &rows, asked: &[] };
+        let coverage = Coverage { clusters, rows, asked: Vec::new() };
         let told: Vec<String> = not_expressed(&ExclusionList::parse("a:local.farm"), &coverage)
             .into_iter()
             .map(|row| format!("{} {}: {}", row.kind, row.cluster, row.still_booked_on.join(",")))
@@ -211,7 +207,7 @@ mod tests {
         let rows = rows([None, None]);
         let clusters = clusters(&rows, &[("a", "general")]);
         let asked = [asked("b", &["general"], 1)];
-        let coverage = Coverage { clusters: &clusters, rows: &rows, asked: &asked };
+        let coverage = Coverage { clusters, rows, asked: asked.into() };
         let findings = lines(check_list(&ExclusionList::default(), true, &coverage));
         let harm = [
             "neither a:local.desk: no cluster serves it",
@@ -224,9 +220,9 @@ mod tests {
     fn flags_are_for_whole_shows() {
         let rows = rows([Some(true), Some(false)]);
         let check = |named: &[(&str, &str)]| {
-            let clusters = clusters(&rows, named);
-            let flags = ShowFlags::of(&clusters, &rows);
-            (flags.commands(), lines(check_flags(&flags, &Coverage { clusters: &clusters, rows: &rows, asked: &[] })))
+            let coverage = Coverage { clusters: clusters(&rows, named), rows: rows.clone(), asked: Vec::new() };
+            let flags = ShowFlags::of(&coverage);
+            (flags.commands(), lines(check_flags(&flags, &coverage)))
         };
         assert_eq!(check(&[]), (vec![], vec![]));
         let (commands, findings) = check(&[("b", "general")]);

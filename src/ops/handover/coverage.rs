@@ -9,12 +9,12 @@ use crate::db::{AllocTags, AskedTags, ClusterRows, ShowSubscriptions};
 use crate::model::{Cluster, ClusterKind, Tag};
 
 /// Our clusters beside the farm that they were built from.
-#[derive(Clone, Copy, Debug)]
-pub struct Coverage<'f> {
-    pub clusters: &'f [Cluster],
-    pub rows: &'f ClusterRows,
+#[derive(Clone, Debug)]
+pub struct Coverage {
+    pub clusters: Vec<Cluster>,
+    pub rows: ClusterRows,
     /// What layers of pending jobs ask for.
-    pub asked: &'f [AskedTags],
+    pub asked: Vec<AskedTags>,
 }
 
 /// Work of a show on an allocation that no cluster of ours serves.
@@ -47,7 +47,7 @@ impl fmt::Display for Gap {
     }
 }
 
-impl<'f> Coverage<'f> {
+impl Coverage {
     /// What is left of the shows that `wanted` takes, on the allocations that they subscribe to.
     pub fn gaps(&self, wanted: impl Fn(&ShowSubscriptions) -> bool) -> Vec<Gap> {
         self.pairs()
@@ -57,10 +57,9 @@ impl<'f> Coverage<'f> {
     }
 
     /// Shows and the allocations that they subscribe to, with the full names of these.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&'f ShowSubscriptions, &'f str, &'f AllocTags)> {
-        let rows = self.rows;
-        rows.shows.iter().flat_map(move |show| {
-            rows.allocs.iter().filter_map(move |row| {
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&ShowSubscriptions, &str, &AllocTags)> {
+        self.rows.shows.iter().flat_map(|show| {
+            self.rows.allocs.iter().filter_map(move |row| {
                 let (id, name) = row.alloc.as_ref()?;
                 show.allocs.contains(id).then_some((show, name.as_str(), row))
             })
@@ -76,6 +75,7 @@ impl<'f> Coverage<'f> {
             .filter(|asked| asked.tags.iter().any(|tag| carries(alloc, tag)))
             .filter(|asked| !asked.tags.iter().any(|tag| self.serves(show, alloc, tag)))
             .collect();
+        let joined = |tags: &BTreeSet<Tag>| tags.iter().map(Tag::as_str).collect::<Vec<_>>().join("|");
         let tags: BTreeSet<String> = left.iter().map(|asked| joined(&asked.tags)).collect();
         (is_whole || !left.is_empty()).then(|| Gap {
             show: show.name.clone(),
@@ -108,8 +108,4 @@ pub(super) fn carries(alloc: &AllocTags, tag: &Tag) -> bool {
     [&alloc.alloc_tags, &alloc.manual_tags, &alloc.hostname_tags, &alloc.hardware_tags]
         .iter()
         .any(|tags| tags.contains(tag))
-}
-
-fn joined(tags: &BTreeSet<Tag>) -> String {
-    tags.iter().map(Tag::as_str).collect::<Vec<_>>().join("|")
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::coverage::Coverage;
 use crate::db::{ClusterRows, ShowSubscriptions};
 use crate::model::{Cluster, ShowId};
 
@@ -19,7 +20,7 @@ pub struct ShowFlags {
 }
 
 impl ShowFlags {
-    pub fn of(clusters: &[Cluster], rows: &ClusterRows) -> Self {
+    pub fn of(Coverage { clusters, rows, .. }: &Coverage) -> Self {
         let name = |show: &ShowSubscriptions| show.name.clone();
         Self {
             to_flag: shows(clusters, rows, true, false).map(name).collect(),

@@ -21,7 +21,8 @@ impl ExclusionList {
                 allocs.iter().map(|(_, alloc)| pair(&cluster.show_name, alloc)).collect()
             }
         });
-        Self { entries: pairs.filter(|pair| is_expressible(pair)).collect() }
+        // A comma would part the entry, and blanks at its ends would be dropped.
+        Self { entries: pairs.filter(|pair| !pair.contains(',') && pair.trim() == pair).collect() }
     }
 
     /// As Cuebot reads the property: parted at commas, blanks around the entries dropped.
@@ -39,11 +40,6 @@ impl ExclusionList {
     pub fn excludes(&self, show: &str, alloc: &str) -> bool {
         self.entries.contains(show) || self.entries.contains(&pair(show, alloc))
     }
-}
-
-/// A comma would part the entry, and blanks at its ends would be dropped.
-fn is_expressible(pair: &str) -> bool {
-    !pair.contains(',') && pair.trim() == pair
 }
 
 pub(super) fn pair(show: &str, alloc: &str) -> String {

@@ -132,13 +132,9 @@ const fn is_blank(byte: u8) -> bool {
 impl Lines<'_> {
     fn next_line(&mut self) -> Option<LogicalLine> {
         loop {
-            self.skip_blanks();
+            self.skip_while(is_blank);
             match self.peek()? {
-                b'#' | b'!' => {
-                    while self.peek().is_some_and(|byte| !matches!(byte, b'\n' | b'\r')) {
-                        self.at += 1;
-                    }
-                }
+                b'#' | b'!' => self.skip_while(|byte| !matches!(byte, b'\n' | b'\r')),
                 b'\n' | b'\r' => self.skip_line_end(),
                 _ => {
                     if let Some(line) = self.logical_line() {
@@ -173,7 +169,7 @@ impl Lines<'_> {
                 let end = if is_cut_short { line_end - 1 } else { self.at };
                 return (!content.is_empty()).then_some(LogicalLine { number, content, end, line_end: self.at });
             }
-            self.skip_blanks();
+            self.skip_while(is_blank);
         }
     }
 
@@ -181,8 +177,8 @@ impl Lines<'_> {
         self.bytes.get(self.at).copied()
     }
 
-    fn skip_blanks(&mut self) {
-        while self.peek().is_some_and(is_blank) {
+    fn skip_while(&mut self, is_skipped: impl Fn(u8) -> bool) {
+        while self.peek().is_some_and(&is_skipped) {
             self.at += 1;
         }
     }
