@@ -78,6 +78,7 @@ amount!(
 );
 amount!(
     /// Whole GPUs.
+    #[derive(derive_more::Display)]
     #[serde(transparent)]
     Gpus
 );
@@ -147,12 +148,6 @@ impl fmt::Display for Kib {
         };
         let number = format!("{value:.1}");
         f.pad(&format!("{} {unit}", number.strip_suffix(".0").unwrap_or(&number)))
-    }
-}
-
-impl fmt::Display for Gpus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

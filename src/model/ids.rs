@@ -3,13 +3,16 @@
 //! Keys are text of up to 36 characters, compared as they are stored: not every one is a UUID and
 //! upper-case hex occurs, so nothing may parse or reformat them.
 
-use std::fmt;
 use std::sync::Arc;
+
+use derive_more::{Display, From};
+use serde::{Deserialize, Serialize};
 
 macro_rules! text_id {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, Display, From, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[from(&str, String)]
         #[serde(from = "String", into = "String")]
         pub struct $name(Arc<str>);
 
@@ -24,18 +27,6 @@ macro_rules! text_id {
             }
         }
 
-        impl From<&str> for $name {
-            fn from(text: &str) -> Self {
-                Self::new(text)
-            }
-        }
-
-        impl From<String> for $name {
-            fn from(text: String) -> Self {
-                Self(Arc::from(text))
-            }
-        }
-
         impl From<$name> for String {
             fn from(id: $name) -> Self {
                 id.0.as_ref().to_owned()
@@ -45,12 +36,6 @@ macro_rules! text_id {
         impl std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
             }
         }
     )+};

@@ -39,7 +39,7 @@ pub use plan::{Plan, Waiting};
 pub(crate) use policy::HostStrategy;
 pub use policy::{FractionalCores, JobOrder, Policy};
 pub use positions::{CandidateIx, LimitIx};
-pub(crate) use positions::{ClusterIx, FolderIx, HostIx, JobIx, ShowIx, SubscriptionIx};
+pub(crate) use positions::{ClusterIx, FolderIx, HostIx, JobIx, ShowIx, SubscriptionIx, positions};
 pub use reason::WaitReason;
 pub use selection::{AllocTag, Selection, TagChunkSizes};
 pub use snapshot::{LeftOutRow, Snapshot};

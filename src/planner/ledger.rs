@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::view::{View, positions};
-use crate::model::{CandidateIx, FolderIx, HostIx, JobIx, LimitIx, LimitUse, Snapshot, SubscriptionIx};
+use super::view::View;
+use crate::model::{CandidateIx, FolderIx, HostIx, JobIx, LimitIx, LimitUse, Snapshot, SubscriptionIx, positions};
 use crate::units::{Amounts, Gpus};
 
 /// Each list runs parallel to the snapshot's.

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use super::reserve::Offer;
-use crate::model::{AssumedBooking, CandidateIx, Holds, Host, HostIx, HostState, LayerId, Policy, Snapshot};
+use crate::model::{AssumedBooking, CandidateIx, Holds, Host, HostIx, HostState, LayerId, Policy, Snapshot, positions};
 use crate::units::Amounts;
 
 /// Lists run parallel to the snapshot's.
@@ -150,11 +149,4 @@ impl BackOff {
             Self::None
         }
     }
-}
-
-/// Where each key stands; of equal keys, the first one.
-pub(super) fn positions<K: Eq + Hash, Ix: From<usize>>(
-    keys: impl DoubleEndedIterator<Item = K> + ExactSizeIterator,
-) -> HashMap<K, Ix> {
-    keys.enumerate().rev().map(|(position, key)| (key, position.into())).collect()
 }

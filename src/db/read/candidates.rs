@@ -1,14 +1,13 @@
 //! Waiting layers, and the jobs and folders they stand in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::Hash;
 
 use super::reading::Reading;
 use crate::db::row::left_out;
 use crate::db::{Problem, Result, Row, Source as _, Statement};
 use crate::model::{
     Candidate, Cap, Cluster, ClusterIx, CoreRequest, FacilityId, FolderId, FolderIx, FolderRow, JobId, JobIx, JobRow,
-    LeftOutRow, LimitId, LimitIx, ShowId, ShowIx, ShowRow, Snapshot, Tag, Timestamp,
+    LeftOutRow, LimitId, LimitIx, ShowId, ShowIx, ShowRow, Snapshot, Tag, Timestamp, positions,
 };
 use crate::units::{Cores, Gpus, Kib};
 
@@ -189,10 +188,6 @@ pub(super) fn candidates(
     }
     candidates.sort_by(|a, b| (a.job, &a.layer_name, &a.layer).cmp(&(b.job, &b.layer_name, &b.layer)));
     candidates
-}
-
-fn positions<K: Eq + Hash, Ix: From<usize>>(keys: impl Iterator<Item = K>) -> HashMap<K, Ix> {
-    keys.enumerate().map(|(position, key)| (key, position.into())).collect()
 }
 
 /// Work that a delay has held back is ready since the delay ended. Never in the future.
