@@ -14,7 +14,6 @@ macro_rules! amount {
             pub const ZERO: Self = Self(0);
 
             /// The bare number, for a column or a wire field of the same unit.
-            #[must_use]
             pub const fn get(self) -> i64 {
                 self.0
             }
@@ -86,18 +85,15 @@ amount!(
 impl Cores {
     pub const ONE: Self = Self(100);
 
-    #[must_use]
     pub const fn whole(cores: i64) -> Self {
         Self(cores.saturating_mul(100))
     }
 
     /// Whole cores contained in the amount, rounded towards zero.
-    #[must_use]
     pub const fn whole_cores(self) -> i64 {
         self.0 / 100
     }
 
-    #[must_use]
     pub const fn is_fractional(self) -> bool {
         self.0 % 100 != 0
     }
@@ -118,12 +114,10 @@ impl From<f64> for Cores {
 }
 
 impl Kib {
-    #[must_use]
     pub const fn gib(gib: i64) -> Self {
         Self(gib.saturating_mul(1_048_576))
     }
 
-    #[must_use]
     pub const fn mib(mib: i64) -> Self {
         Self(mib.saturating_mul(1_024))
     }
@@ -165,7 +159,6 @@ pub struct Amounts {
 
 impl Amounts {
     /// Whether every amount is available in `idle`.
-    #[must_use]
     pub fn fits_in(&self, idle: &Self) -> bool {
         self.cores <= idle.cores
             && self.memory <= idle.memory
@@ -195,13 +188,11 @@ impl Amounts {
     }
 
     /// Whether any amount is above zero.
-    #[must_use]
     pub fn has_some(&self) -> bool {
         !self.fits_in(&Self::default())
     }
 
     /// Whether any amount is below zero.
-    #[must_use]
     pub fn has_some_below_zero(&self) -> bool {
         !Self::default().fits_in(self)
     }
@@ -232,7 +223,6 @@ pub fn listed(names: impl IntoIterator<Item = impl AsRef<str>>, max: usize) -> S
 }
 
 /// `1 host`, `2 hosts`.
-#[must_use]
 pub fn counted<N: Copy + fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
     format!("{number} {thing}{}", if number == N::from(1) { "" } else { "s" })
 }

@@ -31,7 +31,6 @@ pub enum BookingError {
 
 impl BookingError {
     /// Whether the same call can succeed later without anybody's doing.
-    #[must_use]
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Connection { .. } | Self::Contended { .. } | Self::Cancelled { .. })
     }

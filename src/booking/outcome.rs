@@ -30,7 +30,6 @@ pub struct ChunkOutcome {
 
 impl ChunkOutcome {
     /// Of requests that were left for another time, which is no error.
-    #[must_use]
     pub fn not_tried(requests: &[BookingRequest]) -> Self {
         let lost = requests.iter().map(|request| Lost::new(request, LostReason::NotTried)).collect();
         Self { lost, ..Self::default() }
@@ -99,7 +98,6 @@ pub struct Lost {
 }
 
 impl Lost {
-    #[must_use]
     pub fn new(request: &BookingRequest, reason: LostReason) -> Self {
         Self { frame: request.frame.id.clone(), layer: request.frame.layer.clone(), host: request.host.clone(), reason }
     }
@@ -145,13 +143,11 @@ pub enum LostReason {
 
 impl LostReason {
     /// The stable word for metrics labels and JSON.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
     /// One line for a person.
-    #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::FrameTaken => "the frame or its job changed meanwhile",
@@ -194,7 +190,6 @@ pub enum UnbookCause {
 }
 
 impl UnbookCause {
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }

@@ -78,7 +78,6 @@ pub struct WaitingByReason {
 }
 
 /// The clusters of the snapshot, in its order.
-#[must_use]
 pub fn overview(
     snapshot: &Snapshot,
     plan: &Plan,

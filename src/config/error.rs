@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use strum::EnumDiscriminants;
+
 /// Why no settings can be had. Nothing may start then.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -45,11 +47,14 @@ pub struct Problem {
 }
 
 /// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, derive_more::Display, PartialEq, Eq, PartialOrd, Ord, EnumDiscriminants)]
+#[strum_discriminants(name(Rank), vis(pub(super)), derive(PartialOrd, Ord))]
 pub enum Place {
     /// Nobody said anything: the built-in default.
+    #[display("default")]
     Default,
     /// In the file; the line counts from 1, and is unknown for the file as a whole.
+    #[display("{}", line.map_or_else(|| "file".to_owned(), |line| format!("line {line}")))]
     File { line: Option<usize> },
     /// The variable of this name.
     Environment(String),
@@ -60,18 +65,6 @@ pub enum Place {
 impl Problem {
     pub(super) const fn at_line(line: Option<usize>, what: String) -> Self {
         Self { place: Place::File { line }, key: None, what }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { line: Some(line) } => write!(f, "line {line}"),
-            Self::File { line: None } => f.write_str("file"),
-            Self::Environment(name) => f.write_str(name),
-            Self::Flag(name) => f.write_str(name),
-        }
     }
 }
 

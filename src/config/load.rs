@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, NamedBy, Place, Problem, Problems};
+use super::error::{ConfigError, NamedBy, Place, Problem, Problems, Rank};
 use super::ignored;
 use super::keys::{Key, VARIABLE_PREFIX, keys};
 use super::types::{Config, MemoryLimitFactors, Secret, Tls};
@@ -282,10 +282,10 @@ impl Layers {
         let (by_text, by_file) =
             (self.loaded.origins.at("database.db_pass"), self.loaded.origins.at("database.db_pass_file"));
         let Some(path) = self.loaded.config.database.db_pass_file.clone() else { return };
-        if rank(&by_text) > rank(&by_file) {
+        if Rank::from(&by_text) > Rank::from(&by_file) {
             return;
         }
-        if rank(&by_text) == rank(&by_file) {
+        if Rank::from(&by_text) == Rank::from(&by_file) {
             let what = format!("set together with database.db_pass ({by_text}); only one can hold");
             return self.complain(&by_file, "database.db_pass_file", what);
         }
@@ -311,7 +311,7 @@ impl Layers {
             let keys = ["queue.frame_memory_hard_limit", "queue.frame_memory_soft_limit"];
             let places = keys.map(|key| (key, self.loaded.origins.at(key)));
             let [hard_key, soft_key] = &places;
-            let (key, place) = if rank(&soft_key.1) >= rank(&hard_key.1) { soft_key } else { hard_key };
+            let (key, place) = if Rank::from(&soft_key.1) >= Rank::from(&hard_key.1) { soft_key } else { hard_key };
             self.complain(place, key, format!("the soft limit, {soft}, is above the hard limit, {hard}"));
         }
         let uses_certificate = matches!(database.tls, Tls::VerifyCa | Tls::VerifyFull);
@@ -325,15 +325,6 @@ impl Layers {
             let what = format!("names {tag:?}, which scheduler.ignore_tags takes away again");
             self.warn(&place, "scheduler.manual_tags", what);
         }
-    }
-}
-
-const fn rank(place: &Place) -> u8 {
-    match place {
-        Place::Default => 0,
-        Place::File { .. } => 1,
-        Place::Environment(_) => 2,
-        Place::Flag(_) => 3,
     }
 }
 

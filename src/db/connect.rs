@@ -55,7 +55,6 @@ impl Store {
     }
 
     /// How the server was reached.
-    #[must_use]
     pub fn way(&self) -> Option<Way> {
         self.reached.as_ref().map(|(_, way)| *way)
     }

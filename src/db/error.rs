@@ -78,7 +78,6 @@ impl StoreError {
     }
 
     /// The server is gone, going down, full, or does not answer; the same call may pass later.
-    #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         self.trouble() == Trouble::Connection
     }

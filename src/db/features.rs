@@ -24,7 +24,6 @@ pub struct Features {
 impl Features {
     /// Which Cuebots this schema fits. The schema bounds Cuebot's version from above, it proves
     /// nothing about the running one.
-    #[must_use]
     pub const fn generation_guess(&self) -> &'static str {
         if self.has_history_queue || self.has_frame_layer_index {
             "Cuebot 1.37 or later, or an older one on a migrated database"

@@ -30,7 +30,6 @@ impl Meter {
         totals.rows_written += written;
     }
 
-    #[must_use]
     pub fn reading(&self) -> MeterReading {
         *self.totals.lock()
     }

@@ -63,7 +63,6 @@ impl ConnectSettings {
     }
 
     /// The driver's form of the settings. What connects with it goes any way that the driver goes.
-    #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         let mut options = PgConnectOptions::new_without_pgpass()
             .host(&self.host)
@@ -93,7 +92,6 @@ impl ConnectSettings {
 }
 
 /// Whether what goes to this address stays on this machine.
-#[must_use]
 pub fn stays_here(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

@@ -23,24 +23,20 @@ pub struct Store {
 
 impl Store {
     /// The connections themselves. What is sent over them is not counted in [`Store::meter`].
-    #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    #[must_use]
     pub const fn features(&self) -> &Features {
         &self.features
     }
 
-    #[must_use]
     pub const fn meter(&self) -> &Meter {
         &self.meter
     }
 
     /// How long a transaction that writes may hold rows, its waits included. Shorter than the server's
     /// `deadlock_timeout`: whoever waits for us has us out of the way before it looks for a deadlock.
-    #[must_use]
     pub const fn lock_budget(&self) -> Duration {
         self.lock_budget
     }

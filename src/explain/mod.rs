@@ -32,13 +32,11 @@ pub struct Stories<'s> {
 
 impl<'s> Stories<'s> {
     /// Makes the plan that the stories are about.
-    #[must_use]
     pub fn new(snapshot: &'s Snapshot, holds: &'s Holds, policy: &'s Policy, books: &'s WorkBooks) -> Self {
         let (farm, holdings) = (PlannedFarm::new(snapshot, holds, policy), Holdings::new(snapshot, &books.held));
         Self { snapshot, holds, farm, books, holdings }
     }
 
-    #[must_use]
     pub fn layer(&self, found: &FoundLayer) -> LayerStory {
         let waits = |candidate: &Candidate| {
             let seen = self.holds.waiting_found.get(&candidate.layer).copied().unwrap_or(u32::MAX);
@@ -67,7 +65,6 @@ impl<'s> Stories<'s> {
     }
 
     /// `layers` are all layers of the job.
-    #[must_use]
     pub fn job(&self, found: &FoundJob, layers: &[FoundLayer]) -> JobStory {
         let layers: Vec<LayerStory> = layers.iter().map(|layer| self.layer(layer)).collect();
         JobStory {
@@ -91,7 +88,6 @@ impl<'s> Stories<'s> {
     }
 
     /// `layer` is the frame's.
-    #[must_use]
     pub fn frame(&self, found: &FoundFrame, layer: &FoundLayer) -> FrameStory {
         let is_waiting = found.state == "WAITING" && found.job_state == "PENDING";
         FrameStory {
@@ -116,7 +112,6 @@ impl<'s> Stories<'s> {
     }
 
     /// `None` when the host is in no facility of the selected clusters.
-    #[must_use]
     pub fn host(&self, id: &HostId) -> Option<HostStory> {
         let books = self.books;
         let position = HostIx::all(&self.snapshot.hosts).find(|&host| self.snapshot.hosts[host].id == *id)?;

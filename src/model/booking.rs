@@ -56,7 +56,6 @@ pub struct Booked {
 
 impl Booked {
     /// The booking of a request whose frame got this version.
-    #[must_use]
     pub fn of(request: &BookingRequest, version: i32) -> Self {
         Self {
             proc: request.proc.clone(),

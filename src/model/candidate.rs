@@ -89,7 +89,6 @@ pub enum CoreRequest {
 }
 
 impl CoreRequest {
-    #[must_use]
     pub fn from_column(centicores: i64) -> Self {
         match centicores {
             0 => Self::WholeHost,

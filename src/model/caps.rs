@@ -12,7 +12,6 @@ pub enum Cap<T> {
 }
 
 impl<T: PartialOrd + Copy> Cap<T> {
-    #[must_use]
     pub fn allows(self, used_after: T) -> bool {
         self.max().is_none_or(|max| used_after <= max)
     }
@@ -40,7 +39,6 @@ pub struct Subscription {
 
 impl Subscription {
     /// Order of shows on one allocation, lowest first; Cuebot's function `tier`.
-    #[must_use]
     pub fn tier(&self, cores: Cores) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "an order, not an amount")]
         let (cores, size) = (cores.get() as f64, self.size.get() as f64);
@@ -76,7 +74,6 @@ pub enum LimitUse {
 
 impl LimitUse {
     /// Whether the host of this name has a seat already. Never so for limits that count frames.
-    #[must_use]
     pub fn is_held_by(&self, host_name: &str) -> bool {
         let Self::Hosts { holders, .. } = self else { return false };
         let name = host_name.to_lowercase();

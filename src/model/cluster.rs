@@ -32,7 +32,7 @@ pub enum ClusterKind {
 
 /// `host_tag.str_tag_type` of a tag cluster's tags.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantNames, Serialize, Deserialize,
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr, VariantNames,
 )]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum TagKind {
@@ -43,7 +43,6 @@ pub enum TagKind {
 
 impl Cluster {
     /// The value of the metrics' `cluster_type` label, one of [`Self::kind_names`].
-    #[must_use]
     pub const fn kind_name(&self) -> &'static str {
         match &self.kind {
             ClusterKind::Allocation { .. } => ALLOCATION,
@@ -56,7 +55,6 @@ impl Cluster {
         std::iter::once(ALLOCATION).chain(TagKind::VARIANTS.iter().copied())
     }
 
-    #[must_use]
     pub fn tags(&self) -> &[Tag] {
         match &self.kind {
             ClusterKind::Allocation { tag, .. } => std::slice::from_ref(tag),
@@ -65,7 +63,6 @@ impl Cluster {
     }
 
     /// Whether work of this cluster that asks for `tag` may go to `host`.
-    #[must_use]
     pub fn covers(&self, tag: &Tag, host: &Host) -> bool {
         host.facility == self.facility
             && host.tags.contains(tag)

@@ -19,7 +19,6 @@ pub enum CounterTable {
 impl CounterTable {
     pub const ALL: &[Self] = <Self as VariantArray>::VARIANTS;
 
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }

@@ -51,7 +51,6 @@ pub struct AssumedBooking {
 
 impl Holds {
     /// Whether a host takes bookings; its own state comes before what holds it back.
-    #[must_use]
     pub fn state<'h>(&self, host: &'h Host) -> Cow<'h, HostState> {
         if !host.state.is_open() {
             Cow::Borrowed(&host.state)
@@ -66,7 +65,6 @@ impl Holds {
 }
 
 impl AssumedBooking {
-    #[must_use]
     pub fn of_request(request: &BookingRequest) -> Self {
         Self {
             host: request.host.clone(),
@@ -82,7 +80,6 @@ impl AssumedBooking {
     }
 
     /// `placement` is of a plan for the snapshot.
-    #[must_use]
     pub fn of_placement(snapshot: &Snapshot, placement: &Placement) -> Self {
         let candidate = &snapshot.candidates[placement.candidate];
         let (job, host) = (&snapshot.jobs[candidate.job], &snapshot.hosts[placement.host]);

@@ -50,7 +50,6 @@ pub enum Fractions {
 }
 
 impl Fractions {
-    #[must_use]
     pub const fn are_taken(self, is_threadable: bool) -> bool {
         match self {
             Self::Any => true,
@@ -96,13 +95,11 @@ pub enum HostState {
 }
 
 impl HostState {
-    #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self, Self::Open)
     }
 
     /// `open`, or why a host takes nothing.
-    #[must_use]
     pub fn sentence(&self) -> String {
         match self {
             Self::Open => "open".to_owned(),

@@ -21,7 +21,6 @@ macro_rules! text_id {
                 Self(Arc::from(text.as_ref()))
             }
 
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }

@@ -32,7 +32,6 @@ pub struct Waiting {
 }
 
 impl Plan {
-    #[must_use]
     pub fn placed_frames(&self) -> u64 {
         self.placements.iter().map(|placement| u64::from(placement.frames)).sum()
     }

@@ -73,7 +73,6 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// One line for a person.
-    #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::JobPaused => "the job is paused",

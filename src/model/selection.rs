@@ -35,7 +35,6 @@ pub struct TagChunkSizes {
 
 impl Selection {
     /// Nothing is named, so everything of the facility is taken.
-    #[must_use]
     pub fn is_everything(&self) -> bool {
         self.alloc_tags.is_empty() && self.manual_tags.is_empty()
     }

@@ -26,7 +26,6 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Whether a cluster of the layer's covers the host through one of its tags.
-    #[must_use]
     pub fn reaches(&self, candidate: &Candidate, host: &Host) -> bool {
         let covers = |&cluster: &ClusterIx| candidate.tags.iter().any(|tag| self.clusters[cluster].covers(tag, host));
         host.facility == self.jobs[candidate.job].facility && candidate.clusters.iter().any(covers)

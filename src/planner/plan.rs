@@ -15,7 +15,6 @@ use crate::model::{
 use crate::units::{Amounts, Kib};
 
 /// Places what fits now, in order, and says why the rest waits.
-#[must_use]
 pub fn plan(snapshot: &Snapshot, holds: &Holds, policy: &Policy) -> Plan {
     let mut planner = Planner::new(View::new(snapshot, holds, policy));
     planner.place();

@@ -76,7 +76,7 @@ pub struct CapReport {
     pub wanted: Quantity,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, derive_more::Display, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     Cores(Cores),
@@ -87,23 +87,11 @@ pub enum Quantity {
 
 impl Quantity {
     /// The bare number, in the unit of its kind.
-    #[must_use]
     pub const fn get(self) -> i64 {
         match self {
             Self::Cores(cores) => cores.get(),
             Self::Gpus(gpus) => gpus.get(),
             Self::Frames(number) | Self::Hosts(number) => number,
-        }
-    }
-}
-
-impl std::fmt::Display for Quantity {
-    /// The bare number; what it counts is told elsewhere.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Cores(cores) => cores.fmt(f),
-            Self::Gpus(gpus) => gpus.fmt(f),
-            Self::Frames(number) | Self::Hosts(number) => number.fmt(f),
         }
     }
 }

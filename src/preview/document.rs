@@ -154,7 +154,6 @@ impl PlanDocument {
     pub const VERSION: u32 = 1;
 
     /// What a look has found.
-    #[must_use]
     pub fn of(look: &Look) -> Self {
         let Look { snapshot, plan, wrong_counts, .. } = look;
         let waiting = plan.waiting.iter().map(|waiting| WaitingRow {
@@ -224,7 +223,6 @@ impl Work {
         }
     }
 
-    #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.job, self.layer)
     }

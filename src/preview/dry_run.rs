@@ -89,7 +89,6 @@ pub struct DryRun {
 
 impl DryRun {
     /// With `is_verified` each booking transaction goes to the database, and is rolled back.
-    #[must_use]
     pub fn new(store: Store, clusters: Vec<Cluster>, settings: Settings, is_verified: bool) -> Self {
         let mut memory = Memory::alone(store, &settings);
         memory.is_verified = is_verified;
@@ -197,18 +196,15 @@ impl DryRun {
     }
 
     /// What would be booked now, in no particular order.
-    #[must_use]
     pub fn booked(&self) -> Vec<BookingRequest> {
         self.memory.ledger.lock().booked.values().cloned().collect()
     }
 
     /// The last cycle.
-    #[must_use]
     pub const fn last(&self) -> &PassReport {
         &self.last
     }
 
-    #[must_use]
     pub fn summary(&self) -> DryRunSummary {
         let reading = self.memory.ledger.lock().reading();
         let busy = self.busy.as_secs_f64();

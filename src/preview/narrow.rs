@@ -14,7 +14,6 @@ pub struct Narrowing {
 }
 
 impl Narrowing {
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.clusters.is_empty() && self.shows.is_empty() && self.jobs.is_empty() && self.hosts.is_empty()
     }

@@ -16,7 +16,6 @@ pub enum PassError {
 
 impl PassError {
     /// The database is away; it may come back without anybody's doing here.
-    #[must_use]
     pub fn is_database_away(&self) -> bool {
         match self {
             Self::Read(error) | Self::Clusters(SelectionError::Store(error)) => error.is_connection_lost(),

@@ -86,7 +86,6 @@ impl Default for Settings {
 
 impl Settings {
     /// What the configuration says.
-    #[must_use]
     pub fn of(config: &Config) -> Self {
         let Config { rqd, queue, host_cache, scheduler, accounting, .. } = config;
         Self {
@@ -124,7 +123,6 @@ impl Settings {
 
     /// How the farm is read by somebody who remembers nothing: no host and no layer is held back, but for
     /// hosts that are overdue whatever a running scheduler has learned of them.
-    #[must_use]
     pub fn snapshot_options(&self) -> SnapshotOptions {
         let overdue = (self.cuebot_silence != CuebotSilence::Off).then_some(OVERDUE_AFTER);
         SnapshotOptions {
@@ -136,7 +134,6 @@ impl Settings {
 
     /// For how long no host has reported, where that is a silence of Cuebot whatever a running scheduler has
     /// learned of the farm.
-    #[must_use]
     pub fn silence(&self, reports: &NewestReport) -> Option<Duration> {
         let limit = match self.cuebot_silence {
             CuebotSilence::Off => return None,
@@ -147,7 +144,6 @@ impl Settings {
     }
 
     /// When a layer whose launches keep failing is held back, and for how long.
-    #[must_use]
     pub fn layer_breaker(&self) -> BreakerSettings {
         BreakerSettings {
             failures: LAYER_FAILURES_MAX,
@@ -159,7 +155,6 @@ impl Settings {
 
     /// The age at which nobody works any more on a booking that no agent has reported: whoever made it has
     /// launched it, or taken it back, or is gone.
-    #[must_use]
     pub fn recovery_age(&self) -> Duration {
         let ours = self.launch_deadline + self.launch_timeout + Duration::from_secs(1);
         match self.beside_maestro {

@@ -38,13 +38,11 @@ pub struct TotalsReading {
 }
 
 impl Totals {
-    #[must_use]
     pub fn reading(&self) -> TotalsReading {
         self.counts.lock().reading
     }
 
     /// What the last pass left waiting, by reason.
-    #[must_use]
     pub fn waiting(&self) -> BTreeMap<WaitReason, ReasonRow> {
         self.counts.lock().waiting.clone()
     }

@@ -88,7 +88,6 @@ pub struct Observation {
 impl Repairs {
     /// `apart` is the age from which on nothing is in the middle of being subtracted any more; the default
     /// is right for Cuebot.
-    #[must_use]
     pub fn new(apart: Duration) -> Self {
         Self { apart, ..Self::default() }
     }

@@ -47,7 +47,6 @@ pub struct RepairsDone {
 
 impl RepairsDone {
     /// Rows per table; tables without any are absent.
-    #[must_use]
     pub fn rows(repaired: &[Repaired]) -> BTreeMap<CounterTable, u64> {
         let mut rows = BTreeMap::new();
         for repaired in repaired {

@@ -25,13 +25,11 @@ pub struct LayerCount {
 }
 
 impl LayerCount {
-    #[must_use]
     pub const fn is_right(&self) -> bool {
         self.count == self.frames
     }
 
     /// Frames that can be booked, whatever the counter says.
-    #[must_use]
     pub const fn bookable(&self) -> i64 {
         self.frames - self.held
     }

@@ -41,19 +41,16 @@ pub struct FramelessProc {
 
 impl HostLedger {
     /// What the row says is taken and no proc holds.
-    #[must_use]
     pub fn held_by_nobody(&self) -> Amounts {
         (self.total - self.idle - self.held.min(self.total)).max(Amounts::default())
     }
 
     /// What the row says is idle and procs hold.
-    #[must_use]
     pub fn idle_by_the_row_alone(&self) -> Amounts {
         (self.held.min(self.total) - (self.total - self.idle)).max(Amounts::default())
     }
 
     /// What procs hold beyond what there is.
-    #[must_use]
     pub fn overbooked(&self) -> Amounts {
         (self.held - self.total).max(Amounts::default())
     }

@@ -14,7 +14,6 @@ pub struct ForeignBookings {
 
 /// A fresh key for a booking of ours: a UUID as Cuebot's are, of a version that nobody else makes, so that
 /// the rows tell whose a booking is.
-#[must_use]
 pub(crate) fn new_proc_id() -> ProcId {
     let random = uuid::Uuid::new_v4().into_bytes();
     ProcId::new(uuid::Builder::from_custom_bytes(random).into_uuid().to_string())

@@ -88,7 +88,6 @@ struct Payload {
 
 impl ReleaseNotice {
     /// Reads a payload.
-    #[must_use]
     pub fn of(payload: &str) -> Self {
         let Ok(payload) = serde_json::from_str::<Payload>(payload) else { return Self::Unreadable };
         if payload.cores > 0 || payload.gpus > 0 {

@@ -1,13 +1,15 @@
 //! The exclusion list as a value.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use crate::model::{Cluster, ClusterKind};
 
 /// Pairs of show and allocation that Cuebot leaves alone, each as the text `show:facility.allocation`
 /// that Cuebot compares. A show alone stands for all allocations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Displayed it is the property's value.
+#[derive(Clone, Debug, Default, derive_more::Display, PartialEq, Eq)]
+#[display("{}", self.entries().collect::<Vec<_>>().join(","))]
 pub struct ExclusionList {
     entries: BTreeSet<String>,
 }
@@ -44,13 +46,6 @@ impl ExclusionList {
 
 pub(super) fn pair(show: &str, alloc: &str) -> String {
     format!("{show}:{alloc}")
-}
-
-impl fmt::Display for ExclusionList {
-    /// The property's value.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.entries().collect::<Vec<_>>().join(","))
-    }
 }
 
 #[cfg(test)]
