@@ -20,15 +20,17 @@
 //!
 //! | change | place |
 //! |---|---|
-//! | a new gate or cap | its word in [`model`] (`reason.rs`), its condition in [`planner`] (`gates.rs`, `caps.rs`), in the list of its kind; how it is told and mended in [`explain`] (`gates.rs`) |
+//! | a new gate | its word in [`model`] (`reason.rs`), its condition in [`planner`] (`gates.rs`, in the list of its kind; of a host: a trait with few values, as traits make the groups); how near a host comes, in `trace.rs` and `report.rs`; how it is told and mended in [`explain`] (`gates.rs`, `words.rs`); whether it lasts, in `redirects.rs` of [`scheduler`]; a job that waits for it in `tests/explain.rs`. Metrics and `plan` follow |
+//! | a new cap | as a gate, in `caps.rs`; beside it what a booking loses by it, in [`booking`] and `tell.rs` of [`scheduler`], its name and holders in [`explain`], and the audit of [`farm`] |
 //! | a new statement | a file in `src/db/sql`, its function in [`db`] beside the others of its kind, what it touches in `privileges.rs`; called from [`booking`] when it writes |
-//! | a new column or table | as a statement; `features.rs` and `schema.rs` where only some generations have it; `change_probe.sql` when a change of it lets work start; the schema of [`farm`] |
+//! | one more column read | its statement (`snapshot_*.sql` for a pass) with the decoding in `db/read`, the field in [`model`], `privileges.rs`; `change_probe.sql` when a change of it lets work start and no report of a host rewrites it |
+//! | a column or table of some generations | the same, read through JSON, as `ReadIfThere`; `features.rs` only where the code must know; the schema of [`farm`] |
 //! | a new condition of booking | the statement in [`db`], what is lost by it in [`booking`] |
 //! | what happens between two passes | `pacing.rs` in [`scheduler`] |
 //! | what becomes of a launch | the state machine of `launch` in [`scheduler`] |
-//! | a new key | [`config`] |
+//! | a new key | [`config`] (`types.rs`, `keys.rs`) and `config/scheduler.yaml`; what the planner is told by it, the policy |
 //! | a new metric | [`telemetry`] |
-//! | a new command | a file in `commands/` over `farm_view.rs`, which has the farm as the service sees it; its arguments in `commands/cli`, its place in `main.rs`; then `make generate` |
+//! | a new command | what it lists: rows in the room that knows them, as a rule [`preview`]; a file in `commands/` over `farm_view.rs`, which has the farm as the service sees it, printed by `listing.rs`; arguments and help in `commands/cli`, its place in `main.rs`, README's table; then `make generate` |
 //! | a new check of the database | [`ops`] |
 //!
 //! # Words

@@ -15,7 +15,7 @@ use cue_scheduler::units::Cores;
 
 use crate::support::farm::{farm, quick_farm};
 use crate::support::{
-    TestDatabase, book_all, database, fingerprint, look, read_only_settings, requests, run_program, scope,
+    PATIENCE, TestDatabase, book_all, database, fingerprint, look, read_only_settings, requests, run_program, scope,
 };
 
 fn wanted() -> Wanted {
@@ -501,7 +501,7 @@ async fn the_grants_that_are_named_are_enough() {
         }
         assert_eq!(wrong(&check(&settings, &wanted()).await.unwrap()), [""; 0], "{generation}");
 
-        let store = Store::connect(&settings).await.unwrap();
+        let store = Store::connect(&settings).await.unwrap().with_lock_budget(PATIENCE);
         let booked = book_all(&store, &requests(&store, &farm, 3).await).await.booked;
         assert_eq!(booked.len(), 3, "{generation}");
         unbook(&store, &booked, UnbookCause::LaunchRefused).await.unwrap();

@@ -226,7 +226,8 @@ fn cap_name(cap: &CapReport) -> String {
         WaitReason::JobCores => "the job's core cap".to_owned(),
         WaitReason::JobGpus => "the job's GPU cap".to_owned(),
         WaitReason::LimitReached => format!("the limit {name}"),
-        _ => format!("the burst of the show's subscription to {name}"),
+        WaitReason::SubscriptionBurst => format!("the burst of the show's subscription to {name}"),
+        other => format!("the cap {name} ({})", other.into_str()),
     }
 }
 

@@ -175,7 +175,10 @@ impl<'s> Holdings<'s> {
             WaitReason::LimitReached => {
                 row.holder == Holder::Silent && row.limits.iter().any(|limit| limits.contains(limit))
             }
-            _ => row.show.as_ref() == Some(show) && self.allocs.get(&row.host).is_some_and(|name| *name == cap.name),
+            WaitReason::SubscriptionBurst => {
+                row.show.as_ref() == Some(show) && self.allocs.get(&row.host).is_some_and(|name| *name == cap.name)
+            }
+            _ => false,
         };
         let held = HeldByNobody::of(self.rows.iter().filter(counts), &self.served)?;
         let quantity = like_kind(cap.after, &held.amounts, held.silent_procs);

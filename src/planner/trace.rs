@@ -134,8 +134,30 @@ impl<'p, 's> Recorded<'p, 's> {
                 offered: self.state.view.snapshot.hosts[host].os.clone(),
             },
             WaitReason::ThreadMode => Miss::ThreadMode,
-            // Hosts without its tags come near in nothing; the rest is no matter of what a host is.
-            _ => return None,
+            // Hosts without its tags come near in nothing; what an offer lacks is told elsewhere; the rest is no
+            // matter of what a host is.
+            WaitReason::NoHostWithTags
+            | WaitReason::Shape
+            | WaitReason::GpuReserved
+            | WaitReason::Capacity
+            | WaitReason::JobPaused
+            | WaitReason::AutoBookOff
+            | WaitReason::ShowInactive
+            | WaitReason::ShowTakenBack
+            | WaitReason::StartAfter
+            | WaitReason::NotSelected
+            | WaitReason::NoSubscription
+            | WaitReason::SubscriptionFrozen
+            | WaitReason::SubscriptionBurst
+            | WaitReason::FolderCores
+            | WaitReason::FolderGpus
+            | WaitReason::JobCapNotPositive
+            | WaitReason::JobCores
+            | WaitReason::JobGpus
+            | WaitReason::LimitReached
+            | WaitReason::LostRace
+            | WaitReason::BackOff
+            | WaitReason::PassFull => return None,
         };
         Some(self.near_miss(host, reason, miss))
     }

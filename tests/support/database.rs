@@ -4,14 +4,14 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cue_scheduler::db::{ConnectSettings, Store};
+use cue_scheduler::db::{ConnectSettings, Store, needs};
 use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer};
 use cue_scheduler::farm::schema::{self, Generation};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::OnceCell;
 
-use super::PATIENCE;
+use super::{PATIENCE, number};
 
 static SERVER: OnceCell<PostgresServer> = OnceCell::const_new();
 static TEMPLATES: [OnceCell<()>; Generation::ALL.len()] = [const { OnceCell::const_new() }; Generation::ALL.len()];
@@ -45,7 +45,8 @@ pub(crate) async fn database(generation: Generation) -> TestDatabase {
     TestDatabase { name, options, pool }
 }
 
-/// The database as a role sees it that may read its tables and nothing else.
+/// The database as a role sees it that may read the tables in the list of needs and nothing else: whatever only
+/// reads must get along with them.
 pub(crate) async fn read_only_settings(database: &TestDatabase) -> ConnectSettings {
     let pool = database.pool();
     READER
@@ -53,8 +54,14 @@ pub(crate) async fn read_only_settings(database: &TestDatabase) -> ConnectSettin
             sqlx::raw_sql("CREATE ROLE reader LOGIN PASSWORD 'reader'").execute(&pool).await.unwrap();
         })
         .await;
-    let grant = "GRANT USAGE ON SCHEMA public TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader";
-    sqlx::raw_sql(grant).execute(&pool).await.unwrap();
+    let mut grants = vec!["GRANT USAGE ON SCHEMA public TO reader".to_owned()];
+    for need in needs().filter(|need| <&str>::from(need.privilege) == "SELECT") {
+        let is_there = format!("SELECT count(*) FROM pg_class WHERE oid = to_regclass('{}')", need.table);
+        if number(&pool, &is_there).await > 0 {
+            grants.push(format!("GRANT SELECT ON {} TO reader", need.table));
+        }
+    }
+    sqlx::raw_sql(sqlx::AssertSqlSafe(grants.join("; "))).execute(&pool).await.unwrap();
     ConnectSettings {
         user: "reader".to_owned(),
         password: Some("reader".to_owned()),
