@@ -33,7 +33,7 @@ pub async fn look(store: &Store, clusters: &[Cluster], settings: &Settings) -> R
     Looking { store, clusters, settings, looks_at_launches: true }.look().await
 }
 
-/// As [`look`], for whom the frames themselves do not matter: they are not looked at.
+/// As [`look`], for whom it does not matter whether the frames can be launched: no message to an agent is made.
 ///
 /// # Errors
 /// As of [`look`].

@@ -2,7 +2,8 @@
 //!
 //! Nothing that listens on a host is trusted to be an agent. An entry of a list may have no byte in it,
 //! and takes far more when it is decoded than it takes on the wire. So entries are counted before anything
-//! is made of them, and what is not needed is passed over. Pure.
+//! is made of them, and what is not needed is passed over; a needed field of another type than an agent's
+//! makes the whole unreadable. Pure.
 
 use prost::Message;
 

@@ -15,7 +15,7 @@
 //! - a booking is launched at most once, and only right after its rows were seen to stand;
 //! - once its launch may have arrived it is taken back only after its host refused it, or has said twice,
 //!   apart, that it does not run it;
-//! - what a host runs is killed only if its report just showed it;
+//! - what a host runs is killed only if its report just showed it, and no rows say that it is its proc's own;
 //! - a frame whose rows vanished while its launch was on the way is withheld until its host has said that
 //!   it has ended, or is down or gone.
 
