@@ -953,9 +953,23 @@ impl Session {
             }
         }
         if !frame_first {
+            let held = Held { version: self.version_without_proc(&held).await.unwrap_or(held.version), ..held.clone() };
             let _: Outcome<u64> = transaction!(self, self.write_loss(&held).await);
         }
         format!("proc {} of frame {:?}, frame first: {frame_first}", held.proc, held.frame)
+    }
+
+    /// Of the frame that a proc just given up ran. Between the choice and the end of the proc its frame may have
+    /// ended and begun again on the same proc; that run is the one that is over.
+    async fn version_without_proc(&mut self, held: &Held) -> Option<i32> {
+        let running = rows!(
+            self,
+            "SELECT int_version FROM frame f WHERE pk_frame = $1 AND str_state = 'RUNNING'
+                 AND NOT EXISTS (SELECT FROM proc p WHERE p.pk_frame = f.pk_frame)",
+            &held.frame
+        )
+        .unwrap();
+        running.first().map(|row| row.get(0))
     }
 
     async fn write_loss(&mut self, held: &Held) -> sqlx::Result<u64> {

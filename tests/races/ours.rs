@@ -188,10 +188,11 @@ impl Scheduler {
                     self.trouble(error);
                 }
                 let came = format!(
-                    "{} of {}, lost {reasons:?}, halved {}",
+                    "{} of {}, lost {reasons:?}, halved {}: {}",
                     outcome.booked.len(),
                     requests.len(),
-                    outcome.halved
+                    outcome.halved,
+                    named(outcome.booked.iter())
                 );
                 self.ground.acted(&self.name, "our-booking", &came);
                 self.ground.tally(|tally| {
@@ -270,7 +271,12 @@ impl Scheduler {
                         self.ground.fault(format!("the database refused a take-back of ours: {:?}", outcome.refused));
                     }
                     let (unbooked, asked) = (outcome.unbooked.len(), bookings.len());
-                    let came = format!("{unbooked} of {asked} ({}), held {}", cause.as_str(), outcome.locked.len());
+                    let came = format!(
+                        "{unbooked} of {asked} ({}), held {}: {}",
+                        cause.as_str(),
+                        outcome.locked.len(),
+                        named(bookings.iter().map(|(booked, _)| booked))
+                    );
                     self.ground.acted(&self.name, "our-take-back", &came);
                     self.ground.tally(|tally| tally.take_backs += unbooked as u64);
                     bookings.retain(|(booked, _)| outcome.locked.contains(&booked.proc));
@@ -306,6 +312,12 @@ impl Scheduler {
             self.take_back(fenced.collect(), UnbookCause::Lost).await;
         }
     }
+}
+
+/// Frames with their versions and procs, for the log.
+fn named<'a>(bookings: impl Iterator<Item = &'a Booked>) -> String {
+    let names = bookings.map(|booked| format!("{} v{} by {}", booked.frame, booked.version, booked.proc));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn our_shows(seeded: &Seeded) -> Vec<ShowId> {
