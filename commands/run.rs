@@ -27,6 +27,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
 
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
+    logs.count_in(&registry)?;
     let health = Health::new();
     let pages = Tasks::new();
     let listener = http::bind(config.queue.metrics_address, config.queue.metrics_port).await?;
