@@ -59,7 +59,7 @@ fn is_misuse(cause: &(dyn Error + 'static)) -> bool {
         || cause.is::<UsageError>()
         || cause.is::<NameError>()
         || matches!(cause.downcast_ref(), Some(LogsError::LevelUnknown { .. } | LogsError::NotADirective { .. }))
-        || cause.downcast_ref().is_some_and(|error| !matches!(error, SelectionError::Store(_)))
+        || matches!(cause.downcast_ref(), Some(SelectionError::Unknown(_) | SelectionError::Ambiguous(_)))
 }
 
 fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
@@ -70,7 +70,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         Some(ConfigError::LoadConfig(_)) => return Some("config/scheduler.yaml documents every key"),
         _ => {}
     }
-    if let Some(UsageError::FacilityNeeded { .. }) = cause.downcast_ref() {
+    if let Some(SelectionError::Ambiguous(_)) = cause.downcast_ref() {
         return Some("name one with --facility or scheduler.facility");
     }
     let remedy = "grant them (check-db lists all that `run` needs), or leave --verify out: a plain dry run only reads";
@@ -94,9 +94,6 @@ pub(crate) enum UsageError {
     Exists(String),
     #[error("no home folder is known to put the file in; name a file")]
     NoHome,
-    /// A show and tag that lead to more than one facility, so that nobody can tell which one is meant.
-    #[error("Alloc tag requires a valid facility: {show}:{tag} is in the facilities {}", facilities.join(", "))]
-    FacilityNeeded { show: String, tag: String, facilities: Vec<String> },
 }
 
 /// `--verify` with a role that may not book.

@@ -170,6 +170,12 @@ metrics! {
     redirects: IntCounterVec(one_of("result", RedirectEnd::VARIANTS)) = "scheduler_redirects_total",
         "Orders of operators that a proc goes to another job or group, by what became of them.",
         redirect_ended(end: RedirectEnd) { with_label_values(&[end.into_str()]).inc() };
+    selection_problems: IntGauge = "scheduler_selection_problems",
+        "Names of the settings that do not exist, or that lead to several facilities; the log names them.",
+        set_selection_problems(names: usize) { set(as_i64(names)) };
+    unserved_frames: IntGauge = "scheduler_unserved_frames",
+        "Frames that wait of shows that are flagged for a scheduler and that nobody books; the log names the shows.",
+        set_unserved_frames(frames: u64) { set(i64::try_from(frames).unwrap_or(i64::MAX)) };
     cuebot_silent: IntGauge = "scheduler_cuebot_silent",
         "1 while no host report arrives, so that nothing is booked or launched.";
     cuebot_silences: IntCounter = "scheduler_cuebot_silences_total",

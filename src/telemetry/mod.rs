@@ -18,7 +18,7 @@ mod metrics;
 mod observe;
 
 pub(crate) use declare::MetricsError;
-pub(crate) use descriptors::{DESCRIPTORS_REMEDY, is_out_of_descriptors};
+pub(crate) use descriptors::{DESCRIPTORS_REMEDY, NO_CONNECTIONS, is_out_of_descriptors};
 pub(crate) use error_chain::causes;
 pub use error_chain::error_chain;
 pub use health::{Condition, Health};

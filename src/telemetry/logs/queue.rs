@@ -43,7 +43,9 @@ impl Queue {
         let (messages, queued) = sync_channel(LINES_MAX);
         let queue = Self { messages, dropped, next: Arc::default() };
         let (dropped, next) = (queue.dropped.clone(), Arc::clone(&queue.next));
-        thread::Builder::new().name("log".to_owned()).spawn(move || write(&queued, Box::new(output), &next, &dropped))?;
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write(&queued, Box::new(output), &next, &dropped))?;
         Ok(queue)
     }
 
