@@ -72,8 +72,12 @@ impl Live {
         let now = time::OffsetDateTime::now_utc();
         let requests = chunk.requests.iter().map(|request| (&request.frame.id, request.frame.waiting_since));
         let waiting_since: HashMap<_, _> = requests.collect();
-        for since in outcome.booked.iter().filter_map(|booked| waiting_since.get(&booked.frame)) {
-            self.context.metrics.frame_booked((now - *since).try_into().unwrap_or_default());
+        for booked in &outcome.booked {
+            let (Some(since), Some(launch)) = (waiting_since.get(&booked.frame), chunk.launches.get(&booked.layer))
+            else {
+                continue;
+            };
+            self.context.metrics.frame_booked(&launch.show, (now - *since).try_into().unwrap_or_default());
         }
     }
 }

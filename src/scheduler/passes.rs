@@ -226,7 +226,7 @@ impl Passes {
         let report = &pass.report;
         self.totals.passed(&report.waiting);
         self.named.name(&report.left_out);
-        metrics.set_waiting(&pass.plan);
+        metrics.set_waiting(&pass.snapshot, &pass.plan);
         tell::flags(health, &report.shows_off);
         if let Some(launcher) = &self.launcher {
             tell::booked(metrics, pass);

@@ -150,7 +150,9 @@ pub(super) async fn given_up(
 fn log(booked: &Booked, outcome: &LaunchOutcome) {
     let (frame, host) = (&booked.frame, &booked.host_name);
     match outcome {
-        LaunchOutcome::Launched => {}
+        LaunchOutcome::Launched => {
+            tracing::debug!(target: "scheduler", %frame, host, proc = %booked.proc, "launched a frame");
+        }
         LaunchOutcome::Refused { code, message } => {
             tracing::info!(%frame, host, ?code, message, "a host refused a launch");
         }
