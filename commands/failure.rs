@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use cue_scheduler::clusters::{NameError, SelectionError};
 use cue_scheduler::config::{ConfigError, NamedBy};
@@ -19,6 +22,9 @@ pub(crate) const MISUSED: u8 = 2;
 /// As a shell says it of a process that SIGINT ended.
 pub(crate) const INTERRUPTED: i32 = 130;
 
+/// Longest wait of the service for somebody to read why it ends.
+const TOLD_MAX: Duration = Duration::from_secs(1);
+
 /// Prints the error once, with all its causes, and says what to do. `misused` is the code of a call that
 /// cannot succeed, [`MISUSED`] where that says nothing else.
 pub(crate) fn report(error: &anyhow::Error, misused: u8, printer: Printer) -> ExitCode {
@@ -33,12 +39,27 @@ pub(crate) fn report(error: &anyhow::Error, misused: u8, printer: Printer) -> Ex
     ExitCode::from(if error.chain().any(is_misuse) { misused } else { FAILED })
 }
 
+/// As [`report`], of the service, which ends although nobody reads what it says.
+pub(crate) fn report_of_service(error: anyhow::Error, printer: Printer) -> ExitCode {
+    let code = if error.chain().any(is_misuse) { MISUSED } else { FAILED };
+    let (told, is_told) = mpsc::sync_channel(1);
+    let tell = move || {
+        report(&error, code, printer);
+        let _ = told.send(());
+    };
+    // Without a thread there is nobody to wait for either.
+    if thread::Builder::new().spawn(tell).is_ok() {
+        let _ = is_told.recv_timeout(TOLD_MAX);
+    }
+    ExitCode::from(code)
+}
+
 fn is_misuse(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<ConfigError>()
         || cause.is::<UsageError>()
         || cause.is::<NameError>()
         || matches!(cause.downcast_ref(), Some(LogsError::LevelUnknown { .. } | LogsError::NotADirective { .. }))
-        || cause.downcast_ref().is_some_and(|error| !matches!(error, SelectionError::Store(_)))
+        || matches!(cause.downcast_ref(), Some(SelectionError::Unknown(_) | SelectionError::Ambiguous(_)))
 }
 
 fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
@@ -49,7 +70,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         Some(ConfigError::LoadConfig(_)) => return Some("config/scheduler.yaml documents every key"),
         _ => {}
     }
-    if let Some(UsageError::FacilityNeeded { .. }) = cause.downcast_ref() {
+    if let Some(SelectionError::Ambiguous(_)) = cause.downcast_ref() {
         return Some("name one with --facility or scheduler.facility");
     }
     let remedy = "grant them (check-db lists all that `run` needs), or leave --verify out: a plain dry run only reads";
@@ -73,9 +94,6 @@ pub(crate) enum UsageError {
     Exists(String),
     #[error("no home folder is known to put the file in; name a file")]
     NoHome,
-    /// A show and tag that lead to more than one facility, so that nobody can tell which one is meant.
-    #[error("Alloc tag requires a valid facility: {show}:{tag} is in the facilities {}", facilities.join(", "))]
-    FacilityNeeded { show: String, tag: String, facilities: Vec<String> },
 }
 
 /// `--verify` with a role that may not book.

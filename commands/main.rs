@@ -52,14 +52,16 @@ fn main() -> ExitCode {
     // With detailed codes the code of a misuse says something else.
     let is_detailed = matches!(&command, Command::Plan(args) if args.detailed_exitcode);
     let misused = if is_detailed { FAILED } else { MISUSED };
-    start(command, &Call { global, selection, environment, printer })
-        .unwrap_or_else(|error| failure::report(&error, misused, printer))
+    let is_service = matches!(command, Command::Run);
+    start(command, &Call { global, selection, environment, printer }).unwrap_or_else(|error| {
+        if is_service { failure::report_of_service(error, printer) } else { failure::report(&error, misused, printer) }
+    })
 }
 
 fn start(command: Command, call: &Call) -> anyhow::Result<ExitCode> {
     let printer = call.printer;
     match command {
-        Command::Run => as_service(call, None, run::run),
+        Command::Run => as_service(call, None, |settings| run::run(settings, call.clone())),
         Command::CheckDb(args) => {
             as_service(call, Some(READER_THREADS), |settings| check_db::run(settings, args, printer))
         }

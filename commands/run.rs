@@ -3,30 +3,33 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use cue_scheduler::config::Config;
 use cue_scheduler::preview;
 use cue_scheduler::rqd::Agents;
 use cue_scheduler::scheduler::{LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::tasks::Tasks;
 use cue_scheduler::telemetry::http::PageLimits;
 use cue_scheduler::telemetry::logs::{self, LogControl};
-use cue_scheduler::telemetry::{Health, Metrics, Registry, http};
+use cue_scheduler::telemetry::{Health, Metrics, Registry, error_chain, http};
 use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::INTERRUPTED;
-use crate::selection;
-use crate::settings::RunSettings;
-use crate::signals::hear;
+use crate::settings::{self, Call, RunSettings};
+use crate::signals::{hear, is_on_terminal};
 
-pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: RunSettings, call: Call) -> anyhow::Result<ExitCode> {
     let logs = logs::install(&settings.logs)?;
     say_settings(&settings);
     let config = &settings.loaded.config;
     let stop = CancellationToken::new();
-    watch_signals(stop.clone(), logs.control().clone())?;
+    let (hang_ups, hung_up) = mpsc::channel(1);
+    Signals { stop: stop.clone(), log: logs.control().clone(), is_on_terminal: is_on_terminal(), hang_ups }.watch()?;
 
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
+    logs.count_in(&registry)?;
     let health = Health::new();
     let pages = Tasks::new();
     let listener = http::bind(config.queue.metrics_address, config.queue.metrics_port).await?;
@@ -45,7 +48,6 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     if let Some(way) = store.way() {
         tracing::info!(target: "scheduler", "the connection to the database is {way}");
     }
-    selection::load(&store, config).await?;
     let parts = Parts {
         store: store.clone(),
         targets: LaunchTargets::Agents(Agents::new(config.rqd.agents)),
@@ -55,39 +57,116 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         totals: Totals::default(),
     };
     let service = preview::prepare(parts).await?;
+    let reload = Reload { call, running: config.clone(), replace: service.replace_settings() };
+    pages.spawn("reload", reload.run(hung_up, pages.stop_signal()));
     service.run(stop).await;
     store.close().await;
     pages.stop(std::time::Duration::from_secs(1)).await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// SIGTERM and SIGINT stop, a second one ends at once; SIGUSR1 and SIGUSR2 both change between info
-/// and debug.
-fn watch_signals(stop: CancellationToken, log: LogControl) -> anyhow::Result<()> {
-    let mut terminate = hear(SignalKind::terminate())?;
-    let mut interrupt = hear(SignalKind::interrupt())?;
-    let (mut first, mut second) = (hear(SignalKind::user_defined1())?, hear(SignalKind::user_defined2())?);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = first.recv() => { say_level(&log); continue }
-                _ = second.recv() => { say_level(&log); continue }
+/// What signals act on.
+struct Signals {
+    stop: CancellationToken,
+    log: LogControl,
+    /// Who closes a terminal wants what runs in it to end.
+    is_on_terminal: bool,
+    hang_ups: mpsc::Sender<()>,
+}
+
+impl Signals {
+    /// SIGTERM, SIGINT, and SIGHUP with a terminal, stop, a second one ends at once; SIGHUP without one reopens and
+    /// reloads; SIGUSR1 and SIGUSR2 both change between info and debug.
+    fn watch(self) -> anyhow::Result<()> {
+        let (mut terminate, mut interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
+        let mut hang_up = hear(SignalKind::hangup())?;
+        let (mut first, mut second) = (hear(SignalKind::user_defined1())?, hear(SignalKind::user_defined2())?);
+        let Self { stop, log, is_on_terminal, hang_ups } = self;
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                    _ = hang_up.recv() => if !is_on_terminal {
+                        let log = log.clone();
+                        // Files may be slow.
+                        tokio::task::spawn_blocking(move || reopen(&log));
+                        // One that waits is as good as two.
+                        let _ = hang_ups.try_send(());
+                        continue;
+                    },
+                    _ = first.recv() => { say_level(&log); continue }
+                    _ = second.recv() => { say_level(&log); continue }
+                }
+                if stop.is_cancelled() {
+                    tracing::warn!(target: "scheduler", "told to stop a second time: ending at once");
+                    std::process::exit(INTERRUPTED);
+                }
+                stop.cancel();
             }
-            if stop.is_cancelled() {
-                tracing::warn!(target: "scheduler", "told to stop a second time: ending at once");
-                std::process::exit(INTERRUPTED);
-            }
-            stop.cancel();
-        }
-    });
-    Ok(())
+        });
+        Ok(())
+    }
 }
 
 fn say_level(log: &LogControl) {
     let level = log.toggle();
     tracing::info!(target: "scheduler", %level, "changed the log level");
+}
+
+/// Whoever renamed the file of the log wants the next lines in a new one.
+fn reopen(log: &LogControl) {
+    match log.reopen() {
+        Ok(true) => tracing::info!(target: "scheduler", "reopened the log file"),
+        Ok(false) => {}
+        Err(error) => tracing::error!(
+            target: "scheduler",
+            error = error_chain(&error),
+            "cannot reopen the log file; going on in the one there was"
+        ),
+    }
+}
+
+/// Settings that are read again.
+struct Reload<F> {
+    call: Call,
+    /// As it was started, with what was reloaded since.
+    running: Config,
+    replace: F,
+}
+
+impl<F: Fn(Settings) + Send + 'static> Reload<F> {
+    async fn run(mut self, mut hang_ups: mpsc::Receiver<()>, stop: CancellationToken) {
+        while let Some(Some(())) = stop.run_until_cancelled(hang_ups.recv()).await {
+            let reloaded = tokio::task::spawn_blocking(move || {
+                self.reload();
+                self
+            });
+            match reloaded.await {
+                Ok(reload) => self = reload,
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        let settings = match settings::for_run(&self.call) {
+            Ok(settings) => settings,
+            Err(error) => {
+                let chain = error_chain(&error);
+                tracing::error!(target: "scheduler", error = chain, "cannot reload the settings; keeping those there were");
+                return;
+            }
+        };
+        say_settings(&settings);
+        let (config, changed, waiting) = settings.loaded.config.adopted_by(&self.running);
+        for key in waiting {
+            tracing::warn!(target: "scheduler", key, "a changed setting takes effect at the next start only");
+        }
+        tracing::info!(target: "scheduler", changed = changed.join(", "), "reloaded the settings");
+        (self.replace)(Settings::of(&config));
+        self.running = config;
+    }
 }
 
 /// Which file holds, and what in it has no effect.

@@ -17,6 +17,7 @@ use crate::output::Printer;
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
 
 /// How the program was called.
+#[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) global: GlobalArgs,
     pub(crate) selection: SelectionArgs,

@@ -27,6 +27,7 @@ mod outages;
 mod overtaken;
 mod plan;
 mod postgres;
+mod process;
 mod races;
 mod redirects;
 mod refusals;

@@ -3,21 +3,29 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cue_scheduler::clusters;
 use cue_scheduler::config::Config;
-use cue_scheduler::model::{CandidateIx, CounterTable, Plan, WaitReason, Waiting};
+use cue_scheduler::db::SnapshotOptions;
+use cue_scheduler::farm::schema::Generation;
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
+use cue_scheduler::model::{CandidateIx, CounterTable, Plan, Selection, TagChunkSizes, WaitReason, Waiting};
 use cue_scheduler::telemetry::http::PageLimits;
 use cue_scheduler::telemetry::labels::{CapTable, LaunchResult, PassEnd};
 use cue_scheduler::telemetry::logs::{self, LogSettings, LogsError};
 use cue_scheduler::telemetry::{Condition, Health, Metrics, PassFigures, error_chain, http};
-use strum::{IntoEnumIterator as _, VariantNames as _};
+use cue_scheduler::units::Cores;
+use strum::IntoEnumIterator as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::support::database;
 
 /// A server on a free port with everything behind it.
 struct Pages {
@@ -108,6 +116,7 @@ async fn a_scrape_has_the_published_names_types_and_buckets() {
     let pages = Pages::start().await;
     pages.metrics.jobs_processed("show", 1);
     pages.metrics.frames_dispatched("show", 3);
+    pages.metrics.frame_booked("show", Duration::from_secs(2));
     let answer = pages.get("/metrics").await;
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{}", answer.head);
@@ -159,6 +168,7 @@ async fn a_scrape_has_the_published_names_types_and_buckets() {
     let labelled = [
         "scheduler_jobs_processed_total{show_name=\"show\"} 1",
         "scheduler_frames_dispatched_total{show_name=\"show\"} 3",
+        "scheduler_time_to_book_seconds_bucket{show_name=\"show\",le=\"5\"} 1",
         "scheduler_pass_terminated_reason_total{reason=\"saturated\"} 0",
         "scheduler_checkout_outcome_total{outcome=\"no_match\"} 0",
         "scheduler_accounting_limit_exceeded_total{table=\"subscription\"} 0",
@@ -172,28 +182,42 @@ async fn a_scrape_has_the_published_names_types_and_buckets() {
 }
 
 #[tokio::test]
-async fn waiting_frames_are_there_for_every_reason_and_follow_the_plan() {
+async fn waiting_frames_are_there_by_show_and_reason_and_follow_the_plan() {
     let pages = Pages::start().await;
+    let database = database(Generation::G5).await;
+    let show = |name: &str, layers: &[&str]| {
+        let job = layers.iter().fold(JobSpec::new("job"), |job, layer| job.layer(LayerSpec::new(layer)));
+        let show = ShowSpec::new(name).subscription("general", Cores::whole(10), Cores::whole(10));
+        show.folder(FolderSpec::new("comp").job(job))
+    };
+    let spec = FarmSpec::empty().alloc("general", "general").host_class(HostClass::new("render", 1));
+    seed(&database.pool(), &spec.show(show("one", &["a", "b"])).show(show("two", &["c"]))).await.unwrap();
+    let store = database.store().await;
+    let clusters = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
+    let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
+    assert_eq!(snapshot.candidates.len(), 3);
     let waiting = |at, frames, reason| Waiting { candidate: CandidateIx(at), frames, reason };
-    pages.metrics.set_waiting(&Plan {
+    let plan = Plan {
         placements: Vec::new(),
         waiting: vec![
             waiting(0, 5, WaitReason::Capacity),
             waiting(1, 7, WaitReason::Capacity),
             waiting(2, 2, WaitReason::LimitReached),
         ],
-    });
+    };
+    pages.metrics.set_waiting(&snapshot, &plan);
     let page = pages.get("/metrics").await.body;
-    assert_eq!(value(&page, "scheduler_waiting_frames{reason=\"capacity\"}"), "12");
+    assert_eq!(value(&page, "scheduler_waiting_frames{reason=\"capacity\",show_name=\"one\"}"), "12");
     assert_eq!(value(&page, "scheduler_waiting_layers{reason=\"capacity\"}"), "2");
-    assert_eq!(value(&page, "scheduler_waiting_frames{reason=\"limit_reached\"}"), "2");
-    let series = page.lines().filter(|line| line.starts_with("scheduler_waiting_frames{"));
-    assert_eq!(series.count(), WaitReason::VARIANTS.len());
+    assert_eq!(value(&page, "scheduler_waiting_frames{reason=\"limit_reached\",show_name=\"two\"}"), "2");
 
-    pages.metrics.set_waiting(&Plan::default());
+    pages.metrics.set_waiting(&snapshot, &Plan::default());
     let page = pages.get("/metrics").await.body;
+    let series: Vec<&str> = page.lines().filter(|line| line.starts_with("scheduler_waiting_frames{")).collect();
+    assert_eq!(series.len(), 2, "{series:?}");
+    assert!(series.iter().all(|series| series.ends_with(" 0")), "{series:?}");
     for reason in WaitReason::iter() {
-        assert_eq!(value(&page, &format!("scheduler_waiting_frames{{reason=\"{}\"}}", reason.into_str())), "0");
+        assert_eq!(value(&page, &format!("scheduler_waiting_layers{{reason=\"{}\"}}", reason.into_str())), "0");
     }
 }
 
@@ -252,11 +276,11 @@ async fn readiness_follows_the_conditions_and_liveness_does_not() {
     let ready = pages.get("/readyz").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, "ok\n"));
 
-    pages.health.raise(Condition::ForeignPlanner, "Cuebot's planner books show1");
+    pages.health.raise(Condition::ForeignPlanner, "Cuebot's planner is active");
     pages.health.raise(Condition::Database, "connection refused");
     let ready = pages.get("/readyz").await;
     assert_eq!(ready.status, 503);
-    assert_eq!(ready.body, "database: connection refused\nforeign planner: Cuebot's planner books show1\n");
+    assert_eq!(ready.body, "database: connection refused\nforeign planner: Cuebot's planner is active\n");
     assert_eq!(pages.get("/livez").await.status, 200);
 
     pages.health.clear(Condition::Database);
@@ -449,6 +473,7 @@ fn log_lines_have_the_published_form() {
         tracing::info!(target: "cue_scheduler::scheduler", "Starting scheduler feed");
         tracing::debug!(target: "cue_scheduler::scheduler", frames = 120, show = "s", "Processed 5 layers");
         tracing::trace!(target: "cue_scheduler::scheduler", "hidden");
+        tracing::info!(target: "scheduler", "built the clusters");
         tracing::info!(target: "sqlx::query", "hidden");
         tracing::warn!(target: "sqlx::query", "slow");
     });
@@ -459,6 +484,7 @@ fn log_lines_have_the_published_form() {
         [
             "INFO scheduler: Starting scheduler feed",
             "DEBUG scheduler: Processed 5 layers frames=120 show=\"s\"",
+            "INFO scheduler: built the clusters",
             "WARN sqlx::query: slow",
         ]
     );
@@ -523,6 +549,7 @@ fn the_toggle_goes_between_info_and_debug_and_leaves_other_targets() {
     tracing::subscriber::with_default(subscriber, || {
         let say = |text: &str| {
             tracing::debug!(target: "cue_scheduler::scheduler", "own {text}");
+            tracing::debug!(target: "scheduler", "published {text}");
             tracing::debug!(target: "sqlx", "other {text}");
         };
         say("before");
@@ -533,7 +560,43 @@ fn the_toggle_goes_between_info_and_debug_and_leaves_other_targets() {
     });
     let text = lines.text();
     let said: Vec<&str> = text.lines().filter_map(|line| line.split_once(": ")).map(|(_, message)| message).collect();
-    assert_eq!(said, ["other before", "own debug", "other debug", "other after"]);
+    assert_eq!(said, ["other before", "own debug", "published debug", "other debug", "other after"]);
+}
+
+#[test]
+fn a_directive_for_the_published_target_holds_for_all_that_this_program_says() {
+    for level in ["warn,scheduler=info", "warn,cue_scheduler=info"] {
+        let lines = Lines::default();
+        let settings = LogSettings { level: level.to_owned(), ..LogSettings::default() };
+        let (subscriber, _logs) = logs::build(&settings, lines.writer()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "scheduler", "published");
+            tracing::info!(target: "cue_scheduler::booking", "own");
+            tracing::info!(target: "sqlx", "other");
+            tracing::debug!(target: "scheduler", "hidden");
+        });
+        let text = lines.text();
+        let said: Vec<&str> = text.lines().map(with_time_removed).collect();
+        assert_eq!(said, ["INFO scheduler: published", "INFO scheduler: own"], "{level}");
+    }
+}
+
+#[test]
+fn the_file_of_the_log_is_not_for_everybody_and_makes_room_for_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scheduler.log");
+    let settings = LogSettings { file: Some(path.clone()), ..LogSettings::default() };
+    let (subscriber, logs) = logs::build(&settings, Lines::default().writer()).unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path) & !0o640, 0, "{:o}", mode(&path));
+    let renamed = folder.path().join("scheduler.log.1");
+    std::fs::rename(&path, &renamed).unwrap();
+    assert!(logs.control().reopen().unwrap());
+    tracing::subscriber::with_default(subscriber, || tracing::info!(target: "scheduler", "after"));
+    drop(logs);
+    assert_eq!(std::fs::read_to_string(&renamed).unwrap(), "");
+    assert!(std::fs::read_to_string(&path).unwrap().contains("after"));
+    assert_eq!(mode(&path) & !0o640, 0, "{:o}", mode(&path));
 }
 
 #[test]

@@ -79,7 +79,6 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("warp", &["telemetry"]),
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
-    ("tracing_appender", &["telemetry"]),
     ("tempfile", &["ops", "farm", "commands"]),
     ("anyhow", &["commands"]),
     ("clap", &["commands"]),

@@ -33,6 +33,8 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT    Stop after the launches under way; a second one ends at once.
+  SIGHUP             Started from a terminal, as SIGTERM. Else go on in a new log file
+                     and read the settings again; invalid ones change nothing.
   SIGUSR1, SIGUSR2   Change between the log levels info and debug.";
 
 pub(super) const CHECK_DB: &str = "\

@@ -42,7 +42,7 @@ fn in_both_spellings(arg: Arg) -> Arg {
 }
 
 /// Flags of every command.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// Configuration file (YAML); it must exist.
@@ -90,7 +90,7 @@ pub(crate) enum OutputFormat {
 }
 
 /// Which work and which hosts are this scheduler's. Each flag replaces its key of the file.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub(crate) struct SelectionArgs {
     /// Only clusters of this facility.

@@ -2,26 +2,43 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::error::{Known, SelectionError, UnknownName};
+use super::error::{Ambiguous, Known, SelectionError, UnknownName};
 use crate::db::{AllocTags, ClusterRows, ShowSubscriptions};
 use crate::model::{AllocId, AllocTag, Cluster, ClusterKind, FacilityId, Selection, Tag, TagChunkSizes, TagKind};
 
 /// The selected clusters, by name; names are unique.
 ///
 /// # Errors
-/// When facilities, shows or tags that the selection names do not exist, with all of them. A tag to
-/// ignore may be gone: nothing is lost then.
+/// When facilities, shows or tags that the selection names do not exist, with all of them, or when one leads
+/// to several facilities. A tag to ignore may be gone: nothing is lost then.
 pub fn build(
     rows: &ClusterRows,
     selection: &Selection,
     chunk_sizes: TagChunkSizes,
 ) -> Result<Vec<Cluster>, SelectionError> {
-    let farm = Farm::of(rows, selection);
-    let unknown = farm.unknown_names(rows, selection);
+    let (clusters, unknown) = build_known(rows, selection, chunk_sizes);
     if !unknown.is_empty() {
         return Err(SelectionError::Unknown(unknown));
     }
+    match ambiguous(&clusters, selection).into_iter().next() {
+        Some(ambiguous) => Err(SelectionError::Ambiguous(ambiguous)),
+        None => Ok(clusters),
+    }
+}
+
+/// The clusters of all that exists, and what the selection names beside it.
+pub(super) fn build_known(
+    rows: &ClusterRows,
+    selection: &Selection,
+    chunk_sizes: TagChunkSizes,
+) -> (Vec<Cluster>, Vec<UnknownName>) {
+    let farm = Farm::of(rows, selection);
+    let unknown = farm.unknown_names(rows, selection);
     let mut clusters = Vec::new();
+    // Without its facility nothing of the selection is there.
+    if selection.facility.is_some() && farm.facility.is_none() {
+        return (clusters, unknown);
+    }
     if selection.is_everything() {
         for show in rows.shows.iter().filter(|show| is_ours(show) && may_have_work(show)) {
             for facility in &farm.facilities {
@@ -33,7 +50,27 @@ pub fn build(
         clusters.extend(farm.named_alloc_clusters(rows, selection));
         clusters.extend(farm.named_tag_clusters(rows, selection));
     }
-    Ok(with_unique_names(clusters))
+    (with_unique_names(clusters), unknown)
+}
+
+/// A named allocation tag may go without its facility as long as only one has it.
+pub(super) fn ambiguous(clusters: &[Cluster], selection: &Selection) -> Vec<Ambiguous> {
+    if selection.facility.is_some() || selection.alloc_tags.is_empty() {
+        return Vec::new();
+    }
+    let mut facilities: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for cluster in clusters {
+        if let ClusterKind::Allocation { tag, .. } = &cluster.kind {
+            facilities.entry((&cluster.show_name, tag.as_str())).or_default().insert(&cluster.facility_name);
+        }
+    }
+    facilities.retain(|_, facilities| facilities.len() > 1);
+    let ambiguous = facilities.into_iter().map(|((show, tag), facilities)| Ambiguous {
+        show: show.to_owned(),
+        tag: tag.to_owned(),
+        facilities: facilities.into_iter().map(str::to_owned).collect(),
+    });
+    ambiguous.collect()
 }
 
 /// Flagged for a scheduler, or of a schema without the flag: then all are.
@@ -41,7 +78,7 @@ fn is_ours(show: &ShowSubscriptions) -> bool {
     show.is_scheduler_managed.unwrap_or(true)
 }
 
-fn may_have_work(show: &ShowSubscriptions) -> bool {
+pub(super) fn may_have_work(show: &ShowSubscriptions) -> bool {
     show.is_active || show.has_pending_jobs
 }
 
@@ -442,6 +479,27 @@ mod tests {
             ],
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn a_tag_of_two_facilities_needs_one() {
+        let cluster = |facility: &str, tag: &str| Cluster {
+            name: format!("{facility}/s/{tag}"),
+            facility: FacilityId::new(facility),
+            facility_name: facility.to_owned(),
+            show: "s".into(),
+            show_name: "s".to_owned(),
+            kind: ClusterKind::Allocation { tag: Tag::new(tag), allocs: Vec::new() },
+        };
+        let alloc_tags = vec![AllocTag { show: "s".to_owned(), tag: "general".to_owned() }];
+        let mut selection = Selection { alloc_tags, ..Selection::default() };
+        let mut clusters = vec![cluster("spi", "general"), cluster("spi", "desktop")];
+        assert_eq!(ambiguous(&clusters, &selection), []);
+        clusters.push(cluster("la", "general"));
+        let told: Vec<String> = ambiguous(&clusters, &selection).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["Alloc tag requires a valid facility: s:general is in the facilities la, spi"]);
+        selection.facility = Some("spi".to_owned());
+        assert_eq!(ambiguous(&clusters, &selection), []);
     }
 
     #[test]

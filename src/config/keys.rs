@@ -21,13 +21,16 @@ pub struct Key {
     pub(super) aliases: &'static [&'static str],
     pub(super) set: Set,
     show: fn(&Config) -> String,
+    take: Take,
 }
 
 type Set = fn(&mut Config, &Given) -> Result<(), Complaint>;
+/// Takes the value of other settings. Returns whether it was another one.
+type Take = fn(&mut Config, &Config) -> bool;
 
 impl Key {
     const fn new(path: &'static str, set: Set, show: fn(&Config) -> String) -> Self {
-        Self { path, is_secret: false, is_fixed: false, aliases: &[], set, show }
+        Self { path, is_secret: false, is_fixed: false, aliases: &[], set, show, take: |_, _| false }
     }
 
     /// The value in effect, as it could be written in an environment variable; a secret as `***`,
@@ -43,6 +46,11 @@ impl Key {
 
     pub(super) const fn spelt(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
+        self
+    }
+
+    const fn taken(mut self, take: Take) -> Self {
+        self.take = take;
         self
     }
 
@@ -70,12 +78,37 @@ macro_rules! key {
             },
             |config| config.$($field).+.show(),
         )
+        .taken(|config, other| {
+            let is_other = config.$($field).+ != other.$($field).+;
+            config.$($field).+ = other.$($field).+.clone();
+            is_other
+        })
     };
 }
 
 /// All keys, in the order of the shipped file.
 pub const fn keys() -> &'static [Key] {
     KEYS
+}
+
+impl Config {
+    /// What these settings come to in a service that runs with other ones: the fixed keys keep the values that it
+    /// was started with. Returns the keys that change, and those that would after a restart.
+    pub fn adopted_by(mut self, running: &Self) -> (Self, Vec<&'static str>, Vec<&'static str>) {
+        let (mut changed, mut waiting) = (Vec::new(), Vec::new());
+        // A password in a file of its own is read from there again whenever it is needed.
+        let is_password_in_file = self.database.db_pass_file.is_some();
+        for key in keys() {
+            if !key.is_fixed {
+                if (key.take)(&mut self.clone(), running) {
+                    changed.push(key.path);
+                }
+            } else if (key.take)(&mut self, running) && !(key.is_secret && is_password_in_file) {
+                waiting.push(key.path);
+            }
+        }
+        (self, changed, waiting)
+    }
 }
 
 /// Cuebot takes a booking that no agent reports for lost after 300 seconds; calls must end well before.

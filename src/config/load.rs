@@ -82,7 +82,7 @@ impl Origins {
     }
 }
 
-/// Something that was set in vain.
+/// Something that was set in vain, or with a consequence that nobody should overlook.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {key} {what}")]
 pub struct Warning {
@@ -304,7 +304,12 @@ impl Layers {
 
     /// What no key can say alone.
     fn check_together(&mut self) {
-        let Config { database, queue, scheduler, .. } = self.loaded.config.clone();
+        let Config { database, rqd, queue, scheduler, .. } = self.loaded.config.clone();
+        if rqd.dry_run_mode {
+            let key = "rqd.dry_run_mode";
+            let what = "is true: `run` books and launches nothing".to_owned();
+            self.warn(&self.loaded.origins.at(key), key, what);
+        }
         let MemoryLimitFactors { soft, hard } = queue.memory_limits;
         if soft > hard {
             // Said of the one that was set last.

@@ -51,7 +51,7 @@ pub use read::asked::AskedTags;
 pub(crate) use read::cluster_rows::ShowSubscriptions;
 pub use read::cluster_rows::{AllocTags, ClusterRows};
 pub(crate) use read::frames::FrameState;
-pub(crate) use read::peers::{ForeignBookings, new_proc_id};
+pub(crate) use read::peers::{ForeignBookings, ShowWaiting, new_proc_id};
 pub(crate) use read::probe::ChangeProbe;
 pub use read::reading::SnapshotOptions;
 pub(crate) use read::redirects::{Destination, FollowedProc, OrderedRedirect, Redirect, Redirects};

@@ -62,6 +62,12 @@ impl Cluster {
         }
     }
 
+    /// Whether it is the other one, perhaps with other allocations by now.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let is_same_place = self.facility == other.facility && self.show == other.show;
+        is_same_place && self.kind_name() == other.kind_name() && self.tags() == other.tags()
+    }
+
     /// Whether work of this cluster that asks for `tag` may go to `host`.
     pub fn covers(&self, tag: &Tag, host: &Host) -> bool {
         host.facility == self.facility

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::booking::{BookingError, ChunkOutcome, verify};
 use crate::config::CuebotSilence;
-use crate::db::{LayerCount, SnapshotOptions, Store, StoreError};
+use crate::db::{LayerCount, Store, StoreError};
 use crate::model::{
     AssumedBooking, Booked, BookingRequest, Cluster, FrameId, Holds, HostId, JobId, LayerId, Snapshot, WaitingFrame,
 };
@@ -39,7 +39,6 @@ pub(super) struct MemoryReading {
 #[derive(Clone, Debug)]
 pub(super) struct Memory {
     store: Store,
-    options: SnapshotOptions,
     hints: Hints,
     /// Each chunk goes to the database, which says what it would have taken of it.
     pub(super) is_verified: bool,
@@ -63,21 +62,14 @@ pub fn bookable(counts: &[LayerCount]) -> impl Iterator<Item = (LayerId, u32)> {
 
 impl Memory {
     /// Heeds hints that others give too.
-    pub(super) fn new(store: Store, settings: &Settings, hints: Hints) -> Self {
-        Self {
-            store,
-            options: settings.snapshot_options(),
-            hints,
-            is_verified: false,
-            waiting_found: BTreeMap::new(),
-            ledger: Arc::default(),
-        }
+    pub(super) fn new(store: Store, hints: Hints) -> Self {
+        Self { store, hints, is_verified: false, waiting_found: BTreeMap::new(), ledger: Arc::default() }
     }
 
     /// Without a service around it nothing is known of how hosts report.
     pub(super) fn alone(store: Store, settings: &Settings) -> Self {
         let hints = Hints::new(&Settings { cuebot_silence: CuebotSilence::Off, ..settings.clone() });
-        Self::new(store, settings, hints)
+        Self::new(store, hints)
     }
 
     /// Passes whose bookings go here.
@@ -103,9 +95,9 @@ impl Memory {
 
 #[async_trait]
 impl Sink for Memory {
-    async fn look(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
+    async fn look(&self, clusters: &[Cluster], settings: &Settings) -> Result<View, StoreError> {
         self.forget_overtaken().await?;
-        let snapshot = self.store.load_snapshot(clusters, &self.options).await?;
+        let snapshot = self.store.load_snapshot(clusters, &settings.snapshot_options()).await?;
         let mut waiting_found = self.waiting_found.clone();
         // Nothing came of them: perhaps only a counter knows of their frames.
         let backing_off = self.hints.backing_off(Instant::now());

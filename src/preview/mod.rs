@@ -28,6 +28,5 @@ pub async fn prepare(parts: Parts) -> Result<Service, PassError> {
     if !parts.settings.dry_run_mode {
         return Service::prepare(parts).await;
     }
-    Service::prepare_dry(parts, |store, settings, hints| Arc::new(Memory::new(store.clone(), settings, hints.clone())))
-        .await
+    Service::prepare_dry(parts, |store, hints| Arc::new(Memory::new(store.clone(), hints.clone()))).await
 }

@@ -76,6 +76,11 @@ impl Breakers {
         }
     }
 
+    /// Layers whose launches fail from now on are held back by these settings.
+    pub(crate) fn hold_layers_by(&mut self, layers: BreakerSettings) {
+        self.layers.go_by(layers);
+    }
+
     /// Whether a host may be asked now what it runs: one question at a time, and after answers that were
     /// no agent's a rest.
     ///

@@ -59,6 +59,11 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
         Self { settings, probe_limit, failing: HashMap::new() }
     }
 
+    /// What fails from now on is judged by these settings.
+    pub(super) fn go_by(&mut self, settings: BreakerSettings) {
+        self.settings = settings;
+    }
+
     pub(super) fn succeeded(&mut self, key: &Key) {
         self.failing.remove(key);
     }

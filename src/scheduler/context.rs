@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::hints::Hints;
-use super::settings::Settings;
+use super::settings::{Settings, SharedSettings};
 use crate::config::BesideMaestro;
 use crate::db::{Store, StoreError};
 use crate::model::Cluster;
@@ -16,7 +16,7 @@ use crate::telemetry::{Health, Metrics};
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) store: Store,
-    pub(super) settings: Settings,
+    pub(super) settings: SharedSettings,
     pub(super) hints: Hints,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
@@ -29,9 +29,14 @@ impl Context {
         Arc::clone(&self.clusters.borrow())
     }
 
+    /// The settings that hold now; they may be replaced while a round is under way.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.now()
+    }
+
     /// Whether Cuebot's own planner is active, and nothing shall be booked beside it.
     pub(super) async fn foreign_planner_blocks(&self) -> Result<bool, StoreError> {
-        Ok(self.settings.beside_maestro == BesideMaestro::Refuse && self.store.foreign_planner_active().await?)
+        Ok(self.settings().beside_maestro == BesideMaestro::Refuse && self.store.foreign_planner_active().await?)
     }
 }
 

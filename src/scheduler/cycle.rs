@@ -28,7 +28,7 @@ use crate::telemetry::error_chain;
 #[async_trait]
 pub(crate) trait Sink: Debug + Send + Sync {
     /// Reads the farm, and what is promised of it that the rows do not show.
-    async fn look(&self, clusters: &[Cluster]) -> Result<View, StoreError>;
+    async fn look(&self, clusters: &[Cluster], settings: &Settings) -> Result<View, StoreError>;
 
     /// Takes out frames that have gone here already, whatever their rows say. Returns of which layers so
     /// many more are to be asked for another time.
@@ -151,7 +151,7 @@ impl Cycle {
     /// Reads the farm, and plans under what is remembered.
     pub(crate) async fn plan(&self, clusters: &[Cluster]) -> Result<Planned, PassError> {
         let started = Instant::now();
-        let View { snapshot, mut holds, kept } = self.sink.look(clusters).await?;
+        let View { snapshot, mut holds, kept } = self.sink.look(clusters, &self.settings).await?;
         let flags = self.hints.hold(&mut holds, &snapshot, started);
         let snapshot_took = started.elapsed();
         let policy = self.settings.policy.clone();

@@ -10,7 +10,7 @@ pub enum PassError {
     Read(#[from] StoreError),
     #[error("cannot book")]
     Book(#[from] BookingError),
-    #[error("cannot build the clusters")]
+    #[error("Failed to load the clusters")]
     Clusters(#[from] SelectionError),
 }
 

@@ -35,6 +35,10 @@ impl Flags {
         Self { left_after, off_since: HashMap::new() }
     }
 
+    pub(super) fn leave_after(&mut self, left_after: Option<Duration>) {
+        self.left_after = left_after;
+    }
+
     pub(super) fn look(&mut self, shows: &[ShowRow], now: Instant) -> FlagsSeen {
         let mut seen = FlagsSeen::default();
         for show in shows {

@@ -86,6 +86,11 @@ impl Fruitless {
         Self { back_off, layers: HashMap::new(), frames: HashMap::new(), additional: HashMap::new() }
     }
 
+    /// The longest that anything is held back from now on.
+    pub(super) fn hold_for(&mut self, back_off: Duration) {
+        self.back_off = back_off;
+    }
+
     pub(super) fn layers(&self, now: Instant) -> impl Iterator<Item = &LayerId> {
         self.layers.iter().filter(move |(_, held)| held.until > now).map(|(layer, _)| layer)
     }

@@ -95,7 +95,6 @@ impl State {
 
 impl Hints {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let left_after = (settings.flag_off == FlagOff::Stop).then_some(settings.flag_off_after);
         let state = State {
             breakers: Breakers::new(settings.host_breaker, settings.layer_breaker()),
             fruitless: Fruitless::new(settings.job_back_off_duration),
@@ -105,11 +104,20 @@ impl Hints {
             frames_per_second: None,
             paused_until: None,
             unsettled: HashMap::new(),
-            flags: Flags::new(left_after),
+            flags: Flags::new(left_after(settings)),
             fractions: BTreeMap::new(),
             reports: Silence::new(settings.cuebot_silence).looking_every(settings.monitor_interval),
         };
         Self { state: Arc::new(Mutex::new(state)), silence: watch::Sender::new(false) }
+    }
+
+    /// Goes by these settings from now on, as far as they may change while the service runs.
+    pub(super) fn adopt(&self, settings: &Settings) {
+        let mut state = self.state.lock();
+        state.breakers.hold_layers_by(settings.layer_breaker());
+        state.fruitless.hold_for(settings.job_back_off_duration);
+        state.flags.leave_after(left_after(settings));
+        state.reports.look_every(settings.monitor_interval);
     }
 
     /// Adds to the holds what is remembered that concerns the snapshot, and takes in what the snapshot shows.
@@ -294,6 +302,11 @@ impl Hints {
     pub(super) async fn silence_ended(&self) {
         let _ = self.silence.subscribe().wait_for(|is_silent| !*is_silent).await;
     }
+}
+
+/// So long after its flag went off a show is left to Cuebot, if ever.
+fn left_after(settings: &Settings) -> Option<Duration> {
+    (settings.flag_off == FlagOff::Stop).then_some(settings.flag_off_after)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::cycle::{Chunk, Sink, View};
 use super::launch::Launcher;
 use super::redirects::RedirectWatch;
+use super::settings::Settings;
 use crate::booking::{self, BookingError, ChunkOutcome};
 use crate::db::{SnapshotOptions, StoreError};
 use crate::model::{Cluster, Holds, LayerId, WaitingFrame};
@@ -22,8 +23,8 @@ pub(super) struct Live {
 
 #[async_trait]
 impl Sink for Live {
-    async fn look(&self, clusters: &[Cluster]) -> Result<View, StoreError> {
-        let Context { store, settings, metrics, .. } = &self.context;
+    async fn look(&self, clusters: &[Cluster], settings: &Settings) -> Result<View, StoreError> {
+        let Context { store, metrics, .. } = &self.context;
         let began = Instant::now();
         // Which hosts are overdue is known better here, host by host.
         let options = SnapshotOptions { staleness: settings.host_staleness_threshold, ..settings.snapshot_options() };
@@ -71,8 +72,12 @@ impl Live {
         let now = time::OffsetDateTime::now_utc();
         let requests = chunk.requests.iter().map(|request| (&request.frame.id, request.frame.waiting_since));
         let waiting_since: HashMap<_, _> = requests.collect();
-        for since in outcome.booked.iter().filter_map(|booked| waiting_since.get(&booked.frame)) {
-            self.context.metrics.frame_booked((now - *since).try_into().unwrap_or_default());
+        for booked in &outcome.booked {
+            let (Some(since), Some(launch)) = (waiting_since.get(&booked.frame), chunk.launches.get(&booked.layer))
+            else {
+                continue;
+            };
+            self.context.metrics.frame_booked(&launch.show, (now - *since).try_into().unwrap_or_default());
         }
     }
 }

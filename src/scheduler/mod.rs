@@ -15,6 +15,9 @@
 //!   looked at only after that time, so that nobody judges what another instance may still launch;
 //! - every loop survives its own errors and ends when told to stop.
 //!
+//! The settings may be replaced while it runs (`SharedSettings`): each pass and each round of a loop asks for those
+//! that hold.
+//!
 //! Loops: `passes`, `clusters` (rebuild), `settle` (unknown launches, and bookings to take back), `silence`
 //! (whether Cuebot answers), `recover` (bookings of dead instances and lost completions), `redirects` (orders
 //! to move a proc), `repair` (counters and idle amounts that drifted, releases that Cuebot leaves to us). In
@@ -40,6 +43,7 @@ mod redirects;
 mod repair;
 mod report;
 mod requests;
+mod selecting;
 mod service;
 mod settings;
 mod silence;

@@ -43,11 +43,14 @@ pub(super) async fn run_silence(context: Context, stop: CancellationToken) {
         metrics.set_cuebot_silent(is_silent, age);
         hints.set_silence(is_silent);
         if is_silent {
-            let reason = format!("no host report for {} s: Cuebot does not answer", age.as_secs());
-            health.raise(Condition::CuebotSilent, reason.clone());
+            health.raise(Condition::CuebotSilent, "no host report arrives: Cuebot does not answer");
             if change == Change::Began {
                 metrics.cuebot_fell_silent();
-                tracing::error!(target: "scheduler", "{reason}; nothing is booked or launched until one arrives");
+                tracing::error!(
+                    target: "scheduler",
+                    "no host report for {} s: Cuebot does not answer; nothing is booked or launched until one arrives",
+                    age.as_secs()
+                );
             }
         } else if health.clear(Condition::CuebotSilent) {
             tracing::info!(target: "scheduler", "host reports arrive again; going on");
@@ -67,7 +70,7 @@ struct Completions {
 impl Completions {
     async fn are_applied(&mut self, context: &Context, shows: &[ShowId], ended: Timestamp, now: Timestamp) -> bool {
         // What runs may run for hours.
-        if now - ended > context.settings.lost_after * 4 / 3 {
+        if now - ended > context.settings().lost_after * 4 / 3 {
             return true;
         }
         let Ok(EndedFrames { frames, has_survivors }) = context.store.ended_frames(shows, ended).await else {
@@ -87,17 +90,17 @@ impl Completions {
 
 /// Looks for bookings that a dead instance left without a launch, and for those whose completion was lost.
 pub(super) async fn run_recover(context: Context, launcher: Launcher, stop: CancellationToken) {
-    let interval = context.settings.recover_interval;
     let mut recovering =
         Recovering { context, launcher, completions: Completions::default(), foreign: Foreign::default() };
     // What a dead process left a moment ago is old enough at the second look.
-    let mut pause = interval.min(FOUND_AGE_MIN);
+    let mut pause_max = FOUND_AGE_MIN;
     loop {
         recovering.look().await;
+        let pause = recovering.context.settings().recover_interval.min(pause_max);
         if !sleep_or_stop(pause, &stop).await {
             return;
         }
-        pause = interval;
+        pause_max = Duration::MAX;
     }
 }
 
@@ -131,7 +134,7 @@ impl Recovering {
 
     /// The silences that explain a missing sign of life by now.
     async fn silence_ends(&mut self, shows: &[ShowId], looked_at: Timestamp) -> SilenceEnds {
-        let Context { hints, settings, .. } = &self.context;
+        let (hints, settings) = (&self.context.hints, self.context.settings());
         if hints.is_silence() {
             return SilenceEnds::default();
         }

@@ -109,6 +109,11 @@ impl Pacing {
         }
     }
 
+    /// Goes by these settings from the next event on.
+    pub(super) fn adopt(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
+    }
+
     pub(crate) fn next(&mut self, event: Event, now: Instant) -> Step {
         match event {
             Event::Passed(Passed { end: End::Empty, .. }) => self.empty_looks += 1,

@@ -1,5 +1,6 @@
 //! The loop of passes, and what is told of each.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use super::error::PassError;
 use super::launch::{Launcher, OWN_LACK_PAUSE};
 use super::named_once::NamedOnce;
 use super::pacing::{End, Event, Pacing, Passed, Step};
+use super::settings::Settings;
 use super::tell;
 use super::totals::Totals;
 use crate::db::{ChangeProbe, MeterReading};
@@ -23,6 +25,8 @@ const REMINDER_INTERVAL: Duration = Duration::from_mins(1);
 /// The main loop.
 pub(super) struct Passes {
     context: Context,
+    /// Those that everything here goes by.
+    settings: Arc<Settings>,
     cycle: Cycle,
     pacing: Pacing,
     totals: Totals,
@@ -41,7 +45,8 @@ pub(super) struct Passes {
 impl Passes {
     pub(super) fn new(context: Context, cycle: Cycle, totals: Totals, launcher: Option<Launcher>) -> Self {
         Self {
-            pacing: Pacing::new(&context.settings, Instant::now()),
+            pacing: Pacing::new(&context.settings(), Instant::now()),
+            settings: context.settings(),
             context,
             cycle,
             totals,
@@ -62,6 +67,7 @@ impl Passes {
             if self.launcher.is_none() {
                 self.remind(0);
             }
+            self.adopt_settings();
             let event = match step {
                 Step::Pass(rest) if sleep_or_stop(rest, &stop).await => match self.pass_in_time(&stop).await {
                     Some(event) => event,
@@ -84,9 +90,24 @@ impl Passes {
         }
     }
 
+    /// Goes by the settings that hold now.
+    fn adopt_settings(&mut self) {
+        let settings = self.context.settings();
+        if Arc::ptr_eq(&settings, &self.settings) {
+            return;
+        }
+        self.pacing.adopt(&settings);
+        self.context.hints.adopt(&settings);
+        if let Some(launcher) = &self.launcher {
+            launcher.adopt(&settings);
+        }
+        self.cycle.settings = Settings::clone(&settings);
+        self.settings = settings;
+    }
+
     /// `None` when it was told to stop and does not end.
     async fn pass_in_time(&mut self, stop: &CancellationToken) -> Option<Event> {
-        let limit = self.context.settings.shutdown_timeout / 2;
+        let limit = self.settings.shutdown_timeout / 2;
         let too_long = async {
             stop.cancelled().await;
             tokio::time::sleep(limit).await;
@@ -117,7 +138,7 @@ impl Passes {
                 self.context.metrics.cluster_visited(cluster, looked - last);
             }
         }
-        let Context { metrics, settings, .. } = self.context.clone();
+        let (metrics, settings) = (self.context.metrics.clone(), Arc::clone(&self.settings));
         match self.cycle.pass(&clusters, stop, |planned| tell::planned(planned, &metrics, &settings)).await {
             Ok(pass) => {
                 let end = End::of(&pass.report);
@@ -168,11 +189,11 @@ impl Passes {
             hints.pause(OWN_LACK_PAUSE, Instant::now());
         }
         if error.is_database_away() {
-            if health.raise(Condition::Database, format!("the database is away: {chain}")) {
+            if health.raise(Condition::Database, "the database is away; the log says why") {
                 tracing::error!(target: "scheduler", "Failed to connect to database: {chain}; pausing until it is back");
             }
         } else {
-            health.raise(Condition::Passes, format!("the last pass failed: {chain}"));
+            health.raise(Condition::Passes, "the last pass failed; the log says why");
             tracing::error!(target: "scheduler", error = chain, "a pass failed; trying again");
         }
         self.ended(PassEnd::QueryError, MeterReading::default(), Duration::ZERO);
@@ -205,7 +226,7 @@ impl Passes {
         let report = &pass.report;
         self.totals.passed(&report.waiting);
         self.named.name(&report.left_out);
-        metrics.set_waiting(&pass.plan);
+        metrics.set_waiting(&pass.snapshot, &pass.plan);
         tell::flags(health, &report.shows_off);
         if let Some(launcher) = &self.launcher {
             tell::booked(metrics, pass);

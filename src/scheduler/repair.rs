@@ -103,7 +103,7 @@ impl Repairing {
     /// Subtracts what was announced and, where it is time for it, looks at everything. Returns when to
     /// look again, if it has looked.
     async fn repair(&mut self, is_look_due: bool) -> Option<Duration> {
-        let interval = self.context.settings.recompute_interval;
+        let interval = self.context.settings().recompute_interval;
         // While Cuebot's planner is active it writes these counters after its commits.
         if !matches!(self.context.foreign_planner_blocks().await, Ok(false)) {
             return is_look_due.then_some(interval);

@@ -12,16 +12,15 @@ use super::error::PassError;
 use super::hints::Hints;
 use super::launch::{Inbox, LaunchTargets, Launcher};
 use super::live::Live;
-use super::named_once::NamedOnce;
 use super::outage::{run_recover, run_silence};
 use super::pacing::RETRY;
 use super::passes::Passes;
 use super::redirects::RedirectWatch;
 use super::repair::run_repair;
-use super::settings::Settings;
+use super::selecting::Selecting;
+use super::settings::{Settings, SharedSettings};
 use super::tell;
 use super::totals::Totals;
-use crate::clusters;
 use crate::db::{ConnectSettings, Store, StoreError};
 use crate::model::Cluster;
 use crate::tasks::{Tasks, sleep_or_stop};
@@ -54,10 +53,17 @@ pub struct Ended {
 pub struct Service {
     context: Context,
     totals: Totals,
-    clusters: watch::Sender<Arc<[Cluster]>>,
+    clusters: Clusters,
     sink: Arc<dyn Sink>,
     /// Where bookings are launched.
     live: Option<(Live, Inbox)>,
+}
+
+/// What builds the clusters again, and who hears of it.
+#[derive(Debug)]
+struct Clusters {
+    selecting: Selecting,
+    sender: watch::Sender<Arc<[Cluster]>>,
 }
 
 impl Service {
@@ -83,7 +89,7 @@ impl Service {
                 Err(error) if error.is_connection_lost() => {
                     let chain = error_chain(&error);
                     tracing::error!(target: "scheduler", "Failed to connect to database: {chain}; trying again in {pause:?}");
-                    health.raise(Condition::Database, format!("failed to connect to the database: {chain}"));
+                    health.raise(Condition::Database, "cannot be connected to; the log says why");
                     tell::shortage(health, is_out_of_descriptors(&error));
                 }
                 Err(error) => return Err(error),
@@ -98,7 +104,8 @@ impl Service {
     /// from there to the hosts.
     ///
     /// # Errors
-    /// When the selection names what does not exist, or the database cannot be read.
+    /// When a name of the selection leads to several facilities, nothing is there of what it names, or the
+    /// database cannot be read.
     ///
     /// # Panics
     /// When the settings are those of a dry run, which is another room's.
@@ -114,11 +121,18 @@ impl Service {
     /// As [`Service::prepare`], with bookings that go elsewhere. Nothing is repaired or taken back.
     pub(crate) async fn prepare_dry(
         parts: Parts,
-        sink: impl FnOnce(&Store, &Settings, &Hints) -> Arc<dyn Sink>,
+        sink: impl FnOnce(&Store, &Hints) -> Arc<dyn Sink>,
     ) -> Result<Self, PassError> {
         let (context, clusters) = build(&parts).await?;
-        let sink = sink(&context.store, &context.settings, &context.hints);
+        let sink = sink(&context.store, &context.hints);
         Ok(Self { context, totals: parts.totals, clusters, sink, live: None })
+    }
+
+    /// Replaces the settings while the service runs, but for those that are fixed: a database, a port and the like
+    /// are those of the start.
+    pub fn replace_settings(&self) -> impl Fn(Settings) + Send + Sync + use<> {
+        let settings = self.context.settings.clone();
+        move |new| settings.replace(new)
     }
 
     /// Runs until `stop` is cancelled, or until there was nothing to do for long enough. Then: no new
@@ -126,16 +140,16 @@ impl Service {
     pub async fn run(self, stop: CancellationToken) -> Ended {
         let Self { context, totals, clusters, sink, live } = self;
         let (tasks, late) = (Tasks::new(), Tasks::new());
-        tasks.spawn("clusters", run_clusters(context.clone(), clusters, tasks.stop_signal()));
+        let Clusters { selecting, sender } = clusters;
+        tasks.spawn("clusters", selecting.run(context.clone(), sender, tasks.stop_signal()));
         let launcher = live.map(|(live, inbox)| spawn_live(live, inbox, &tasks, &late));
 
         tracing::info!(target: "scheduler", "Starting scheduler feed");
         let Context { store, settings, hints, health, .. } = context.clone();
-        let limit = settings.shutdown_timeout;
-        let cycle = Cycle { store, settings, hints, sink };
+        let cycle = Cycle { store, settings: Settings::clone(&settings.now()), hints, sink };
         let had_nothing_to_do = Passes::new(context, cycle, totals, launcher.clone()).run(stop).await;
 
-        let stopping = Instant::now();
+        let (stopping, limit) = (Instant::now(), settings.now().shutdown_timeout);
         health.set_not_ready("stopping");
         tracing::info!(target: "scheduler", "stopping: no new pass, settling launches");
         let time_left = || limit.saturating_sub(stopping.elapsed());
@@ -153,22 +167,23 @@ impl Service {
     }
 }
 
-async fn build(parts: &Parts) -> Result<(Context, watch::Sender<Arc<[Cluster]>>), PassError> {
+async fn build(parts: &Parts) -> Result<(Context, Clusters), PassError> {
     let Parts { store, settings, metrics, health, .. } = parts;
-    let loaded = clusters::load(store, &settings.selection, settings.chunk_sizes).await?;
-    NamedOnce::default().name(&loaded.left_out);
-    tracing::info!(target: "scheduler", clusters = loaded.clusters.len(), "built the clusters");
+    let mut selecting = Selecting::new(metrics, health);
+    let (sender, clusters) = watch::channel(selecting.begin(store, settings).await?.into());
     metrics.set_dry_run(settings.dry_run_mode);
-    let (sender, clusters) = watch::channel(loaded.clusters.into());
+    if settings.dry_run_mode {
+        health.raise(Condition::DryRun, "rqd.dry_run_mode: nothing is booked or launched");
+    }
     let context = Context {
         store: store.clone(),
-        settings: settings.clone(),
         hints: Hints::new(settings),
+        settings: SharedSettings::new(settings.clone()),
         metrics: metrics.clone(),
         health: health.clone(),
         clusters,
     };
-    Ok((context, sender))
+    Ok((context, Clusters { selecting, sender }))
 }
 
 /// The loops around bookings that are launched. Launches are settled until late in a stop.
@@ -180,34 +195,4 @@ fn spawn_live(live: Live, inbox: Inbox, tasks: &Tasks, late: &Tasks) -> Launcher
     tasks.spawn("repair", run_repair(context.clone(), tasks.stop_signal()));
     tasks.spawn("redirects", redirects.run(context.store, context.metrics, tasks.stop_signal()));
     launcher
-}
-
-/// Rebuilds the clusters, so that new shows, tags and subscriptions appear without a restart.
-async fn run_clusters(context: Context, clusters: watch::Sender<Arc<[Cluster]>>, stop: CancellationToken) {
-    let Context { store, settings, hints, health, .. } = context;
-    let mut named = NamedOnce::default();
-    while sleep_or_stop(settings.cluster_reload_interval, &stop).await {
-        // Kept although their flag went off, also where being flagged is what makes a show ours.
-        let kept = hints.shows_kept(Instant::now());
-        match clusters::load_keeping(&store, &settings.selection, settings.chunk_sizes, &kept).await {
-            Ok(loaded) => {
-                named.name(&loaded.left_out);
-                health.clear(Condition::Clusters);
-                clusters.send_if_modified(|known| {
-                    let is_new = **known != *loaded.clusters;
-                    if is_new {
-                        tracing::info!(target: "scheduler", clusters = loaded.clusters.len(), "rebuilt the clusters");
-                        *known = loaded.clusters.into();
-                    }
-                    is_new
-                });
-            }
-            Err(error) => {
-                let chain = error_chain(&error);
-                if health.raise(Condition::Clusters, format!("cannot rebuild the clusters: {chain}")) {
-                    tracing::error!(error = chain, "cannot rebuild the clusters; going on with those there were");
-                }
-            }
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! What the configuration means to the loop.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::silence::OVERDUE_AFTER;
 use crate::config::{BesideMaestro, Config, CuebotSilence, FlagOff, FractionalCores};
@@ -76,6 +79,29 @@ pub struct Settings {
     pub beside_maestro: BesideMaestro,
     /// Bookings are only remembered; nothing is written and nothing launched.
     pub dry_run_mode: bool,
+}
+
+/// The settings that hold now. Cloning shares them: who replaces them does so for all.
+#[derive(Clone, Debug)]
+pub(super) struct SharedSettings(watch::Sender<Arc<Settings>>);
+
+impl SharedSettings {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self(watch::Sender::new(Arc::new(settings)))
+    }
+
+    pub(super) fn now(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    pub(super) fn replace(&self, settings: Settings) {
+        self.0.send_replace(Arc::new(settings));
+    }
+
+    /// Tells when they are replaced from now on.
+    pub(super) fn watched(&self) -> watch::Receiver<Arc<Settings>> {
+        self.0.subscribe()
+    }
 }
 
 impl Default for Settings {

@@ -94,8 +94,14 @@ impl Silence {
     }
 
     /// Looks may be so far apart on a farm on which nothing changes.
-    pub(super) fn looking_every(self, longest: Duration) -> Self {
-        Self { blind_after: self.blind_after.max(longest * 2), ..self }
+    pub(super) fn looking_every(mut self, longest: Duration) -> Self {
+        self.look_every(longest);
+        self
+    }
+
+    /// As [`Self::looking_every`], from now on.
+    pub(super) fn look_every(&mut self, longest: Duration) {
+        self.blind_after = BLIND_AFTER.max(longest * 2);
     }
 
     /// Takes the last report of every host.

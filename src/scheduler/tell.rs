@@ -9,14 +9,13 @@ use crate::booking::LostReason;
 use crate::config::FlagOff;
 use crate::model::{ClusterIx, JobId, LayerId, ShowId};
 use crate::telemetry::labels::{CapTable, CheckoutOutcome};
-use crate::telemetry::{Condition, DESCRIPTORS_REMEDY, Health, Metrics};
+use crate::telemetry::{Condition, Health, Metrics, NO_CONNECTIONS};
 
 /// Of a shortage of file descriptors, once when it begins, and of its end.
 pub(super) fn shortage(health: &Health, is_short: bool) {
     if is_short {
-        let reason = format!("no file descriptor is left for connections to database or hosts; {DESCRIPTORS_REMEDY}");
-        if health.raise(Condition::Descriptors, &reason) {
-            tracing::error!(target: "scheduler", "{reason}");
+        if health.raise(Condition::Descriptors, NO_CONNECTIONS) {
+            tracing::error!(target: "scheduler", "{NO_CONNECTIONS}");
         }
     } else if health.clear(Condition::Descriptors) {
         tracing::info!(target: "scheduler", "file descriptors are left again");
@@ -48,8 +47,8 @@ pub(super) fn flags(health: &Health, shows_off: &[String]) {
     if shows_off.is_empty() {
         health.clear(Condition::FlagOff);
     } else {
-        let shows = shows_off.join(", ");
-        health.raise(Condition::FlagOff, format!("switched off, so that Cuebot books too: {shows}"));
+        let reason = "switched off for shows that are booked here, so that Cuebot books them too; the log names them";
+        health.raise(Condition::FlagOff, reason);
     }
 }
 

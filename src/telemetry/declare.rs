@@ -13,10 +13,10 @@ pub struct MetricsError {
     pub source: prometheus::Error,
 }
 
-/// A label and those of its values that are there from the start, with zero, so that a rate over a new
-/// series is right: all of a closed list, none of names that come with the work.
+/// A label, or several, and those values of a single one that are there from the start, with zero, so that a
+/// rate over a new series is right: all of a closed list, none of names that come with the work.
 pub(super) struct Label {
-    pub(super) name: &'static str,
+    pub(super) names: Vec<&'static str>,
     pub(super) values: Vec<&'static str>,
 }
 
@@ -67,7 +67,7 @@ impl Kind for IntCounterVec {
     type Form = Label;
 
     fn build(opts: Opts, label: Label) -> Result<Self> {
-        let counters = Self::new(opts, &[label.name])?;
+        let counters = Self::new(opts, &label.names)?;
         label.values.iter().for_each(|value| drop(counters.with_label_values(&[value])));
         Ok(counters)
     }
@@ -77,7 +77,7 @@ impl Kind for IntGaugeVec {
     type Form = Label;
 
     fn build(opts: Opts, label: Label) -> Result<Self> {
-        let gauges = Self::new(opts, &[label.name])?;
+        let gauges = Self::new(opts, &label.names)?;
         label.values.iter().for_each(|value| drop(gauges.with_label_values(&[value])));
         Ok(gauges)
     }
@@ -87,7 +87,7 @@ impl Kind for HistogramVec {
     type Form = (Label, &'static [f64]);
 
     fn build(opts: Opts, (label, buckets): Self::Form) -> Result<Self> {
-        let histograms = Self::new(HistogramOpts::from(opts).buckets(buckets.to_vec()), &[label.name])?;
+        let histograms = Self::new(HistogramOpts::from(opts).buckets(buckets.to_vec()), &label.names)?;
         label.values.iter().for_each(|value| drop(histograms.with_label_values(&[value])));
         Ok(histograms)
     }

@@ -7,9 +7,20 @@ use nix::errno::Errno;
 
 use super::causes;
 
+macro_rules! with_remedy {
+    ($what:literal) => {
+        concat!(
+            $what,
+            "raise the limit of open files (ulimit -n; in a systemd unit LimitNOFILE), or see what holds them"
+        )
+    };
+}
+
 /// What to do about it.
-pub(crate) const DESCRIPTORS_REMEDY: &str =
-    "raise the limit of open files (ulimit -n; in a systemd unit LimitNOFILE), or see what holds them";
+pub(crate) const DESCRIPTORS_REMEDY: &str = with_remedy!("");
+pub(crate) const NO_CONNECTIONS: &str =
+    with_remedy!("no file descriptor is left for connections to database or hosts; ");
+pub(super) const NO_PAGES: &str = with_remedy!("no file descriptor is left for these pages; ");
 
 /// Whether an error says, or was caused by, that this process or this machine has no file descriptor left.
 pub(crate) fn is_out_of_descriptors(error: &(dyn Error + 'static)) -> bool {

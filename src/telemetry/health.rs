@@ -18,6 +18,17 @@ pub enum Condition {
     ForeignPlanner,
     /// The clusters cannot be rebuilt; those of before are used.
     Clusters,
+    /// Something that the settings name is not there, or leads to several facilities.
+    Selection,
+    /// Nothing at all is selected.
+    #[strum(serialize = "no cluster")]
+    NoCluster,
+    /// Shows that are flagged for a scheduler, and that nobody books.
+    #[strum(serialize = "unserved shows")]
+    Unserved,
+    /// Bookings are only remembered.
+    #[strum(serialize = "dry run")]
+    DryRun,
     /// Passes fail, with the database there.
     Passes,
     /// No host report arrives: Cuebot does not answer.
@@ -37,7 +48,7 @@ pub enum Condition {
 /// them. A new one is not ready: the service is starting.
 #[derive(Clone, Debug)]
 pub struct Health {
-    conditions: Arc<Mutex<BTreeMap<Condition, String>>>,
+    conditions: Arc<Mutex<BTreeMap<Condition, &'static str>>>,
 }
 
 impl Default for Health {
@@ -59,15 +70,14 @@ impl Health {
     }
 
     /// The service itself is starting or stopping.
-    pub fn set_not_ready(&self, reason: impl Into<String>) {
+    pub fn set_not_ready(&self, reason: &'static str) {
         self.raise(Condition::Service, reason);
     }
 
-    /// Says that `condition` holds, and why; a newer reason replaces the older one.
+    /// Says that `condition` holds, and why; a newer reason replaces the older one. Anybody may read the page
+    /// that it stands on, so it is one line of our own; names, and what others say, are for the log.
     /// Returns whether it did not hold before, so that the caller can log the change once.
-    pub fn raise(&self, condition: Condition, reason: impl Into<String>) -> bool {
-        // A reason is one line of the page.
-        let reason = reason.into().replace(['\n', '\r'], " ");
+    pub fn raise(&self, condition: Condition, reason: &'static str) -> bool {
         self.conditions.lock().insert(condition, reason).is_none()
     }
 
@@ -103,7 +113,7 @@ mod tests {
         assert_eq!(health.readiness(), Err("service: starting".to_owned()));
         health.set_ready();
         assert_eq!(health.readiness(), Ok(()));
-        assert!(health.raise(Condition::ForeignPlanner, "holds\nthe lock"));
+        assert!(health.raise(Condition::ForeignPlanner, "holds the lock"));
         assert!(health.raise(Condition::Database, "refused"));
         assert!(!health.raise(Condition::Database, "timed out"));
         assert_eq!(health.readiness(), Err("database: timed out\nforeign planner: holds the lock".to_owned()));

@@ -23,7 +23,8 @@ use warp::http::{StatusCode, header};
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-use super::{Condition, DESCRIPTORS_REMEDY, Health, error_chain, is_out_of_descriptors};
+use super::descriptors::NO_PAGES;
+use super::{Condition, Health, error_chain, is_out_of_descriptors};
 
 /// After a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -125,9 +126,8 @@ pub async fn serve(
             Err(error) => {
                 if is_out_of_descriptors(&error) {
                     told_until = Some(Instant::now() + SHORTAGE_TOLD);
-                    let reason = format!("no file descriptor is left for these pages; {DESCRIPTORS_REMEDY}");
-                    if health.raise(Condition::Pages, &reason) {
-                        tracing::error!(target: "scheduler", error = error_chain(&error), "{reason}");
+                    if health.raise(Condition::Pages, NO_PAGES) {
+                        tracing::error!(target: "scheduler", error = error_chain(&error), "{NO_PAGES}");
                     }
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -208,7 +208,7 @@ fn metrics(registry: &Registry) -> Response {
         Err(error) => {
             let chain = error_chain(&error);
             tracing::warn!(error = chain, "could not write the metrics page");
-            text(StatusCode::INTERNAL_SERVER_ERROR, format!("{chain}\n"))
+            text(StatusCode::INTERNAL_SERVER_ERROR, "cannot be written; the log says why\n".to_owned())
         }
     }
 }

@@ -11,6 +11,7 @@ use strum::VariantNames as _;
 use super::declare::{Label, MetricsError, declare};
 use super::labels::{CapTable, CheckoutOutcome, LaunchResult, PassEnd, RedirectEnd};
 use super::observe::{as_f64, as_i64};
+use super::shows::ShowSeries;
 use crate::model::{Cluster, CounterTable, HostState, WaitReason};
 
 const CANDIDATE_BUCKETS: &[f64] = &[1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
@@ -34,11 +35,13 @@ macro_rules! metrics {
         #[derive(Clone, Debug)]
         pub struct Metrics {
             $(pub(super) $handle: $kind,)+
+            pub(super) shows: ShowSeries,
         }
 
         impl Metrics {
             fn declare(registry: &Registry) -> Result<Self, MetricsError> {
-                Ok(Self { $($handle: declare(registry, $name, $help, ($($($form),+)?))?,)+ })
+                let shows = ShowSeries::default();
+                Ok(Self { $($handle: declare(registry, $name, $help, ($($($form),+)?))?,)+ shows })
             }
 
             $($(
@@ -64,9 +67,8 @@ metrics! {
         "Times that a layer with waiting frames was given no host in a pass.";
     candidates_per_layer: Histogram(CANDIDATE_BUCKETS) = "scheduler_candidates_per_layer",
         "Hosts that a layer was given in a pass.";
-    time_to_book: Histogram(TIME_TO_BOOK_BUCKETS) = "scheduler_time_to_book_seconds",
-        "Seconds from a frame's becoming ready to its booking.",
-        frame_booked(waited: Duration) { observe(waited.as_secs_f64()) };
+    time_to_book: HistogramVec(any("show_name"), TIME_TO_BOOK_BUCKETS) = "scheduler_time_to_book_seconds",
+        "Seconds from a frame's becoming ready to its booking.";
     job_query_duration: Histogram(QUERY_BUCKETS) = "scheduler_job_query_duration_seconds",
         "Seconds that reading hosts, waiting layers and caps took.";
     limit_exceeded: IntCounterVec(one_of("table", CapTable::VARIANTS)) = "scheduler_accounting_limit_exceeded_total",
@@ -104,8 +106,8 @@ metrics! {
         "Layers considered in passes, by what became of the hosts they were given.",
         checkout(outcome: CheckoutOutcome) { with_label_values(&[outcome.into_str()]).inc() };
 
-    waiting_frames: IntGaugeVec(one_of("reason", WaitReason::VARIANTS)) = "scheduler_waiting_frames",
-        "Frames that the last pass left waiting, as counters have them, by the one reason that holds.";
+    waiting_frames: IntGaugeVec(of_shows_and("reason")) = "scheduler_waiting_frames",
+        "Frames that the last pass left waiting, as counters have them, by show and the one reason that holds.";
     waiting_layers: IntGaugeVec(one_of("reason", WaitReason::VARIANTS)) = "scheduler_waiting_layers",
         "Layers with frames that the last pass left waiting, by the one reason that holds.";
     hosts: IntGaugeVec(one_of("state", HostState::VARIANTS)) = "scheduler_hosts",
@@ -170,6 +172,12 @@ metrics! {
     redirects: IntCounterVec(one_of("result", RedirectEnd::VARIANTS)) = "scheduler_redirects_total",
         "Orders of operators that a proc goes to another job or group, by what became of them.",
         redirect_ended(end: RedirectEnd) { with_label_values(&[end.into_str()]).inc() };
+    selection_problems: IntGauge = "scheduler_selection_problems",
+        "Names of the settings that do not exist, or that lead to several facilities; the log names them.",
+        set_selection_problems(names: usize) { set(as_i64(names)) };
+    unserved_frames: IntGauge = "scheduler_unserved_frames",
+        "Frames that wait of shows that are flagged for a scheduler and that nobody books; the log names the shows.",
+        set_unserved_frames(frames: u64) { set(i64::try_from(frames).unwrap_or(i64::MAX)) };
     cuebot_silent: IntGauge = "scheduler_cuebot_silent",
         "1 while no host report arrives, so that nothing is booked or launched.";
     cuebot_silences: IntCounter = "scheduler_cuebot_silences_total",
@@ -203,13 +211,18 @@ impl Metrics {
 
 /// Whatever names come.
 fn any(name: &'static str) -> Label {
-    Label { name, values: Vec::new() }
+    Label { names: vec![name], values: Vec::new() }
+}
+
+/// Series of a show come with its work.
+fn of_shows_and(name: &'static str) -> Label {
+    Label { names: vec!["show_name", name], values: Vec::new() }
 }
 
 fn one_of(name: &'static str, values: &[&'static str]) -> Label {
-    Label { name, values: values.to_vec() }
+    Label { names: vec![name], values: values.to_vec() }
 }
 
 fn cluster_kinds() -> Label {
-    Label { name: "cluster_type", values: Cluster::kind_names().collect() }
+    Label { names: vec!["cluster_type"], values: Cluster::kind_names().collect() }
 }

@@ -3,8 +3,9 @@
 //! Invariants:
 //! - handles are values given to whoever counts; nothing is global but the log subscriber, which the
 //!   command installs once;
-//! - labels are the closed lists of the model or of [`labels`], or a show's name; never an id, a host
-//!   or a text with a number in it, since every new label value is a new series for ever;
+//! - labels are the closed lists of the model or of [`labels`], or a show's name, of a bounded number of shows
+//!   where each would bring many series; never an id, a host or a text with a number in it, since every new label
+//!   value is a new series for ever;
 //! - no metric reads a clock: durations are measured by whoever did the work.
 
 mod declare;
@@ -16,9 +17,10 @@ pub mod labels;
 pub mod logs;
 mod metrics;
 mod observe;
+mod shows;
 
 pub(crate) use declare::MetricsError;
-pub(crate) use descriptors::{DESCRIPTORS_REMEDY, is_out_of_descriptors};
+pub(crate) use descriptors::{DESCRIPTORS_REMEDY, NO_CONNECTIONS, is_out_of_descriptors};
 pub(crate) use error_chain::causes;
 pub use error_chain::error_chain;
 pub use health::{Condition, Health};

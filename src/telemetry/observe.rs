@@ -48,7 +48,7 @@ impl Metrics {
         let without = snapshot.candidates.len().saturating_sub(hosts.len());
         self.no_candidate_iterations.inc_by(without as u64);
         self.checkouts.with_label_values(&[CheckoutOutcome::NoMatch.into_str()]).inc_by(without as u64);
-        self.set_waiting(plan);
+        self.set_waiting(snapshot, plan);
         for waiting in &plan.waiting {
             if matches!(waiting.reason, WaitReason::JobCapNotPositive | WaitReason::JobCores | WaitReason::JobGpus) {
                 self.job_cap_skips.inc();
@@ -58,12 +58,26 @@ impl Metrics {
 
     /// Frames and layers by reason, as the pass left them. The caller may have changed reasons after
     /// [`Self::planned`], since a booking can lose what was planned.
-    pub fn set_waiting(&self, plan: &Plan) {
-        let reasons = || WaitReason::VARIANTS.iter().copied();
-        let frames = plan.waiting.iter().map(|waiting| (waiting.reason.into_str(), i64::from(waiting.frames)));
-        set_counts(&self.waiting_frames, reasons(), frames);
+    pub fn set_waiting(&self, snapshot: &Snapshot, plan: &Plan) {
+        let mut frames: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
+        for waiting in &plan.waiting {
+            let job = &snapshot.jobs[snapshot.candidates[waiting.candidate].job];
+            let show = self.shows.label(&snapshot.shows[job.show].name).to_owned();
+            *frames.entry((show, waiting.reason.into_str())).or_default() += i64::from(waiting.frames);
+        }
+        for series in self.shows.waiting(frames.keys().cloned()) {
+            let (show, reason) = &series;
+            self.waiting_frames
+                .with_label_values(&[show, *reason])
+                .set(frames.get(&series).copied().unwrap_or_default());
+        }
         let layers = plan.waiting.iter().map(|waiting| (waiting.reason.into_str(), 1));
-        set_counts(&self.waiting_layers, reasons(), layers);
+        set_counts(&self.waiting_layers, WaitReason::VARIANTS.iter().copied(), layers);
+    }
+
+    /// A frame of a show was booked, so long after it had become ready.
+    pub fn frame_booked(&self, show: &str, waited: Duration) {
+        self.time_to_book.with_label_values(&[self.shows.label(show)]).observe(waited.as_secs_f64());
     }
 
     /// A booking transaction ended, committed or not. `rolled_back` transactions came before it.

@@ -7,6 +7,7 @@ mod loss;
 mod program;
 mod repairs;
 mod rows;
+pub(crate) mod service;
 mod sql;
 
 pub(crate) use self::farm::PATIENCE;

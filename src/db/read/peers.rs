@@ -12,6 +12,17 @@ pub struct ForeignBookings {
     pub bookings: u64,
 }
 
+/// A show that has frames to be dispatched.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct ShowWaiting {
+    #[sqlx(rename = "show_name")]
+    pub(crate) name: String,
+    #[sqlx(try_from = "i64")]
+    pub(crate) frames: u64,
+    /// Something of it runs.
+    pub(crate) has_procs: bool,
+}
+
 /// A fresh key for a booking of ours: a UUID as Cuebot's are, of a version that nobody else makes, so that
 /// the rows tell whose a booking is.
 pub(crate) fn new_proc_id() -> ProcId {
@@ -33,6 +44,13 @@ impl Store {
         let sessions = self.rows(statement).await?.one(|row| row.get::<i64>("sessions"));
         // What cannot be read is not taken for nobody.
         Ok(sessions.ok().and_then(|sessions| u64::try_from(sessions).ok()).unwrap_or(u64::MAX))
+    }
+
+    /// Those of some shows that have frames to be dispatched.
+    pub(crate) async fn waiting_of_shows(&self, shows: &[ShowId]) -> Result<Vec<ShowWaiting>> {
+        let statement =
+            Statement::new("looking for work that nobody books", include_str!("../sql/waiting_of_shows.sql"));
+        Ok(self.rows(statement.texts(shows)).await?.readable(whole))
     }
 
     /// Bookings of the shows after `since` and up to `until` that no scheduler like this one made, by show.

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::finding::{CheckError, Farm, Finding, Found, LISTED_MAX, Selected, Status, Wanted, bounded, known, list};
+use super::finding::{CheckError, Farm, Finding, Found, LISTED_MAX, Selected, Status, bounded, known, list};
 use crate::db::check::{HostGroup, Session};
 use crate::db::repair::{find_wrong_counters, find_wrong_hosts};
 use crate::db::{self, Holder, LayerCount, Store};
-use crate::model::{ClusterKind, FacilityId};
 use crate::ops::handover::{may_have_work, shows};
 use crate::units::{Cores, counted};
 
-pub(super) fn selection(farm: &Selected, wanted: &Wanted) -> Found {
+pub(super) fn selection(farm: &Selected) -> Found {
     let farm = match farm {
         Ok(farm) => farm,
         Err(CheckError::Named(message)) => {
@@ -19,10 +18,6 @@ pub(super) fn selection(farm: &Selected, wanted: &Wanted) -> Found {
         }
         Err(error) => return Err(error.clone()),
     };
-    if let Some(show_and_tag) = ambiguous(farm, wanted) {
-        let found = format!("{show_and_tag} is in several facilities");
-        return Ok(Finding::failed(found, "name one with scheduler.facility"));
-    }
     if farm.clusters.is_empty() {
         let is_flagged = farm.rows.shows.iter().any(|show| show.is_scheduler_managed == Some(false));
         let remedy = if is_flagged {
@@ -43,20 +38,6 @@ pub(super) fn selection(farm: &Selected, wanted: &Wanted) -> Found {
     }
     let left_out = list(farm.rows.left_out.iter().map(|row| format!("{} {}: {}", row.table, row.id, row.problem)));
     Ok(Finding::warning(format!("{found}; left out: {left_out}"), "correct these rows"))
-}
-
-/// An allocation tag that is named without its facility, and that several have.
-fn ambiguous(farm: &Farm, wanted: &Wanted) -> Option<String> {
-    if wanted.selection.facility.is_some() || wanted.selection.alloc_tags.is_empty() {
-        return None;
-    }
-    let mut facilities: BTreeMap<String, BTreeSet<&FacilityId>> = BTreeMap::new();
-    for cluster in &farm.clusters {
-        if let ClusterKind::Allocation { tag, .. } = &cluster.kind {
-            facilities.entry(format!("{}:{tag}", cluster.show_name)).or_default().insert(&cluster.facility);
-        }
-    }
-    facilities.into_iter().find(|(_, facilities)| facilities.len() > 1).map(|(name, _)| name)
 }
 
 pub(super) async fn subscriptions(session: &mut Session, farm: &Selected) -> Found {

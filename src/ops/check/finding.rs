@@ -126,7 +126,9 @@ impl From<StoreError> for CheckError {
 impl From<SelectionError> for CheckError {
     fn from(error: SelectionError) -> Self {
         match error {
-            SelectionError::Unknown(_) => Self::Named(error.to_string()),
+            SelectionError::Unknown(_) | SelectionError::Ambiguous(_) | SelectionError::NothingLeft(_) => {
+                Self::Named(error.to_string())
+            }
             SelectionError::Store(error) => error.into(),
         }
     }

@@ -70,7 +70,7 @@ async fn check_farm(session: &mut Session, store: Option<&Store>, wanted: &Wante
         Some(store) => bounded(Box::pin(Farm::load(store, wanted))).await,
         None => Err(CheckError::After("schema")),
     };
-    report.add("selection", farm::selection(&farm, wanted));
+    report.add("selection", farm::selection(&farm));
     let farm = report.is_right("selection").and(farm);
     report.add("subscriptions", farm::subscriptions(session, &farm).await);
     report.add("folders", farm::folders(session, &farm).await);

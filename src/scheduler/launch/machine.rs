@@ -356,6 +356,11 @@ impl InHand {
         Self { confirm, machines: HashMap::new(), launched: HashMap::new() }
     }
 
+    /// What becomes uncertain from now on is asked about in this way.
+    pub(super) fn confirm_by(&mut self, confirm: ConfirmSettings) {
+        self.confirm = confirm;
+    }
+
     /// Takes a booking in hand that is to be launched. One that was found by its rows before its COMMIT was
     /// answered is asked about no more.
     pub(super) fn begin(&mut self, booked: &Booked) {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::context::Context;
+use super::settings::Settings;
 use super::totals::Totals;
 use crate::booking::{self, CommitOutcome, Standing, UnbookCause, UnknownCommit};
 use crate::model::{Booked, LayerId, LayerLaunch, ProcId, WaitingFrame};
@@ -61,6 +62,8 @@ struct Shared {
     totals: Totals,
     /// One permit per booking that is neither launched nor given up.
     waiting: Arc<Semaphore>,
+    /// How many permits there are.
+    waiting_max: usize,
     /// One permit per host that is asked about launches without a known outcome.
     settling: Arc<Semaphore>,
     launches: TaskTracker,
@@ -83,20 +86,27 @@ pub(super) struct Inbox(mpsc::UnboundedReceiver<Question>);
 
 impl Launcher {
     pub(super) fn new(context: Context, targets: LaunchTargets, totals: Totals) -> (Self, Inbox) {
+        let settings = context.settings();
         // Bounded by `waiting`: nothing is in here that does not hold a permit.
         let (last_looks, questions) = mpsc::unbounded_channel();
         let shared = Shared {
             targets,
             totals,
-            waiting: Arc::new(Semaphore::new(context.settings.launches_waiting_max)),
+            waiting: Arc::new(Semaphore::new(settings.launches_waiting_max)),
+            waiting_max: settings.launches_waiting_max,
             settling: Arc::new(Semaphore::new(SETTLE_HOSTS_MAX)),
             launches: TaskTracker::new(),
             closing: CancellationToken::new(),
             last_looks,
-            in_hand: Mutex::new(InHand::new(context.settings.confirm)),
+            in_hand: Mutex::new(InHand::new(settings.confirm)),
             context,
         };
         (Self { shared: Arc::new(shared) }, Inbox(questions))
+    }
+
+    /// Goes by these settings from now on.
+    pub(super) fn adopt(&self, settings: &Settings) {
+        self.shared.in_hand.lock().confirm_by(settings.confirm);
     }
 
     /// Runs until `stop` is cancelled.
@@ -110,7 +120,7 @@ impl Launcher {
 
     /// Waits until so many bookings may be made: launches must not fall behind.
     pub(super) async fn room_for(&self, frames: usize) -> Option<OwnedSemaphorePermit> {
-        let frames = frames.min(self.shared.context.settings.launches_waiting_max);
+        let frames = frames.min(self.shared.waiting_max);
         let frames = u32::try_from(frames).unwrap_or(u32::MAX);
         Arc::clone(&self.shared.waiting).acquire_many_owned(frames).await.ok()
     }

@@ -34,7 +34,7 @@ impl Launcher {
             return Ok(Recovery::default());
         }
         let is_alone = self.others().await == Others::Nobody;
-        let age = self.shared.context.settings.recovery_age();
+        let age = self.shared.context.settings().recovery_age();
         let store = &self.shared.context.store;
         let mut recovery = Recovery::default();
         let found = booking::find_unsettled(store, shows, age, true).await?;

@@ -59,7 +59,7 @@ impl Launcher {
     fn learns(&self, booked: &Booked, is_threadable: bool, outcome: &LaunchOutcome) -> bool {
         let LaunchOutcome::Refused { code, .. } = outcome else { return false };
         let cores = booked.reservation.cores;
-        let is_learning = self.shared.context.settings.fractional_cores == FractionalCores::Auto;
+        let is_learning = self.shared.context.settings().fractional_cores == FractionalCores::Auto;
         let refused = rqd::refused_fractions(cores, is_threadable, *code).filter(|_| is_learning);
         if let Some(fractions) = refused {
             self.shared.context.hints.fractions_refused(&booked.host, &booked.host_name, fractions);
@@ -68,8 +68,8 @@ impl Launcher {
     }
 
     fn message(&self, booked: &Booked, launch: &LayerLaunch) -> Option<RunFrame> {
-        let factors = &self.shared.context.settings.memory_limits;
-        let built = rqd::build_run_frame(launch, booked, time::OffsetDateTime::now_utc(), factors);
+        let factors = self.shared.context.settings().memory_limits;
+        let built = rqd::build_run_frame(launch, booked, time::OffsetDateTime::now_utc(), &factors);
         if let Err(error) = &built {
             // Also looked at before the booking, but bookings that were found by their rows were not.
             tracing::error!(frame = %booked.frame, error = error_chain(error), "a booked frame cannot be launched");
@@ -89,7 +89,7 @@ impl Launcher {
         frame: RunFrame,
         committed_at: Instant,
     ) -> Option<LaunchOutcome> {
-        let deadline = tokio::time::Instant::from_std(committed_at + self.shared.context.settings.launch_deadline);
+        let deadline = tokio::time::Instant::from_std(committed_at + self.shared.context.settings().launch_deadline);
         let mut cause = UnbookCause::LaunchTooLate;
         let given_up =
             async { cause = given_up(&self.shared.closing, &self.shared.context.hints, &booked.host, deadline).await };
@@ -150,7 +150,9 @@ pub(super) async fn given_up(
 fn log(booked: &Booked, outcome: &LaunchOutcome) {
     let (frame, host) = (&booked.frame, &booked.host_name);
     match outcome {
-        LaunchOutcome::Launched => {}
+        LaunchOutcome::Launched => {
+            tracing::debug!(target: "scheduler", %frame, host, proc = %booked.proc, "launched a frame");
+        }
         LaunchOutcome::Refused { code, message } => {
             tracing::info!(%frame, host, ?code, message, "a host refused a launch");
         }

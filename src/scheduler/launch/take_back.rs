@@ -53,6 +53,7 @@ impl Launcher {
         let bookings: Vec<(&Booked, Fence)> = batch.iter().map(|(booked, fence)| (booked, *fence)).collect();
         let held: HashSet<ProcId> = match booking::unbook_fenced(&self.shared.context.store, &bookings, cause).await {
             Ok(outcome) => {
+                log(batch, &outcome.unbooked, cause);
                 self.shared.totals.unbooked(outcome.unbooked.len());
                 self.shared.context.metrics.unbooked(cause.as_str(), outcome.unbooked.len() as u64);
                 outcome.locked.into_iter().collect()
@@ -71,5 +72,13 @@ impl Launcher {
             self.feed(booked, if held.contains(&booked.proc) { Event::RowsHeld } else { Event::Released });
         }
         true
+    }
+}
+
+fn log(batch: &[(Booked, Fence)], unbooked: &[ProcId], cause: UnbookCause) {
+    let unbooked: HashSet<&ProcId> = unbooked.iter().collect();
+    for (Booked { frame, host_name, proc, .. }, _) in batch.iter().filter(|(booked, _)| unbooked.contains(&booked.proc))
+    {
+        tracing::debug!(target: "scheduler", %frame, host = host_name, %proc, cause = cause.as_str(), "gave a booking back");
     }
 }

@@ -8,9 +8,10 @@ use tracing_subscriber::filter::Targets;
 use super::error::LogsError;
 use crate::config::directives;
 
-/// This program's own target as people write it, and as the compiler does.
+/// This program's own target as people write it, and many of its events have it, and as the compiler does.
 pub(super) const OWN_NAME: &str = "scheduler";
-pub(super) const OWN_TARGET: &str = "cue_scheduler";
+const OWN_TARGET: &str = "cue_scheduler";
+const OWN: [&str; 2] = [OWN_NAME, OWN_TARGET];
 
 /// The HTTP library logs every scraper that hangs up as an error.
 const HUSHED: &str = "warp";
@@ -19,7 +20,7 @@ const HUSHED: &str = "warp";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Levels {
     default: LevelFilter,
-    /// By the compiler's names.
+    /// Of this program's own by both names.
     by_target: BTreeMap<String, LevelFilter>,
 }
 
@@ -31,7 +32,7 @@ impl Levels {
         for (target, level) in directives(text).map_err(|no_directive| LogsError::of(no_directive, text))? {
             match target {
                 None => levels.default = level,
-                Some(target) => _ = levels.by_target.insert(compiled_name(target), level),
+                Some(target) => levels.by_target.extend(names(target).into_iter().map(|name| (name, level))),
             }
         }
         Ok(levels)
@@ -64,7 +65,7 @@ impl Levels {
     #[must_use]
     pub(super) fn with_own(mut self, level: LevelFilter) -> Self {
         self.by_target.retain(|target, _| !is_own(target));
-        self.by_target.insert(OWN_TARGET.to_owned(), level);
+        self.by_target.extend(OWN.map(|name| (name.to_owned(), level)));
         self
     }
 
@@ -83,15 +84,21 @@ impl Levels {
     }
 }
 
-fn compiled_name(target: &str) -> String {
-    match target.strip_prefix(OWN_NAME) {
-        Some(rest) if rest.is_empty() || rest.starts_with("::") => format!("{OWN_TARGET}{rest}"),
-        _ => target.to_owned(),
+/// All names of what a directive names.
+fn names(target: &str) -> Vec<String> {
+    match within_own(target) {
+        Some(rest) => OWN.map(|name| format!("{name}{rest}")).into(),
+        None => vec![target.to_owned()],
     }
 }
 
 pub(super) fn is_own(target: &str) -> bool {
-    target.strip_prefix(OWN_TARGET).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    within_own(target).is_some()
+}
+
+/// What follows this program's own name.
+fn within_own(target: &str) -> Option<&str> {
+    OWN.iter().filter_map(|name| target.strip_prefix(name)).find(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub enum LogsError {
     NotADirective { part: String },
     #[error("cannot write the log file {path}; check `logging.path`, or set `logging.file_appender` to false")]
     File { path: PathBuf, source: io::Error },
+    #[error("no thread is left to write the log")]
+    Thread { source: io::Error },
     #[error("a log is already installed in this process")]
     Installed { source: SetGlobalDefaultError },
 }
