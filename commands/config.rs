@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cue_scheduler::config::{Config, Loaded, VARIABLE_PREFIX, keys};
+use cue_scheduler::config::{Config, Loaded, VARIABLE_PREFIX, Version, keys};
 use serde::Serialize;
 
 use crate::listing::Column;
@@ -11,6 +11,15 @@ use crate::output::Printer;
 /// The settings were loaded, so what is left to say is what has no effect.
 pub(crate) fn check(loaded: &Loaded, printer: Printer) -> ExitCode {
     printer.warnings(&loaded.warnings);
+    let changed = loaded.changed_defaults();
+    if !changed.is_empty() {
+        printer.warning(format_args!(
+            "defaults have changed since the version for which these settings were written; `written_for: {}` says \
+             that they may:\n  {}",
+            Version::CURRENT,
+            changed.join("\n  ")
+        ));
+    }
     match &loaded.file {
         Some(file) => printer.note(format_args!("{} is right", file.display())),
         None => printer.note("no file was found, and environment and flags are right"),

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Secret, Tls};
+use cue_scheduler::config::{self, Config, ConfigError, FlagValue, Inputs, Secret, Tls, Version};
 use cue_scheduler::db::{ClusterRows, Store};
 use cue_scheduler::model::{AllocTag, Tag};
 use cue_scheduler::ops::write_file;
@@ -261,6 +261,7 @@ fn distinct<'t>(tags: impl Iterator<Item = &'t Tag>) -> Vec<&'t str> {
 /// The whole file or nothing. Only its owner may read it when it holds the password.
 fn write(settings: &InitSettings, overwrites: bool) -> anyhow::Result<()> {
     let (target, mut config) = (&settings.target, settings.config.clone());
+    config.written_for = Some(Version::CURRENT);
     if settings.is_password_of_environment {
         // It goes on to bring it.
         config.database.db_pass = None;

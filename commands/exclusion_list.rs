@@ -1,13 +1,13 @@
 //! `exclusion-list`: what Cuebot must be told, and whether it was.
 
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use cue_scheduler::ops::handover::{
-    Booker, Coverage, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
-    TURN_OFF_BOOKING, check_flags, check_list, not_expressed,
+    Booker, Coverage, CuebotSettings, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
+    TURN_OFF_BOOKING, Told, check, not_expressed,
 };
 use cue_scheduler::ops::replace_file;
 use cue_scheduler::units::counted;
@@ -39,6 +39,13 @@ of their own also book flagged shows for a host's deed and for redirects";
 const READ_AT_START: &str = "\
 each Cuebot reads its properties only when it starts:
 change those of all Cuebots, and restart all";
+/// What no check of one Cuebot's settings sees.
+const LIST_UNSEEN: &str = "\
+not seen by this: other Cuebots, whether each was started again since its settings changed, and what Cuebot
+books past the list: next frames on procs that it feeds, hosts' deeds, redirects, local work";
+const FLAGS_UNSEEN: &str = "\
+not seen by this: other Cuebots and their settings (a planner of their own, booking turned off), whether each
+has noticed the flags (up to 30 s), and what Cuebot books past them, such as local work";
 /// Unchanged lines shown around a change.
 const CONTEXT: usize = 3;
 
@@ -54,13 +61,15 @@ enum Mechanism {
 struct Farm {
     mechanism: Mechanism,
     coverage: Coverage,
+    /// Cuebot's own planner is active on this database.
+    has_planner: bool,
 }
 
 pub(crate) async fn run(settings: RunSettings, args: ExclusionListArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let farm = read_farm(&settings, printer).await?;
-    let ExclusionListArgs { check, update, full_migration, yes } = args;
+    let ExclusionListArgs { check, options, property, update, full_migration, yes } = args;
     if let Some(file) = check {
-        return check_file(&farm, file.as_deref(), printer);
+        return check_cuebot(&farm, &read_cuebot(file.as_deref(), &options, &property)?, printer);
     }
     if let Some(file) = update {
         return update_file(&farm, &file, yes, printer);
@@ -82,12 +91,13 @@ async fn read_farm(settings: &RunSettings, printer: Printer) -> anyhow::Result<F
     let asked = store.load_asked_tags().await.context("Failed to read what layers ask for")?;
     let mechanism =
         if store.features().has_scheduler_managed { Mechanism::SchedulerFlag } else { Mechanism::ExclusionList };
+    let has_planner = store.foreign_planner_active().await.context("Failed to look for Cuebot's own planner")?;
     store.close().await;
     name_left_out(&rows.left_out, printer);
     if clusters.is_empty() {
         printer.warning("this configuration has no cluster here");
     }
-    Ok(Farm { mechanism, coverage: Coverage { clusters, rows, asked } })
+    Ok(Farm { mechanism, coverage: Coverage { clusters, rows, asked }, has_planner })
 }
 
 /// The list for these clusters, and what is to be said beside it.
@@ -136,11 +146,10 @@ fn print_list(farm: &Farm, printer: Printer) -> Result<(), OutputError> {
 }
 
 fn warn_of_not_expressed(rows: &[NotExpressed], printer: Printer) {
-    let line = |NotExpressed { cluster, kind, still_booked_on }: &NotExpressed| match still_booked_on.as_slice() {
-        [] => format!("{cluster} ({kind}): nowhere, all excluded"),
-        places => format!("{cluster} ({kind}): on {}", places.join(", ")),
-    };
-    warn_with("the list cannot name these clusters; Cuebot goes on booking their work:", rows, line, printer);
+    let line = |row: &&NotExpressed| format!("{} ({}): on {}", row.cluster, row.kind, row.still_booked_on.join(", "));
+    // Where other clusters' entries exclude all their work there is nothing to be said of them.
+    let booked: Vec<&NotExpressed> = rows.iter().filter(|row| !row.still_booked_on.is_empty()).collect();
+    warn_with("the list cannot name these clusters; Cuebot goes on booking their work:", &booked, line, printer);
 }
 
 /// A warning with a line for each of what it is about, or nothing where there is none.
@@ -198,29 +207,36 @@ struct CheckDocument<'d> {
     findings: &'d [Finding],
 }
 
-fn check_file(farm: &Farm, file: Option<&Path>, printer: Printer) -> anyhow::Result<ExitCode> {
-    let properties = file.map(read).transpose()?;
-    let is_off = properties.as_ref().is_some_and(is_booking_off);
-    let findings = match farm.mechanism {
-        Mechanism::SchedulerFlag => {
-            if properties.as_ref().and_then(|properties| properties.get(EXCLUSION_LIST)).is_some() {
-                printer.warning(format_args!(
-                    "{EXCLUSION_LIST} in the file has no effect on a Cuebot that knows the shows' scheduler flag"
-                ));
-            }
-            check_flags(&ShowFlags::of(&farm.coverage), &farm.coverage)
-        }
-        Mechanism::ExclusionList => {
-            let Some(properties) = &properties else { bail!(UsageError::NoFileToCheck) };
-            let list = ExclusionList::parse(properties.get(EXCLUSION_LIST).unwrap_or_default());
-            warn_of_file(farm, properties, &list, printer);
-            let mut not_expressed = not_expressed(&list, &farm.coverage);
-            not_expressed.retain(|row| !is_off && row.kind != "alloc" && !row.still_booked_on.is_empty());
-            warn_of_not_expressed(&not_expressed, printer);
-            check_list(&list, is_off, &farm.coverage)
-        }
-    };
-    if matches!(printer.format, OutputFormat::Table | OutputFormat::Wide) && findings.is_empty() {
+/// What a Cuebot is told, and how much of that is known.
+struct Cuebot {
+    file: Option<Properties>,
+    settings: CuebotSettings,
+    is_line_known: bool,
+}
+
+fn read_cuebot(file: Option<&Path>, options: &[PathBuf], properties: &[String]) -> anyhow::Result<Cuebot> {
+    let file = file.map(read).transpose()?;
+    let mut settings = CuebotSettings::new(file.clone());
+    for path in options {
+        let bytes = read_bytes(path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        settings.add_options(&text).with_context(|| format!("{} cannot be Cuebot's environment", path.display()))?;
+    }
+    for property in properties {
+        settings.add_property(property).context("--property")?;
+    }
+    Ok(Cuebot { file, settings, is_line_known: !options.is_empty() || !properties.is_empty() })
+}
+
+fn check_cuebot(farm: &Farm, cuebot: &Cuebot, printer: Printer) -> anyhow::Result<ExitCode> {
+    let told = told(farm, cuebot, printer)?;
+    let findings = check(&told, &farm.coverage);
+    let is_read = matches!(printer.format, OutputFormat::Table | OutputFormat::Wide);
+    if is_read {
+        let flags_decide = farm.mechanism == Mechanism::SchedulerFlag;
+        printer.note(if flags_decide { FLAGS_UNSEEN } else { LIST_UNSEEN });
+    }
+    if is_read && findings.is_empty() {
         printer.note("the clusters of this configuration and what Cuebot is told agree");
         return Ok(ExitCode::SUCCESS);
     }
@@ -239,19 +255,64 @@ fn check_file(farm: &Farm, file: Option<&Path>, printer: Printer) -> anyhow::Res
     Ok(ExitCode::from(FAILED))
 }
 
-/// What is odd about a file and no harm by itself.
-fn warn_of_file(farm: &Farm, properties: &Properties, list: &ExclusionList, printer: Printer) {
-    let lines: Vec<String> = properties.lines(EXCLUSION_LIST).iter().map(ToString::to_string).collect();
-    if lines.len() > 1 {
-        printer.warning(format_args!("{EXCLUSION_LIST} stands on lines {}; only the last counts", lines.join(", ")));
+/// What decides, with warnings of what is odd about it and no harm by itself.
+fn told(farm: &Farm, cuebot: &Cuebot, printer: Printer) -> anyhow::Result<Told> {
+    let Cuebot { file, settings, is_line_known } = cuebot;
+    let flags_decide = farm.mechanism == Mechanism::SchedulerFlag;
+    if !flags_decide && file.is_none() && !is_line_known {
+        bail!(UsageError::NoFileToCheck);
     }
-    if properties.get(EXCLUSION_LIST).is_some_and(|value| value.contains("${")) {
-        printer.warning(format_args!("{EXCLUSION_LIST} has a placeholder, which is compared as it stands"));
+    if file.is_some() && !is_line_known {
+        printer.warning(
+            "Cuebot's command line, SPRING_APPLICATION_JSON and variables win over its file and were not given; \
+             --options FILE and --property KEY=VALUE add them",
+        );
     }
-    if is_booking_off(properties) {
+    settings.oddities().iter().for_each(|odd| printer.warning(odd));
+    let is_off = settings.is_booking_off()?;
+    if farm.has_planner || (flags_decide && settings.has_planner()) {
+        printer.warning(
+            "Cuebot's own planner is active: `run` books nothing beside it unless scheduler.beside_maestro says book",
+        );
+        return Ok(Told::Planner);
+    }
+    if is_off {
+        let whatever = if flags_decide { "flags say" } else { "list says" };
         printer.warning(format_args!(
-            "{TURN_OFF_BOOKING} is set, so that this Cuebot books no host whatever the list says"
+            "{TURN_OFF_BOOKING} is set, so that this Cuebot books no host whatever the {whatever}"
         ));
+    }
+    let list = settings.get(EXCLUSION_LIST);
+    if flags_decide {
+        if let Some((_, place)) = list {
+            printer.warning(format_args!(
+                "{EXCLUSION_LIST} ({place}) has no effect on a Cuebot that knows the shows' scheduler flag"
+            ));
+        }
+        return Ok(if is_off { Told::BookingOff } else { Told::Flags });
+    }
+    let value = list.map(|(value, _)| value).unwrap_or_default();
+    let list = ExclusionList::parse(&value);
+    if let Some(file) = file {
+        let lines: Vec<String> = file.lines(EXCLUSION_LIST).iter().map(ToString::to_string).collect();
+        if lines.len() > 1 {
+            printer
+                .warning(format_args!("{EXCLUSION_LIST} stands on lines {}; only the last counts", lines.join(", ")));
+        }
+    }
+    warn_of_list(farm, &value, &list, printer);
+    if is_off {
+        return Ok(Told::BookingOff);
+    }
+    let mut not_expressed = not_expressed(&list, &farm.coverage);
+    not_expressed.retain(|row| row.kind != "alloc");
+    warn_of_not_expressed(&not_expressed, printer);
+    Ok(Told::List(list))
+}
+
+fn warn_of_list(farm: &Farm, value: &str, list: &ExclusionList, printer: Printer) {
+    if value.contains("${") {
+        printer.warning(format_args!("{EXCLUSION_LIST} has a placeholder, which is compared as it stands"));
     }
     let rows = &farm.coverage.rows;
     let shows = || rows.shows.iter().map(|show| &show.name);
@@ -266,12 +327,6 @@ fn warn_of_file(farm: &Farm, properties: &Properties, list: &ExclusionList, prin
             printer.warning(format_args!("{entry} names no show and allocation of this database"));
         }
     }
-}
-
-/// As Cuebot's framework reads a switch.
-fn is_booking_off(properties: &Properties) -> bool {
-    let value = properties.get(TURN_OFF_BOOKING).unwrap_or_default().trim().to_lowercase();
-    ["true", "on", "yes", "1"].contains(&value.as_str())
 }
 
 #[derive(Serialize)]
@@ -324,8 +379,12 @@ fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printer) -> 
 }
 
 fn read(file: &Path) -> anyhow::Result<Properties> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = read_bytes(file)?;
     Properties::parse(bytes).with_context(|| format!("{} is no properties file that Java could load", file.display()))
+}
+
+fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// Return alone, and Ctrl-C, count as no.

@@ -86,7 +86,9 @@ pub(crate) enum UsageError {
     NoHosts,
     #[error("--update asks before it changes a file, and there is no terminal to ask on; --yes says it may")]
     NobodyToAsk,
-    #[error("--check needs the properties file of a Cuebot: no show of this database has a scheduler flag")]
+    #[error(
+        "--check needs what a Cuebot is told, a properties file above all: this database has no scheduler flag for shows"
+    )]
     NoFileToCheck,
     #[error("config init asks questions and there is no terminal; answer with flags and --yes")]
     NoTerminal,

@@ -66,6 +66,9 @@
 //! | overlay | bookings of a preview, put over the next snapshot as if they had been made |
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(test)]
+mod fuzz;
+
 pub mod units;
 
 pub mod model;

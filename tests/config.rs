@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cue_scheduler::config::{
-    BesideMaestro, Config, ConfigError, FlagValue, FractionalCores, Inputs, Key, Loaded, Place, Tls, ignored_keys,
-    keys, load,
+    BesideMaestro, Config, ConfigError, FlagValue, FractionalCores, Inputs, Key, Loaded, Place, Tls, Version,
+    ignored_keys, keys, load,
 };
 use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::model::{self, AllocTag, JobOrder, Policy, TagChunkSizes};
@@ -160,6 +160,55 @@ host_cache:
     );
 }
 
+/// Every edition of the retired service that was published, with what of it has no use.
+#[test]
+fn every_published_edition_loads() {
+    let editions = [
+        (include_str!("data/settings/2025-12.yaml"), 18),
+        (include_str!("data/settings/2026-08.yaml"), 17),
+        (include_str!("data/settings/planner-branch.yaml"), 10),
+    ];
+    for (text, without_use) in editions {
+        let loaded = Given::file(text).load().unwrap_or_else(|error| panic!("{error}"));
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), without_use, "{told:#?}");
+        assert_eq!(loaded.config.logging.level, "debug,sqlx=info");
+        let comma = "logging.level debug:sqlx=info has no meaning here and is taken for debug,sqlx=info: directives are \
+                     parted by commas";
+        assert!(told.iter().any(|line| line.ends_with(comma)), "{told:#?}");
+    }
+    let loaded = Given::file(editions[2].0).load().unwrap();
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let strategy = "line 8: queue.host_booking_strategy.type epvm has no meaning here and is taken for saturation: hosts are \
+                    chosen by the two saturation flags";
+    let redis = "line 30: accounting.redis has no effect and can be removed: counters are kept in the database alone";
+    assert!(told.iter().any(|line| line == strategy) && told.iter().any(|line| line == redis), "{told:#?}");
+    let given = Given::nothing()
+        .variable("OPENSCHEDULER_accounting.redis.url", "redis://h")
+        .variable("OPENSCHEDULER_ACCOUNTING__REDIS__POOL__SIZE", "4")
+        .variable("OPENSCHEDULER_QUEUE__HOST_BOOKING_STRATEGY__TYPE", "EPVM");
+    assert_eq!(given.load().unwrap().warnings.len(), 3);
+}
+
+#[test]
+fn defaults_that_changed_are_told_until_the_settings_say_so() {
+    let told = |given: Given| given.load().unwrap().changed_defaults();
+    let all = told(Given::file(""));
+    assert!(
+        all.iter().any(|line| line
+            == "2.1.0: load on a host that is not of its frames takes cores away; the old way: queue.host_load: off"),
+        "{all:#?}"
+    );
+    assert_eq!(told(Given::file("written_for: 2.0.0")), all);
+    assert_eq!(told(Given::nothing().variable("OPENSCHEDULER_RQD__GRPC_PORT", "1")), all);
+    assert_eq!(told(Given::file(format!("written_for: {}", Version::CURRENT))), [""; 0]);
+    assert_eq!(told(Given::nothing()), [""; 0], "no settings were written for another version");
+    let of_later = Given::file("written_for: 9.0.0").load().unwrap();
+    assert_eq!(of_later.changed_defaults(), [""; 0]);
+    let warning = format!("line 1: written_for is 9.0.0, and this is cue-scheduler {}", Version::CURRENT);
+    assert_eq!(of_later.warnings[0].to_string(), warning);
+}
+
 #[test]
 fn every_published_key_is_accepted() {
     let loaded = Given::file(
@@ -211,7 +260,7 @@ host_cache:
   host_staleness_threshold: 2min
   update_stat_on_book: false
 scheduler: {facility: spi, alloc_tags: [{show: s, tag: t}], manual_tags: [m], ignore_tags: [i]}
-accounting: {recompute_interval: 15s, limit_reseed_interval: 300s, managed_shows_ttl: 30s}
+accounting: {recompute_interval: 15s, limit_reseed_interval: 300s, managed_shows_ttl: 30s, redis: {url: 'redis://h'}}
 ",
     )
     .load()
@@ -407,9 +456,12 @@ const BAD_FILES: &[(&str, &str)] = &[
         "line 2: queue.frame_memory_hard_limit: expected a number above 0, such as 1.6, found \".nan\"",
     ),
     (
-        "queue:\n  host_booking_strategy:\n    type: epvm",
-        "line 3: queue.host_booking_strategy.type: epvm is not offered; use saturation, with core_saturation and memory_saturation",
+        "queue:\n  host_booking_strategy:\n    type: best",
+        "line 3: queue.host_booking_strategy.type: expected saturation, found \"best\"",
     ),
+    ("accounting:\n  rediss: {}", "line 2: accounting.rediss: unknown key; did you mean accounting.redis?"),
+    ("written_for: two", "line 1: written_for: expected a version of this program, such as 2.1.0, found \"two\""),
+    ("written_for: 2.1", "line 1: written_for: expected a version of this program, such as 2.1.0, found \"2.1\""),
     (
         "queue:\n  host_booking_strategy: saturation",
         "line 2: queue.host_booking_strategy: expected a section with indented keys, such as queue.host_booking_strategy.type",
@@ -424,8 +476,8 @@ const BAD_FILES: &[(&str, &str)] = &[
     ),
     ("queue: 5", "line 1: queue: expected a section with indented keys, such as queue.monitor_interval"),
     (
-        "logging:\n  level: debug:sqlx=info",
-        "line 2: logging.level: \"debug:sqlx=info\" is not target=level; directives are separated by commas, as in info,sqlx=warn",
+        "logging:\n  level: warn:sqlx=info",
+        "line 2: logging.level: \"warn:sqlx=info\" is not target=level; directives are separated by commas, as in info,sqlx=warn",
     ),
     (
         "logging:\n  level: inof",
@@ -538,6 +590,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_default() {
 fn every_key_can_be_set_by_both_forms_of_variable() {
     let sample = |key: &Key| {
         match key.path {
+            "written_for" => "2.0.0".to_owned(),
             "database.db_pass" => "p".to_owned(),
             "database.db_pass_file" | "database.tls_root_certificate" => return None,
             "queue.empty_job_cycles_before_quiting" => "7".to_owned(),
@@ -737,7 +790,7 @@ fn log_levels_are_read_alike_here_and_by_the_log() {
         ",",
         "3",
         "inof",
-        "debug:sqlx=info",
+        "warn:sqlx=info",
         "info,=warn",
         "a b=warn",
         "info,sqlx=",

@@ -118,6 +118,10 @@ Examples:
       Print the property, or the commands that set the flag.
   cue-scheduler exclusion-list --check /opt/cuebot/opencue.properties
       Say what would be booked by both or by nobody.
+  cue-scheduler exclusion-list --check opencue.properties --options /etc/sysconfig/cuebot
+      The same with the variables and the command line of Cuebot, which win over the file.
+  cue-scheduler exclusion-list --check --property dispatcher.exclusion_list=show:local.general
+      The same with what stands on the command line, and no file.
   cue-scheduler exclusion-list --update /opt/cuebot/opencue.properties
       Show the difference, ask, and change the property.
   cue-scheduler exclusion-list --full-migration

@@ -287,6 +287,17 @@ pub(crate) struct ExclusionListArgs {
     #[expect(clippy::option_option, reason = "the flag alone asks something too")]
     pub(crate) check: Option<Option<PathBuf>>,
 
+    /// With --check: an environment file of Cuebot's unit, such as /etc/sysconfig/cuebot; repeatable.
+    ///
+    /// Its variables win over the properties file, and words in them such as `--name=value` and `-Dname=value`
+    /// (mostly in OPTIONS) over both, as Cuebot's command line does.
+    #[arg(long, value_name = "FILE", requires = "check")]
+    pub(crate) options: Vec<PathBuf>,
+
+    /// With --check: a property as it stands on Cuebot's command line; repeatable.
+    #[arg(long, value_name = "KEY=VALUE", requires = "check")]
+    pub(crate) property: Vec<String>,
+
     /// Change the property in this properties file, and nothing else in it, after showing the difference
     /// and asking.
     #[arg(long, value_name = "FILE", group = "act")]

@@ -315,6 +315,7 @@ mod tests {
             facility: FacilityId::new(facility),
             facility_name: facility.to_owned(),
             alloc: Some((AllocId::new(&full), full)),
+            has_hosts: true,
             alloc_tags: set(&[tag]),
             manual_tags: set(manual),
             hostname_tags: BTreeSet::new(),

@@ -34,7 +34,11 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("host_cache.update_stat_on_book", "measured memory is Cuebot's to write"),
     ("accounting.limit_reseed_interval", CAPS),
     ("accounting.managed_shows_ttl", "shows are read with the clusters, see queue.cluster_reload_interval"),
+    ("accounting.redis", "counters are kept in the database alone"),
 ];
+
+/// Those that are sections, of whatever keys.
+const SECTIONS: &[&str] = &["accounting.redis"];
 
 const HOSTS: &str = "all hosts are read anew in every pass";
 const CAPS: &str = "caps are read anew in every pass";
@@ -47,8 +51,23 @@ const ALIASES: &[(&str, &str)] = &[
     ("queue.concurrent_groups", "host_cache.concurrent_groups"),
 ];
 
+/// Values of published files that mean nothing here, what each is taken for, and why.
+const VALUES: &[(&str, &str, &str, &str)] = &[
+    ("logging.level", "debug:sqlx=info", "debug,sqlx=info", "directives are parted by commas"),
+    ("queue.host_booking_strategy.type", "epvm", "saturation", STRATEGY),
+];
+
+/// What a published value is taken for, and that in words that follow the key's name.
+pub(super) fn taken_for(key: &str, value: &str) -> Option<(&'static str, String)> {
+    let (_, value, other, why) =
+        VALUES.iter().find(|(of, published, ..)| *of == key && published.eq_ignore_ascii_case(value.trim()))?;
+    Some((other, format!("{value} has no meaning here and is taken for {other}: {why}")))
+}
+
 /// The right spelling of an ignored key and why it has no effect.
 pub(super) fn find(path: &str) -> Option<(&'static str, &'static str)> {
     let right = ALIASES.iter().find(|(alias, _)| *alias == path).map_or(path, |(_, right)| right);
+    let holds = |section: &&&str| right.strip_prefix(**section).is_some_and(|rest| rest.starts_with('.'));
+    let right = SECTIONS.iter().find(holds).copied().unwrap_or(right);
     IGNORED.iter().find(|(ignored, _)| *ignored == right).copied()
 }

@@ -120,6 +120,7 @@ const LAUNCH_SECONDS_MAX: u64 = 150;
 const POOL_SIZE_MIN: u64 = 2;
 
 const KEYS: &[Key] = &[
+    key!("written_for" => written_for, value::if_any(value::version)),
     key!(logging.level, value::log_filter).fixed(),
     key!(logging.format, value::one_of).fixed(),
     key!(logging.file_appender, value::yes_or_no).fixed(),
@@ -201,10 +202,6 @@ fn core_multiplier(_: &mut Config, given: &Given) -> Result<(), Complaint> {
 fn host_strategy(_: &mut Config, given: &Given) -> Result<(), Complaint> {
     match &given.value {
         Value::Text(text) if text.trim().eq_ignore_ascii_case("saturation") => Ok(()),
-        Value::Text(text) if text.trim() == "epvm" => {
-            let what = "epvm is not offered; use saturation, with core_saturation and memory_saturation";
-            Err(Complaint::new(given, what.to_owned()))
-        }
         _ => Err(value::expected("saturation", given)),
     }
 }

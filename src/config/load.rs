@@ -6,10 +6,11 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use super::changed;
 use super::error::{ConfigError, NamedBy, Place, Problem, Problems, Rank};
 use super::ignored;
 use super::keys::{Key, VARIABLE_PREFIX, keys};
-use super::types::{Config, MemoryLimitFactors, Secret, Tls};
+use super::types::{Config, MemoryLimitFactors, Secret, Tls, Version};
 use super::value::Complaint;
 use super::yaml::{self, Entry, Given, Value};
 
@@ -66,6 +67,18 @@ pub struct Loaded {
     pub origins: Origins,
     /// To be said once at start.
     pub warnings: Vec<Warning>,
+}
+
+impl Loaded {
+    /// Defaults that changed since the version for which these settings were written and that hold for them,
+    /// each with the key for the old way.
+    pub fn changed_defaults(&self) -> Vec<String> {
+        let is_anything = self.file.is_some() || !self.origins.0.is_empty();
+        let written_for = self.config.written_for.unwrap_or(Version::FIRST);
+        let is_left = |key: Option<&str>| key.is_none_or(|key| self.origins.at(key) == Place::Default);
+        let changed = changed::DEFAULTS.iter().filter(|changed| is_anything && changed.since > written_for);
+        changed.filter(|changed| is_left(changed.key())).map(ToString::to_string).collect()
+    }
 }
 
 /// Where the value of each key came from.
@@ -230,7 +243,9 @@ impl Layers {
         match target(path) {
             Target::Known(known, key) => {
                 if let Some(first) = self.seen.insert(known, place.clone()) {
-                    return self.complain(place, path, twice(&first));
+                    // Of a section without effect one key is named for all.
+                    let is_inside = path.starts_with(&format!("{known}."));
+                    return if is_inside { () } else { self.complain(place, path, twice(&first)) };
                 }
                 match key {
                     Ok(key) => self.set(key, path, place, given),
@@ -249,7 +264,14 @@ impl Layers {
     }
 
     fn set(&mut self, key: &'static Key, path: &str, place: &Place, given: &Given) {
-        match (key.set)(&mut self.loaded.config, given) {
+        let mut given = given.clone();
+        if let Value::Text(text) = &mut given.value
+            && let Some((other, what)) = ignored::taken_for(key.path, text)
+        {
+            other.clone_into(text);
+            self.warn(place, key.path, what);
+        }
+        match (key.set)(&mut self.loaded.config, &given) {
             Ok(()) if given.value == Value::Nothing => {}
             Ok(()) => _ = self.loaded.origins.0.insert(key.path, place.clone()),
             Err(Complaint { line, what }) => {
@@ -304,7 +326,7 @@ impl Layers {
 
     /// What no key can say alone.
     fn check_together(&mut self) {
-        let Config { database, rqd, queue, scheduler, .. } = self.loaded.config.clone();
+        let Config { written_for, database, rqd, queue, scheduler, .. } = self.loaded.config.clone();
         if rqd.dry_run_mode {
             let key = "rqd.dry_run_mode";
             let what = "is true: `run` books and launches nothing".to_owned();
@@ -324,6 +346,10 @@ impl Layers {
             let key = "database.tls_root_certificate";
             let what = "only looked at when database.tls is verify-ca or verify-full".to_owned();
             self.complain(&self.loaded.origins.at(key), key, what);
+        }
+        if let Some(version) = written_for.filter(|version| *version > Version::CURRENT) {
+            let what = format!("is {version}, and this is cue-scheduler {}", Version::CURRENT);
+            self.warn(&self.loaded.origins.at("written_for"), "written_for", what);
         }
         for tag in scheduler.manual_tags.iter().filter(|tag| scheduler.ignore_tags.contains(tag)) {
             let place = self.loaded.origins.at("scheduler.manual_tags");

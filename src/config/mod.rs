@@ -10,6 +10,7 @@
 //! - secrets are in no message and no `Debug` output;
 //! - nothing outside the file is read but what the caller passes in.
 
+mod changed;
 mod directive;
 mod document;
 mod error;
@@ -29,5 +30,5 @@ pub use load::{FlagValue, Inputs, Loaded, SYSTEM_FILE, Warning, load};
 pub(crate) use types::Rqd;
 pub use types::{
     AgentSettings, BesideMaestro, Config, CuebotSilence, Database, FlagOff, FractionalCores, LogFormat,
-    MemoryLimitFactors, Secret, Tls,
+    MemoryLimitFactors, Secret, Tls, Version,
 };

@@ -14,6 +14,8 @@ use crate::units::Kib;
 /// Everything an operator may set. Each field is the key of the same path in the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
+    /// The version of this program for which the settings were written; `None`: the first, or the retired service.
+    pub written_for: Option<Version>,
     pub logging: Logging,
     pub database: Database,
     pub rqd: Rqd,
@@ -21,6 +23,29 @@ pub struct Config {
     pub host_cache: HostCache,
     pub scheduler: Scheduler,
     pub accounting: Accounting,
+}
+
+/// A version of this program.
+#[derive(Clone, Copy, Debug, derive_more::Display, PartialEq, Eq, PartialOrd, Ord)]
+#[display("{_0}.{_1}.{_2}")]
+pub struct Version(pub u16, pub u16, pub u16);
+
+impl Version {
+    /// The first that had settings.
+    pub(super) const FIRST: Self = Self(2, 0, 0);
+    /// Of this program.
+    pub const CURRENT: Self = Self(
+        number(env!("CARGO_PKG_VERSION_MAJOR")),
+        number(env!("CARGO_PKG_VERSION_MINOR")),
+        number(env!("CARGO_PKG_VERSION_PATCH")),
+    );
+}
+
+const fn number(text: &str) -> u16 {
+    match u16::from_str_radix(text, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("the package's version is of three numbers"),
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, SmartDefault)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use strum::VariantNames;
 
 use super::directive::{LEVELS, NoDirective, directives};
-use super::types::{BesideMaestro, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls};
+use super::types::{BesideMaestro, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls, Version};
 use super::yaml::{Entry, Given, Value};
 use crate::model::{AllocTag, JobOrder};
 use crate::units::Kib;
@@ -143,6 +143,15 @@ fn size_of(text: &str) -> Option<Kib> {
     let kib = number * bytes / 1_024.0;
     #[expect(clippy::cast_possible_truncation, reason = "checked to be in range; the fraction is meant to go")]
     (kib < 1e15).then_some(Kib(kib as i64))
+}
+
+/// Three numbers with dots between.
+pub(super) fn version(given: &Given) -> Read<Version> {
+    read(given, "a version of this program, such as 2.1.0", |text| {
+        let mut numbers = text.split('.').map(|number| number.parse().ok());
+        let version = Version(numbers.next()??, numbers.next()??, numbers.next()??);
+        numbers.next().is_none().then_some(version)
+    })
 }
 
 /// Text that is not empty.
@@ -284,7 +293,7 @@ macro_rules! show_displayed {
 }
 
 show_displayed!(bool, u16, u32, usize, String, IpAddr);
-show_displayed!(LogFormat, Tls, FractionalCores, JobOrder, FlagOff, BesideMaestro);
+show_displayed!(Version, LogFormat, Tls, FractionalCores, JobOrder, FlagOff, BesideMaestro);
 
 impl Show for f64 {
     fn show(&self) -> String {

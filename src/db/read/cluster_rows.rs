@@ -31,6 +31,7 @@ pub struct AllocTags {
     pub facility_name: String,
     /// `None` = the facility has no allocation.
     pub alloc: Option<(AllocId, String)>,
+    pub has_hosts: bool,
     /// The allocation's own tag, and those of type ALLOC on its hosts: renaming the tag of an
     /// allocation does not reach the hosts that carry the old one.
     pub alloc_tags: BTreeSet<Tag>,
@@ -73,6 +74,7 @@ fn decode_alloc(row: &Row<'_>) -> Result<AllocTags, Problem> {
         facility: row.get("pk_facility")?,
         facility_name: row.text("facility_name")?,
         alloc: alloc.transpose()?,
+        has_hosts: row.get("has_hosts")?,
         alloc_tags: row.tags("alloc_tags")?,
         manual_tags: row.tags("manual_tags")?,
         hostname_tags: row.tags("hostname_tags")?,

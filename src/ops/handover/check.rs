@@ -1,12 +1,15 @@
 //! What Cuebot was told beside what we serve.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use strum::IntoStaticStr;
 
 use super::coverage::{Coverage, Gap, carries, may_reach};
 use super::flags::{ShowFlags, may_have_work};
 use super::list::{ExclusionList, pair};
-use crate::model::{Cluster, ClusterKind};
+use crate::db::{AllocTags, ShowSubscriptions};
+use crate::model::{Cluster, ClusterKind, ShowId, Tag};
 
 /// Who books work that has not exactly one booker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
@@ -64,39 +67,89 @@ pub fn not_expressed(list: &ExclusionList, coverage: &Coverage) -> Vec<NotExpres
     coverage.clusters.iter().filter_map(one).collect()
 }
 
-/// Compares an exclusion list with the clusters. `is_booking_off`: the Cuebot books no host at all.
-pub fn check_list(list: &ExclusionList, is_booking_off: bool, coverage: &Coverage) -> Vec<Finding> {
-    if is_booking_off {
-        return coverage.gaps(|show| show.has_pending_jobs).into_iter().map(neither).collect();
-    }
-    let both = ExclusionList::of(&coverage.clusters);
-    let mut findings = Vec::new();
-    for (show, name, alloc) in coverage.pairs() {
-        let is_excluded = list.excludes(&show.name, name);
-        if !is_excluded && both.excludes(&show.name, name) {
-            findings.push(Finding {
-                booked_by: Booker::Both,
-                show: show.name.clone(),
-                allocation: Some(name.to_owned()),
-                why: "a cluster serves it and the list does not exclude it".to_owned(),
-            });
-        } else if is_excluded && may_have_work(show) {
-            findings.extend(coverage.gap(show, name, alloc).map(neither));
-        }
-    }
-    findings
+/// What decides which work Cuebot leaves alone.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// Cuebot's own planner books whatever the list and the flags say.
+    Planner,
+    /// This Cuebot books no host at all.
+    BookingOff,
+    List(ExclusionList),
+    /// The shows' scheduler flags.
+    Flags,
 }
 
-/// Compares the shows' flags with the clusters.
-pub fn check_flags(flags: &ShowFlags, coverage: &Coverage) -> Vec<Finding> {
-    let of_shows = |shows: &[String], booked_by, why: &str| -> Vec<Finding> {
-        let of = |show: &String| Finding { booked_by, show: show.clone(), allocation: None, why: why.to_owned() };
-        shows.iter().map(of).collect()
+/// Compares what Cuebot was told with the clusters. Work that is not there, and may not come as long as
+/// neither hosts nor jobs do, is nobody's harm.
+pub fn check(told: &Told, coverage: &Coverage) -> Vec<Finding> {
+    match told {
+        Told::Planner => {
+            let ours: BTreeSet<&ShowId> = coverage.clusters.iter().map(|cluster| &cluster.show).collect();
+            let shows = coverage.rows.shows.iter().filter(|show| ours.contains(&show.id) && may_have_work(show));
+            shows.map(|show| whole(Booker::Both, show, "Cuebot's own planner books it too")).collect()
+        }
+        Told::BookingOff => coverage.gaps(|show| show.has_pending_jobs).into_iter().map(neither).collect(),
+        Told::List(list) => check_list(list, coverage),
+        Told::Flags => check_flags(coverage),
+    }
+}
+
+fn check_list(list: &ExclusionList, coverage: &Coverage) -> Vec<Finding> {
+    let one = |(show, name, alloc): (&ShowSubscriptions, &str, &AllocTags)| {
+        if !may_have_work(show) {
+            return None;
+        }
+        if list.excludes(&show.name, name) {
+            return coverage.gap(show, name, alloc).map(neither);
+        }
+        let why = booked_twice(coverage, (show, name, alloc))?;
+        let (show, allocation) = (show.name.clone(), Some(name.to_owned()));
+        Some(Finding { booked_by: Booker::Both, show, allocation, why })
     };
-    let both = of_shows(&flags.to_flag, Booker::Both, "a cluster serves it and it is not flagged");
-    let stranded = of_shows(&flags.stranded, Booker::Neither, "it is flagged and no cluster serves it");
+    coverage.pairs().filter_map(one).collect()
+}
+
+/// Why work of a pair that Cuebot books is ours too, if it is.
+fn booked_twice(coverage: &Coverage, (show, name, alloc): (&ShowSubscriptions, &str, &AllocTags)) -> Option<String> {
+    let not_listed = if ExclusionList::can_name(&show.name, name) {
+        "the list does not exclude it"
+    } else {
+        "the list cannot name it"
+    };
+    if coverage.has_cluster_of(show, alloc) {
+        return coverage.may_book(show, alloc).then(|| format!("a cluster serves it and {not_listed}"));
+    }
+    let (mut tags, mut layers) = (BTreeSet::new(), 0);
+    for asked in coverage.asked_of(show, alloc) {
+        let served: Vec<&Tag> = asked.tags.iter().filter(|tag| coverage.serves(show, alloc, tag)).collect();
+        layers += if served.is_empty() { 0 } else { asked.layers };
+        tags.extend(served.into_iter().map(Tag::as_str));
+    }
+    let ask = if layers == 1 {
+        "1 layer of pending jobs asks".to_owned()
+    } else {
+        format!("{layers} layers of pending jobs ask")
+    };
+    let tags = tags.into_iter().collect::<Vec<_>>().join(", ");
+    (layers > 0).then(|| format!("{ask} for {tags}, which a cluster serves, and {not_listed}"))
+}
+
+fn check_flags(coverage: &Coverage) -> Vec<Finding> {
+    let flags = ShowFlags::of(coverage);
+    let of = |shows: &[String], booked_by, why| {
+        let is_one = |show: &&ShowSubscriptions| shows.contains(&show.name) && coverage.has_something(show);
+        let shows = coverage.rows.shows.iter().filter(is_one);
+        shows.map(|show| whole(booked_by, show, why)).collect::<Vec<_>>()
+    };
+    let both = of(&flags.to_flag, Booker::Both, "a cluster serves it and it is not flagged");
+    let stranded = of(&flags.stranded, Booker::Neither, "it is flagged and no cluster serves it");
     let gaps = coverage.gaps(|show| flags.served.contains(&show.name) && may_have_work(show)).into_iter().map(neither);
     both.into_iter().chain(stranded).chain(gaps).collect()
+}
+
+/// A finding of a show everywhere.
+fn whole(booked_by: Booker, show: &ShowSubscriptions, why: &str) -> Finding {
+    Finding { booked_by, show: show.name.clone(), allocation: None, why: why.to_owned() }
 }
 
 fn neither(gap: Gap) -> Finding {
@@ -106,12 +159,10 @@ fn neither(gap: Gap) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::clusters::build;
-    use crate::db::{AllocTags, AskedTags, ClusterRows, ShowSubscriptions};
-    use crate::model::{AllocId, AllocTag, FacilityId, Selection, ShowId, TagChunkSizes};
+    use crate::db::{AskedTags, ClusterRows};
+    use crate::model::{AllocId, AllocTag, FacilityId, Selection, TagChunkSizes};
 
     fn set<T: Ord + From<String>>(items: &[&str]) -> BTreeSet<T> {
         items.iter().map(|item| T::from((*item).to_owned())).collect()
@@ -134,6 +185,7 @@ mod tests {
             facility: FacilityId::new("local"),
             facility_name: "local".to_owned(),
             alloc: Some((AllocId::new(&full), full)),
+            has_hosts: true,
             alloc_tags: set(&[tag]),
             manual_tags: set(manual),
             hostname_tags: BTreeSet::new(),
@@ -159,6 +211,10 @@ mod tests {
         build(rows, &selection, TagChunkSizes::default()).expect("the names exist")
     }
 
+    fn listed(list: &str) -> Told {
+        Told::List(ExclusionList::parse(list))
+    }
+
     fn lines(findings: Vec<Finding>) -> Vec<String> {
         findings.into_iter().map(|f| format!("{} {}: {}", f.booked_by.into_str(), f.name(), f.why)).collect()
     }
@@ -168,7 +224,7 @@ mod tests {
         let rows = rows([None, None]);
         let clusters = clusters(&rows, &[("a", "general"), ("a", "desktop")]);
         let coverage = Coverage { clusters, rows, asked: Vec::new() };
-        let check = |list: &str| lines(check_list(&ExclusionList::parse(list), false, &coverage));
+        let check = |list: &str| lines(check(&listed(list), &coverage));
         assert_eq!(check("a:local.farm,a:local.desk"), [""; 0]);
         assert_eq!(check("a"), [""; 0], "a bare show is all its allocations");
         let harm = [
@@ -185,7 +241,7 @@ mod tests {
         // Any one tag that is served is enough, and tags that no host there carries do not count.
         let asked = [asked("a", &["urgent"], 3), asked("a", &["urgent", "general"], 5), asked("a", &["gone"], 7)];
         let coverage = Coverage { clusters, rows, asked: asked.into() };
-        let findings = lines(check_list(&ExclusionList::parse("a:local.farm"), false, &coverage));
+        let findings = lines(check(&listed("a:local.farm"), &coverage));
         assert_eq!(findings, ["neither a:local.farm: 3 layers of pending jobs ask for urgent, served by no cluster"]);
     }
 
@@ -202,13 +258,70 @@ mod tests {
         assert_eq!(told, ["manual local/a/manual-1: ", "manual local/b/manual-1: local.farm"]);
     }
 
+    /// A tag that is served takes work of every show that asks for it.
+    #[test]
+    fn work_for_a_served_tag_is_booked_twice_where_its_pair_is_not_excluded() {
+        let rows = rows([None, None]);
+        let selection = Selection { manual_tags: vec!["urgent".to_owned()], ..Selection::default() };
+        let clusters = build(&rows, &selection, TagChunkSizes::default()).expect("the tag exists");
+        let asked = [asked("b", &["general", "urgent"], 2), asked("b", &["general"], 9), asked("a", &["urgent"], 1)];
+        let coverage = Coverage { clusters, rows, asked: asked.into() };
+        let findings = lines(check(&listed("a:local.farm"), &coverage));
+        let harm = [
+            "neither a:local.farm: no cluster serves it",
+            "both b:local.farm: 2 layers of pending jobs ask for urgent, which a cluster serves, and the list does not \
+             exclude it",
+        ];
+        assert_eq!(findings, harm);
+        let quiet = Coverage { asked: Vec::new(), ..coverage };
+        assert_eq!(lines(check(&listed(""), &quiet)), [""; 0], "nothing is booked where nothing asks");
+    }
+
+    #[test]
+    fn where_neither_a_host_nor_work_is_nothing_is_harmed() {
+        let mut rows = rows([None, None]);
+        rows.allocs[1].has_hosts = false;
+        let served = clusters(&rows, &[("a", "general"), ("a", "desktop")]);
+        let one = clusters(&rows, &[("a", "general")]);
+        let farm = |clusters: &[Cluster], asked: Vec<AskedTags>| Coverage {
+            clusters: clusters.to_vec(),
+            rows: rows.clone(),
+            asked,
+        };
+        assert_eq!(lines(check(&listed("a"), &farm(&one, Vec::new()))), [""; 0]);
+        assert_eq!(lines(check(&listed("a:local.farm"), &farm(&served, Vec::new()))), [""; 0]);
+        let work = || vec![asked("a", &["desktop"], 1)];
+        let findings = lines(check(&listed("a"), &farm(&one, work())));
+        let waits = "1 layer of pending jobs asks for desktop, served by no cluster";
+        assert_eq!(findings, [format!("neither a:local.desk: no cluster serves it; {waits}")]);
+        let findings = lines(check(&listed("a:local.farm"), &farm(&served, work())));
+        assert_eq!(findings, ["both a:local.desk: a cluster serves it and the list does not exclude it"]);
+    }
+
+    #[test]
+    fn a_pair_that_no_entry_can_name_is_booked_by_both() {
+        let mut rows = rows([None, None]);
+        rows.allocs[1].alloc = Some((AllocId::new("local.desk"), "local.d,esk".to_owned()));
+        let clusters = clusters(&rows, &[("a", "desktop")]);
+        let coverage = Coverage { clusters, rows, asked: Vec::new() };
+        let findings = lines(check(&listed("a:local.d,esk"), &coverage));
+        assert_eq!(findings, ["both a:local.d,esk: a cluster serves it and the list cannot name it"]);
+    }
+
+    #[test]
+    fn cuebots_own_planner_books_all_that_is_ours() {
+        let rows = rows([Some(true), Some(true)]);
+        let coverage = Coverage { clusters: clusters(&rows, &[("a", "general")]), rows, asked: Vec::new() };
+        assert_eq!(lines(check(&Told::Planner, &coverage)), ["both a: Cuebot's own planner books it too"]);
+    }
+
     #[test]
     fn a_cuebot_without_booking_leaves_all_that_we_do_not_serve() {
         let rows = rows([None, None]);
         let clusters = clusters(&rows, &[("a", "general")]);
         let asked = [asked("b", &["general"], 1)];
         let coverage = Coverage { clusters, rows, asked: asked.into() };
-        let findings = lines(check_list(&ExclusionList::default(), true, &coverage));
+        let findings = lines(check(&Told::BookingOff, &coverage));
         let harm = [
             "neither a:local.desk: no cluster serves it",
             "neither b:local.farm: no cluster serves it; 1 layer of pending jobs asks for general, served by no cluster",
@@ -222,7 +335,7 @@ mod tests {
         let check = |named: &[(&str, &str)]| {
             let coverage = Coverage { clusters: clusters(&rows, named), rows: rows.clone(), asked: Vec::new() };
             let flags = ShowFlags::of(&coverage);
-            (flags.commands(), lines(check_flags(&flags, &coverage)))
+            (flags.commands(), lines(super::check(&Told::Flags, &coverage)))
         };
         assert_eq!(check(&[]), (vec![], vec![]));
         let (commands, findings) = check(&[("b", "general")]);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::flags::may_have_work;
 use crate::db::{AllocTags, AskedTags, ClusterRows, ShowSubscriptions};
 use crate::model::{Cluster, ClusterKind, Tag};
 
@@ -66,18 +67,14 @@ impl Coverage {
         })
     }
 
+    /// `None` also where nothing is left since there is neither a host nor work.
     pub(super) fn gap(&self, show: &ShowSubscriptions, name: &str, alloc: &AllocTags) -> Option<Gap> {
         let is_whole = !alloc.alloc_tags.iter().any(|tag| self.serves(show, alloc, tag));
-        let left: Vec<&AskedTags> = self
-            .asked
-            .iter()
-            .filter(|asked| asked.show == show.id && asked.facility == alloc.facility)
-            .filter(|asked| asked.tags.iter().any(|tag| carries(alloc, tag)))
-            .filter(|asked| !asked.tags.iter().any(|tag| self.serves(show, alloc, tag)))
-            .collect();
+        let is_left = |asked: &&AskedTags| !asked.tags.iter().any(|tag| self.serves(show, alloc, tag));
+        let left: Vec<&AskedTags> = self.asked_of(show, alloc).filter(is_left).collect();
         let joined = |tags: &BTreeSet<Tag>| tags.iter().map(Tag::as_str).collect::<Vec<_>>().join("|");
         let tags: BTreeSet<String> = left.iter().map(|asked| joined(&asked.tags)).collect();
-        (is_whole || !left.is_empty()).then(|| Gap {
+        (is_whole && alloc.has_hosts || !left.is_empty()).then(|| Gap {
             show: show.name.clone(),
             allocation: name.to_owned(),
             is_whole,
@@ -86,8 +83,31 @@ impl Coverage {
         })
     }
 
+    /// What layers of the show ask for and the allocation or a host of it carries.
+    pub(super) fn asked_of(&self, show: &ShowSubscriptions, alloc: &AllocTags) -> impl Iterator<Item = &AskedTags> {
+        let of_both = move |asked: &&AskedTags| asked.show == show.id && asked.facility == alloc.facility;
+        self.asked.iter().filter(of_both).filter(move |asked| asked.tags.iter().any(|tag| carries(alloc, tag)))
+    }
+
+    /// Whether there is, or may be, something to book of the show on hosts of the allocation.
+    pub(super) fn may_book(&self, show: &ShowSubscriptions, alloc: &AllocTags) -> bool {
+        may_have_work(show) && (alloc.has_hosts || self.asked_of(show, alloc).next().is_some())
+    }
+
+    /// The same on any allocation that it subscribes to.
+    pub(super) fn has_something(&self, show: &ShowSubscriptions) -> bool {
+        self.pairs().any(|(of, _, alloc)| of.id == show.id && self.may_book(show, alloc))
+    }
+
+    /// Whether a cluster of the allocation itself is ours.
+    pub(super) fn has_cluster_of(&self, show: &ShowSubscriptions, alloc: &AllocTags) -> bool {
+        let is_of_it = |cluster: &Cluster| matches!(cluster.kind, ClusterKind::Allocation { .. });
+        let mut ours = self.clusters.iter().filter(|cluster| cluster.show == show.id);
+        ours.any(|cluster| is_of_it(cluster) && may_reach(cluster, alloc))
+    }
+
     /// Whether work of the show that asks for the tag goes to hosts of the allocation by us.
-    fn serves(&self, show: &ShowSubscriptions, alloc: &AllocTags, tag: &Tag) -> bool {
+    pub(super) fn serves(&self, show: &ShowSubscriptions, alloc: &AllocTags, tag: &Tag) -> bool {
         let mut ours = self.clusters.iter().filter(|cluster| cluster.show == show.id && cluster.tags().contains(tag));
         ours.any(|cluster| may_reach(cluster, alloc))
     }

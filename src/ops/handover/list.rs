@@ -23,8 +23,11 @@ impl ExclusionList {
                 allocs.iter().map(|(_, alloc)| pair(&cluster.show_name, alloc)).collect()
             }
         });
-        // A comma would part the entry, and blanks at its ends would be dropped.
-        Self { entries: pairs.filter(|pair| !pair.contains(',') && pair.trim() == pair).collect() }
+        Self { entries: pairs.filter(|pair| is_one_entry(pair)).collect() }
+    }
+
+    pub(super) fn can_name(show: &str, alloc: &str) -> bool {
+        is_one_entry(&pair(show, alloc))
     }
 
     /// As Cuebot reads the property: parted at commas, blanks around the entries dropped.
@@ -42,6 +45,11 @@ impl ExclusionList {
     pub fn excludes(&self, show: &str, alloc: &str) -> bool {
         self.entries.contains(show) || self.entries.contains(&pair(show, alloc))
     }
+}
+
+/// A comma would part it, and blanks at its ends would be dropped.
+fn is_one_entry(pair: &str) -> bool {
+    !pair.contains(',') && pair.trim() == pair
 }
 
 pub(super) fn pair(show: &str, alloc: &str) -> String {

@@ -9,12 +9,17 @@
 
 mod check;
 mod coverage;
+mod cuebot;
 mod flags;
 mod list;
+#[cfg(test)]
+mod oracle;
 mod properties;
+mod words;
 
-pub use check::{Booker, Finding, NotExpressed, check_flags, check_list, not_expressed};
+pub use check::{Booker, Finding, NotExpressed, Told, check, not_expressed};
 pub use coverage::{Coverage, Gap};
+pub use cuebot::CuebotSettings;
 pub use flags::ShowFlags;
 pub(super) use flags::{may_have_work, shows};
 pub use list::ExclusionList;
@@ -24,3 +29,5 @@ pub use properties::Properties;
 pub const EXCLUSION_LIST: &str = "dispatcher.exclusion_list";
 /// The property that ends all booking of hosts by a Cuebot.
 pub const TURN_OFF_BOOKING: &str = "dispatcher.turn_off_booking";
+/// The property that switches Cuebot's own planner on.
+const MAESTRO: &str = "maestro.enabled";

@@ -58,6 +58,10 @@ impl Properties {
         self.last(key).map(|property| property.value.as_str())
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|property| property.key.as_str())
+    }
+
     /// The lines on which the key stands, counted from 1.
     pub fn lines(&self, key: &str) -> Vec<usize> {
         self.entries.iter().filter(|property| property.key == key).map(|property| property.line).collect()
@@ -145,7 +149,7 @@ impl Lines<'_> {
         }
     }
 
-    /// `None`: nothing but backslashes that join blank lines.
+    /// `None`: a backslash alone, after which all is as at the beginning of a line, a comment too.
     fn logical_line(&mut self) -> Option<LogicalLine> {
         let number = self.line;
         let mut content = Vec::new();
@@ -167,7 +171,12 @@ impl Lines<'_> {
             if self.peek().is_none() {
                 self.is_open = true;
                 let end = if is_cut_short { line_end - 1 } else { self.at };
-                return (!content.is_empty()).then_some(LogicalLine { number, content, end, line_end: self.at });
+                // Java takes a last backslash alone for a property of nothing, but not with two bytes behind it.
+                let is_property = !content.is_empty() || self.at - line_end < 2;
+                return is_property.then_some(LogicalLine { number, content, end, line_end: self.at });
+            }
+            if content.is_empty() {
+                return None;
             }
             self.skip_while(is_blank);
         }
