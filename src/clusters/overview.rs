@@ -26,12 +26,12 @@ pub struct ClusterOverview {
     /// Those of an allocation cluster; of a tag cluster, where the show's hosts with the tags stand.
     pub allocations: Vec<AllocationOverview>,
     pub hosts: u64,
-    /// By state: open, locked, `nimby_locked`, stale, `local_work`, `low_free_memory`, `put_aside`, and as
+    /// By state: open, locked, `nimby_locked`, stale, `future_report`, `local_work`, `low_free_memory`, `put_aside`, and as
     /// Cuebot spells it for hosts that are not up (down, repair, ...).
     pub hosts_by_state: BTreeMap<String, u64>,
     /// Hosts that report: locked ones too, stale ones not.
     pub hosts_up: u64,
-    /// On open hosts: what a plan may use.
+    /// On open hosts, by the ledger: what a plan may use where no other work is.
     pub idle_cores: f64,
     /// On all hosts.
     pub total_cores: f64,
@@ -185,7 +185,9 @@ fn add_hosts(cluster: &mut ClusterOverview, hosts: &[&Host]) {
     for host in hosts {
         cluster.hosts += 1;
         *cluster.hosts_by_state.entry(state_name(&host.state)).or_default() += 1;
-        cluster.hosts_up += u64::from(!matches!(host.state, HostState::NotUp(_) | HostState::Stale { .. }));
+        let is_silent =
+            matches!(host.state, HostState::NotUp(_) | HostState::Stale { .. } | HostState::FutureReport { .. });
+        cluster.hosts_up += u64::from(!is_silent);
         total += host.total.cores;
         cluster.total_gpus += host.total.gpus.get();
         if host.state.is_open() {

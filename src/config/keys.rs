@@ -158,6 +158,7 @@ const KEYS: &[Key] = &[
     Key::new("queue.host_booking_strategy.type", host_strategy, |_| "saturation".to_owned()),
     key!("queue.host_booking_strategy.core_saturation" => queue.host_booking_strategy.core_saturation, value::yes_or_no),
     key!("queue.host_booking_strategy.memory_saturation" => queue.host_booking_strategy.memory_saturation, value::yes_or_no),
+    key!(queue.host_load, value::one_of),
     key!(queue.memory_stranded_threshold, value::size),
     key!(queue.selfish_services, value::names),
     key!(queue.job_back_off_duration, value::duration_or_zero),

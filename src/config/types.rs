@@ -8,7 +8,7 @@ use std::time::Duration;
 use smart_default::SmartDefault;
 use strum::{Display, EnumString, VariantNames};
 
-use crate::model::{self, AllocTag, HostStrategy, JobOrder, Policy, Selection, TagChunkSizes};
+use crate::model::{self, AllocTag, HostStrategy, JobOrder, LoadRule, Policy, Selection, TagChunkSizes};
 use crate::units::Kib;
 
 /// Everything an operator may set. Each field is the key of the same path in the file.
@@ -227,6 +227,8 @@ pub struct Queue {
     pub job_order: JobOrder,
     /// Which of the fitting hosts is taken first.
     pub host_booking_strategy: HostStrategy,
+    /// Whose load the load is that hosts report, as far as it takes idle cores away.
+    pub host_load: LoadRule,
     /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
     #[default(Policy::default().memory_stranded_threshold)]
     pub memory_stranded_threshold: Kib,
@@ -331,6 +333,7 @@ impl Config {
             frames_per_layer_turn: self.queue.dispatch_frames_per_layer_limit,
             frames_per_pass_max: self.queue.frames_per_pass_limit,
             host_strategy: self.queue.host_booking_strategy,
+            host_load: self.queue.host_load,
             fractional_cores: match self.rqd.fractional_cores {
                 FractionalCores::Yes | FractionalCores::Auto => model::FractionalCores::Keep,
                 FractionalCores::No => model::FractionalCores::RoundUp,

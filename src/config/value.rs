@@ -11,7 +11,7 @@ use strum::VariantNames;
 use super::directive::{LEVELS, NoDirective, directives};
 use super::types::{BesideMaestro, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls, Version};
 use super::yaml::{Entry, Given, Value};
-use crate::model::{AllocTag, JobOrder};
+use crate::model::{AllocTag, JobOrder, LoadRule};
 use crate::units::Kib;
 
 /// Why a value does not do, in words that follow the key's name.
@@ -293,7 +293,7 @@ macro_rules! show_displayed {
 }
 
 show_displayed!(bool, u16, u32, usize, String, IpAddr);
-show_displayed!(Version, LogFormat, Tls, FractionalCores, JobOrder, FlagOff, BesideMaestro);
+show_displayed!(Version, LogFormat, Tls, FractionalCores, JobOrder, LoadRule, FlagOff, BesideMaestro);
 
 impl Show for f64 {
     fn show(&self) -> String {

@@ -67,7 +67,7 @@ const NEEDS: &[(Occasion, Privilege, &str)] = &[
          host: pk_host pk_alloc str_name str_lock_state int_thread_mode int_cores int_cores_idle int_mem \
             int_mem_idle int_gpus int_gpus_idle int_gpu_mem int_gpu_mem_idle
          host_local: pk_host
-         host_stat: pk_host str_state str_os ts_ping int_mem_free int_gpu_mem_total int_gpu_mem_free
+         host_stat: pk_host str_state str_os ts_ping int_mem_free int_load
          host_tag: pk_host str_tag str_tag_type
          job: pk_job pk_folder pk_show pk_facility pk_dept str_name str_state str_shot str_user str_show \
             str_log_dir str_os str_loki_url int_uid int_max_retries b_paused b_auto_book ts_started
@@ -83,7 +83,8 @@ const NEEDS: &[(Occasion, Privilege, &str)] = &[
          limit_record: pk_limit_record str_name int_max_value
          point: pk_show pk_dept int_cores int_gpus
          proc: pk_proc pk_host pk_job pk_show pk_layer pk_frame int_cores_reserved int_mem_reserved \
-            int_mem_pre_reserved int_gpus_reserved int_gpu_mem_reserved b_local ts_ping ts_dispatched
+            int_mem_pre_reserved int_gpus_reserved int_gpu_mem_reserved b_local ts_ping ts_booked \
+            ts_dispatched
          redirect: pk_proc int_type str_destination_id str_name lng_creation_time
          show: pk_show str_name b_active
          subscription: pk_subscription pk_show pk_alloc int_size int_burst int_cores",

@@ -81,6 +81,17 @@ impl Case<'_> {
                 "too small even when empty",
                 "ask for no more than a host has, or bring up bigger hosts".to_owned(),
             ),
+            WaitReason::LowFreeMemory => gate(
+                "measuring too little free memory",
+                format!(
+                    "free memory on these machines: what measures less than {} is given nothing, as under Cuebot",
+                    Host::FREE_MEMORY_MIN
+                ),
+            ),
+            WaitReason::HostLoad => gate(
+                "busy with other work",
+                "wait until the load of these hosts falls, or let it not count: queue.host_load: off".to_owned(),
+            ),
             WaitReason::GpuReserved => gate(
                 "keeping their idle GPUs for GPU work",
                 "wait until GPU work has taken the GPUs, or ask for GPU memory".to_owned(),
@@ -165,9 +176,6 @@ impl Case<'_> {
             remedies.push("wait until running work ends".to_owned());
         }
         remedies.extend(held_by_nobody.as_ref().map(HeldByNobody::remedy));
-        if remedies.is_empty() {
-            remedies.push("free memory on these hosts: nothing is booked there, and they report too little".to_owned());
-        }
         remedies.push("ask for less, or let it go before others by its job's priority".to_owned());
         remedies
     }
@@ -211,7 +219,7 @@ impl Case<'_> {
     }
 
     fn systems(&self) -> Vec<String> {
-        let open = reached(self.snapshot, self.candidate).filter(|host| self.holds.state(host).is_open());
+        let open = reached(self.snapshot, self.candidate).filter(|host| !self.holds.state(host).is_closed());
         let systems: BTreeSet<&String> = open.flat_map(|host| &host.os).collect();
         systems.into_iter().cloned().collect()
     }
@@ -242,7 +250,7 @@ fn words_of(state: &str) -> &str {
         "nimby_locked" => "locked by the person at the desk",
         "stale" => "without a recent report",
         "local_work" => "rendering for their owners",
-        "low_free_memory" => "with too little free memory",
+        "future_report" => "with a report from the future",
         "put_aside" => "put aside",
         other => other,
     }

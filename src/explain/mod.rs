@@ -244,7 +244,7 @@ fn layer_row(found: &FoundLayer) -> LayerStory {
 
 fn closed_hosts(snapshot: &Snapshot, holds: &Holds, candidate: &Candidate) -> BTreeMap<&'static str, usize> {
     let mut closed = BTreeMap::new();
-    for host in reached(snapshot, candidate).filter(|host| !holds.state(host).is_open()) {
+    for host in reached(snapshot, candidate).filter(|host| holds.state(host).is_closed()) {
         *closed.entry(holds.state(host).into_str()).or_default() += 1;
     }
     closed

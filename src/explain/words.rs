@@ -6,7 +6,7 @@ use super::nobody::{HeldByNobody, Holdings};
 use super::numbers::{count, or_none};
 use super::stories::LayerStory;
 use crate::db::{FoundJob, FrameCounts};
-use crate::model::{Candidate, Holds, JobRow, Snapshot, ThreadMode, WaitReason};
+use crate::model::{Candidate, Holds, Host, JobRow, Snapshot, ThreadMode, WaitReason};
 use crate::planner::{Explanation, HostExplanation, Miss, NearMiss, PlacedOn, Unfit};
 use crate::units::Amounts;
 
@@ -82,6 +82,11 @@ fn room_words(refusal: Unfit, has: &Amounts, needed: &Amounts, when: &str) -> St
             format!("has {} of GPU memory {when}, a frame needs {}", has.gpu_memory, needed.gpu_memory)
         }
         Unfit::GpuKept => "keeps its idle GPUs for work that asks for GPU memory".to_owned(),
+        Unfit::LowFreeMemory => format!("measures less than {} of free memory", Host::FREE_MEMORY_MIN),
+        Unfit::HostLoad => {
+            let cores = has.cores;
+            format!("has {cores} cores idle beside the other work of its load, a frame needs {}", needed.cores)
+        }
         Unfit::ThreadModeAll => "takes threadable layers only".to_owned(),
         Unfit::ReservesNothing => format!("has {} cores {when}, of which the layer leaves none to itself", has.cores),
         Unfit::HostNotFullyIdle | Unfit::NoWholeCore | Unfit::VariableNeedsTwo | Unfit::CoresShort => {

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    AllocId, BookingRequest, FolderId, Fractions, Host, HostId, HostState, JobId, LayerId, LimitId, Placement, ShowId,
-    Snapshot,
+    AllocId, BookingRequest, FolderId, Fractions, Host, HostId, HostOddity, HostState, JobId, LayerId, LimitId,
+    LoadRule, Placement, ShowId, Snapshot, Timestamp,
 };
-use crate::units::Amounts;
+use crate::units::{Amounts, Cores};
 
 /// Laid over a snapshot by whoever plans with it; empty when nothing is known beside the snapshot. Keys that
 /// the snapshot does not have concern nobody.
@@ -17,6 +17,11 @@ pub struct Holds {
     pub put_aside: BTreeMap<HostId, String>,
     /// Hosts whose next report is overdue: what they run ends unheard. Seconds since the last one.
     pub overdue: BTreeMap<HostId, i64>,
+    /// The most cores that were booked on a host in the two minutes before its last report, where more is known
+    /// than its procs tell.
+    pub booked_lately: BTreeMap<HostId, Cores>,
+    /// Hosts that report one and the same load again and again.
+    pub load_stuck: BTreeSet<HostId>,
     /// Hosts whose agents have shown not to take all fractions of a core.
     pub fractions: BTreeMap<HostId, Fractions>,
     /// Of what a host has idle, so much is handed out to nobody.
@@ -50,6 +55,30 @@ pub struct AssumedBooking {
 }
 
 impl Holds {
+    /// Of a host's idle cores, those that other work takes. A load that cannot be true takes none.
+    pub fn busy(&self, host: &Host, rule: LoadRule) -> Cores {
+        if self.is_load_nonsense(host) { Cores::ZERO } else { host.busy(rule, self.booked_lately(host)) }
+    }
+
+    pub fn is_load_nonsense(&self, host: &Host) -> bool {
+        host.has_absurd_load() || self.load_stuck.contains(&host.id)
+    }
+
+    /// What nobody can believe of a host's last report, in a snapshot that was taken then.
+    pub fn oddities(&self, host: &Host, taken_at: Timestamp) -> impl Iterator<Item = HostOddity> {
+        let oddities = [
+            (HostOddity::LoadTooHigh, host.has_absurd_load()),
+            (HostOddity::LoadStuck, self.load_stuck.contains(&host.id)),
+            // A report may be newer than the snapshot by a moment.
+            (HostOddity::ReportInFuture, (host.reported_at - taken_at).whole_seconds() > 0),
+        ];
+        oddities.into_iter().filter(|(_, is_so)| *is_so).map(|(oddity, _)| oddity)
+    }
+
+    pub fn booked_lately(&self, host: &Host) -> Cores {
+        self.booked_lately.get(&host.id).copied().unwrap_or_default().max(host.load.booked_at_report)
+    }
+
     /// Whether a host takes bookings; its own state comes before what holds it back.
     pub fn state<'h>(&self, host: &'h Host) -> Cow<'h, HostState> {
         if !host.state.is_open() {

@@ -18,6 +18,7 @@ pub struct Policy {
     #[default(20_000)]
     pub frames_per_pass_max: u32,
     pub host_strategy: HostStrategy,
+    pub host_load: LoadRule,
     pub fractional_cores: FractionalCores,
     /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
     #[default(Kib(1_572_864))]
@@ -45,6 +46,19 @@ pub struct HostStrategy {
     pub core_saturation: bool,
     /// Among equal core counts. True: the smallest idle memory that fits. False: the largest.
     pub memory_saturation: bool,
+}
+
+/// Whose load a machine's reported load is, as far as it takes idle cores away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, Display, VariantNames, Serialize, Deserialize)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
+pub enum LoadRule {
+    /// What is not explained by bookings is other work.
+    #[default]
+    Foreign,
+    /// All of it counts, as Cuebot has it.
+    Cuebot,
+    /// None of it counts.
+    Off,
 }
 
 /// What becomes of a reservation that is not a multiple of one core.

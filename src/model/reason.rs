@@ -59,6 +59,10 @@ pub enum WaitReason {
     ThreadMode,
     /// Too big for every host, even an empty one.
     Shape,
+    /// Every host that could run it measures too little free memory to be given anything.
+    LowFreeMemory,
+    /// Every host that has room for it is busy with other work, as its load says.
+    HostLoad,
     /// Every host that could run it has idle GPUs and keeps itself for work that uses GPU memory.
     GpuReserved,
     /// Fits an empty host, not what is idle now.
@@ -95,6 +99,8 @@ impl WaitReason {
             Self::OperatingSystem => "no open host runs its operating system",
             Self::ThreadMode => "open hosts take threadable layers only",
             Self::Shape => "too big for every host, even an empty one",
+            Self::LowFreeMemory => "hosts measure too little free memory to be given anything",
+            Self::HostLoad => "hosts with room are busy with other work, as their load says",
             Self::GpuReserved => "hosts keep their idle GPUs for GPU work",
             Self::Capacity => "fits an empty host, but not what is idle now",
             Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",

@@ -6,13 +6,13 @@ use super::reserve::{Ask, GPU_MEMORY_KEPT, KEPT_FOR_GPU_WORK, Width};
 use crate::model::{HostStrategy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
-/// What a host has idle, in the order in which the strategy takes hosts, whichever layer asks. Compared field
+/// What a host has idle beside its load, in the order in which the strategy takes hosts, whichever layer asks. Compared field
 /// by field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size {
     /// Idle ones, negated where the strategy wants the largest first.
     cores: i64,
-    /// Idle memory in whole GiB, likewise: measured memory is never equal to the KiB.
+    /// Idle memory in whole GiB, likewise: machines that were bought alike differ by some KiB.
     gib: i64,
 }
 

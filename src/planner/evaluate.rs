@@ -149,14 +149,18 @@ impl<'s> State<'s> {
         Err(too_wide)
     }
 
-    /// Of hosts that could run it and have no room for it now.
+    /// Of hosts that could run it and have no room for it now; nothing gets further than the last of the room gates.
     fn room_reason(&self, candidate: CandidateIx, usable: &[&Eligible<'s>]) -> WaitReason {
         let mut hosts = usable.iter().flat_map(|eligible| self.index.hosts_of(eligible));
         let (ask, policy) = (&self.demand(candidate).ask, self.view.policy);
-        let lacks_room = |host: HostIx| {
-            shape_gate(ask, &self.view.emptied(host), policy).is_ok()
-                && room_gates(ask, &self.index.offer(host), policy, &mut FirstShut) == Err(WaitReason::Capacity)
-        };
-        if hosts.any(lacks_room) { WaitReason::Capacity } else { WaitReason::GpuReserved }
+        let mut furthest = None;
+        while furthest != Some(WaitReason::Capacity)
+            && let Some(host) = hosts.next()
+        {
+            if shape_gate(ask, &self.view.emptied(host), policy).is_ok() {
+                furthest = furthest.max(room_gates(ask, &self.index.offer(host), policy, &mut FirstShut).err());
+            }
+        }
+        furthest.unwrap_or(WaitReason::GpuReserved)
     }
 }

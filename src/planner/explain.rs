@@ -83,6 +83,7 @@ impl<'s> PlannedFarm<'s> {
             state: state.view.state(host).sentence(),
             total: row.total,
             idle_before: state.view.offer(host).idle,
+            busy: state.view.offer(host).busy,
             idle_after: state.index.offer(host).idle,
             unreached: candidates.len() - found.len(),
             candidates: found,

@@ -98,7 +98,7 @@ pub(super) struct LayerTraits<'a> {
 /// one group.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct HostTraits<'a> {
-    is_open: bool,
+    is_closed: bool,
     os: &'a [String],
     thread_mode: ThreadMode,
 }
@@ -106,7 +106,7 @@ pub(super) struct HostTraits<'a> {
 impl<'a> HostTraits<'a> {
     pub(super) fn of(view: &View<'a>, host: HostIx) -> Self {
         let row = &view.snapshot.hosts[host];
-        Self { is_open: view.state(host).is_open(), os: &row.os, thread_mode: row.thread_mode }
+        Self { is_closed: view.state(host).is_closed(), os: &row.os, thread_mode: row.thread_mode }
     }
 }
 
@@ -119,7 +119,7 @@ pub(super) struct OnHost<'a> {
 impl OnHost<'_> {
     /// Constraints that hosts meet or not, whatever they have idle.
     pub(super) const GATES: [Gate<Self>; 3] = [
-        (WaitReason::NoHostOpen, |on| on.host.is_open),
+        (WaitReason::NoHostOpen, |on| !on.host.is_closed),
         (WaitReason::OperatingSystem, |on| on.layer.os.is_none_or(|os| on.host.os.contains(os))),
         (WaitReason::ThreadMode, |on| on.host.thread_mode != ThreadMode::All || on.layer.is_threadable),
     ];
@@ -138,6 +138,8 @@ pub(super) fn room_gates(
     trace: &mut impl Trace,
 ) -> Result<Amounts, WaitReason> {
     let reserved = reserve(ask, offer, policy);
+    trace.gate(WaitReason::LowFreeMemory, reserved != Err(Unfit::LowFreeMemory))?;
+    trace.gate(WaitReason::HostLoad, reserved != Err(Unfit::HostLoad))?;
     trace.gate(WaitReason::GpuReserved, reserved != Err(Unfit::GpuKept))?;
     trace.gate(WaitReason::Capacity, reserved.is_ok())?;
     reserved.map_err(|_| WaitReason::Capacity)

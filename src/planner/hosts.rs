@@ -203,7 +203,7 @@ impl<'s> HostIndex<'s> {
     }
 
     fn size(&self, host: HostIx) -> Size {
-        Size::of(&self.offers[host].idle, self.policy.host_strategy)
+        Size::of(&self.offers[host].beside_load(), self.policy.host_strategy)
     }
 
     /// How well a host suits the layer that searches.

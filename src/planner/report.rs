@@ -176,6 +176,8 @@ pub struct HostExplanation {
     pub state: String,
     pub total: Amounts,
     pub idle_before: Amounts,
+    /// Of these cores, taken by other work on the machine, as its load says.
+    pub busy: Cores,
     pub idle_after: Amounts,
     /// In the order of the candidates.
     pub candidates: Vec<OnHost>,

@@ -88,14 +88,38 @@ pub(super) struct Offer {
     pub(super) thread_mode: ThreadMode,
     /// All cores of the host, idle or not.
     pub(super) cores: Cores,
+    /// By the ledger.
     pub(super) idle: Amounts,
+    /// Of the idle cores, those that other work on the machine takes.
+    pub(super) busy: Cores,
+    /// The machine measures so little that nothing is given to it.
+    pub(super) lacks_free_memory: bool,
     pub(super) fractions: Fractions,
 }
 
 impl Offer {
-    /// Of a host whose agent takes all fractions.
+    /// Of a host without other work, whose agent takes all fractions.
     pub(super) fn of(host: &Host, idle: Amounts) -> Self {
-        Self { thread_mode: host.thread_mode, cores: host.total.cores, idle, fractions: Fractions::Any }
+        Self {
+            thread_mode: host.thread_mode,
+            cores: host.total.cores,
+            idle,
+            busy: Cores::ZERO,
+            lacks_free_memory: false,
+            fractions: Fractions::Any,
+        }
+    }
+
+    /// What is idle, less what other work takes of it.
+    pub(super) fn beside_load(&self) -> Amounts {
+        Amounts { cores: (self.idle.cores - self.busy).max(Cores::ZERO), ..self.idle }
+    }
+
+    /// What the rule may take for the ask. Whether a host has nothing on it is for the ledger to say: a machine
+    /// is never quite without load.
+    pub(super) fn usable_by(&self, ask: &Ask) -> Self {
+        let idle = if ask.is_exclusive() { self.idle } else { self.beside_load() };
+        Self { idle, busy: Cores::ZERO, ..*self }
     }
 }
 
@@ -105,6 +129,10 @@ impl Offer {
 pub enum Unfit {
     /// The host takes threadable layers only.
     ThreadModeAll,
+    /// The machine measures less free memory than a host must have to be given anything.
+    LowFreeMemory,
+    /// Other work on the machine takes the cores that are idle.
+    HostLoad,
     /// The host has idle GPUs and keeps them, with a core and memory, for layers that use GPU memory.
     GpuKept,
     /// The layer asks for a host with nothing on it.
@@ -123,6 +151,19 @@ pub enum Unfit {
 
 /// What one frame reserves on the host as it is now.
 pub(super) fn reserve(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amounts, Unfit> {
+    if offer.lacks_free_memory {
+        return Err(Unfit::LowFreeMemory);
+    }
+    let usable = offer.usable_by(ask);
+    let reserved = reserve_of(ask, &usable, policy);
+    if reserved.is_err() && usable.idle != offer.idle && reserve_of(ask, offer, policy).is_ok() {
+        return Err(Unfit::HostLoad);
+    }
+    reserved
+}
+
+/// Whatever load and free memory the machine reports.
+fn reserve_of(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amounts, Unfit> {
     if offer.thread_mode == ThreadMode::All && !ask.is_threadable {
         return Err(Unfit::ThreadModeAll);
     }
@@ -140,7 +181,7 @@ pub(super) fn reserve(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amoun
 /// What a host must have idle for one frame, as far as that can be told from a few amounts.
 pub(super) fn needed(ask: &Ask, offer: &Offer) -> Amounts {
     let cores = if ask.is_exclusive() { offer.cores } else { ask.idle_cores_min(offer.thread_mode) };
-    let asked = ask.amounts(cores);
+    let asked = Amounts { memory: ask.memory.max(Host::IDLE_MEMORY_MIN), ..ask.amounts(cores) };
     if ask.has_nothing_kept(offer) { asked } else { asked + KEPT_FOR_GPU_WORK.min(offer.idle) }
 }
 
@@ -160,7 +201,7 @@ pub(super) fn reserve_unprotected(ask: &Ask, offer: &Offer, policy: &Policy) -> 
     }
     let shortages = [
         (Unfit::CoresShort, cores > idle.cores),
-        (Unfit::MemoryShort, ask.memory > idle.memory),
+        (Unfit::MemoryShort, ask.memory.max(Host::IDLE_MEMORY_MIN) > idle.memory),
         (Unfit::GpusShort, ask.gpus > idle.gpus),
         (Unfit::GpuMemoryShort, ask.gpu_memory > idle.gpu_memory),
     ];

@@ -138,6 +138,8 @@ impl<'p, 's> Recorded<'p, 's> {
             // matter of what a host is.
             WaitReason::NoHostWithTags
             | WaitReason::Shape
+            | WaitReason::LowFreeMemory
+            | WaitReason::HostLoad
             | WaitReason::GpuReserved
             | WaitReason::Capacity
             | WaitReason::JobPaused
@@ -167,7 +169,7 @@ impl<'p, 's> Recorded<'p, 's> {
         let (ask, policy) = (&self.state.demand(self.candidate).ask, self.state.view.policy);
         let nearest = hosts.iter().copied().min_by_key(|&host| {
             let offer = offer(host);
-            shortage(&offer.idle, &needed(ask, &offer))
+            shortage(&offer.usable_by(ask).idle, &needed(ask, &offer))
         })?;
         let offer = offer(nearest);
         let reason = self.stops.iter().find(|&&(host, _)| host == nearest).and_then(|&(_, stop)| stop)?;
@@ -175,7 +177,8 @@ impl<'p, 's> Recorded<'p, 's> {
             WaitReason::Shape => reserve_unprotected(ask, &offer, policy),
             _ => reserve(ask, &offer, policy),
         };
-        let miss = Miss::Room { refusal: refusal.err()?, has: offer.idle, needed: needed(ask, &offer) };
+        let (has, needed) = (offer.usable_by(ask).idle, needed(ask, &offer));
+        let miss = Miss::Room { refusal: refusal.err()?, has, needed };
         Some(self.near_miss(nearest, reason, miss))
     }
 

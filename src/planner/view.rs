@@ -47,7 +47,7 @@ impl<'s> View<'s> {
             snapshot,
             holds,
             policy,
-            hosts: snapshot.hosts.iter().map(|host| HostView::of(host, holds)).collect(),
+            hosts: snapshot.hosts.iter().map(|host| HostView::of(host, holds, policy)).collect(),
             waiting: waiting.collect(),
             back_offs: snapshot.candidates.iter().map(|row| BackOff::of(&row.layer, holds)).collect(),
             warm: vec![Vec::new(); snapshot.candidates.len()],
@@ -101,7 +101,12 @@ impl<'s> View<'s> {
     pub(super) fn emptied(&self, host: HostIx) -> Offer {
         let Offer { idle, .. } = self.hosts[host].offer;
         let idle = self.snapshot.hosts[host].total.max(idle);
-        Offer { cores: idle.cores, idle, ..self.hosts[host].offer }
+        Offer {
+            cores: idle.cores,
+            idle,
+            fractions: self.hosts[host].offer.fractions,
+            ..Offer::of(&self.snapshot.hosts[host], idle)
+        }
     }
 
     /// Whether failures of the past hold back all of a candidate's frames that wait now.
@@ -124,18 +129,21 @@ impl<'s> View<'s> {
 }
 
 impl<'s> HostView<'s> {
-    fn of(host: &'s Host, holds: &Holds) -> Self {
-        let fractions = holds.fractions.get(&host.id).copied().unwrap_or_default();
-        Self { state: holds.state(host), offer: Offer { fractions, ..Offer::of(host, host.idle) } }
+    fn of(host: &'s Host, holds: &Holds, policy: &Policy) -> Self {
+        let state = holds.state(host);
+        let offer = Offer {
+            fractions: holds.fractions.get(&host.id).copied().unwrap_or_default(),
+            busy: holds.busy(host, policy.host_load),
+            lacks_free_memory: *state == HostState::LowFreeMemory,
+            ..Offer::of(host, host.idle)
+        };
+        Self { state, offer }
     }
 
     fn take(&mut self, booking: &AssumedBooking) {
         let idle = &mut self.offer.idle;
         (0..booking.frames).for_each(|_| *idle -= booking.reservation);
         *idle = idle.max(Amounts::default());
-        if self.state.is_open() && idle.memory < Host::IDLE_MEMORY_MIN {
-            self.state = Cow::Owned(HostState::LowFreeMemory);
-        }
     }
 }
 

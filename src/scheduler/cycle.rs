@@ -14,6 +14,7 @@ use super::flags::FlagsSeen;
 use super::fruitless::Tried;
 use super::hints::Hints;
 use super::launch::Launches;
+use super::loads::LATELY;
 use super::redirects::{self, Kept};
 use super::report::{self, PassReport, ReasonRow};
 use super::requests::{self, PlacedFrame};
@@ -114,7 +115,7 @@ impl Cycle {
         let booking = Instant::now();
         let found = self.find_frames(&planned).await?;
         let (planned, found) = self.without_unlaunchable(planned, found).await;
-        let Planned { snapshot, mut plan, flags, snapshot_took, plan_took, .. } = planned;
+        let Planned { snapshot, holds, mut plan, flags, snapshot_took, plan_took } = planned;
         let Found { layers, frames, launches, locked, left_out } = found;
         let versions = frames.iter().map(|placed| (placed.frame.id.clone(), placed.frame.version)).collect();
         let requests = frames.into_iter().map(|placed| requests::request(&snapshot, &plan, placed)).collect();
@@ -139,6 +140,7 @@ impl Cycle {
             refusals,
             waiting: ReasonRow::count(plan.waiting.iter().map(|waiting| (waiting.reason, waiting.frames))),
             left_out: [&snapshot.left_out[..], &left_out].concat(),
+            odd_hosts: report::odd_hosts(&snapshot, &holds),
             database: self.store.meter().reading() - database,
             snapshot_took,
             plan_took,
@@ -153,6 +155,7 @@ impl Cycle {
         let started = Instant::now();
         let View { snapshot, mut holds, kept } = self.sink.look(clusters, &self.settings).await?;
         let flags = self.hints.hold(&mut holds, &snapshot, started);
+        self.look_at_busy_hosts(&mut holds, &snapshot).await;
         let snapshot_took = started.elapsed();
         let policy = self.settings.policy.clone();
         let planning = Instant::now();
@@ -167,6 +170,24 @@ impl Cycle {
         let (snapshot, holds, plan) =
             tokio::task::spawn_blocking(decide).await.expect("the planner does not panic, and is not cancelled");
         Ok(Planned { snapshot, holds, plan, flags, snapshot_took, plan_took: planning.elapsed() })
+    }
+
+    /// Whether a load is other work depends on what was booked before it was reported. Where that was not watched,
+    /// the rows say it; where they cannot be asked, the load counts.
+    async fn look_at_busy_hosts(&self, holds: &mut Holds, snapshot: &Snapshot) {
+        let unknown = self.hints.loads(|loads| loads.unknown(snapshot, holds));
+        if unknown.is_empty() {
+            return;
+        }
+        let booked = self.store.booked_lately(&unknown, LATELY).await.unwrap_or_else(|error| {
+            let (hosts, error) = (unknown.len(), error_chain(&error));
+            tracing::warn!(target: "scheduler", hosts, error, "could not read what was booked on busy hosts lately");
+            HashMap::new()
+        });
+        self.hints.loads(|loads| {
+            loads.learn(&unknown, &booked);
+            holds.booked_lately = loads.booked_lately(snapshot);
+        });
     }
 
     /// Reads the frames that a plan asks for, and what it takes to launch them.

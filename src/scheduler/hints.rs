@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use super::flags::{Flags, FlagsSeen};
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
+use super::loads::Loads;
 use super::settings::Settings;
 use super::silence::Silence;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
 use crate::config::FlagOff;
-use crate::model::{Fractions, Holds, HostId, LayerId, ShowId, Snapshot};
+use crate::model::{Fractions, Holds, Host, HostId, LayerId, ShowId, Snapshot};
 use crate::rqd::{AgentError, Breakers};
 use crate::telemetry::error_chain;
 
@@ -60,6 +61,9 @@ struct State {
     /// Of hosts that do not take all.
     fractions: BTreeMap<HostId, Fractions>,
     reports: Silence,
+    loads: Loads,
+    /// A host whose last report is older takes nothing.
+    staleness: Duration,
 }
 
 impl State {
@@ -86,10 +90,14 @@ impl State {
 
     /// Hosts whose reports are overdue, and since how many seconds there was none.
     fn overdue(&mut self, snapshot: &Snapshot) -> BTreeMap<HostId, i64> {
-        let now = snapshot.taken_at;
-        self.reports.look(now, snapshot.hosts.iter().map(|host| (&host.id, host.reported_at)));
-        let overdue = snapshot.hosts.iter().filter(|host| self.reports.is_overdue(&host.id, host.reported_at, now));
-        overdue.map(|host| (host.id.clone(), (now - host.reported_at).whole_seconds())).collect()
+        let (now, loads) = (snapshot.taken_at, &self.loads);
+        let reported_at = |host: &Host| loads.reported_at(host);
+        self.reports.look(now, snapshot.hosts.iter().map(|host| (&host.id, reported_at(host))));
+        let overdue = snapshot.hosts.iter().filter(|host| {
+            let reported_at = reported_at(host);
+            self.reports.is_overdue(&host.id, reported_at, now) || now - reported_at > self.staleness
+        });
+        overdue.map(|host| (host.id.clone(), (now - reported_at(host)).whole_seconds())).collect()
     }
 }
 
@@ -107,6 +115,8 @@ impl Hints {
             flags: Flags::new(left_after(settings)),
             fractions: BTreeMap::new(),
             reports: Silence::new(settings.cuebot_silence).looking_every(settings.monitor_interval),
+            loads: Loads::new(settings.policy.host_load),
+            staleness: settings.host_staleness_threshold,
         };
         Self { state: Arc::new(Mutex::new(state)), silence: watch::Sender::new(false) }
     }
@@ -124,8 +134,11 @@ impl Hints {
     pub(super) fn hold(&self, holds: &mut Holds, snapshot: &Snapshot, now: Instant) -> FlagsSeen {
         let mut state = self.state.lock();
         let flags = state.flags.look(&snapshot.shows, now);
+        state.loads.look(snapshot, now);
         holds.put_aside = state.put_aside(now);
         holds.overdue = state.overdue(snapshot);
+        holds.load_stuck = state.loads.stuck();
+        holds.booked_lately = state.loads.booked_lately(snapshot);
         holds.fractions = state.fractions.clone();
         holds.backing_off = state.backing_off(now);
         holds.on_probation = state.breakers.layers_on_probation(now).into_iter().collect();
@@ -146,6 +159,11 @@ impl Hints {
     /// Gives `act` what is known of the hosts' reports.
     pub(super) fn reports<T>(&self, act: impl FnOnce(&mut Silence) -> T) -> T {
         act(&mut self.state.lock().reports)
+    }
+
+    /// Gives `act` what is known of the hosts' loads.
+    pub(super) fn loads<T>(&self, act: impl FnOnce(&mut Loads) -> T) -> T {
+        act(&mut self.state.lock().loads)
     }
 
     /// When something that is held back now may be planned again: no change in the database tells of it.
@@ -202,6 +220,7 @@ impl Hints {
     /// the server writes.
     pub(super) fn chunk_ended(&self, outcome: &ChunkOutcome, took: Duration, now: Instant) {
         let mut state = self.state.lock();
+        state.loads.booked(&outcome.booked);
         for booked in &outcome.booked {
             state.held_hosts.freed(&booked.host);
             state.held_layers.freed(&booked.layer);

@@ -35,6 +35,7 @@ mod held_rows;
 mod hints;
 mod launch;
 mod live;
+mod loads;
 mod named_once;
 mod outage;
 mod pacing;

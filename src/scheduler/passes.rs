@@ -15,6 +15,7 @@ use super::settings::Settings;
 use super::tell;
 use super::totals::Totals;
 use crate::db::{ChangeProbe, MeterReading};
+use crate::model::{HostOddity, LeftOutRow};
 use crate::tasks::sleep_or_stop;
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{Condition, PassFigures, error_chain, is_out_of_descriptors};
@@ -31,7 +32,8 @@ pub(super) struct Passes {
     pacing: Pacing,
     totals: Totals,
     launcher: Option<Launcher>,
-    named: NamedOnce,
+    named: NamedOnce<LeftOutRow>,
+    odd_hosts: NamedOnce<(String, HostOddity)>,
     /// Frames that a dry run would have booked, and when it last said that it is one.
     dry_frames: u64,
     reminded_at: Option<Instant>,
@@ -52,6 +54,7 @@ impl Passes {
             totals,
             launcher,
             named: NamedOnce::default(),
+            odd_hosts: NamedOnce::default(),
             dry_frames: 0,
             reminded_at: None,
             database: MeterReading::default(),
@@ -226,6 +229,9 @@ impl Passes {
         let report = &pass.report;
         self.totals.passed(&report.waiting);
         self.named.name(&report.left_out);
+        self.odd_hosts.tell(&report.odd_hosts, |(host, oddity)| {
+            tracing::warn!(target: "scheduler", host, "what a host reports cannot be: {}", oddity.sentence());
+        });
         metrics.set_waiting(&pass.snapshot, &pass.plan);
         tell::flags(health, &report.shows_off);
         if let Some(launcher) = &self.launcher {

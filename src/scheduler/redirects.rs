@@ -324,6 +324,8 @@ const fn is_lasting(reason: WaitReason) -> bool {
         | Reason::JobGpus
         | Reason::LimitReached
         | Reason::NoHostOpen
+        | Reason::LowFreeMemory
+        | Reason::HostLoad
         | Reason::LostRace
         | Reason::BackOff
         | Reason::PassFull => false,

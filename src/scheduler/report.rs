@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::booking::{Lost, LostReason, Refusal};
 use crate::db::MeterReading;
-use crate::model::{CandidateIx, LayerId, LeftOutRow, Plan, Snapshot, WaitReason, Waiting};
+use crate::model::{CandidateIx, Holds, HostOddity, LayerId, LeftOutRow, Plan, Snapshot, WaitReason, Waiting};
 
 /// Figures of one pass.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct PassReport {
     /// What still waits after the pass. Every waiting layer is under one reason.
     pub waiting: BTreeMap<WaitReason, ReasonRow>,
     pub left_out: Vec<LeftOutRow>,
+    /// Hosts that report what cannot be.
+    pub odd_hosts: Vec<(String, HostOddity)>,
     /// What the pass asked of the database; launches and repairs that ran meanwhile are in it.
     pub database: MeterReading,
     pub snapshot_took: Duration,
@@ -77,6 +79,11 @@ pub(super) fn add_lost(plan: &mut Plan, snapshot: &Snapshot, lost: &[Lost]) {
 pub(super) fn candidates(plan: &Plan) -> usize {
     let placed = plan.placements.iter().map(|placement| placement.candidate);
     placed.chain(plan.waiting.iter().map(|waiting| waiting.candidate)).collect::<HashSet<_>>().len()
+}
+
+pub(super) fn odd_hosts(snapshot: &Snapshot, holds: &Holds) -> Vec<(String, HostOddity)> {
+    let of = |host| holds.oddities(host, snapshot.taken_at).map(|oddity| (host.name.clone(), oddity));
+    snapshot.hosts.iter().flat_map(of).collect()
 }
 
 pub(super) fn lost_by_reason(lost: &[Lost]) -> BTreeMap<LostReason, u64> {

@@ -12,7 +12,7 @@ use super::declare::{Label, MetricsError, declare};
 use super::labels::{CapTable, CheckoutOutcome, LaunchResult, PassEnd, RedirectEnd};
 use super::observe::{as_f64, as_i64};
 use super::shows::ShowSeries;
-use crate::model::{Cluster, CounterTable, HostState, WaitReason};
+use crate::model::{Cluster, CounterTable, HostOddity, HostState, WaitReason};
 
 const CANDIDATE_BUCKETS: &[f64] = &[1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 const TIME_TO_BOOK_BUCKETS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
@@ -112,6 +112,8 @@ metrics! {
         "Layers with frames that the last pass left waiting, by the one reason that holds.";
     hosts: IntGaugeVec(one_of("state", HostState::VARIANTS)) = "scheduler_hosts",
         "Hosts of the last snapshot, by whether they take bookings.";
+    odd_hosts: IntGaugeVec(one_of("oddity", HostOddity::VARIANTS)) = "scheduler_odd_hosts",
+        "Hosts of the last snapshot whose report says what cannot be; the log names them.";
     left_out_rows: IntGaugeVec(any("table")) = "scheduler_left_out_rows",
         "Rows that the last snapshot could not use; the log names them.";
     passes: IntCounter = "scheduler_passes_total",

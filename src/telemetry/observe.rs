@@ -8,7 +8,9 @@ use strum::VariantNames as _;
 
 use super::Metrics;
 use super::labels::{CheckoutOutcome, PassEnd};
-use crate::model::{CandidateIx, Cluster, ClusterIx, Holds, HostIx, HostState, JobIx, Plan, Snapshot, Tag, WaitReason};
+use crate::model::{
+    CandidateIx, Cluster, ClusterIx, Holds, HostIx, HostOddity, HostState, JobIx, Plan, Snapshot, Tag, WaitReason,
+};
 
 /// What one pass asked of the database, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,9 @@ impl Metrics {
         self.jobs_queried.inc_by(jobs.len() as u64);
         let states = HostState::VARIANTS.iter().copied();
         set_counts(&self.hosts, states, snapshot.hosts.iter().map(|host| (holds.state(host).into_str(), 1)));
+        let odd = snapshot.hosts.iter().flat_map(|host| holds.oddities(host, snapshot.taken_at));
+        let oddities = HostOddity::VARIANTS.iter().copied();
+        set_counts(&self.odd_hosts, oddities, odd.map(|oddity| (oddity.into_str(), 1)));
         self.left_out_rows.reset();
         for row in &snapshot.left_out {
             self.left_out_rows.with_label_values(&[&*row.table]).inc();

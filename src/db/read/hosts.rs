@@ -5,11 +5,8 @@ use std::time::Duration;
 use super::reading::Reading;
 use crate::db::row::{AMOUNTS, HELD, IDLE};
 use crate::db::{Problem, Result, Row, Source as _, Statement};
-use crate::model::{Host, HostState, ThreadMode, Timestamp};
-use crate::units::{Amounts, Kib};
-
-/// Cuebot books no host that reports less free memory than this.
-const FREE_MEMORY_MIN: Kib = Kib::mib(512);
+use crate::model::{Host, HostLoad, HostState, ThreadMode, Timestamp};
+use crate::units::{Amounts, Cores, Kib};
 
 impl Reading<'_> {
     pub(super) async fn load_hosts(&mut self, taken_at: Timestamp) -> Result<Vec<Host>> {
@@ -31,15 +28,15 @@ fn decode(row: &Row<'_>, taken_at: Timestamp, staleness: Duration) -> Result<Hos
     let booked = row.sound_amounts(HELD)?;
     let said = row.sound_amounts(IDLE)?;
     // Where more is booked than there is, nothing is idle.
-    let mut idle = said.min((total - booked).max(Amounts::default()));
-    let free_memory = Kib(row.amount("int_mem_free")?);
-    let has_low_memory = free_memory < FREE_MEMORY_MIN || idle.memory < Host::IDLE_MEMORY_MIN;
-    idle.memory = idle.memory.min(free_memory);
-    // An agent that does not measure GPU memory reports a total of 0: then the ledger alone counts.
-    if Kib(row.amount("int_gpu_mem_total")?) > Kib::ZERO {
-        idle.gpu_memory = idle.gpu_memory.min(Kib(row.amount("int_gpu_mem_free")?));
-    }
+    let idle = said.min((total - booked).max(Amounts::default()));
+    let has_low_memory = Kib(row.amount("int_mem_free")?) < Host::FREE_MEMORY_MIN;
     let state = state(row, taken_at, staleness, has_low_memory)?;
+    let load = HostLoad {
+        // Below zero it is as if there were none: nothing is taken away for a number that cannot be.
+        reported: Cores(row.get::<i64>("int_load")?.max(0)),
+        booked: booked.cores,
+        booked_at_report: Cores(row.amount("reported_cores")?),
+    };
     Ok(Host {
         id: row.get("pk_host")?,
         name: row.text("str_name")?,
@@ -56,6 +53,7 @@ fn decode(row: &Row<'_>, taken_at: Timestamp, staleness: Duration) -> Result<Hos
         },
         total,
         idle,
+        load,
         state,
         reported_at: row.time("ts_ping")?,
         running_layers: row.ids("running_layers")?,
@@ -72,10 +70,13 @@ fn state(row: &Row<'_>, taken_at: Timestamp, staleness: Duration, has_low_memory
         "NIMBY_LOCKED" => return Ok(HostState::NimbyLocked),
         _ => return Ok(HostState::Locked),
     }
-    // A report from the future (clocks of two Cuebots) is fresh.
     let silent = taken_at - row.time("ts_ping")?;
     if silent > staleness {
         return Ok(HostState::Stale { seconds: silent.whole_seconds() });
+    }
+    // The clock was set back, or another server has another one. Who knows when it was written.
+    if -silent > staleness {
+        return Ok(HostState::FutureReport { seconds: -silent.whole_seconds() });
     }
     Ok(if row.get("has_local_work")? {
         HostState::LocalWork

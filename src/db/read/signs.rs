@@ -1,10 +1,12 @@
 //! Signs of life: of the hosts, and of the Cuebot that writes what they report.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use crate::db::row::whole;
 use crate::db::{Result, Source as _, Statement, Store};
 use crate::model::{Cluster, HostId, ShowId, Timestamp};
+use crate::units::Cores;
 
 /// When Cuebot last heard of any host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,15 @@ impl Store {
         let statement =
             Statement::new("looking whether hosts are up", include_str!("../sql/hosts_up.sql")).texts(hosts);
         self.rows(statement).await?.all(|row| row.get("pk_host"))
+    }
+
+    /// The most cores that were booked at once on some hosts, in a time before their last reports. Expensive.
+    pub async fn booked_lately(&self, hosts: &[HostId], time: Duration) -> Result<HashMap<HostId, Cores>> {
+        let statement =
+            Statement::new("looking what was booked on hosts lately", include_str!("../sql/booked_lately.sql"))
+                .texts(hosts)
+                .bind(time.as_secs_f64());
+        self.rows(statement).await?.all(|row| Ok((row.get("pk_host")?, row.get("cores")?)))
     }
 
     /// What tells of the shows whether completions are being applied since a silence ended.

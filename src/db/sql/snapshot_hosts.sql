@@ -2,6 +2,7 @@
 -- any show hold there: idle amounts may have drifted, either way.
 -- Parameters: $1 facility ids. Rows: hosts. Locks: none.
 -- A host without host_stat row comes with NULLs and is left out by name.
+-- What was booked before the host's last report is told apart: only that can be in the load that it reported.
 SELECT host.pk_host::text AS pk_host,
        host.str_name::text AS str_name,
        host.pk_alloc::text AS pk_alloc,
@@ -22,12 +23,12 @@ SELECT host.pk_host::text AS pk_host,
        host_stat.str_os::text AS str_os,
        host_stat.ts_ping AS ts_ping,
        host_stat.int_mem_free::int8 AS int_mem_free,
-       host_stat.int_gpu_mem_total::int8 AS int_gpu_mem_total,
-       host_stat.int_gpu_mem_free::int8 AS int_gpu_mem_free,
+       host_stat.int_load::int8 AS int_load,
        EXISTS (SELECT 1 FROM host_local WHERE host_local.pk_host = host.pk_host) AS has_local_work,
        COALESCE(tags.tags, '{}') AS tags,
        COALESCE(running.layers, '{}') AS running_layers,
        COALESCE(running.cores, 0) AS held_cores,
+       COALESCE(running.reported_cores, 0) AS reported_cores,
        COALESCE(running.memory, 0) AS held_mem,
        COALESCE(running.gpus, 0) AS held_gpus,
        COALESCE(running.gpu_memory, 0) AS held_gpu_mem
@@ -44,10 +45,12 @@ SELECT host.pk_host::text AS pk_host,
        SELECT proc.pk_host,
               array_agg(DISTINCT proc.pk_layer::text) FILTER (WHERE proc.pk_layer IS NOT NULL) AS layers,
               sum(proc.int_cores_reserved)::int8 AS cores,
+              sum(proc.int_cores_reserved) FILTER (WHERE proc.ts_booked <= reported.ts_ping)::int8 AS reported_cores,
               sum(proc.int_mem_reserved)::int8 AS memory,
               sum(proc.int_gpus_reserved)::int8 AS gpus,
               sum(proc.int_gpu_mem_reserved)::int8 AS gpu_memory
          FROM proc
+         LEFT JOIN host_stat AS reported ON reported.pk_host = proc.pk_host
         GROUP BY proc.pk_host
        ) AS running ON running.pk_host = host.pk_host
  WHERE alloc.pk_facility = ANY ($1)

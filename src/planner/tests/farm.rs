@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Candidate, Cap, Cluster, ClusterIx, ClusterKind, CoreRequest, FolderIx, FolderRow, Holds, Host, HostState, JobIx,
-    JobRow, LimitIx, LimitRow, LimitUse, Placement, Plan, ShowIx, ShowRow, Snapshot, Subscription, Tag, ThreadMode,
-    Timestamp, WaitReason,
+    Candidate, Cap, Cluster, ClusterIx, ClusterKind, CoreRequest, FolderIx, FolderRow, Holds, Host, HostLoad,
+    HostState, JobIx, JobRow, LimitIx, LimitRow, LimitUse, Placement, Plan, ShowIx, ShowRow, Snapshot, Subscription,
+    Tag, ThreadMode, Timestamp, WaitReason,
 };
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -91,6 +91,7 @@ impl Farm {
             thread_mode: ThreadMode::Auto,
             total,
             idle: total,
+            load: HostLoad::default(),
             state: HostState::Open,
             reported_at: Timestamp::UNIX_EPOCH,
             running_layers: BTreeSet::new(),
@@ -160,10 +161,8 @@ impl Farm {
         let mut subscription = snapshot.subscriptions.iter_mut().find(in_use);
         for _ in 0..frames {
             host.idle = (host.idle - reservation).max(Amounts::default());
+            host.load.booked += reservation.cores;
             host.running_layers.insert(candidate.layer.clone());
-            if host.state.is_open() && host.idle.memory < Host::IDLE_MEMORY_MIN {
-                host.state = HostState::LowFreeMemory;
-            }
             if let Some(subscription) = &mut subscription {
                 subscription.cores += reservation.cores;
             }

@@ -90,7 +90,14 @@ fn ask(cores: i64, memory: i64) -> Ask {
 
 fn room(thread_mode: ThreadMode, cores: i64, idle_cores: i64, idle_memory: i64) -> Offer {
     let idle = Amounts { cores: Cores(idle_cores), memory: Kib(idle_memory), ..Amounts::default() };
-    Offer { thread_mode, cores: Cores(cores), idle, fractions: Fractions::Any }
+    Offer {
+        thread_mode,
+        cores: Cores(cores),
+        idle,
+        busy: Cores::ZERO,
+        lacks_free_memory: false,
+        fractions: Fractions::Any,
+    }
 }
 
 #[test]
