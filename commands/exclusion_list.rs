@@ -24,6 +24,7 @@ use crate::output::{OutputError, Printer};
 use crate::selection;
 use crate::settings::RunSettings;
 use crate::signals::hear;
+use crate::uncommon_work::UncommonWork;
 
 /// What gets past the list, whatever it says.
 const LIST_LEAKS: &str = "\
@@ -54,6 +55,7 @@ enum Mechanism {
 struct Farm {
     mechanism: Mechanism,
     coverage: Coverage,
+    uncommon: UncommonWork,
 }
 
 pub(crate) async fn run(settings: RunSettings, args: ExclusionListArgs, printer: Printer) -> anyhow::Result<ExitCode> {
@@ -82,12 +84,13 @@ async fn read_farm(settings: &RunSettings, printer: Printer) -> anyhow::Result<F
     let asked = store.load_asked_tags().await.context("Failed to read what layers ask for")?;
     let mechanism =
         if store.features().has_scheduler_managed { Mechanism::SchedulerFlag } else { Mechanism::ExclusionList };
+    let uncommon = UncommonWork::load(&store, &clusters).await?;
     store.close().await;
     name_left_out(&rows.left_out, printer);
     if clusters.is_empty() {
         printer.warning("this configuration has no cluster here");
     }
-    Ok(Farm { mechanism, coverage: Coverage { clusters, rows, asked } })
+    Ok(Farm { mechanism, coverage: Coverage { clusters, rows, asked }, uncommon })
 }
 
 /// The list for these clusters, and what is to be said beside it.
@@ -201,6 +204,7 @@ struct CheckDocument<'d> {
 fn check_file(farm: &Farm, file: Option<&Path>, printer: Printer) -> anyhow::Result<ExitCode> {
     let properties = file.map(read).transpose()?;
     let is_off = properties.as_ref().is_some_and(is_booking_off);
+    farm.uncommon.warn(printer);
     let findings = match farm.mechanism {
         Mechanism::SchedulerFlag => {
             if properties.as_ref().and_then(|properties| properties.get(EXCLUSION_LIST)).is_some() {

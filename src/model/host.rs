@@ -88,6 +88,8 @@ pub enum HostState {
     Stale { seconds: i64 },
     /// `host_local` rows exist: its owner renders locally.
     LocalWork,
+    /// It has a limit on slots, which nobody here books.
+    SlotLimit,
     /// The machine measures less free memory than Cuebot demands of a bookable host.
     LowFreeMemory,
     /// Withheld by this scheduler: launches unsettled, launches refused, or name not resolvable.
@@ -108,6 +110,7 @@ impl HostState {
             Self::NimbyLocked => "locked: a person is at the desk".to_owned(),
             Self::Stale { seconds } => format!("no report for {seconds} s"),
             Self::LocalWork => "renders for its owner".to_owned(),
+            Self::SlotLimit => "it counts slots, which are not booked yet".to_owned(),
             Self::LowFreeMemory => "too little free memory".to_owned(),
             Self::PutAside(reason) => format!("put aside: {reason}"),
         }

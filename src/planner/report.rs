@@ -1,5 +1,6 @@
 //! What an explanation says: data for a table, JSON or a page.
 
+use super::bundles::KeptForGpus;
 use super::order::Precedence;
 use super::reserve::Unfit;
 use crate::model::{HostIx, JobId, LayerId, WaitReason};
@@ -102,6 +103,8 @@ pub struct NearMiss {
     /// The gate that it fails.
     pub reason: WaitReason,
     pub miss: Miss,
+    /// What it keeps for GPU work.
+    pub kept_for_gpus: Option<KeptForGpus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -177,6 +180,8 @@ pub struct HostExplanation {
     pub total: Amounts,
     pub idle_before: Amounts,
     pub idle_after: Amounts,
+    /// Of what is idle before the plan, what is kept for GPU work.
+    pub kept_for_gpus: Option<KeptForGpus>,
     /// In the order of the candidates.
     pub candidates: Vec<OnHost>,
     /// Candidates whose tags do not reach the host.

@@ -1,5 +1,6 @@
 //! The published cases of the reservation rule, row by row.
 
+use super::super::bundles::Kept;
 use super::super::reserve::{Ask, Offer, Unfit, cores_reserved, reserve, width_under};
 use crate::model::{CoreRequest, Fractions, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
@@ -85,12 +86,13 @@ fn ask(cores: i64, memory: i64) -> Ask {
         gpu_memory: Kib::ZERO,
         is_threadable: true,
         is_selfish: false,
+        is_short: false,
     }
 }
 
 fn room(thread_mode: ThreadMode, cores: i64, idle_cores: i64, idle_memory: i64) -> Offer {
     let idle = Amounts { cores: Cores(idle_cores), memory: Kib(idle_memory), ..Amounts::default() };
-    Offer { thread_mode, cores: Cores(cores), idle, fractions: Fractions::Any }
+    Offer { thread_mode, cores: Cores(cores), idle, fractions: Fractions::Any, kept: Kept::ByGpuMemory }
 }
 
 #[test]
