@@ -24,6 +24,7 @@ use crate::output::{OutputError, Printer};
 use crate::selection;
 use crate::settings::RunSettings;
 use crate::signals::hear;
+use crate::uncommon_work::UncommonWork;
 
 /// What gets past the list, whatever it says.
 const LIST_LEAKS: &str = "\
@@ -63,6 +64,7 @@ struct Farm {
     coverage: Coverage,
     /// Cuebot's own planner is active on this database.
     has_planner: bool,
+    uncommon: UncommonWork,
 }
 
 pub(crate) async fn run(settings: RunSettings, args: ExclusionListArgs, printer: Printer) -> anyhow::Result<ExitCode> {
@@ -92,12 +94,13 @@ async fn read_farm(settings: &RunSettings, printer: Printer) -> anyhow::Result<F
     let mechanism =
         if store.features().has_scheduler_managed { Mechanism::SchedulerFlag } else { Mechanism::ExclusionList };
     let has_planner = store.foreign_planner_active().await.context("Failed to look for Cuebot's own planner")?;
+    let uncommon = UncommonWork::load(&store, &clusters).await?;
     store.close().await;
     name_left_out(&rows.left_out, printer);
     if clusters.is_empty() {
         printer.warning("this configuration has no cluster here");
     }
-    Ok(Farm { mechanism, coverage: Coverage { clusters, rows, asked }, has_planner })
+    Ok(Farm { mechanism, coverage: Coverage { clusters, rows, asked }, has_planner, uncommon })
 }
 
 /// The list for these clusters, and what is to be said beside it.
@@ -229,6 +232,7 @@ fn read_cuebot(file: Option<&Path>, options: &[PathBuf], properties: &[String]) 
 }
 
 fn check_cuebot(farm: &Farm, cuebot: &Cuebot, printer: Printer) -> anyhow::Result<ExitCode> {
+    farm.uncommon.warn(printer);
     let told = told(farm, cuebot, printer)?;
     let findings = check(&told, &farm.coverage);
     let is_read = matches!(printer.format, OutputFormat::Table | OutputFormat::Wide);

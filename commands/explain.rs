@@ -107,6 +107,8 @@ impl Asked<'_> {
         let books = WorkBooks {
             counts: store.load_waiting_counts(std::slice::from_ref(job)).await?,
             deleted_limits: store.load_deleted_limits(job).await?,
+            loose_tags: store.load_loose_tags(std::slice::from_ref(job), &[]).await?,
+            chunks: store.load_chunks(job).await?,
             held: store.load_held(&facilities.into_iter().collect::<Vec<_>>()).await?,
             ..WorkBooks::default()
         };
@@ -148,6 +150,7 @@ fn layer_of(frame: &FoundFrame) -> FoundLayer {
         job_name: frame.job_name.clone(),
         job_state: frame.job_state.clone(),
         show: frame.show.clone(),
+        tags: String::new(),
         frames: FrameCounts::default(),
     }
 }
@@ -287,9 +290,10 @@ impl Page {
         self.line("idle", &format!("{}, of {}", amounts(&told.idle_before), amounts(&told.total)));
         self.line("then", &format!("{} once the next pass has placed its frames", amounts(&told.idle_after)));
         self.lines("books", &story.books);
+        self.lines("kept", &story.kept);
         self.lines("kept", &story.redirects);
-        self.line("tags", &format!("{} ({})", story.tags.join(", "), told.alloc_name));
-        self.line("runs", &format!("{}; thread mode {}", story.os.join(", "), story.thread_mode));
+        self.line("tags", &format!("{} ({})", quoted(&story.tags), told.alloc_name));
+        self.line("runs", &format!("{}; thread mode {}", quoted(&story.os), story.thread_mode));
         self.rows(&story.running).table(&[
             Column::text("RUNNING", |row| format!("{}/{}", row.job, row.layer)),
             Column::number("FRAMES", |row| row.frames.to_string()),
@@ -350,6 +354,13 @@ fn order(told: &Explanation, show: &str) -> String {
         parts.push(format!("it takes turns with {turns} of those ahead"));
     }
     parts.join("; ")
+}
+
+/// Texts of the database; those with blanks in them in quotes, so that they are seen.
+fn quoted(texts: &[String]) -> String {
+    let has_blanks = |text: &str| text.is_empty() || text.contains([' ', '\t', ',']);
+    let quoted = |text: &String| if has_blanks(text) { format!("`{text}`") } else { text.clone() };
+    texts.iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 /// Its word in JSON, with blanks.

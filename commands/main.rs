@@ -23,6 +23,7 @@ mod run;
 mod selection;
 mod settings;
 mod signals;
+mod uncommon_work;
 
 use std::process::ExitCode;
 use std::time::Duration;

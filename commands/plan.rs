@@ -9,7 +9,7 @@ use cue_scheduler::preview::{
     self, ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, WaitingRow, WrongCountRow,
 };
 use cue_scheduler::scheduler::ReasonRow;
-use cue_scheduler::units::{Amounts, counted};
+use cue_scheduler::units::{Amounts, counted, number_runs};
 
 use crate::cli::{OutputFormat, PlanArgs};
 use crate::farm_view::{FarmView, name_left_out};
@@ -108,7 +108,10 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
         page.rows(waiting).table(&[
             Column::text("WAITING LAYER", |row| row.work.name()),
             Column::number("FRAMES", |row| row.frames.to_string()),
-            Column::text("REASON", |row| row.reason.into_str().to_owned()),
+            Column::text("REASON", |row: &WaitingRow| {
+                let detail = row.detail.as_ref().map(|detail| format!(": {detail}"));
+                format!("{}{}", row.reason.into_str(), detail.unwrap_or_default())
+            }),
             Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
             Column::text("LAYER ID", |row: &WaitingRow| row.work.layer_id.to_string()).wide(),
         ]);
@@ -137,7 +140,7 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
 fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
     let mut columns = vec![
         Column::text("LAYER", |row: &PlacementRow| row.work.name()),
-        Column::text("FRAMES", |row| numbers(row.frames.iter().map(|frame| frame.number))),
+        Column::text("FRAMES", |row| number_runs(&row.frames.iter().map(|frame| frame.number).collect::<Vec<_>>())),
         Column::text("HOST", |row| row.host.clone()),
         Column::number("CORES", |row| row.reserved.cores.to_string()),
         Column::number("MEMORY", |row| row.reserved.memory.to_string()),
@@ -177,30 +180,4 @@ fn placed_line(totals: &PlanTotals) -> String {
     let (frames, layers) = (counted(totals.frames, "frame"), counted(totals.layers, "layer"));
     let hosts = counted(totals.hosts, "host");
     format!("Would place {frames} of {layers} on {hosts}: {cores} cores, {memory}, {gpus} GPUs.")
-}
-
-/// Numbers in the order of dispatch, runs joined: `1-4,9`.
-fn numbers(numbers: impl Iterator<Item = i32>) -> String {
-    let mut runs: Vec<(i32, i32)> = Vec::new();
-    for number in numbers {
-        match runs.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
-            _ => runs.push((number, number)),
-        }
-    }
-    let shown =
-        runs.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
-    shown.collect::<Vec<_>>().join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_of_frame_numbers_are_joined() {
-        assert_eq!(numbers([1, 2, 3, 7, 9, 10].into_iter()), "1-3,7,9-10");
-        assert_eq!(numbers([-2, -1, 0].into_iter()), "-2-0");
-        assert_eq!(numbers([i32::MAX, i32::MIN].into_iter()), "2147483647,-2147483648");
-    }
 }

@@ -222,6 +222,20 @@ pub fn listed(names: impl IntoIterator<Item = impl AsRef<str>>, max: usize) -> S
     if more > 0 { format!("{listed} and {more} more") } else { listed }
 }
 
+/// Numbers in their order, runs joined: `1-4,9`.
+pub fn number_runs(numbers: &[i32]) -> String {
+    let mut runs: Vec<(i32, i32)> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let shown =
+        runs.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
+    shown.collect::<Vec<_>>().join(",")
+}
+
 /// `1 host`, `2 hosts`.
 pub fn counted<N: Copy + fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
     format!("{number} {thing}{}", if number == N::from(1) { "" } else { "s" })
@@ -237,6 +251,13 @@ mod tests {
         assert_eq!(shown, ["8", "0.5", "2.5", "-2", "-0.5", "0"]);
         let shown: Vec<String> = [17, 524_288, 1_572_864, 67_108_864].map(|k| Kib(k).to_string()).into();
         assert_eq!(shown, ["17 KiB", "512 MiB", "1.5 GiB", "64 GiB"]);
+    }
+
+    #[test]
+    fn runs_of_numbers_are_joined() {
+        assert_eq!(number_runs(&[1, 2, 3, 7, 9, 10]), "1-3,7,9-10");
+        assert_eq!(number_runs(&[-2, -1, 0]), "-2-0");
+        assert_eq!(number_runs(&[i32::MAX, i32::MIN]), "2147483647,-2147483648");
     }
 
     #[test]

@@ -160,6 +160,7 @@ const KEYS: &[Key] = &[
     key!("queue.host_booking_strategy.memory_saturation" => queue.host_booking_strategy.memory_saturation, value::yes_or_no),
     key!(queue.host_load, value::one_of),
     key!(queue.memory_stranded_threshold, value::size),
+    key!(queue.gpu_keep, value::gpu_keep),
     key!(queue.selfish_services, value::names),
     key!(queue.job_back_off_duration, value::duration_or_zero),
     key!("queue.manual_tags_chunk_size" => queue.tag_chunk_sizes.manual, value::count::<_, 1, 100_000>),
@@ -184,6 +185,7 @@ const KEYS: &[Key] = &[
     key!(scheduler.ignore_tags, value::names),
     key!(scheduler.beside_maestro, value::one_of),
     key!(scheduler.flag_off, value::one_of),
+    key!(scheduler.cue_licenses, value::one_of),
     key!(accounting.recompute_interval, value::duration),
 ];
 

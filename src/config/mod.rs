@@ -29,6 +29,6 @@ pub use keys::{Key, VARIABLE_PREFIX, keys};
 pub use load::{FlagValue, Inputs, Loaded, SYSTEM_FILE, Warning, load};
 pub(crate) use types::Rqd;
 pub use types::{
-    AgentSettings, BesideMaestro, Config, CuebotSilence, Database, FlagOff, FractionalCores, LogFormat,
+    AgentSettings, BesideMaestro, Config, CueLicenses, CuebotSilence, Database, FlagOff, FractionalCores, LogFormat,
     MemoryLimitFactors, Secret, Tls, Version,
 };

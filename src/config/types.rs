@@ -8,7 +8,7 @@ use std::time::Duration;
 use smart_default::SmartDefault;
 use strum::{Display, EnumString, VariantNames};
 
-use crate::model::{self, AllocTag, HostStrategy, JobOrder, LoadRule, Policy, Selection, TagChunkSizes};
+use crate::model::{self, AllocTag, GpuKeep, HostStrategy, JobOrder, LoadRule, Policy, Selection, TagChunkSizes};
 use crate::units::Kib;
 
 /// Everything an operator may set. Each field is the key of the same path in the file.
@@ -232,6 +232,8 @@ pub struct Queue {
     /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
     #[default(Policy::default().memory_stranded_threshold)]
     pub memory_stranded_threshold: Kib,
+    /// What hosts with idle GPUs keep for GPU work.
+    pub gpu_keep: GpuKeep,
     /// Services whose threadable frames take all whole idle cores.
     pub selfish_services: Vec<String>,
     /// How long a layer is held back whose launches keep failing.
@@ -295,6 +297,8 @@ pub struct Scheduler {
     pub beside_maestro: BesideMaestro,
     /// What to do with a show whose scheduler flag is switched off meanwhile.
     pub flag_off: FlagOff,
+    /// What to do with work whose environment declares licences.
+    pub cue_licenses: CueLicenses,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
@@ -315,6 +319,16 @@ pub enum FlagOff {
     Stop,
     /// Say so, and go on.
     Keep,
+}
+
+/// `CUE_LICENSES`, by which Cuebot's own planner counts licences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
+pub enum CueLicenses {
+    /// Nobody counts them.
+    #[default]
+    Book,
+    Refuse,
 }
 
 #[derive(Clone, Debug, PartialEq, SmartDefault)]
@@ -339,6 +353,7 @@ impl Config {
                 FractionalCores::No => model::FractionalCores::RoundUp,
             },
             memory_stranded_threshold: self.queue.memory_stranded_threshold,
+            gpu_keep: self.queue.gpu_keep,
             selfish_services: self.queue.selfish_services.iter().cloned().collect(),
         }
     }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use strum::VariantNames;
 
 use super::directive::{LEVELS, NoDirective, directives};
-use super::types::{BesideMaestro, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls, Version};
+use super::types::{
+    BesideMaestro, CueLicenses, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls, Version,
+};
 use super::yaml::{Entry, Given, Value};
-use crate::model::{AllocTag, JobOrder, LoadRule};
+use crate::model::{AllocTag, GpuKeep, JobOrder, LoadRule};
 use crate::units::Kib;
 
 /// Why a value does not do, in words that follow the key's name.
@@ -117,6 +119,14 @@ pub(super) fn cuebot_silence(given: &Given) -> Read<CuebotSilence> {
         "auto" => Some(CuebotSilence::Auto),
         "off" | "false" => Some(CuebotSilence::Off),
         _ => duration(given).ok().map(CuebotSilence::After),
+    })
+}
+
+/// `cuebot`, or a time.
+pub(super) fn gpu_keep(given: &Given) -> Read<GpuKeep> {
+    read(given, "cuebot, or a duration such as 1h or 0s", |text| match text {
+        "cuebot" => Some(GpuKeep::Cuebot),
+        _ => duration_or_zero(given).ok().map(GpuKeep::For),
     })
 }
 
@@ -272,6 +282,15 @@ pub(super) trait Show {
     fn show(&self) -> String;
 }
 
+impl Show for GpuKeep {
+    fn show(&self) -> String {
+        match self {
+            Self::Cuebot => "cuebot".to_owned(),
+            Self::For(time) => time.show(),
+        }
+    }
+}
+
 impl Show for CuebotSilence {
     fn show(&self) -> String {
         match self {
@@ -293,7 +312,7 @@ macro_rules! show_displayed {
 }
 
 show_displayed!(bool, u16, u32, usize, String, IpAddr);
-show_displayed!(Version, LogFormat, Tls, FractionalCores, JobOrder, LoadRule, FlagOff, BesideMaestro);
+show_displayed!(Version, LogFormat, Tls, FractionalCores, JobOrder, LoadRule, FlagOff, BesideMaestro, CueLicenses);
 
 impl Show for f64 {
     fn show(&self) -> String {

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use super::error::{Result, StoreError};
 use super::features::Features;
 use super::meter::Meter;
+use super::read::gpu_work::GpuWorkSeen;
 use super::schema;
 use super::settings::ConnectSettings;
 use super::statement::{Source as _, Statement};
@@ -48,7 +49,8 @@ impl Store {
         // Whether the server hears of the end of this connection changes nothing.
         let _ = first.close().await;
         let pool = pool_options(pool_size).connect_with(options.clone()).await.map_err(failed(&options))?;
-        let store = Self { pool, features: Features::default(), meter, lock_budget: LOCK_BUDGET_MAX, reached: None };
+        let (features, gpu_work) = (Features::default(), GpuWorkSeen::default());
+        let store = Self { pool, features, meter, gpu_work, lock_budget: LOCK_BUDGET_MAX, reached: None };
         let features = schema::detect(&store).await?;
         let lock_budget = store.lock_budget_of_server().await?;
         Ok(Self { features, lock_budget, ..store })

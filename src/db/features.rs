@@ -15,6 +15,9 @@ pub struct Features {
     pub has_stuck_detection: bool,
     /// `limit_record.str_type` and table `limit_host`: typed limits with reported use.
     pub has_limit_types: bool,
+    /// Any of the columns of slots, which are booked beside cores and memory: `layer.int_slots_required`,
+    /// `host.int_concurrent_slots_limit`, `proc.int_slots_reserved`.
+    pub has_slots: bool,
     /// Table `frame_history_queue`: run times lag behind by minutes.
     pub has_history_queue: bool,
     /// Index `i_frame_layer_dispatch_waiting`: next frames of a layer without reading the others.

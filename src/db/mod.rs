@@ -42,6 +42,9 @@ pub(crate) use find::counts::{DeletedLimit, LayerCount, deleted_limits, waiting_
 pub(crate) use find::held::{Held, Holder, held};
 pub(crate) use find::ledger::{FramelessProc, HostLedger, frameless_procs};
 pub use find::names::{Named, names};
+pub(crate) use find::work::{
+    DeclaredLicences, LayerChunks, LooseTags, SlotWork, declared_licences, layer_chunks, loose_tags, slot_work,
+};
 pub use find::{FoundFrame, FoundLayer, FrameCounts, Match, RunningOn};
 pub(crate) use find::{FoundJob, FoundProc, HeldProc, HostProcs};
 pub use meter::MeterReading;

@@ -70,16 +70,18 @@ const NEEDS: &[(Occasion, Privilege, &str)] = &[
          host_stat: pk_host str_state str_os ts_ping int_mem_free int_load
          host_tag: pk_host str_tag str_tag_type
          job: pk_job pk_folder pk_show pk_facility pk_dept str_name str_state str_shot str_user str_show \
-            str_log_dir str_os str_loki_url int_uid int_max_retries b_paused b_auto_book ts_started
+            str_log_dir str_os str_loki_url int_uid int_max_retries b_paused b_auto_book ts_started ts_stopped
          job_env: pk_job_env pk_job str_key str_value
          job_resource: pk_job int_cores int_max_cores int_gpus int_max_gpus int_priority
          job_stat: pk_job int_waiting_count int_running_count
+         job_usage: pk_job int_frame_success_count int_clock_time_success
          layer: pk_layer pk_job str_name str_cmd str_range str_tags str_services int_chunk_size \
             int_dispatch_order int_cores_min int_cores_max int_mem_min int_gpus_min int_gpu_mem_min b_threadable
          layer_env: pk_layer_env pk_layer str_key str_value
          layer_limit: pk_layer pk_limit_record
          layer_resource: pk_layer int_cores int_gpus
          layer_stat: pk_layer pk_job int_waiting_count int_running_count
+         layer_usage: pk_layer int_frame_success_count int_clock_time_success
          limit_record: pk_limit_record str_name int_max_value
          point: pk_show pk_dept int_cores int_gpus
          proc: pk_proc pk_host pk_job pk_show pk_layer pk_frame int_cores_reserved int_mem_reserved \
@@ -93,7 +95,8 @@ const NEEDS: &[(Occasion, Privilege, &str)] = &[
         ReadIfThere,
         Select,
         "frame: ts_eligible
-         layer: ts_start_after ts_eligible int_stuck_detection_llu
+         host: int_concurrent_slots_limit
+         layer: ts_start_after ts_eligible int_stuck_detection_llu int_slots_required
          limit_host:
          limit_record:
          show: b_scheduler_managed

@@ -113,6 +113,29 @@ impl Row<'_> {
     }
 }
 
+/// What is wrong with a row that is kept all the same, so that the work in it is counted: the first thing.
+#[derive(Debug, Default)]
+pub(super) struct Flaw(pub(super) Option<Problem>);
+
+impl Flaw {
+    /// What was read, or something in its place.
+    pub(super) fn or<T>(&mut self, read: Result<T, Problem>, instead: T) -> T {
+        read.unwrap_or_else(|problem| {
+            self.0.get_or_insert(problem);
+            instead
+        })
+    }
+
+    pub(super) fn or_default<T: Default>(&mut self, read: Result<T, Problem>) -> T {
+        self.or(read, T::default())
+    }
+
+    /// As the row that is named.
+    pub(super) fn of(self, table: &'static str, id: &str) -> Option<LeftOutRow> {
+        self.0.map(|problem| left_out(table, id, problem))
+    }
+}
+
 /// A row whose columns have the names of the fields that they fill.
 pub(super) fn whole<T: for<'r> FromRow<'r, PgRow>>(row: &Row<'_>) -> Result<T, Problem> {
     T::from_row(row.0).map_err(|error| error.to_string())

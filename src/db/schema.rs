@@ -24,6 +24,9 @@ pub(super) async fn detect(source: impl Source) -> Result<Features> {
         has_ts_eligible: has("frame", "ts_eligible") && has("layer", "ts_eligible"),
         has_stuck_detection: has("layer", "int_stuck_detection_llu"),
         has_limit_types: has("limit_record", "str_type") && has("limit_host", "str_host_name"),
+        has_slots: has("layer", "int_slots_required")
+            || has("host", "int_concurrent_slots_limit")
+            || has("proc", "int_slots_reserved"),
         has_history_queue: has("frame_history_queue", "id"),
         has_frame_layer_index: has("i_frame_layer_dispatch_waiting", ""),
     })

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use super::features::Features;
 use super::meter::Meter;
+use super::read::gpu_work::GpuWorkSeen;
 use super::settings::ConnectSettings;
 use super::way::Way;
 
@@ -16,6 +17,7 @@ pub struct Store {
     pub(super) pool: PgPool,
     pub(super) features: Features,
     pub(super) meter: Meter,
+    pub(super) gpu_work: GpuWorkSeen,
     pub(super) lock_budget: Duration,
     /// By what settings, and which way; unless the driver's own options said it.
     pub(super) reached: Option<(Arc<ConnectSettings>, Way)>,

@@ -3,9 +3,10 @@
 use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
 use super::numbers::{age, count, some_of};
 use super::words::over;
-use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, LayerCount, OrderedRedirect};
+use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, LayerChunks, LayerCount, OrderedRedirect};
+use crate::rqd::unrendered_numbers;
 use crate::scheduler::OVERDUE_AFTER;
-use crate::units::Amounts;
+use crate::units::{Amounts, number_runs};
 
 /// Frames that a sentence names.
 const NAMED_MAX: usize = 8;
@@ -93,6 +94,19 @@ pub(super) fn layer_books(
     }
     books.extend(silent.map(HeldByNobody::of_frames));
     books
+}
+
+/// Numbers of its range that none of its frames renders.
+pub(super) fn unrendered(chunks: &LayerChunks) -> Option<String> {
+    let LayerChunks { range, chunk_size, frames, .. } = chunks;
+    let missing = unrendered_numbers(range, *chunk_size, frames).filter(|missing| !missing.is_empty())?;
+    Some(format!(
+        "of its range `{range}` in chunks of {chunk_size}, {} {} in no frame: nobody renders {}; submit {} once more",
+        number_runs(&missing),
+        if missing.len() == 1 { "is" } else { "are" },
+        if missing.len() == 1 { "it" } else { "them" },
+        if missing.len() == 1 { "it" } else { "them" }
+    ))
 }
 
 /// A counter of waiting frames that is wrong, and what comes of it.

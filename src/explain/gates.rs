@@ -9,9 +9,9 @@ use time::format_description::well_known::Rfc3339;
 use super::nobody::HeldByNobody;
 use super::numbers::{count, grouped, like, like_kind, or_none};
 use super::stories::reached;
-use super::words::{Case, FullHosts};
-use crate::model::{Cluster, Host, Tag, WaitReason};
-use crate::planner::{CapReport, Miss, NearMiss, Unfit};
+use super::words::{Case, FullHosts, quoted};
+use crate::model::{Cluster, Host, LeftOutRow, Tag, Timestamp, WaitReason};
+use crate::planner::{CapReport, KeptForGpus, Miss, NearMiss, Unfit};
 
 /// What is said of one gate.
 struct Gate {
@@ -29,6 +29,7 @@ impl Case<'_> {
         let opened = |remedy: &str| gate(reason.sentence(), remedy.to_owned());
         let capped = |hosts: &str, cap| Gate { hosts: hosts.to_owned(), remedies: self.caps_to_raise(cap) };
         match reason {
+            WaitReason::RowUnusable => Gate { remedies: self.row_to_mend(), ..opened("") },
             WaitReason::JobPaused => opened("resume the job"),
             WaitReason::AutoBookOff => opened("turn the job's automatic booking on"),
             WaitReason::ShowInactive => opened(&format!("activate the show {}", self.show())),
@@ -39,11 +40,13 @@ impl Case<'_> {
                 let start = self.candidate.start_after.and_then(|start| start.format(&Rfc3339).ok());
                 opened(&format!("wait until {}", start.unwrap_or_default()))
             }
+            WaitReason::SlotsRequired => opened("let Cuebot dispatch its show, or let the layer ask for no slots"),
+            WaitReason::LicencesDeclared => {
+                opened("set scheduler.cue_licenses to book, bind the layer to limits, or let Cuebot dispatch its show")
+            }
             WaitReason::NotSelected => {
-                let select =
-                    format!("select a cluster of the show {} with one of its tags: {}", self.show(), self.tags());
                 let give = format!("give the layer one of the tags that are served: {}", or_none(&self.served_tags()));
-                Gate { remedies: vec![select, give], ..opened("") }
+                Gate { remedies: vec![self.cluster_to_come(), give], ..opened("") }
             }
             WaitReason::NoSubscription => gate(
                 "in allocations that the show does not subscribe to",
@@ -62,14 +65,12 @@ impl Case<'_> {
             | WaitReason::JobCores
             | WaitReason::JobGpus
             | WaitReason::LimitReached => capped(reason.sentence(), reason),
-            WaitReason::NoHostWithTags => {
-                opened(&format!("give hosts one of its tags: {}, or the layer another tag", self.tags()))
-            }
+            WaitReason::NoHostWithTags => opened(&self.tags_to_mend()),
             WaitReason::NoHostOpen => {
                 opened(&format!("bring back hosts with its tags: {}", or_none(&self.closed_hosts())))
             }
             WaitReason::OperatingSystem => {
-                let (os, systems) = (job.os.as_deref().unwrap_or_default(), or_none(&self.systems()));
+                let (os, systems) = (quoted(job.os.as_deref().unwrap_or_default()), or_none(&self.systems()));
                 let remedy = format!("bring up hosts with {os}, or let the job run on {systems}");
                 gate(&format!("without {os}"), remedy)
             }
@@ -92,10 +93,7 @@ impl Case<'_> {
                 "busy with other work",
                 "wait until the load of these hosts falls, or let it not count: queue.host_load: off".to_owned(),
             ),
-            WaitReason::GpuReserved => gate(
-                "keeping their idle GPUs for GPU work",
-                "wait until GPU work has taken the GPUs, or ask for GPU memory".to_owned(),
-            ),
+            WaitReason::GpuReserved => gate("keeping what goes with their idle GPUs for GPU work", self.gpus_to_come()),
             WaitReason::Capacity => Gate { hosts: self.short_of().to_owned(), remedies: self.room_to_come() },
             WaitReason::LostRace | WaitReason::PassFull => opened("nothing: the next pass goes on with it"),
             WaitReason::BackOff => opened("nothing: it is tried again soon; see the log for its failures"),
@@ -211,6 +209,53 @@ impl Case<'_> {
         caps.into_iter().flat_map(remedies).collect()
     }
 
+    fn row_to_mend(&self) -> Vec<String> {
+        let mend = |LeftOutRow { table, id, problem }: &LeftOutRow| format!("mend the row {id} in {table}: {problem}");
+        self.candidate.unusable.iter().map(mend).collect()
+    }
+
+    /// A cluster is of hosts in allocations that the show subscribes to.
+    fn cluster_to_come(&self) -> String {
+        let (show, facility) = (&self.snapshot.shows[self.job().show].id, &self.job().facility);
+        let may_use = |host: &Host| {
+            let mut subscriptions = self.snapshot.subscriptions.iter();
+            subscriptions.any(|subscription| subscription.show == *show && subscription.alloc == host.alloc)
+        };
+        let has_tag = |host: &&Host| host.facility == *facility && !host.tags.is_disjoint(&self.candidate.tags);
+        if self.snapshot.hosts.iter().filter(has_tag).any(may_use) {
+            return format!("select a cluster of the show {} with one of its tags: {}", self.show(), self.tags());
+        }
+        format!("subscribe the show {} to an allocation of hosts with one of its tags: {}", self.show(), self.tags())
+    }
+
+    fn tags_to_mend(&self) -> String {
+        let stored = quoted(self.stored_tags);
+        if self.near_tags.is_empty() {
+            return format!("give hosts one of its tags: {}, or the layer another tag", self.tags());
+        }
+        let near: Vec<String> = self.near_tags.iter().map(|tag| quoted(tag)).collect();
+        format!(
+            "give the layer a tag that hosts carry, such as {}, as only Cuebot's own reading of {stored}, as a regular \
+             expression, finds them",
+            or_none(&near)
+        )
+    }
+
+    /// When work that needs no GPU gets what is kept.
+    fn gpus_to_come(&self) -> String {
+        let kept = self.told.nearest.as_ref().and_then(|near| near.kept_for_gpus);
+        let until = match kept {
+            None => "wait until GPU work has taken the GPUs, or ask for GPU memory".to_owned(),
+            Some(KeptForGpus { is_awaited: true, .. }) => "wait until GPU work has taken the GPUs".to_owned(),
+            Some(kept) => format!(
+                "wait until {}, from when on frames that take less than 15 min may borrow it, by what finished frames \
+                 of the layer or its job took",
+                kept.lent_from.and_then(|from| from.format(&Rfc3339).ok()).unwrap_or_default()
+            ),
+        };
+        format!("{until}, or ask for less (queue.gpu_keep)")
+    }
+
     fn served_tags(&self) -> Vec<String> {
         let show = &self.snapshot.shows[self.job().show].id;
         let clusters = self.snapshot.clusters.iter().filter(|cluster| cluster.show == *show);
@@ -221,8 +266,23 @@ impl Case<'_> {
     fn systems(&self) -> Vec<String> {
         let open = reached(self.snapshot, self.candidate).filter(|host| !self.holds.state(host).is_closed());
         let systems: BTreeSet<&String> = open.flat_map(|host| &host.os).collect();
-        systems.into_iter().cloned().collect()
+        systems.into_iter().map(|os| quoted(os)).collect()
     }
+}
+
+/// What a host keeps for GPU work, and for how long.
+pub(super) fn kept_for_gpus(kept: &KeptForGpus) -> String {
+    let KeptForGpus { gpus, cores, memory, is_awaited, last_seen, lent_from } = kept;
+    let each = format!("{cores} cores and {memory} for each of {} idle", count(gpus, "GPU"));
+    let time = |moment: &Option<Timestamp>| moment.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
+    if *is_awaited {
+        return format!("{each}: GPU work waits for its allocation");
+    }
+    format!(
+        "{each}: GPU work ran on its allocation at {}; short frames may borrow it from {}",
+        time(last_seen),
+        time(lent_from)
+    )
 }
 
 /// What a cap is called.
@@ -249,6 +309,7 @@ fn words_of(state: &str) -> &str {
         "not_up" => "not up",
         "nimby_locked" => "locked by the person at the desk",
         "stale" => "without a recent report",
+        "slot_limit" => "with a limit on slots",
         "local_work" => "rendering for their owners",
         "future_report" => "with a report from the future",
         "put_aside" => "put aside",

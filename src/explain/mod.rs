@@ -55,6 +55,9 @@ impl<'s> Stories<'s> {
             let count = self.count(&found.id);
             story.waiting_seen = count.map(|count| count.frames);
             story.books = books::layer_books(count, &deleted, silent.as_ref());
+            story.books.extend(
+                self.books.chunks.iter().filter(|chunks| chunks.layer == found.id).filter_map(books::unrendered),
+            );
             story.remedies.extend(books::books_remedies(count, &deleted));
         }
         story
@@ -136,6 +139,7 @@ impl<'s> Stories<'s> {
             frameless: books.frameless.clone(),
             report_seconds,
             redirects: books.redirects.iter().map(books::redirect).collect(),
+            kept: explanation.kept_for_gpus.as_ref().map(gates::kept_for_gpus),
             summary: words::host_summary(&explanation),
             refused: refused(&explanation),
             explanation,
@@ -153,6 +157,8 @@ impl<'s> Stories<'s> {
             snapshot: self.snapshot,
             holds: self.holds,
             candidate,
+            stored_tags: &found.tags,
+            near_tags: self.near_tags(&found.id),
             told: &explanation,
             closed: closed_hosts(self.snapshot, self.holds, candidate),
             holdings: &self.holdings,
@@ -169,6 +175,10 @@ impl<'s> Stories<'s> {
             explanation: Some(explanation),
             ..layer_row(found)
         }
+    }
+
+    fn near_tags(&self, layer: &LayerId) -> &[String] {
+        self.books.loose_tags.iter().find(|loose| loose.layer == *layer).map_or(&[], |loose| &loose.near)
     }
 
     fn full_hosts(&self, candidate: CandidateIx) -> FullHosts {

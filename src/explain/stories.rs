@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::nobody::HeldByNobody;
 use crate::db::{
-    DeletedLimit, FrameCounts, FramelessProc, Held, HeldProc, HostLedger, HostProcs, LayerCount, OrderedRedirect,
-    RunningOn,
+    DeletedLimit, FrameCounts, FramelessProc, Held, HeldProc, HostLedger, HostProcs, LayerChunks, LayerCount,
+    LooseTags, OrderedRedirect, RunningOn,
 };
 use crate::model::{Candidate, FrameId, Host, HostId, JobId, LayerId, ProcId, Snapshot, WaitReason};
 use crate::planner::{Explanation, HostExplanation, Unfit};
@@ -18,6 +18,10 @@ pub struct WorkBooks {
     pub counts: Vec<LayerCount>,
     /// Of the job in question.
     pub deleted_limits: Vec<DeletedLimit>,
+    /// Of the job in question: layers whose tags only Cuebot's own reading finds on hosts.
+    pub loose_tags: Vec<LooseTags>,
+    /// Of the job in question: layers that render several numbers in a frame.
+    pub chunks: Vec<LayerChunks>,
     pub held: Vec<Held>,
     /// Of the host in question, and so are the others below.
     pub procs: HostProcs,
@@ -118,6 +122,8 @@ pub struct HostStory {
     pub frameless: Vec<FramelessProc>,
     /// Since its last report.
     pub report_seconds: i64,
+    /// What of it is kept for GPU work, and until when, in one sentence.
+    pub kept: Option<String>,
     /// What of it operators have ordered elsewhere, a sentence each.
     pub redirects: Vec<String>,
     /// One sentence.

@@ -6,7 +6,7 @@ use super::nobody::{HeldByNobody, Holdings};
 use super::numbers::{count, or_none};
 use super::stories::LayerStory;
 use crate::db::{FoundJob, FrameCounts};
-use crate::model::{Candidate, Holds, Host, JobRow, Snapshot, ThreadMode, WaitReason};
+use crate::model::{Candidate, Holds, Host, JobRow, LeftOutRow, Snapshot, Tag, ThreadMode, WaitReason};
 use crate::planner::{Explanation, HostExplanation, Miss, NearMiss, PlacedOn, Unfit};
 use crate::units::Amounts;
 
@@ -15,6 +15,10 @@ pub(super) struct Case<'c> {
     pub(super) snapshot: &'c Snapshot,
     pub(super) holds: &'c Holds,
     pub(super) candidate: &'c Candidate,
+    /// `layer.str_tags` as it is stored.
+    pub(super) stored_tags: &'c str,
+    /// Tags of hosts that only Cuebot's own reading of that finds.
+    pub(super) near_tags: &'c [String],
     pub(super) told: &'c Explanation,
     pub(super) closed: BTreeMap<&'static str, usize>,
     pub(super) holdings: &'c Holdings<'c>,
@@ -38,15 +42,25 @@ impl Case<'_> {
         &self.snapshot.shows[self.job().show].name
     }
 
+    /// As they are stored, where that is how they are read.
     pub(super) fn tags(&self) -> String {
-        let tags: Vec<String> = self.candidate.tags.iter().map(|tag| format!("`{tag}`")).collect();
+        let is_stored = |tag: &Tag| self.stored_tags.split('|').any(|stored| stored.trim() == tag.as_str());
+        if self.candidate.tags.is_empty() || !self.candidate.tags.iter().all(is_stored) {
+            return quoted(self.stored_tags);
+        }
+        let tags: Vec<String> = self.candidate.tags.iter().map(|tag| quoted(tag.as_str())).collect();
         tags.join(", ")
     }
 
     pub(super) fn summary(&self) -> String {
         let (placed, waiting) = (frames_of(&self.told.placed), self.told.waiting_frames);
         let Some(reason) = self.told.reason else { return places(placed) };
-        let why = format!("{} ({})", reason.sentence(), reason.into_str());
+        let why = match &self.candidate.unusable {
+            Some(LeftOutRow { table, problem, .. }) if reason == WaitReason::RowUnusable => {
+                format!("the row in {table} cannot be used: {problem} ({})", reason.into_str())
+            }
+            _ => format!("{} ({})", reason.sentence(), reason.into_str()),
+        };
         if placed == 0 {
             format!("{}: {why}", waits(waiting.into()))
         } else {
@@ -55,14 +69,18 @@ impl Case<'_> {
     }
 
     pub(super) fn nearest(&self) -> Option<String> {
-        let NearMiss { host, reason, miss } = self.told.nearest.as_ref()?;
+        let NearMiss { host, reason, miss, kept_for_gpus } = self.told.nearest.as_ref()?;
         Some(match miss {
             Miss::State(state) => format!("host {host} is {state}"),
             Miss::OperatingSystem { wanted, offered } => {
-                format!("host {host} runs {}, the job wants {wanted}", or_none(offered))
+                let offered: Vec<String> = offered.iter().map(|os| quoted(os)).collect();
+                format!("host {host} runs {}, the job wants {}", or_none(&offered), quoted(wanted))
             }
             Miss::ThreadMode => format!("host {host} takes threadable layers only"),
             Miss::Room { refusal, has, needed } => {
+                if let (Unfit::GpuKept, Some(kept)) = (refusal, kept_for_gpus) {
+                    return Some(format!("host {host} keeps {}", super::gates::kept_for_gpus(kept)));
+                }
                 let when = if *reason == WaitReason::Shape { "in all" } else { "idle" };
                 format!("host {host} {}", room_words(*refusal, has, needed, when))
             }
@@ -93,6 +111,11 @@ fn room_words(refusal: Unfit, has: &Amounts, needed: &Amounts, when: &str) -> St
             format!("has {} cores {when}, a frame needs {}", has.cores, needed.cores)
         }
     }
+}
+
+/// Text of the database, so that blanks in it are seen.
+pub(super) fn quoted(text: &str) -> String {
+    format!("`{text}`")
 }
 
 pub(super) const fn thread_mode(mode: ThreadMode) -> &'static str {

@@ -1,9 +1,11 @@
 //! Waiting work: layers with waiting frames, and the jobs, folders and shows they stand in.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{
-    Cap, ClusterIx, FacilityId, FolderId, FolderIx, JobId, JobIx, LayerId, LimitIx, ShowId, ShowIx, Tag, Timestamp,
+    Cap, ClusterIx, FacilityId, FolderId, FolderIx, JobId, JobIx, LayerId, LeftOutRow, LimitIx, ShowId, ShowIx, Tag,
+    Timestamp,
 };
 use crate::units::{Cores, Gpus, Kib};
 
@@ -72,13 +74,21 @@ pub struct Candidate {
     /// No frame of the layer may start before this.
     pub start_after: Option<Timestamp>,
     pub dispatch_order: i32,
+    /// What is wrong with its row, or its job's: then nothing of it can be booked.
+    pub unusable: Option<LeftOutRow>,
+    pub needs_slots: bool,
+    /// Its environment declares licences, and such work is to be left out.
+    pub has_refused_licences: bool,
+    /// How long a frame takes, by those of the layer, or else of the job, that have succeeded; looked up
+    /// only where short work may go to places that other work may not.
+    pub run_time: Option<Duration>,
     pub waiting_frames: u32,
     /// When its longest waiting work became ready, as nearly as the schema tells.
     pub waiting_since: Timestamp,
 }
 
 /// `layer.int_cores_min`, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum CoreRequest {
     /// Positive: this many, perhaps more by the reservation rule.
     AtLeast(Cores),

@@ -131,6 +131,8 @@ pub enum HostState {
     FutureReport { seconds: i64 },
     /// `host_local` rows exist: its owner renders locally.
     LocalWork,
+    /// It has a limit on slots, which nobody here books.
+    SlotLimit,
     /// Nothing but that the machine measures less free memory than Cuebot demands of a bookable host.
     LowFreeMemory,
     /// Withheld by this scheduler: launches unsettled, launches refused, or name not resolvable.
@@ -184,6 +186,7 @@ impl HostState {
                 format!("its last report is dated {seconds} s ahead of the database's clock")
             }
             Self::LocalWork => "renders for its owner".to_owned(),
+            Self::SlotLimit => "it counts slots, which are not booked yet".to_owned(),
             Self::LowFreeMemory => "too little free memory".to_owned(),
             Self::PutAside(reason) => format!("put aside: {reason}"),
         }

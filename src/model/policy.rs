@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 use strum::{Display, EnumString, VariantNames};
 
+use super::GpuKeep;
 use crate::units::Kib;
 
 #[derive(Clone, Debug, PartialEq, SmartDefault, Serialize, Deserialize)]
@@ -23,6 +24,7 @@ pub struct Policy {
     /// A threadable frame that would leave at most this much idle memory takes all whole idle cores.
     #[default(Kib(1_572_864))]
     pub memory_stranded_threshold: Kib,
+    pub gpu_keep: GpuKeep,
     /// Services whose threadable frames take all whole idle cores.
     pub selfish_services: BTreeSet<String>,
 }

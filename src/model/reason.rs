@@ -23,6 +23,8 @@ use strum::{EnumIter, IntoStaticStr, VariantNames};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum WaitReason {
+    /// The row of the layer or of its job makes no sense.
+    RowUnusable,
     /// The job is paused.
     JobPaused,
     /// `job.b_auto_book` is off.
@@ -33,7 +35,11 @@ pub enum WaitReason {
     ShowTakenBack,
     /// The layer's start-after time has not come.
     StartAfter,
-    /// No selected cluster reaches any of the layer's tags.
+    /// The layer asks for slots, which nobody here books.
+    SlotsRequired,
+    /// Its environment declares licences, and the settings say not to book such work.
+    LicencesDeclared,
+    /// Hosts carry the layer's tags, and no selected cluster reaches them.
     NotSelected,
     /// No allocation with matching hosts has a subscription of the show.
     NoSubscription,
@@ -63,7 +69,7 @@ pub enum WaitReason {
     LowFreeMemory,
     /// Every host that has room for it is busy with other work, as its load says.
     HostLoad,
-    /// Every host that could run it has idle GPUs and keeps itself for work that uses GPU memory.
+    /// Every host that could run it keeps what it has idle for GPU work.
     GpuReserved,
     /// Fits an empty host, not what is idle now.
     Capacity,
@@ -79,11 +85,14 @@ impl WaitReason {
     /// One line for a person.
     pub const fn sentence(self) -> &'static str {
         match self {
+            Self::RowUnusable => "the row of the layer or its job cannot be used",
             Self::JobPaused => "the job is paused",
             Self::AutoBookOff => "the job has automatic booking off",
             Self::ShowInactive => "the show is not active",
             Self::ShowTakenBack => "the show's scheduler flag was switched off",
             Self::StartAfter => "the layer may not start yet",
+            Self::SlotsRequired => "the layer asks for slots, which are not booked yet",
+            Self::LicencesDeclared => "its environment declares licences, and the settings leave such work out",
             Self::NotSelected => "no selected cluster serves its tags",
             Self::NoSubscription => "the show has no subscription where matching hosts are",
             Self::SubscriptionFrozen => "the subscription's burst is 0",
@@ -101,7 +110,7 @@ impl WaitReason {
             Self::Shape => "too big for every host, even an empty one",
             Self::LowFreeMemory => "hosts measure too little free memory to be given anything",
             Self::HostLoad => "hosts with room are busy with other work, as their load says",
-            Self::GpuReserved => "hosts keep their idle GPUs for GPU work",
+            Self::GpuReserved => "hosts keep what goes with their idle GPUs for GPU work",
             Self::Capacity => "fits an empty host, but not what is idle now",
             Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",
             Self::BackOff => "held back for a while after failures",

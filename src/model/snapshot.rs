@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use smart_default::SmartDefault;
 
-use super::{Candidate, Cluster, ClusterIx, FolderRow, Host, JobRow, LimitRow, ShowRow, Subscription, Timestamp};
+use super::{
+    Candidate, Cluster, ClusterIx, FolderRow, GpuWork, Host, JobRow, LimitRow, ShowRow, Subscription, Timestamp,
+};
 
 /// Lists refer to each other by position. Order within each list is fixed by the reader (by name,
 /// then id), so that equal databases give equal snapshots and equal plans.
@@ -21,6 +23,8 @@ pub struct Snapshot {
     pub jobs: Vec<JobRow>,
     pub candidates: Vec<Candidate>,
     pub limits: Vec<LimitRow>,
+    /// Of allocations with idle GPUs; empty where nobody asked.
+    pub gpu_work: Vec<GpuWork>,
     pub left_out: Vec<LeftOutRow>,
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::reserve::{Ask, GPU_MEMORY_KEPT, KEPT_FOR_GPU_WORK, Width};
+use super::bundles::{Bundle, Kept};
+use super::reserve::{Ask, GPU_MEMORY_KEPT, KEPT_FOR_GPU_WORK, Offer, Width};
 use crate::model::{HostStrategy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -49,24 +50,47 @@ pub(super) struct BucketKind {
     gpu_memory: GpuMemory,
     has_gpus: bool,
     is_fully_idle: bool,
+    beside_gpu_work: Beside,
 }
 
-/// Idle GPU memory of a host, as far as it decides who is offered the host.
+/// Who is offered a host besides GPU work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Beside {
+    /// Whatever fits.
+    All,
+    /// What fits beside what Cuebot's rule keeps.
+    BesideKept,
+    /// What fits beside bundles, or may borrow them.
+    BesideBundles,
+    /// Only what may borrow them, or asks for no memory: all that is idle is kept.
+    Borrowers,
+    Nobody,
+}
+
+/// Idle GPU memory of a host, as far as it decides which GPU work is offered the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum GpuMemory {
     Nothing,
-    /// So little that other work is let in beside it.
+    /// So little that Cuebot's rule lets other work in beside it.
     Little,
     Plenty,
 }
 
 impl BucketKind {
-    pub(super) fn of(idle: &Amounts, total_cores: Cores) -> Self {
+    pub(super) fn of(offer: &Offer, total_cores: Cores) -> Self {
+        let idle = &offer.idle;
+        let gpu_memory = match idle.gpu_memory {
+            memory if memory <= Kib::ZERO => GpuMemory::Nothing,
+            memory if memory <= GPU_MEMORY_KEPT => GpuMemory::Little,
+            _ => GpuMemory::Plenty,
+        };
         Self {
-            gpu_memory: match idle.gpu_memory {
-                memory if memory <= Kib::ZERO => GpuMemory::Nothing,
-                memory if memory <= GPU_MEMORY_KEPT => GpuMemory::Little,
-                _ => GpuMemory::Plenty,
+            gpu_memory,
+            beside_gpu_work: match (offer.kept, gpu_memory) {
+                (Kept::ByGpuMemory, GpuMemory::Nothing) => Beside::All,
+                (Kept::ByGpuMemory, GpuMemory::Little) => Beside::BesideKept,
+                (Kept::ByGpuMemory, GpuMemory::Plenty) => Beside::Nobody,
+                (Kept::Bundle(bundle), _) => Beside::bundles(bundle, idle),
             },
             has_gpus: idle.gpus > Gpus::ZERO,
             is_fully_idle: idle.cores == total_cores,
@@ -78,9 +102,31 @@ impl BucketKind {
         let has_gpu_memory = match self.gpu_memory {
             GpuMemory::Nothing => ask.gpu_memory <= Kib::ZERO,
             GpuMemory::Little => ask.gpu_memory <= GPU_MEMORY_KEPT,
-            GpuMemory::Plenty => ask.gpu_memory > Kib::ZERO,
+            GpuMemory::Plenty => true,
         };
-        has_gpu_memory && (self.has_gpus || ask.gpus <= Gpus::ZERO) && (self.is_fully_idle || !ask.is_exclusive())
+        let is_let_in = match self.beside_gpu_work {
+            _ if ask.is_gpu_work() => true,
+            Beside::All | Beside::BesideKept | Beside::BesideBundles => true,
+            Beside::Borrowers => ask.is_short || ask.memory <= Kib::ZERO,
+            Beside::Nobody => false,
+        };
+        is_let_in
+            && has_gpu_memory
+            && (self.has_gpus || ask.gpus <= Gpus::ZERO)
+            && (self.is_fully_idle || !ask.is_exclusive())
+    }
+}
+
+impl Beside {
+    fn bundles(bundle: Bundle, idle: &Amounts) -> Self {
+        let kept = bundle.times(idle.gpus.max(Gpus::ZERO));
+        let (has_cores, has_memory) = (kept.cores < idle.cores, kept.memory < idle.memory);
+        match (kept.has_some(), bundle.is_lent) {
+            (false, _) => Self::All,
+            (true, _) if has_cores && has_memory => Self::BesideBundles,
+            (true, false) if !has_cores => Self::Nobody,
+            (true, _) => Self::Borrowers,
+        }
     }
 }
 
@@ -95,7 +141,10 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn new(ask: &Ask, mode: ThreadMode, kind: BucketKind, width: Option<Width>) -> Self {
-        let is_beside_gpus = kind.gpu_memory == GpuMemory::Little && ask.gpu_memory <= Kib::ZERO;
+        let is_beside_gpus = kind.beside_gpu_work == Beside::BesideKept && ask.gpu_memory <= Kib::ZERO;
+        // Beside bundles frames are offered less than the host has idle, so that nothing follows from that.
+        let is_beside_bundles = matches!(kind.beside_gpu_work, Beside::BesideBundles | Beside::Borrowers);
+        let width = width.filter(|_| !is_beside_bundles || ask.is_gpu_work());
         let beside = if is_beside_gpus { KEPT_FOR_GPU_WORK } else { Amounts::default() };
         // Nothing kept is too much for an ask of nothing.
         let kept = |asked: i64, kept: i64| if asked > 0 { asked.saturating_add(kept) } else { asked };

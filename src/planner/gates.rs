@@ -47,15 +47,18 @@ impl Trace for FirstShut {
 pub(super) struct Layer<'a> {
     pub(super) view: &'a View<'a>,
     pub(super) candidate: &'a Candidate,
+    /// Some host carries one of its tags.
+    is_carried: bool,
     pub(super) job: &'a JobRow,
     pub(super) show: &'a ShowRow,
 }
 
 impl<'a> Layer<'a> {
     pub(super) fn of(view: &'a View<'_>, candidate: CandidateIx) -> Self {
+        let is_carried = view.is_carried[candidate];
         let candidate = &view.snapshot.candidates[candidate];
         let job = &view.snapshot.jobs[candidate.job];
-        Self { view, candidate, job, show: &view.snapshot.shows[job.show] }
+        Self { view, candidate, is_carried, job, show: &view.snapshot.shows[job.show] }
     }
 
     pub(super) fn traits(&self) -> LayerTraits<'a> {
@@ -74,7 +77,8 @@ impl<'a> Layer<'a> {
 }
 
 impl Layer<'_> {
-    pub(super) const GATES: [Gate<Self>; 6] = [
+    pub(super) const GATES: [Gate<Self>; 9] = [
+        (WaitReason::RowUnusable, |layer| layer.candidate.unusable.is_none()),
         (WaitReason::JobPaused, |layer| !layer.job.is_paused),
         (WaitReason::AutoBookOff, |layer| layer.job.is_auto_book),
         (WaitReason::ShowInactive, |layer| layer.show.is_active),
@@ -82,7 +86,10 @@ impl Layer<'_> {
         (WaitReason::StartAfter, |layer| {
             layer.candidate.start_after.is_none_or(|start| start <= layer.view.snapshot.taken_at)
         }),
-        (WaitReason::NotSelected, |layer| !layer.candidate.clusters.is_empty()),
+        (WaitReason::SlotsRequired, |layer| !layer.candidate.needs_slots),
+        (WaitReason::LicencesDeclared, |layer| !layer.candidate.has_refused_licences),
+        // Tags that no host carries are another matter.
+        (WaitReason::NotSelected, |layer| !layer.candidate.clusters.is_empty() || !layer.is_carried),
     ];
 }
 

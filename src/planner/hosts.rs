@@ -43,7 +43,7 @@ struct Group {
     buckets: BTreeMap<BucketKind, Bucket>,
 }
 
-/// Hosts with less idle GPU memory than before, so that they may take other work now, and their groups.
+/// Hosts with fewer idle GPUs, or less idle GPU memory, than before, so that they may take other work now, and their groups.
 #[derive(Default)]
 pub(super) struct Opened {
     pub(super) hosts: HashSet<HostIx>,
@@ -184,7 +184,8 @@ impl<'s> HostIndex<'s> {
         let group = self.group_of[host];
         let (kind, entry) = self.place_of(host);
         self.groups[group].buckets.entry(kind).or_default().remove(&entry);
-        if idle.gpu_memory < self.offers[host].idle.gpu_memory {
+        let before = self.offers[host].idle;
+        if idle.gpu_memory < before.gpu_memory || idle.gpus < before.gpus {
             self.opened.hosts.insert(host);
             self.opened.groups.insert(group);
         }
@@ -198,7 +199,7 @@ impl<'s> HostIndex<'s> {
     }
 
     fn place_of(&self, host: HostIx) -> (BucketKind, (Size, u32)) {
-        let kind = BucketKind::of(&self.offers[host].idle, self.hosts[host].total.cores);
+        let kind = BucketKind::of(&self.offers[host], self.hosts[host].total.cores);
         (kind, (self.size(host), self.rank[host]))
     }
 

@@ -11,13 +11,14 @@
 //!
 //! Reading order: `plan` (the steps), `view` (what it begins with) and `state` (what it knows while it
 //! grows), `order` (who is next), `demand` (which hosts are eligible), `hosts` and `buckets` (which of them a
-//! layer takes), `reserve` (what it takes there), `ledger` (what is used), `gates` and `caps` (every
+//! layer takes), `reserve` (what it takes there), `bundles` (what is kept from it for GPU work), `ledger` (what is used), `gates` and `caps` (every
 //! reason to wait, defined once) and `evaluate` (the walk over them). `explain` tells the whole walk to people.
 //!
 //! Amounts only shrink while a plan grows. So a host without room for a layer is not tried again, with
 //! one exception: GPU work can use up what a host keeps for it, and so open the host for other work.
 
 mod buckets;
+mod bundles;
 mod caps;
 mod demand;
 mod eligible;
@@ -37,6 +38,7 @@ pub(crate) mod tests;
 mod trace;
 mod view;
 
+pub(crate) use bundles::KeptForGpus;
 pub(crate) use explain::PlannedFarm;
 pub use order::Precedence;
 pub use plan::plan;

@@ -1,5 +1,6 @@
 //! What an explanation says: data for a table, JSON or a page.
 
+use super::bundles::KeptForGpus;
 use super::order::Precedence;
 use super::reserve::Unfit;
 use crate::model::{HostIx, JobId, LayerId, WaitReason};
@@ -102,6 +103,8 @@ pub struct NearMiss {
     /// The gate that it fails.
     pub reason: WaitReason,
     pub miss: Miss,
+    /// What it keeps for GPU work.
+    pub kept_for_gpus: Option<KeptForGpus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -179,6 +182,8 @@ pub struct HostExplanation {
     /// Of these cores, taken by other work on the machine, as its load says.
     pub busy: Cores,
     pub idle_after: Amounts,
+    /// Of what is idle before the plan, what is kept for GPU work.
+    pub kept_for_gpus: Option<KeptForGpus>,
     /// In the order of the candidates.
     pub candidates: Vec<OnHost>,
     /// Candidates whose tags do not reach the host.

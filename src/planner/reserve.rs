@@ -3,10 +3,11 @@
 //! The rule is the same in every case, because Cuebot goes on booking the same farm by it: a layer must
 //! not get other amounts when its show goes from one scheduler to the other.
 
+use super::bundles::{Bundle, Kept, is_short};
 use crate::model::{Candidate, CoreRequest, FractionalCores, Fractions, Host, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
-/// What a host with idle GPU memory keeps back from layers that ask for none.
+/// What a host with idle GPU memory keeps back from layers that ask for none, by Cuebot's rule.
 pub(super) const KEPT_FOR_GPU_WORK: Amounts =
     Amounts { cores: Cores::ONE, memory: Kib::gib(4), gpus: Gpus(1), gpu_memory: Kib::gib(4) };
 
@@ -25,6 +26,8 @@ pub(super) struct Ask {
     pub(super) is_threadable: bool,
     /// One of its services takes all whole idle cores.
     pub(super) is_selfish: bool,
+    /// Its frames take so little time that they may borrow what is kept for GPU work.
+    pub(super) is_short: bool,
 }
 
 impl Ask {
@@ -37,6 +40,7 @@ impl Ask {
             gpu_memory: candidate.gpu_memory,
             is_threadable: candidate.is_threadable,
             is_selfish: candidate.services.iter().any(|service| policy.selfish_services.contains(service)),
+            is_short: is_short(candidate),
         }
     }
 
@@ -45,9 +49,22 @@ impl Ask {
         Amounts { cores, memory: self.memory, gpus: self.gpus, gpu_memory: self.gpu_memory }
     }
 
-    /// Nothing of the host is kept from it for GPU work: it is such work, or no GPU memory is idle.
-    fn has_nothing_kept(&self, offer: &Offer) -> bool {
-        self.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO
+    pub(super) fn is_gpu_work(&self) -> bool {
+        self.gpus > Gpus::ZERO || self.gpu_memory > Kib::ZERO
+    }
+
+    /// What of the host's idle amounts is kept from it for GPU work.
+    pub(super) fn kept(&self, offer: &Offer) -> Amounts {
+        match offer.kept {
+            Kept::ByGpuMemory if self.gpu_memory > Kib::ZERO || offer.idle.gpu_memory <= Kib::ZERO => {
+                Amounts::default()
+            }
+            Kept::ByGpuMemory => KEPT_FOR_GPU_WORK.min(offer.idle),
+            Kept::Bundle(Bundle { is_lent, .. }) if self.is_gpu_work() || (is_lent && self.is_short) => {
+                Amounts::default()
+            }
+            Kept::Bundle(bundle) => bundle.times(offer.idle.gpus.max(Gpus::ZERO)).min(offer.idle),
+        }
     }
 
     /// Asks for a host with nothing on it.
@@ -95,10 +112,11 @@ pub(super) struct Offer {
     /// The machine measures so little that nothing is given to it.
     pub(super) lacks_free_memory: bool,
     pub(super) fractions: Fractions,
+    pub(super) kept: Kept,
 }
 
 impl Offer {
-    /// Of a host without other work, whose agent takes all fractions.
+    /// Of a host without other work, whose agent takes all fractions, under Cuebot's rule for GPUs.
     pub(super) fn of(host: &Host, idle: Amounts) -> Self {
         Self {
             thread_mode: host.thread_mode,
@@ -107,6 +125,7 @@ impl Offer {
             busy: Cores::ZERO,
             lacks_free_memory: false,
             fractions: Fractions::Any,
+            kept: Kept::ByGpuMemory,
         }
     }
 
@@ -133,7 +152,7 @@ pub enum Unfit {
     LowFreeMemory,
     /// Other work on the machine takes the cores that are idle.
     HostLoad,
-    /// The host has idle GPUs and keeps them, with a core and memory, for layers that use GPU memory.
+    /// The host has idle GPUs and keeps them, with cores and memory, for GPU work.
     GpuKept,
     /// The layer asks for a host with nothing on it.
     HostNotFullyIdle,
@@ -167,11 +186,12 @@ fn reserve_of(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amounts, Unfi
     if offer.thread_mode == ThreadMode::All && !ask.is_threadable {
         return Err(Unfit::ThreadModeAll);
     }
-    if ask.has_nothing_kept(offer) {
+    let kept = ask.kept(offer);
+    if !kept.has_some() {
         return reserve_unprotected(ask, offer, policy);
     }
-    let beside = Offer { idle: offer.idle - KEPT_FOR_GPU_WORK.min(offer.idle), ..*offer };
-    if beside.idle.gpu_memory > Kib::ZERO {
+    let beside = Offer { idle: offer.idle - kept, ..*offer };
+    if offer.kept == Kept::ByGpuMemory && beside.idle.gpu_memory > Kib::ZERO {
         return Err(Unfit::GpuKept);
     }
     reserve_unprotected(ask, &beside, policy)
@@ -182,7 +202,7 @@ fn reserve_of(ask: &Ask, offer: &Offer, policy: &Policy) -> Result<Amounts, Unfi
 pub(super) fn needed(ask: &Ask, offer: &Offer) -> Amounts {
     let cores = if ask.is_exclusive() { offer.cores } else { ask.idle_cores_min(offer.thread_mode) };
     let asked = Amounts { memory: ask.memory.max(Host::IDLE_MEMORY_MIN), ..ask.amounts(cores) };
-    if ask.has_nothing_kept(offer) { asked } else { asked + KEPT_FOR_GPU_WORK.min(offer.idle) }
+    asked + ask.kept(offer)
 }
 
 /// The rule without the protection of idle GPUs.

@@ -142,11 +142,14 @@ impl<'p, 's> Recorded<'p, 's> {
             | WaitReason::HostLoad
             | WaitReason::GpuReserved
             | WaitReason::Capacity
+            | WaitReason::RowUnusable
             | WaitReason::JobPaused
             | WaitReason::AutoBookOff
             | WaitReason::ShowInactive
             | WaitReason::ShowTakenBack
             | WaitReason::StartAfter
+            | WaitReason::SlotsRequired
+            | WaitReason::LicencesDeclared
             | WaitReason::NotSelected
             | WaitReason::NoSubscription
             | WaitReason::SubscriptionFrozen
@@ -183,7 +186,9 @@ impl<'p, 's> Recorded<'p, 's> {
     }
 
     fn near_miss(&self, host: HostIx, reason: WaitReason, miss: Miss) -> NearMiss {
-        NearMiss { host: self.state.view.snapshot.hosts[host].name.clone(), reason, miss }
+        let (view, idle) = (&self.state.view, self.state.index.offer(host).idle);
+        let row = &view.snapshot.hosts[host];
+        NearMiss { host: row.name.clone(), reason, miss, kept_for_gpus: view.bundles.told(row, &idle, view) }
     }
 }
 

@@ -1,10 +1,14 @@
 //! The farm as a plan begins with it: the facts of the snapshot with the holds laid over them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::bundles::{Bundles, Kept};
 use super::reserve::Offer;
-use crate::model::{AssumedBooking, CandidateIx, Holds, Host, HostIx, HostState, LayerId, Policy, Snapshot, positions};
+use crate::model::{
+    AssumedBooking, Candidate, CandidateIx, FacilityId, Holds, Host, HostIx, HostState, LayerId, Policy, Snapshot, Tag,
+    positions,
+};
 use crate::units::Amounts;
 
 /// Lists run parallel to the snapshot's.
@@ -20,11 +24,29 @@ pub(super) struct View<'s> {
     pub(super) warm: Vec<Vec<HostIx>>,
     /// Bookings that the snapshot does not show, with the host where it has that.
     pub(super) assumed: Vec<(&'s AssumedBooking, Option<HostIx>)>,
+    /// Whether hosts carry the tags that a candidate asks for, per candidate.
+    pub(super) is_carried: Vec<bool>,
+    pub(super) bundles: Bundles<'s>,
 }
 
 struct HostView<'s> {
     state: Cow<'s, HostState>,
     offer: Offer,
+}
+
+/// Whether some host of its facility carries one of its tags, per candidate. Work that clusters reach need not
+/// ask.
+fn carried(snapshot: &Snapshot) -> Vec<bool> {
+    let is_reached = |row: &Candidate| !row.clusters.is_empty();
+    let mut tags: HashSet<(&FacilityId, &Tag)> = HashSet::new();
+    if !snapshot.candidates.iter().all(is_reached) {
+        tags.extend(snapshot.hosts.iter().flat_map(|host| host.tags.iter().map(|tag| (&host.facility, tag))));
+    }
+    let is_carried = |row: &Candidate| {
+        let facility = &snapshot.jobs[row.job].facility;
+        is_reached(row) || row.tags.iter().any(|tag| tags.contains(&(facility, tag)))
+    };
+    snapshot.candidates.iter().map(is_carried).collect()
 }
 
 /// How far failures hold a layer back.
@@ -52,6 +74,8 @@ impl<'s> View<'s> {
             back_offs: snapshot.candidates.iter().map(|row| BackOff::of(&row.layer, holds)).collect(),
             warm: vec![Vec::new(); snapshot.candidates.len()],
             assumed: Vec::new(),
+            is_carried: carried(snapshot),
+            bundles: Bundles::default(),
         };
         for (host, row) in HostIx::all(&snapshot.hosts).zip(&snapshot.hosts) {
             for &candidate in row.running_layers.iter().filter_map(|layer| candidates.get(layer)) {
@@ -66,6 +90,9 @@ impl<'s> View<'s> {
                 view.offer.idle = (view.offer.idle - *withheld).max(Amounts::default());
             }
         }
+        view.bundles = Bundles::of(&view);
+        let kept: Vec<Kept> = snapshot.hosts.iter().map(|host| view.bundles.kept_on(host, &view)).collect();
+        view.hosts.iter_mut().zip(kept).for_each(|(host, kept)| host.offer.kept = kept);
         view
     }
 

@@ -127,6 +127,9 @@ pub struct WaitingRow {
     pub clusters: Vec<String>,
     pub frames: u32,
     pub reason: WaitReason,
+    /// What makes its row unusable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -163,6 +166,9 @@ impl PlanDocument {
                 .collect(),
             frames: waiting.frames,
             reason: waiting.reason,
+            detail: (snapshot.candidates[waiting.candidate].unusable.as_ref())
+                .filter(|_| waiting.reason == WaitReason::RowUnusable)
+                .map(|row| format!("{} {}: {}", row.table, row.id, row.problem)),
         });
         let taken_at = snapshot.taken_at.format(&Rfc3339).unwrap_or_default();
         let wrong_counts = wrong_counts.iter().filter_map(|count| WrongCountRow::of(snapshot, count)).collect();

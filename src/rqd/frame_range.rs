@@ -9,7 +9,7 @@
 //! `1-2000000000` is three numbers in here. Only interleaved sections are written out, up to
 //! [`INTERLEAVED_FRAMES_MAX`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// Numbers in all interleaved sections (`A-B:S`) of one range together; these must be held in memory.
@@ -106,6 +106,29 @@ impl FrameSet {
         let spec = if reads_back || numbers.is_empty() { spec } else { every_number(&numbers) };
         Ok(Chunk { spec, end: numbers.last().copied().unwrap_or(frame) })
     }
+}
+
+/// Longer ranges are not looked through.
+const LOOKED_THROUGH_MAX: u64 = 1_000_000;
+
+/// The numbers of a layer's range that none of its frames renders, ascending; `None` where the range makes no
+/// sense or is too long. Cuebot makes the frames of a layer when it is submitted, and passes over numbers of
+/// some interleaved ranges.
+pub(crate) fn unrendered_numbers(range: &str, chunk_size: i32, frames: &[i32]) -> Option<Vec<i32>> {
+    let set = FrameSet::parse(range).ok().filter(|set| set.len() <= LOOKED_THROUGH_MAX)?;
+    let numbers: Vec<i32> = set.iter_from(0).collect();
+    let mut positions: HashMap<i32, usize> = HashMap::new();
+    for (position, &number) in numbers.iter().enumerate() {
+        positions.entry(number).or_insert(position);
+    }
+    let mut left: BTreeSet<i32> = numbers.iter().copied().collect();
+    let size = usize::try_from(chunk_size).unwrap_or_default();
+    for &position in frames.iter().filter_map(|frame| positions.get(frame)) {
+        for number in numbers.iter().skip(position).take(size) {
+            left.remove(number);
+        }
+    }
+    Some(left.into_iter().collect())
 }
 
 /// A section, to be asked by position.

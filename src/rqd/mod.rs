@@ -29,6 +29,7 @@ pub use confirm::ConfirmSettings;
 pub(crate) use confirm::Confirmation;
 pub use error::{AgentError, AnswerFault};
 pub(crate) use fractions::refused_fractions;
+pub(crate) use frame_range::unrendered_numbers;
 pub(crate) use report::AgentReport;
 pub(crate) use run_frame::RunFrameError;
 pub use run_frame::build_run_frame;

@@ -293,6 +293,7 @@ fn restricted(snapshot: &Snapshot, host: HostIx, candidates: &[CandidateIx]) -> 
         jobs: snapshot.jobs.clone(),
         candidates: candidates.iter().map(|position| snapshot.candidates[*position].clone()).collect(),
         limits: snapshot.limits.clone(),
+        gpu_work: snapshot.gpu_work.clone(),
         left_out: Vec::new(),
     }
 }
@@ -302,11 +303,14 @@ fn restricted(snapshot: &Snapshot, host: HostIx, candidates: &[CandidateIx]) -> 
 const fn is_lasting(reason: WaitReason) -> bool {
     use WaitReason as Reason;
     match reason {
-        Reason::JobPaused
+        Reason::RowUnusable
+        | Reason::JobPaused
         | Reason::AutoBookOff
         | Reason::ShowInactive
         | Reason::ShowTakenBack
         | Reason::StartAfter
+        | Reason::SlotsRequired
+        | Reason::LicencesDeclared
         | Reason::NotSelected
         | Reason::NoSubscription
         | Reason::SubscriptionFrozen

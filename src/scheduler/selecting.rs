@@ -17,7 +17,7 @@ use super::named_once::NamedOnce;
 use super::settings::Settings;
 use crate::clusters::{self, SelectionError, Served};
 use crate::db::{ShowWaiting, Store, StoreError};
-use crate::model::{Cluster, ShowId};
+use crate::model::{Cluster, LeftOutRow, ShowId};
 use crate::tasks::sleep_or_stop;
 use crate::telemetry::{Condition, Health, Metrics, error_chain};
 
@@ -28,7 +28,7 @@ const NO_CLUSTER: &str = "nothing is selected that this database has: nothing is
 pub(super) struct Selecting {
     metrics: Metrics,
     health: Health,
-    named: NamedOnce,
+    named: NamedOnce<LeftOutRow>,
     /// What the settings name and what is wrong with it.
     problems: BTreeMap<String, String>,
     /// Shows that nobody books although they are flagged for a scheduler.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::silence::OVERDUE_AFTER;
-use crate::config::{BesideMaestro, Config, CuebotSilence, FlagOff, FractionalCores};
+use crate::config::{BesideMaestro, Config, CueLicenses, CuebotSilence, FlagOff, FractionalCores};
 use crate::db::{NewestReport, SnapshotOptions};
 use crate::model::{Policy, Selection, TagChunkSizes};
 use crate::rqd::{BreakerSettings, ConfirmSettings, MemoryLimitFactors};
@@ -75,6 +75,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Ends the service after so many looks in a row at which nothing waited; for tests.
     pub empty_job_cycles_before_quiting: Option<u32>,
+    /// What to do with work whose environment declares licences.
+    pub cue_licenses: CueLicenses,
     /// What to do while Cuebot's own planner is active.
     pub beside_maestro: BesideMaestro,
     /// Bookings are only remembered; nothing is written and nothing launched.
@@ -142,6 +144,7 @@ impl Settings {
             flag_off_after: FLAG_READ_AGAIN,
             shutdown_timeout: queue.shutdown_timeout,
             empty_job_cycles_before_quiting: queue.empty_job_cycles_before_quiting,
+            cue_licenses: scheduler.cue_licenses,
             beside_maestro: scheduler.beside_maestro,
             dry_run_mode: rqd.dry_run_mode,
         }
@@ -155,6 +158,8 @@ impl Settings {
             staleness: overdue
                 .map_or(self.host_staleness_threshold, |overdue| self.host_staleness_threshold.min(overdue)),
             limit_settle_window: self.limit_settle_window,
+            gpu_keep: self.policy.gpu_keep,
+            refuses_licences: self.cue_licenses == CueLicenses::Refuse,
         }
     }
 

@@ -927,8 +927,10 @@ impl Session {
     /// A proc is given up: no transaction, each statement commits alone, the proc goes first.
     async fn lose(&mut self) -> String {
         let Some(held) = self.choose("f.str_state = 'RUNNING'").await else { return "nothing runs".to_owned() };
-        if self.end_process(&held).await == Process::Unknown {
-            return format!("the host of proc {} does not say whether it runs", held.proc);
+        let process = self.end_process(&held).await;
+        // Cuebot gives up what has not been heard of for five minutes; by then no launch is still on its way.
+        if process == Process::Unknown || (self.agents.is_some() && process == Process::Gone) {
+            return format!("the host of proc {} does not say that it ran: {process:?}", held.proc);
         }
         let ground = Arc::clone(&self.ground);
         let _moves = ground.moves.read().await;

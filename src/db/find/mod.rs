@@ -4,6 +4,7 @@ pub(super) mod counts;
 pub(super) mod held;
 pub(super) mod ledger;
 pub(super) mod names;
+pub(super) mod work;
 
 use sqlx::FromRow;
 
@@ -56,6 +57,8 @@ pub struct FoundLayer {
     pub job_name: String,
     pub job_state: String,
     pub show: String,
+    /// `layer.str_tags` as it is stored.
+    pub tags: String,
     #[sqlx(flatten)]
     pub frames: FrameCounts,
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::reading::Reading;
-use crate::db::row::left_out;
+use crate::db::row::{Flaw, left_out};
 use crate::db::{Problem, Result, Row, Source as _, Statement};
 use crate::model::{
     Candidate, Cap, Cluster, ClusterIx, CoreRequest, FacilityId, FolderId, FolderIx, FolderRow, JobId, JobIx, JobRow,
-    LeftOutRow, LimitId, LimitIx, ShowId, ShowIx, ShowRow, Snapshot, Tag, Timestamp, positions,
+    LayerId, LeftOutRow, LimitId, LimitIx, ShowId, ShowIx, ShowRow, Snapshot, Tag, Timestamp, positions,
 };
 use crate::units::{Cores, Gpus, Kib};
 
@@ -19,25 +19,30 @@ pub(super) struct Layer {
     eligible_since: Option<Timestamp>,
 }
 
+impl Layer {
+    pub(super) const fn id(&self) -> &LayerId {
+        &self.candidate.layer
+    }
+}
+
 impl Reading<'_> {
     pub(super) async fn load_layers(&mut self) -> Result<Vec<Layer>> {
         let features = &self.tx.features;
         let statement = Statement::new("reading waiting layers", include_str!("../sql/snapshot_candidates.sql"))
             .distinct(self.clusters.iter().map(|cluster| &cluster.show))
             .distinct(self.clusters.iter().map(|cluster| &cluster.facility))
-            .bind(features.has_frame_layer_index && features.has_ts_eligible);
+            .bind(features.has_frame_layer_index && features.has_ts_eligible)
+            .bind(self.options.refuses_licences);
         let rows = self.tx.rows(statement).await?;
-        Ok(rows.or_left_out(("layer", "pk_layer"), &mut self.left_out, decode_layer))
+        let layers = rows.or_left_out(("layer", "pk_layer"), &mut self.left_out, decode_layer);
+        self.left_out.extend(layers.iter().filter_map(|layer| layer.candidate.unusable.clone()));
+        Ok(layers)
     }
 
-    /// Folders and jobs, each by name and then id.
-    pub(super) async fn load_jobs(
-        &mut self,
-        layers: &[Layer],
-        shows: &[ShowRow],
-    ) -> Result<(Vec<FolderRow>, Vec<JobRow>)> {
+    /// Folders and jobs, each by name and then id; and what is wrong with rows of jobs.
+    pub(super) async fn load_jobs(&mut self, layers: &[Layer], shows: &[ShowRow]) -> Result<Jobs> {
         if layers.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Jobs::default());
         }
         let statement = Statement::new("reading jobs and folders", include_str!("../sql/snapshot_jobs.sql"))
             .distinct(layers.iter().map(|layer| &layer.job));
@@ -46,7 +51,12 @@ impl Reading<'_> {
         let decode = |row: &Row<'_>| decode_job(row, &shows);
         let mut folders: BTreeMap<FolderId, (FolderRow, String)> = BTreeMap::new();
         let mut jobs: BTreeMap<JobId, (JobRow, FolderId)> = BTreeMap::new();
-        for (job, folder, resource) in rows.or_left_out(("job", "pk_job"), &mut self.left_out, decode) {
+        let mut unusable = HashMap::new();
+        for (job, folder, resource, flaw) in rows.or_left_out(("job", "pk_job"), &mut self.left_out, decode) {
+            if let Some(flaw) = flaw.of("job", job.id.as_str()) {
+                self.left_out.push(flaw.clone());
+                unusable.insert(job.id.clone(), flaw);
+            }
             let id = folder.id.clone();
             let (_, first) = folders.entry(id.clone()).or_insert_with(|| (folder, resource.clone()));
             if *first == resource {
@@ -59,41 +69,52 @@ impl Reading<'_> {
                 self.left_out.push(surplus);
             }
         }
-        Ok(in_order(folders.into_values().map(|(folder, _)| folder).collect(), jobs.into_values()))
+        let (folders, jobs) = in_order(folders.into_values().map(|(folder, _)| folder).collect(), jobs.into_values());
+        Ok(Jobs { folders, jobs, unusable })
     }
 }
 
+/// The jobs of layers with the folders that they stand in.
+#[derive(Default)]
+pub(super) struct Jobs {
+    pub(super) folders: Vec<FolderRow>,
+    pub(super) jobs: Vec<JobRow>,
+    /// What is wrong with rows of jobs of which nothing can be booked.
+    pub(super) unusable: HashMap<JobId, LeftOutRow>,
+}
+
+/// A row that makes no sense is kept with what is wrong, as far as it says whose it is.
 fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
-    let tags = split_tags(&row.text("str_tags")?);
-    if tags.is_empty() {
-        return Err("it has no tag, so that no host can match it; give the layer a tag".to_owned());
-    }
-    let cores_max = Cores(row.amount("int_cores_max")?);
-    let candidate = Candidate {
-        layer: row.get("pk_layer")?,
-        layer_name: row.text("str_name")?,
+    let mut flaw = Flaw::default();
+    let cores_max = Cores(flaw.or_default(row.amount("int_cores_max")));
+    let layer: LayerId = row.get("pk_layer")?;
+    let mut candidate = Candidate {
+        layer_name: flaw.or_default(row.text("str_name")),
         job: JobIx(0),
         clusters: Vec::new(),
-        tags,
-        cores: CoreRequest::from_column(row.get("int_cores_min")?),
+        tags: split_tags(&flaw.or_default(row.text("str_tags"))),
+        cores: CoreRequest::from_column(flaw.or_default(row.get("int_cores_min"))),
         cores_max: (cores_max > Cores::ZERO).then_some(cores_max),
-        memory: Kib(row.amount("int_mem_min")?),
-        gpus: Gpus(row.amount("int_gpus_min")?),
-        gpu_memory: Kib(row.amount("int_gpu_mem_min")?),
-        is_threadable: row.get("b_threadable")?,
-        services: row.comma_list("str_services")?,
+        memory: Kib(flaw.or_default(row.amount("int_mem_min"))),
+        gpus: Gpus(flaw.or_default(row.amount("int_gpus_min"))),
+        gpu_memory: Kib(flaw.or_default(row.amount("int_gpu_mem_min"))),
+        is_threadable: flaw.or_default(row.get("b_threadable")),
+        services: flaw.or_default(row.comma_list("str_services")),
         limits: Vec::new(),
-        start_after: row.time_or_null("ts_start_after")?,
-        dispatch_order: row.small_number("int_dispatch_order")?,
+        start_after: flaw.or_default(row.time_or_null("ts_start_after")),
+        dispatch_order: flaw.or_default(row.small_number("int_dispatch_order")),
+        unusable: None,
+        needs_slots: row.get("needs_slots")?,
+        has_refused_licences: row.get::<Option<bool>>("declares_licences")?.unwrap_or_default(),
+        run_time: None,
         waiting_frames: u32::try_from(row.amount("int_waiting_count")?).unwrap_or(u32::MAX),
         waiting_since: Timestamp::UNIX_EPOCH,
+        layer,
     };
-    Ok(Layer {
-        candidate,
-        job: row.get("pk_job")?,
-        limits: row.ids("limits")?,
-        eligible_since: row.time_or_null("frame_eligible")?.or(row.time_or_null("ts_eligible")?),
-    })
+    let (limits, frame_eligible) = (flaw.or_default(row.ids("limits")), row.time_or_null("frame_eligible"));
+    let eligible_since = flaw.or_default(frame_eligible).or(flaw.or_default(row.time_or_null("ts_eligible")));
+    candidate.unusable = flaw.of("layer", candidate.layer.as_str());
+    Ok(Layer { candidate, job: row.get("pk_job")?, limits, eligible_since })
 }
 
 /// Tags are joined by ` | `, but other tools write `a|b` too: blanks never count.
@@ -118,40 +139,43 @@ fn in_order(
     (folders, jobs)
 }
 
-/// A job, its folder, and the key of the row that the folder's caps come from.
-fn decode_job(row: &Row<'_>, shows: &HashMap<&ShowId, ShowIx>) -> Result<(JobRow, FolderRow, String), Problem> {
+/// A job, its folder, the key of the row that the folder's caps come from, and what is wrong with any of it.
+fn decode_job(row: &Row<'_>, shows: &HashMap<&ShowId, ShowIx>) -> Result<(JobRow, FolderRow, String, Flaw), Problem> {
+    let mut flaw = Flaw::default();
     if !row.get("has_resource")? {
-        return Err("it has no job_resource row; submit the job again".to_owned());
+        flaw.0 = Some("it has no job_resource row; submit the job again".to_owned());
     }
-    let Some(resource) = row.get("pk_folder_resource")? else {
-        return Err(format!("its folder {} has no folder_resource row; insert one", row.text("pk_folder")?));
-    };
+    let folder: FolderId = row.get("pk_folder")?;
+    let resource: Option<String> = row.get("pk_folder_resource")?;
+    if resource.is_none() {
+        flaw.0.get_or_insert(format!("its folder {folder} has no folder_resource row; insert one"));
+    }
     let show = row.text("pk_show")?;
     let job = JobRow {
         id: row.get("pk_job")?,
-        name: row.text("str_name")?,
+        name: flaw.or_default(row.text("str_name")),
         show: *shows.get(&ShowId::new(&show)).ok_or_else(|| format!("its show {show} could not be read"))?,
         folder: FolderIx(0),
         facility: row.get("pk_facility")?,
-        is_paused: row.get("b_paused")?,
-        is_auto_book: row.get("b_auto_book")?,
-        os: row.get::<Option<String>>("str_os")?.filter(|os| !os.trim().is_empty()),
-        priority: row.small_number("int_priority")?,
-        started_at: row.time("ts_started")?,
-        cores: Cores(row.counter("int_cores")?),
-        cores_max: row.get("int_max_cores")?,
-        gpus: Gpus(row.counter("int_gpus")?),
-        gpus_max: row.get("int_max_gpus")?,
+        is_paused: flaw.or_default(row.get("b_paused")),
+        is_auto_book: flaw.or_default(row.get("b_auto_book")),
+        os: flaw.or_default(row.get::<Option<String>>("str_os")).filter(|os| !os.trim().is_empty()),
+        priority: flaw.or_default(row.small_number("int_priority")),
+        started_at: flaw.or(row.time("ts_started"), Timestamp::UNIX_EPOCH),
+        cores: Cores(flaw.or_default(row.counter("int_cores"))),
+        cores_max: flaw.or_default(row.get("int_max_cores")),
+        gpus: Gpus(flaw.or_default(row.counter("int_gpus"))),
+        gpus_max: flaw.or_default(row.get("int_max_gpus")),
     };
     let folder = FolderRow {
-        id: row.get("pk_folder")?,
-        name: row.text("folder_name")?,
-        cores: Cores(row.counter("folder_cores")?),
-        cores_max: folder_cap(row.get("folder_max_cores")?, Cores),
-        gpus: Gpus(row.counter("folder_gpus")?),
-        gpus_max: folder_cap(row.get("folder_max_gpus")?, Gpus),
+        id: folder,
+        name: flaw.or_default(row.text("folder_name")),
+        cores: Cores(flaw.or_default(row.counter("folder_cores"))),
+        cores_max: folder_cap(flaw.or_default(row.get("folder_max_cores")), Cores),
+        gpus: Gpus(flaw.or_default(row.counter("folder_gpus"))),
+        gpus_max: folder_cap(flaw.or_default(row.get("folder_max_gpus")), Gpus),
     };
-    Ok((job, folder, resource))
+    Ok((job, folder, resource.unwrap_or_default(), flaw))
 }
 
 /// Exactly -1 means no cap; 0 lets nothing run, and other negatives, which Cuebot never writes, too.
@@ -159,10 +183,12 @@ fn folder_cap<T>(column: i64, unit: fn(i64) -> T) -> Cap<T> {
     if column == -1 { Cap::Unlimited } else { Cap::AtMost(unit(column)) }
 }
 
-/// Looks up what the layers refer to; a layer whose job was left out goes with it.
+/// Looks up what the layers refer to; what is wrong with its job is wrong with the layer. A layer whose job was
+/// left out goes with it.
 pub(super) fn candidates(
     layers: Vec<Layer>,
     around: &Snapshot,
+    unusable_jobs: &HashMap<JobId, LeftOutRow>,
     unknown_limits: &BTreeSet<LimitId>,
     left_out: &mut Vec<LeftOutRow>,
 ) -> Vec<Candidate> {
@@ -174,6 +200,7 @@ pub(super) fn candidates(
         let Some(&position) = jobs.get(&job) else { continue };
         let job = &around.jobs[position.0];
         candidate.job = position;
+        candidate.unusable = candidate.unusable.or_else(|| unusable_jobs.get(&job.id).cloned());
         let show = &around.shows[job.show.0].id;
         let reaching = candidate.tags.iter().filter_map(|tag| reach.get(&(&job.facility, show, tag))).flatten();
         candidate.clusters = reaching.copied().collect::<BTreeSet<_>>().into_iter().collect();

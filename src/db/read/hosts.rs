@@ -80,6 +80,8 @@ fn state(row: &Row<'_>, taken_at: Timestamp, staleness: Duration, has_low_memory
     }
     Ok(if row.get("has_local_work")? {
         HostState::LocalWork
+    } else if row.get("has_slot_limit")? {
+        HostState::SlotLimit
     } else if has_low_memory {
         HostState::LowFreeMemory
     } else {

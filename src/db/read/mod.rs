@@ -6,6 +6,7 @@ mod candidates;
 mod caps;
 pub(super) mod cluster_rows;
 pub(super) mod frames;
+pub(super) mod gpu_work;
 mod hosts;
 pub(super) mod launches;
 pub(super) mod peers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use smart_default::SmartDefault;
 
 use crate::db::Tx;
-use crate::model::{Cluster, HOST_STALENESS, LIMIT_SETTLE_WINDOW, LeftOutRow};
+use crate::model::{Cluster, GpuKeep, HOST_STALENESS, LIMIT_SETTLE_WINDOW, LeftOutRow};
 
 /// What a snapshot is told besides the clusters.
 #[derive(Clone, Debug, SmartDefault)]
@@ -16,6 +16,9 @@ pub struct SnapshotOptions {
     /// Cuebot's `limit.settle_window_seconds`: how long a report of licence use may lag behind.
     #[default(LIMIT_SETTLE_WINDOW)]
     pub limit_settle_window: Duration,
+    pub gpu_keep: GpuKeep,
+    /// Whether work whose environment declares licences is to be left out.
+    pub refuses_licences: bool,
 }
 
 /// A snapshot that is being read.

@@ -9,6 +9,7 @@ SELECT layer.pk_layer::text AS id,
        job.str_name::text AS job_name,
        job.str_state::text AS job_state,
        show.str_name::text AS show,
+       COALESCE(layer.str_tags, '')::text AS tags,
        (layer.pk_layer = $1
            OR (layer.str_name = $5 AND ($4::text IS NULL OR job.str_name = $4))) AS is_exact,
        GREATEST(layer_stat.int_waiting_count, 0)::int8 AS waiting,

@@ -1,15 +1,18 @@
 -- Layers with waiting frames of pending jobs of some shows and facilities, whatever holds them back
 -- (paused, start-after, caps), so that everything that waits can be explained.
--- Parameters: $1 show ids, $2 facility ids, $3 whether to look when the next frame became ready.
+-- Parameters: $1 show ids, $2 facility ids, $3 whether to look when the next frame became ready, $4 whether
+-- to look for declared licences.
 -- Rows: such layers. Locks: none.
 -- The counting trigger keeps the waiting count; a negative one is no waiting work.
 -- A layer is eligible from its submission, its frames from the end of their dependencies: the next
 -- frame tells better how long work waits. Looking costs one index row per layer where
 -- i_frame_layer_dispatch_waiting exists, and all frames of the layer where not, hence $3.
--- ts_start_after and ts_eligible are the layer's columns where the schema has them; where not, the
--- names find the NULLs of the enclosing row, so one statement serves every generation.
+-- ts_start_after, ts_eligible and int_slots_required are the layer's columns where the schema has them; where
+-- not, the names find the NULLs of the enclosing row, so one statement serves every generation.
+-- A layer's variable hides the job's of the same name; an empty one declares nothing.
 SELECT found.*
-  FROM (SELECT NULL::timestamptz AS ts_start_after, NULL::timestamptz AS ts_eligible) AS absent
+  FROM (SELECT NULL::timestamptz AS ts_start_after, NULL::timestamptz AS ts_eligible,
+               NULL::int8 AS int_slots_required) AS absent
  CROSS JOIN LATERAL (
        SELECT layer.pk_layer::text AS pk_layer,
               layer.pk_job::text AS pk_job,
@@ -25,6 +28,15 @@ SELECT found.*
               layer.b_threadable,
               ts_start_after,
               ts_eligible,
+              COALESCE(int_slots_required, 0) > 0 AS needs_slots,
+              CASE WHEN $4 THEN COALESCE(
+                   (SELECT bool_or(btrim(COALESCE(own.str_value, '')) <> '')
+                      FROM layer_env AS own
+                     WHERE own.pk_layer = layer.pk_layer AND own.str_key = 'CUE_LICENSES'),
+                   (SELECT bool_or(btrim(COALESCE(inherited.str_value, '')) <> '')
+                      FROM job_env AS inherited
+                     WHERE inherited.pk_job = layer.pk_job AND inherited.str_key = 'CUE_LICENSES'))
+              END AS declares_licences,
               CASE WHEN $3 THEN (SELECT ts_eligible
                                    FROM frame
                                   WHERE frame.pk_layer = layer.pk_layer AND frame.str_state = 'WAITING'

@@ -3,6 +3,11 @@
 -- Parameters: $1 facility ids. Rows: hosts. Locks: none.
 -- A host without host_stat row comes with NULLs and is left out by name.
 -- What was booked before the host's last report is told apart: only that can be in the load that it reported.
+-- int_concurrent_slots_limit is the host's column where the schema has it; where not, the name finds the NULL
+-- of the enclosing row.
+SELECT found.*
+  FROM (SELECT NULL::int8 AS int_concurrent_slots_limit) AS absent
+ CROSS JOIN LATERAL (
 SELECT host.pk_host::text AS pk_host,
        host.str_name::text AS str_name,
        host.pk_alloc::text AS pk_alloc,
@@ -24,6 +29,9 @@ SELECT host.pk_host::text AS pk_host,
        host_stat.ts_ping AS ts_ping,
        host_stat.int_mem_free::int8 AS int_mem_free,
        host_stat.int_load::int8 AS int_load,
+       host_stat.int_gpu_mem_total::int8 AS int_gpu_mem_total,
+       host_stat.int_gpu_mem_free::int8 AS int_gpu_mem_free,
+       COALESCE(int_concurrent_slots_limit, 0) > 0 AS has_slot_limit,
        EXISTS (SELECT 1 FROM host_local WHERE host_local.pk_host = host.pk_host) AS has_local_work,
        COALESCE(tags.tags, '{}') AS tags,
        COALESCE(running.layers, '{}') AS running_layers,
@@ -54,3 +62,4 @@ SELECT host.pk_host::text AS pk_host,
         GROUP BY proc.pk_host
        ) AS running ON running.pk_host = host.pk_host
  WHERE alloc.pk_facility = ANY ($1)
+       ) AS found

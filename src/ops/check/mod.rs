@@ -16,6 +16,7 @@ mod farm;
 mod finding;
 mod schema;
 mod server;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -84,6 +85,10 @@ async fn check_farm(session: &mut Session, store: Option<&Store>, wanted: &Wante
     report.add("counters", farm::counters(session, &farm).await);
     report.add("waiting-counts", farm::waiting_counts(session, &farm).await);
     report.add("limits", farm::limits(session, &farm).await);
+    report.add("tags", work::tags(session, &farm).await);
+    report.add("slots", work::slots(session, store, &farm).await);
+    report.add("licences", work::licences(session, &farm).await);
+    report.add("chunks", work::chunks(session, &farm).await);
     report.add("silent-procs", farm::silent_procs(session, &farm).await);
     report.add("frameless-procs", farm::frameless_procs(session, &farm).await);
     report.add("owners", known(&farm).map(farm::owners));

@@ -144,6 +144,10 @@ impl Farm {
             limits: Vec::new(),
             start_after: None,
             dispatch_order: 0,
+            unusable: None,
+            needs_slots: false,
+            has_refused_licences: false,
+            run_time: None,
             waiting_frames: frames,
             waiting_since: Timestamp::UNIX_EPOCH,
         });

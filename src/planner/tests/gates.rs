@@ -2,19 +2,24 @@
 
 use super::farm::{Farm, amounts, placed, reason, tags};
 use crate::model::{
-    Cap, ClusterIx, ClusterKind, CoreRequest, HostState, LimitUse, Policy, ThreadMode, Timestamp, WaitReason,
+    Cap, ClusterIx, ClusterKind, CoreRequest, GpuKeep, HostState, LeftOutRow, LimitUse, Policy, ThreadMode, Timestamp,
+    WaitReason,
 };
 use crate::planner::plan;
 use crate::units::{Cores, Gpus, Kib};
 
 /// The reason of the first layer on a farm with one host of 4 cores and 8 GiB, changed by `change`.
 fn reason_after(change: impl FnOnce(&mut Farm)) -> Option<WaitReason> {
+    reason_under(GpuKeep::default(), change)
+}
+
+fn reason_under(gpu_keep: GpuKeep, change: impl FnOnce(&mut Farm)) -> Option<WaitReason> {
     let mut farm = Farm::new();
     farm.host(amounts(4, 8, 0, 0));
     let job = farm.job(0);
     farm.layer(job, 1);
     change(&mut farm);
-    reason(&plan(&farm.snapshot, &farm.holds, &Policy::default()), 0)
+    reason(&plan(&farm.snapshot, &farm.holds, &Policy { gpu_keep, ..Policy::default() }), 0)
 }
 
 fn hold_back(farm: &mut Farm) {
@@ -39,7 +44,24 @@ fn what_the_job_and_its_show_say() {
         farm.snapshot.taken_at = later;
     };
     assert_eq!(reason_after(come), None);
-    assert_eq!(reason_after(|farm| farm.snapshot.candidates[0].clusters.clear()), Some(WaitReason::NotSelected));
+    let of_row = |farm: &mut Farm| {
+        farm.snapshot.candidates[0].unusable = Some(LeftOutRow {
+            table: "layer".into(),
+            id: "layer".to_owned(),
+            problem: "int_gpus_min is -1".to_owned(),
+        });
+    };
+    assert_eq!(reason_after(of_row), Some(WaitReason::RowUnusable));
+    assert_eq!(reason_after(|farm| farm.snapshot.candidates[0].needs_slots = true), Some(WaitReason::SlotsRequired));
+    let licences = |farm: &mut Farm| farm.snapshot.candidates[0].has_refused_licences = true;
+    assert_eq!(reason_after(licences), Some(WaitReason::LicencesDeclared));
+    let unserved = |farm: &mut Farm| farm.snapshot.candidates[0].clusters.clear();
+    assert_eq!(reason_after(unserved), Some(WaitReason::NotSelected));
+    let nowhere = |farm: &mut Farm| {
+        unserved(farm);
+        farm.snapshot.candidates[0].tags = tags(&["General"]);
+    };
+    assert_eq!(reason_after(nowhere), Some(WaitReason::NoHostWithTags));
 }
 
 #[test]
@@ -212,12 +234,13 @@ fn idle_gpus_are_kept_until_gpu_work_uses_them() {
         farm.snapshot.hosts.clear();
         farm.host(amounts(8, 64, 1, 8));
     };
-    assert_eq!(reason_after(gpu_host), Some(WaitReason::GpuReserved));
+    let by_memory = |change: &dyn Fn(&mut Farm)| reason_under(GpuKeep::Cuebot, change);
+    assert_eq!(by_memory(&gpu_host), Some(WaitReason::GpuReserved));
     let full = |farm: &mut Farm| {
         gpu_host(farm);
         farm.host(amounts(4, 8, 0, 0)).idle = amounts(0, 8, 0, 0);
     };
-    assert_eq!(reason_after(full), Some(WaitReason::Capacity));
+    assert_eq!(by_memory(&full), Some(WaitReason::Capacity));
     let with_gpu_work = |farm: &mut Farm| {
         gpu_host(farm);
         let job = farm.job(0);
@@ -225,7 +248,8 @@ fn idle_gpus_are_kept_until_gpu_work_uses_them() {
         layer.gpus = Gpus(1);
         layer.gpu_memory = Kib::gib(8);
     };
-    assert_eq!(reason_after(with_gpu_work), None);
+    assert_eq!(by_memory(&with_gpu_work), None);
+    assert_eq!(reason_after(gpu_host), None, "no GPU work was seen");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What must hold on every farm, checked by recounting a plan from nothing but the snapshot.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,11 +10,13 @@ use strum::IntoEnumIterator as _;
 
 use super::farm::{Farm, tags};
 use crate::model::{
-    AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores, Holds,
-    HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, Plan, Policy, ShowIx, Snapshot,
-    SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
+    AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores,
+    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, Plan, Policy,
+    ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
 };
+use crate::planner::bundles::Kept;
 use crate::planner::reserve::{Ask, Offer, reserve};
+use crate::planner::view::View;
 use crate::planner::{PlannedFarm, plan};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -215,6 +218,7 @@ fn build(
         layer.memory = Kib::gib(draft.gib) + Kib::mib(300);
         layer.gpus = Gpus(draft.gpus);
         layer.gpu_memory = Kib::gib(draft.gpu_gib);
+        layer.run_time = Some(Duration::from_mins(draft.gib.unsigned_abs() * 4));
         layer.is_threadable = draft.is_threadable;
         let bound = (0..3).filter(|limit| draft.limits & (1 << limit) != 0 && draft.limits < 8);
         layer.limits = bound.map(LimitIx).collect();
@@ -222,7 +226,13 @@ fn build(
         if draft.held == 2 {
             layer.clusters.clear();
         }
+        let ask = GpuAsk { cores: layer.cores, memory: layer.memory, gpus: layer.gpus, gpu_memory: layer.gpu_memory };
         let layer = layer.layer.clone();
+        // Seen and gone from the first allocation, or running on the second.
+        if draft.gpus > 0 && draft.frames < 3 {
+            let last_seen = Timestamp::UNIX_EPOCH - time::Duration::hours(if draft.held > 3 { 0 } else { 2 });
+            farm.snapshot.gpu_work.push(GpuWork { alloc: ALLOCS[draft.job % 2].into(), ask, last_seen });
+        }
         match draft.held {
             0 => _ = farm.holds.backing_off.insert(layer),
             3 => _ = farm.holds.on_probation.insert(layer),
@@ -238,12 +248,17 @@ fn some_tags(bits: Pick) -> BTreeSet<crate::model::Tag> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    (any::<[bool; 4]>(), 1..6_u32, prop_oneof![3 => Just(20_000_u32), 1 => 0..12_u32]).prop_map(
-        |([fifo, core_saturation, memory_saturation, round_up], frames_per_layer_turn, frames_per_pass_max)| Policy {
+    (any::<[bool; 5]>(), 1..6_u32, prop_oneof![3 => Just(20_000_u32), 1 => 0..12_u32]).prop_map(
+        |(
+            [fifo, core_saturation, memory_saturation, round_up, by_memory],
+            frames_per_layer_turn,
+            frames_per_pass_max,
+        )| Policy {
             job_order: if fifo { JobOrder::Fifo } else { JobOrder::Priority },
             frames_per_layer_turn,
             frames_per_pass_max,
             host_strategy: HostStrategy { core_saturation, memory_saturation },
+            gpu_keep: if by_memory { GpuKeep::Cuebot } else { GpuKeep::default() },
             fractional_cores: if round_up { FractionalCores::RoundUp } else { FractionalCores::Keep },
             ..Policy::default()
         },
@@ -256,6 +271,7 @@ struct Recount<'s> {
     holds: &'s Holds,
     policy: &'s Policy,
     idle: Vec<Amounts>,
+    kept: Vec<Kept>,
     subscriptions: Vec<Cores>,
     folders: Vec<(Cores, Gpus)>,
     jobs: Vec<(Cores, Gpus)>,
@@ -283,6 +299,10 @@ impl<'s> Recount<'s> {
             holds,
             policy,
             idle: snapshot.hosts.iter().map(|host| host.idle).collect(),
+            kept: {
+                let view = View::new(snapshot, holds, policy);
+                HostIx::all(&snapshot.hosts).map(|host| view.offer(host).kept).collect()
+            },
             subscriptions: snapshot.subscriptions.iter().map(|row| row.cores).collect(),
             folders: snapshot.folders.iter().map(|row| (row.cores, row.gpus)).collect(),
             jobs: snapshot.jobs.iter().map(|row| (row.cores, row.gpus)).collect(),
@@ -299,7 +319,8 @@ impl<'s> Recount<'s> {
         let row = &self.snapshot.hosts[host];
         let reaches = candidate.clusters.iter().any(|&cluster| self.covers(cluster, candidate, host));
         let os_fits = job.os.as_ref().is_none_or(|os| row.os.contains(os));
-        let amounts = reserve(&Ask::of(candidate, self.policy), &Offer::of(row, self.idle[host]), self.policy).ok()?;
+        let offer = Offer { kept: self.kept[host], ..Offer::of(row, self.idle[host]) };
+        let amounts = reserve(&Ask::of(candidate, self.policy), &offer, self.policy).ok()?;
         let subscription = self.subscription(job.show, host)?;
         let after = self.subscriptions[subscription] + amounts.cores;
         let (folder_cores, folder_gpus) = self.folders[job.folder];
@@ -402,6 +423,7 @@ fn shuffled(snapshot: &Snapshot, seed: u64) -> (Snapshot, [Vec<usize>; 3]) {
         jobs: permuted(&snapshot.jobs, &jobs),
         candidates: permuted(&snapshot.candidates, &candidates),
         limits: permuted(&snapshot.limits, &limits),
+        gpu_work: snapshot.gpu_work.clone(),
         left_out: Vec::new(),
     };
     for job in &mut other.jobs {

@@ -1,5 +1,6 @@
 //! The published cases of the reservation rule, row by row.
 
+use super::super::bundles::Kept;
 use super::super::reserve::{Ask, Offer, Unfit, cores_reserved, reserve, width_under};
 use crate::model::{CoreRequest, Fractions, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
@@ -85,6 +86,7 @@ fn ask(cores: i64, memory: i64) -> Ask {
         gpu_memory: Kib::ZERO,
         is_threadable: true,
         is_selfish: false,
+        is_short: false,
     }
 }
 
@@ -97,6 +99,7 @@ fn room(thread_mode: ThreadMode, cores: i64, idle_cores: i64, idle_memory: i64) 
         busy: Cores::ZERO,
         lacks_free_memory: false,
         fractions: Fractions::Any,
+        kept: Kept::ByGpuMemory,
     }
 }
 
