@@ -127,6 +127,8 @@ const KEYS: &[Key] = &[
     key!(queue.memory_stranded_threshold, value::size),
     key!(queue.selfish_services, value::names),
     key!(queue.job_back_off_duration, value::duration_or_zero),
+    key!(queue.retry_elsewhere, value::duration_or_zero).fixed(),
+    key!(queue.layer_delay_rules, value::delay_rules),
     key!("queue.manual_tags_chunk_size" => queue.tag_chunk_sizes.manual, value::count::<_, 1, 100_000>),
     key!("queue.hostname_tags_chunk_size" => queue.tag_chunk_sizes.hostname, value::count::<_, 1, 100_000>),
     key!(queue.booking_chunk_size, value::count::<_, 1, 10_000>),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use strum::VariantNames;
 
 use super::directive::{LEVELS, NoDirective, directives};
-use super::types::{BesideMaestro, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls};
+use super::types::{BesideMaestro, CuebotSilence, DelayRule, FlagOff, FractionalCores, LogFormat, Secret, Tls};
 use super::yaml::{Entry, Given, Value};
 use crate::model::{AllocTag, JobOrder};
 use crate::units::Kib;
@@ -210,6 +210,20 @@ pub(super) fn names(given: &Given) -> Read<Vec<String>> {
     items("a list of names", given)?.iter().map(|item| read(item, "a name", non_empty)).collect()
 }
 
+/// Rules that begin with an exit status, as in `330:15`; also as one text with commas or semicolons.
+pub(super) fn delay_rules(given: &Given) -> Read<Vec<DelayRule>> {
+    let mut rules = Vec::new();
+    for item in items("a list of exit statuses with their delays", given)? {
+        let text = text_of(&item).ok_or_else(|| expected("an exit status with its delay, such as 330:15", &item))?;
+        for text in text.split(';').map(str::trim).filter(|text| !text.is_empty()) {
+            let status = text.split([':', '=', ' ']).next().and_then(|status| status.parse().ok());
+            let status = status.ok_or_else(|| expected("an exit status with its delay, such as 330:15", &item))?;
+            rules.push(DelayRule { exit_status: status, text: text.to_owned() });
+        }
+    }
+    Ok(rules)
+}
+
 /// A list of show and tag; also as `show:tag`.
 pub(super) fn alloc_tags(given: &Given) -> Read<Vec<AllocTag>> {
     items("a list of show and tag", given)?.iter().map(alloc_tag).collect()
@@ -284,7 +298,7 @@ macro_rules! show_displayed {
 }
 
 show_displayed!(bool, u16, u32, usize, String, IpAddr);
-show_displayed!(LogFormat, Tls, FractionalCores, JobOrder, FlagOff, BesideMaestro);
+show_displayed!(DelayRule, LogFormat, Tls, FractionalCores, JobOrder, FlagOff, BesideMaestro);
 
 impl Show for f64 {
     fn show(&self) -> String {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::elsewhere::Elsewhere;
 use super::flags::{Flags, FlagsSeen};
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
@@ -46,6 +47,7 @@ pub(crate) struct Hints {
 struct State {
     breakers: Breakers,
     fruitless: Fruitless,
+    elsewhere: Elsewhere,
     held_hosts: HeldRows<HostId>,
     /// When a host's row was last found held.
     host_found_held: Option<Instant>,
@@ -99,6 +101,7 @@ impl Hints {
         let state = State {
             breakers: Breakers::new(settings.host_breaker, settings.layer_breaker()),
             fruitless: Fruitless::new(settings.job_back_off_duration),
+            elsewhere: Elsewhere::new(settings.retry_elsewhere),
             held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
             host_found_held: None,
             held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
@@ -121,6 +124,7 @@ impl Hints {
         holds.fractions = state.fractions.clone();
         holds.backing_off = state.backing_off(now);
         holds.on_probation = state.breakers.layers_on_probation(now).into_iter().collect();
+        holds.elsewhere = state.elsewhere.hold(snapshot, now);
         holds.taken_back = flags.taken_back.iter().cloned().collect();
         flags
     }
@@ -146,6 +150,7 @@ impl Hints {
         let releases = [
             state.breakers.next_release(now),
             state.fruitless.next_release(now),
+            state.elsewhere.next_release(now),
             state.held_hosts.next_release(now),
             state.held_layers.next_release(now),
         ];
@@ -231,6 +236,18 @@ impl Hints {
     /// Gives `act` what is remembered of work that comes to nothing.
     pub(super) fn fruitless<T>(&self, act: impl FnOnce(&mut Fruitless) -> T) -> T {
         act(&mut self.state.lock().fruitless)
+    }
+
+    /// Gives `act` what is remembered of frames that go to another host.
+    pub(super) fn elsewhere<T>(&self, act: impl FnOnce(&mut Elsewhere) -> T) -> T {
+        act(&mut self.state.lock().elsewhere)
+    }
+
+    /// Goes on with what others have found of frames that go to another host.
+    pub(crate) fn with_elsewhere_of(self, others: &Self) -> Self {
+        let known = others.state.lock().elsewhere.clone();
+        self.state.lock().elsewhere = known;
+        self
     }
 
     /// Gives `act` what is remembered of hosts and layers whose launches fail.

@@ -25,6 +25,7 @@
 
 mod context;
 mod cycle;
+mod elsewhere;
 mod error;
 mod flags;
 mod fruitless;

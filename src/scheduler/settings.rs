@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::silence::OVERDUE_AFTER;
 use crate::config::{BesideMaestro, Config, CuebotSilence, FlagOff, FractionalCores};
-use crate::db::{NewestReport, SnapshotOptions};
+use crate::db::{NewestReport, OwnFailures, SnapshotOptions};
 use crate::model::{Policy, Selection, TagChunkSizes};
 use crate::rqd::{BreakerSettings, ConfirmSettings, MemoryLimitFactors};
 
@@ -54,6 +54,10 @@ pub struct Settings {
     /// When hosts whose launches fail are put aside.
     pub host_breaker: BreakerSettings,
     pub memory_limits: MemoryLimitFactors,
+    /// How long a frame keeps off the host of its last failure.
+    pub retry_elsewhere: Duration,
+    /// Exit statuses after which a run is neither a retry nor a failure of its own.
+    pub excused_statuses: Vec<i64>,
     /// How long a layer whose launches keep failing is held back.
     pub job_back_off_duration: Duration,
     /// Between two searches for bookings of dead instances.
@@ -107,6 +111,8 @@ impl Settings {
             confirm: ConfirmSettings { apart: rqd.confirm_interval, ..ConfirmSettings::default() },
             host_breaker: BreakerSettings::of_hosts(rqd),
             memory_limits: queue.memory_limits,
+            retry_elsewhere: queue.retry_elsewhere,
+            excused_statuses: queue.layer_delay_rules.iter().map(|rule| rule.exit_status).collect(),
             job_back_off_duration: queue.job_back_off_duration,
             recover_interval: rqd.launch_deadline.min(RECOVER_INTERVAL_MAX),
             recompute_interval: accounting.recompute_interval,
@@ -130,6 +136,11 @@ impl Settings {
                 .map_or(self.host_staleness_threshold, |overdue| self.host_staleness_threshold.min(overdue)),
             limit_settle_window: self.limit_settle_window,
         }
+    }
+
+    /// What counts as a frame's own failure on a host.
+    pub(super) fn own_failures(&self) -> OwnFailures {
+        OwnFailures { moment: self.retry_elsewhere, excused: self.excused_statuses.clone() }
     }
 
     /// For how long no host has reported, where that is a silence of Cuebot whatever a running scheduler has

@@ -1,0 +1,279 @@
+//! Frames that failed on a host go to another one.
+//!
+//! A host that fails whatever it gets is empty again at once, so that the next plan gives it the next frames:
+//! without this they are the very ones that failed there, until they are dead. Where a frame failed, its row
+//! says until it runs again; which launches a host has refused is remembered here. Frames are paired with
+//! placements by it, and where all frames that wait keep off a host, the next plans are told that the layer
+//! has none for that host: its other frames and the hosts lose nothing.
+//!
+//! A frame keeps off a host for a bounded time. Layers whose tags name a few hosts of many have little choice
+//! and do not keep off any.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::requests::PlacedFrame;
+use crate::db::FailedRun;
+use crate::model::{Booked, CandidateIx, FrameId, HostId, HostIx, LayerId, Plan, Snapshot, WaitingFrame};
+
+/// A layer whose tags reach at most so many hosts, and not all there are, is pinned to them.
+const PINNED_HOSTS_MAX: usize = 3;
+/// After so long it is looked again whether other frames wait: one that is ready since waits no longer.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Beyond this many, refused launches are no longer remembered.
+const REFUSED_MAX: usize = 10_000;
+
+/// What lives between passes.
+#[derive(Clone, Debug)]
+pub(super) struct Elsewhere {
+    /// How long a frame keeps off a host. 0: not at all.
+    time: Duration,
+    /// Frames whose launch a host refused, and until when they keep off it.
+    refused: HashMap<FrameId, (HostId, Instant)>,
+    /// Hosts that frames of a layer keep off, when no others were found.
+    closed: HashMap<(LayerId, HostId), Closed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    /// Frames that keep off.
+    frames: u32,
+    until: Instant,
+}
+
+impl Elsewhere {
+    pub(super) fn new(time: Duration) -> Self {
+        Self { time, refused: HashMap::new(), closed: HashMap::new() }
+    }
+
+    /// A host refused a launch.
+    pub(super) fn refused(&mut self, booked: &Booked, now: Instant) {
+        self.refused.retain(|_, (_, until)| *until > now);
+        if !self.time.is_zero() && self.refused.len() < REFUSED_MAX {
+            self.refused.insert(booked.frame.clone(), (booked.host.clone(), now + self.time));
+        }
+    }
+
+    /// Frames that keep off hosts which refused them.
+    pub(super) fn refused_frames(&self) -> u32 {
+        u32::try_from(self.refused.len()).unwrap_or(u32::MAX)
+    }
+
+    /// For how long yet a frame keeps off a host.
+    fn time_left(&self, frame: &FrameId, failed: Option<&FailedRun>, host: (&HostId, &str), now: Instant) -> Duration {
+        let failed = failed.filter(|failed| failed.host_name == host.1);
+        let by_row = failed.map(|failed| self.time.saturating_sub(failed.ago));
+        let refused = self.refused.get(frame).filter(|(by, _)| by == host.0);
+        let by_launch = refused.map(|(_, until)| until.saturating_duration_since(now));
+        by_row.max(by_launch).unwrap_or_default()
+    }
+
+    /// So many frames of a layer keep off a host, and no others wait.
+    pub(super) fn close(&mut self, layer: &LayerId, host: &HostId, frames: u32, for_time: Duration, now: Instant) {
+        let closed = Closed { frames, until: now + for_time.min(LOOK_AGAIN) };
+        self.closed.insert((layer.clone(), host.clone()), closed);
+    }
+
+    /// What the next plan is to know. Of frames that are gone since, those that kept off are believed to be left.
+    pub(super) fn hold(&mut self, snapshot: &Snapshot, now: Instant) -> BTreeMap<LayerId, BTreeMap<HostId, u32>> {
+        self.closed.retain(|_, closed| closed.until > now);
+        let mut held: BTreeMap<LayerId, BTreeMap<HostId, u32>> = BTreeMap::new();
+        if self.closed.is_empty() {
+            return held;
+        }
+        let waiting: HashMap<&LayerId, u32> =
+            snapshot.candidates.iter().map(|candidate| (&candidate.layer, candidate.waiting_frames)).collect();
+        self.closed.retain(|(layer, _), _| waiting.contains_key(layer));
+        for ((layer, host), closed) in &mut self.closed {
+            closed.frames = closed.frames.min(waiting[layer]);
+            held.entry(layer.clone()).or_default().insert(host.clone(), closed.frames);
+        }
+        held
+    }
+
+    /// When frames may go to a host again that keep off it now.
+    pub(super) fn next_release(&self, now: Instant) -> Option<Instant> {
+        self.closed.values().map(|closed| closed.until).filter(|until| *until > now).min()
+    }
+}
+
+/// Whether a layer's tags leave it few hosts of many.
+fn is_pinned(snapshot: &Snapshot, candidate: CandidateIx) -> bool {
+    let candidate = &snapshot.candidates[candidate];
+    let reached = snapshot.hosts.iter().filter(|host| snapshot.reaches(candidate, host));
+    let reached = reached.take(PINNED_HOSTS_MAX + 1).count();
+    reached <= 1 || (reached <= PINNED_HOSTS_MAX && reached < snapshot.hosts.len())
+}
+
+/// Which frames keep off which hosts in one pass.
+pub(super) struct KeepingOff<'p> {
+    snapshot: &'p Snapshot,
+    memory: &'p Elsewhere,
+    failed: HashMap<FrameId, FailedRun>,
+    pinned: HashSet<LayerId>,
+    now: Instant,
+}
+
+impl<'p> KeepingOff<'p> {
+    pub(super) fn new(
+        (snapshot, plan): (&'p Snapshot, &Plan),
+        memory: &'p Elsewhere,
+        failed: HashMap<FrameId, FailedRun>,
+        now: Instant,
+    ) -> Self {
+        let mut keeping_off = Self { snapshot, memory, failed, pinned: HashSet::new(), now };
+        if !keeping_off.is_off() {
+            let planned: HashSet<CandidateIx> = plan.placements.iter().map(|placement| placement.candidate).collect();
+            let pinned = planned.into_iter().filter(|&candidate| is_pinned(snapshot, candidate));
+            keeping_off.pinned = pinned.map(|candidate| snapshot.candidates[candidate].layer.clone()).collect();
+        }
+        keeping_off
+    }
+
+    /// Takes in what was read in addition.
+    pub(super) fn learn(&mut self, failed: HashMap<FrameId, FailedRun>) {
+        self.failed.extend(failed);
+    }
+
+    /// No frame keeps off any host.
+    fn is_off(&self) -> bool {
+        self.memory.time.is_zero() || (self.failed.is_empty() && self.memory.refused.is_empty())
+    }
+
+    /// For how long yet; zero: it may go there.
+    fn time_left(&self, frame: &WaitingFrame, host: HostIx) -> Duration {
+        if self.is_off() || self.pinned.contains(&frame.layer) {
+            return Duration::ZERO;
+        }
+        let host = &self.snapshot.hosts[host];
+        self.memory.time_left(&frame.id, self.failed.get(&frame.id), (&host.id, &host.name), self.now)
+    }
+
+    fn goes_to(&self, frame: &WaitingFrame, host: HostIx) -> bool {
+        self.time_left(frame, host).is_zero()
+    }
+}
+
+/// A placement for which too few of the frames that were read may go to its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Short {
+    /// Position in the plan's placements.
+    pub(crate) placement: usize,
+    pub(crate) frames: u32,
+}
+
+/// Frames handed out to placements.
+#[derive(Debug, Default)]
+pub(super) struct Paired {
+    /// In the order of the plan's placements.
+    pub(super) placed: Vec<PlacedFrame>,
+    pub(super) short: Vec<Short>,
+    /// In dispatch order, per layer.
+    left: HashMap<LayerId, VecDeque<WaitingFrame>>,
+}
+
+/// Gives the frames that were found to the placements: in dispatch order, in the order in which the plan
+/// decided, and none to a host that it keeps off.
+pub(super) fn pair(
+    snapshot: &Snapshot,
+    plan: &Plan,
+    frames: HashMap<LayerId, Vec<WaitingFrame>>,
+    keeping_off: &KeepingOff<'_>,
+) -> Paired {
+    let left = frames.into_iter().map(|(layer, frames)| (layer, frames.into())).collect();
+    let mut paired = Paired { left, ..Paired::default() };
+    for (position, placement) in plan.placements.iter().enumerate() {
+        let Some(queue) = paired.left.get_mut(&snapshot.candidates[placement.candidate].layer) else { continue };
+        let (mut wanted, mut passed) = (placement.frames, Vec::new());
+        while wanted > 0
+            && let Some(frame) = queue.pop_front()
+        {
+            if keeping_off.goes_to(&frame, placement.host) {
+                paired.placed.push(PlacedFrame { placement: position, frame });
+                wanted -= 1;
+            } else {
+                passed.push(frame);
+            }
+        }
+        passed.into_iter().rev().for_each(|frame| queue.push_front(frame));
+        if wanted > 0 && !queue.is_empty() {
+            paired.short.push(Short { placement: position, frames: wanted });
+        }
+    }
+    if !paired.short.is_empty() {
+        paired.exchange(plan, keeping_off);
+        paired.placed.sort_by_key(|placed| placed.placement);
+    }
+    paired
+}
+
+impl Paired {
+    /// Gives placements that came short frames of others, which take the frames that keep off instead.
+    fn exchange(&mut self, plan: &Plan, keeping_off: &KeepingOff<'_>) {
+        for short in &mut self.short {
+            let host = plan.placements[short.placement].host;
+            let candidate = plan.placements[short.placement].candidate;
+            let Some(queue) = self.left.get_mut(&keeping_off.snapshot.candidates[candidate].layer) else { continue };
+            let mut given = Vec::new();
+            for placed in &mut self.placed {
+                let from = &plan.placements[placed.placement];
+                if short.frames == 0 || queue.is_empty() {
+                    break;
+                }
+                if from.candidate == candidate
+                    && from.host != host
+                    && keeping_off.goes_to(&placed.frame, host)
+                    && let Some(at) = queue.iter().position(|frame| keeping_off.goes_to(frame, from.host))
+                    && let Some(instead) = queue.remove(at)
+                {
+                    let frame = std::mem::replace(&mut placed.frame, instead);
+                    given.push(PlacedFrame { placement: short.placement, frame });
+                    short.frames -= 1;
+                }
+            }
+            self.placed.extend(given);
+        }
+        self.short.retain(|short| short.frames > 0);
+    }
+
+    /// What was read already, and taken out of by nobody.
+    pub(super) fn frames(&self) -> HashSet<FrameId> {
+        let left = self.left.values().flatten();
+        left.chain(self.placed.iter().map(|placed| &placed.frame)).map(|frame| frame.id.clone()).collect()
+    }
+
+    /// How many frames of a layer are handed out.
+    pub(super) fn placed_of(&self, layer: &LayerId) -> u32 {
+        let of_layer = self.placed.iter().filter(|placed| placed.frame.layer == *layer).count();
+        u32::try_from(of_layer).unwrap_or(u32::MAX)
+    }
+
+    /// Hands out what was read in addition for the placements that came short.
+    pub(super) fn fill(
+        &mut self,
+        plan: &Plan,
+        more: &mut HashMap<LayerId, Vec<WaitingFrame>>,
+        keeping_off: &KeepingOff<'_>,
+    ) {
+        let candidates = &keeping_off.snapshot.candidates;
+        for short in &mut self.short {
+            let placement = &plan.placements[short.placement];
+            let Some(frames) = more.get_mut(&candidates[placement.candidate].layer) else { continue };
+            let taken = frames.extract_if(.., |frame| {
+                let is_taken = short.frames > 0 && keeping_off.goes_to(frame, placement.host);
+                short.frames -= u32::from(is_taken);
+                is_taken
+            });
+            self.placed.extend(taken.map(|frame| PlacedFrame { placement: short.placement, frame }));
+        }
+        self.short.retain(|short| short.frames > 0);
+        self.placed.sort_by_key(|placed| placed.placement);
+    }
+
+    /// For how long yet the frames that are left of a layer keep off a host, the first of them.
+    pub(super) fn first_release(&self, layer: &LayerId, host: HostIx, keeping_off: &KeepingOff<'_>) -> Duration {
+        let left = self.left.get(layer).into_iter().flatten();
+        let times = left.map(|frame| keeping_off.time_left(frame, host)).filter(|time| !time.is_zero());
+        times.min().unwrap_or(LOOK_AGAIN)
+    }
+}
