@@ -20,7 +20,7 @@ use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_on
 
 const PLENTY: Cores = Cores::whole(1_000);
 /// Of the farm below, in whatever state.
-const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2;
+const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2 + 1;
 
 /// One job per cause, each named after it. Only `pass_full` and `back_off` have nothing in their way but
 /// the scheduler itself.
@@ -44,6 +44,7 @@ fn farm_of_causes() -> FarmSpec {
         .job(job("shape", layer().memory(Kib::gib(64))))
         .job(job("gpu_reserved", layer().tags("gpu")))
         .job(job("capacity", layer().tags("full").cores(Cores::whole(4))))
+        .job(job("retry_elsewhere", layer().tags("failing")))
         .job(job("pass_full", layer().frames(10)))
         .job(job("back_off", layer()));
     let tight = FolderSpec::new("tight").cores_max(Cores(50)).job(job("folder_cores", layer()));
@@ -51,7 +52,7 @@ fn farm_of_causes() -> FarmSpec {
         .gpus_max(Gpus::ZERO)
         .job(job("folder_gpus", layer().tags("gpu").gpus(1, Kib::gib(8))));
     let mut show = ShowSpec::new("show").folder(comp).folder(tight).folder(no_gpus);
-    for alloc in ["general", "gpu", "empty", "closed", "all", "full"] {
+    for alloc in ["general", "gpu", "empty", "closed", "all", "full", "failing"] {
         show = show.subscription(alloc, PLENTY, PLENTY);
     }
     let small = |name: &str, burst: Cores, job: JobSpec| {
@@ -66,13 +67,14 @@ fn farm_of_causes() -> FarmSpec {
         .host_class(HostClass::new("closed", 3).alloc("closed"))
         .host_class(HostClass::new("all", 2).alloc("all").thread_mode(ThreadMode::All))
         .host_class(HostClass::new("full", 2).alloc("full"))
+        .host_class(HostClass::new("failing", 1).alloc("failing"))
         .limit("licence", 0)
         .show(show)
         .show(ShowSpec { is_active: false, ..inactive })
         .show(small("taken", PLENTY, job("show_taken_back", layer())))
         .show(small("frozen", Cores::ZERO, job("subscription_frozen", layer())))
         .show(small("burst", Cores(50), job("subscription_burst", layer())));
-    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full"] {
+    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full", "failing"] {
         farm.allocs.push(AllocSpec { name: alloc.to_owned(), tag: Some(alloc.to_owned()) });
     }
     farm
@@ -106,9 +108,14 @@ async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let clusters = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
     let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
+    let failed = seeded.jobs.iter().find(|job| job.name.ends_with("retry_elsewhere")).unwrap();
+    let failing = seeded.hosts.iter().find(|host| host.class == "failing").unwrap();
+    let elsewhere = seeded.layers_of(&failed.id).map(|layer| (layer.id.clone(), [(failing.id.clone(), 2)].into()));
     let taken = snapshot.shows.iter().filter(|show| show.name == "taken");
     let holds = Holds {
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
+        // As frames that failed there a moment ago say.
+        elsewhere: elsewhere.collect(),
         // Only a service that saw the flag on knows.
         taken_back: taken.map(|show| show.id.clone()).collect(),
         ..Holds::default()
@@ -160,7 +167,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");
         found.push((reason, story));
     }
-    assert_eq!(found.len(), 24);
+    assert_eq!(found.len(), 25);
 
     let story = |reason: WaitReason| &found.iter().find(|(of, _)| *of == reason).unwrap().1;
     // (gate, asked, passed), as the farm was planted: six general hosts, two of which run windows.
@@ -183,11 +190,17 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(closed.closed_hosts, [("locked", 2), ("stale", 1)].into());
     assert_eq!(
         closed.hosts.as_deref(),
-        Some("of 16 hosts: 13 without tag `closed`, 2 locked, 1 without a recent report")
+        Some("of 17 hosts: 14 without tag `closed`, 2 locked, 1 without a recent report")
     );
     let full = story(WaitReason::Capacity);
-    assert_eq!(full.hosts.as_deref(), Some("of 16 hosts: 14 without tag `full`, 2 with too few idle cores"));
+    assert_eq!(full.hosts.as_deref(), Some("of 17 hosts: 15 without tag `full`, 2 with too few idle cores"));
     assert!(full.nearest.as_deref().unwrap().ends_with("has 1.5 cores idle, a frame needs 4"), "{:?}", full.nearest);
+    let failed = story(WaitReason::RetryElsewhere);
+    assert_eq!(
+        failed.hosts.as_deref(),
+        Some("of 17 hosts: 16 without tag `failing`, 1 on which its frames failed a moment ago")
+    );
+    assert!(failed.nearest.as_deref().unwrap().ends_with("but the frames failed there a moment ago"));
     let shape = story(WaitReason::Shape);
     assert!(
         shape.nearest.as_deref().unwrap().ends_with("has 32 GiB in all, a frame needs 64 GiB"),
@@ -198,7 +211,7 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(
         unsubscribed.hosts.as_deref(),
         Some(
-            "of 16 hosts: 13 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
+            "of 17 hosts: 14 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
         )
     );
     let remedies = [

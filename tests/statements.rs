@@ -141,6 +141,21 @@ fn frame_statements(
             "text[], int8[], text[], float8, int8[]",
             format!("{layers}, {twenties}, '{{}}', 60, '{{0,-1}}'"),
         ),
+        (
+            include_str!("../src/db/sql/failures_on_host.sql"),
+            "text, int8[], float8, int8",
+            format!("'{}', '{{0,-1}}', 11, 21", chunk[0].host_name),
+        ),
+        (
+            include_str!("../src/db/sql/watched_runs.sql"),
+            "text[], int4[], int8[]",
+            format!("{frames}, {versions}, '{{0,-1}}'"),
+        ),
+        (
+            include_str!("../src/db/sql/layers_run_elsewhere.sql"),
+            "text[], text[], float8",
+            format!("{hosts}, {}, 10", array(chunk.iter().map(|booked| &booked.layer))),
+        ),
         (claim, "text[], int4[], text[]", format!("{frames}, {versions}, {layers_of_chunk}")),
         (
             include_str!("../src/db/sql/book_frames.sql"),

@@ -128,6 +128,7 @@ const KEYS: &[Key] = &[
     key!(queue.selfish_services, value::names),
     key!(queue.job_back_off_duration, value::duration_or_zero),
     key!(queue.retry_elsewhere, value::duration_or_zero).fixed(),
+    key!(queue.rest_failing_hosts, value::yes_or_no).fixed(),
     key!(queue.layer_delay_rules, value::delay_rules),
     key!("queue.manual_tags_chunk_size" => queue.tag_chunk_sizes.manual, value::count::<_, 1, 100_000>),
     key!("queue.hostname_tags_chunk_size" => queue.tag_chunk_sizes.hostname, value::count::<_, 1, 100_000>),

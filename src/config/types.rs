@@ -213,6 +213,9 @@ pub struct Queue {
     /// How long a frame keeps off the host on which it failed, while others may have room. 0: not at all.
     #[default(Duration::from_mins(1))]
     pub retry_elsewhere: Duration,
+    /// Whether a host rests on which frames of several jobs fail at once while they run elsewhere.
+    #[default(true)]
+    pub rest_failing_hosts: bool,
     /// Cuebot's `dispatcher.layer_delay.rules`: exit statuses after which a run is no retry.
     pub layer_delay_rules: Vec<DelayRule>,
     pub tag_chunk_sizes: TagChunkSizes,

@@ -192,6 +192,11 @@ impl Cycle {
             self.store.load_wanted_frames(&wanted, &failures),
             self.store.load_layer_launches(&layers)
         )?;
+        let failed = frames.by_layer.values().flatten();
+        let failed = failed.filter_map(|frame| Some((frame, frames.failed.get(&frame.id)?)));
+        self.hints.failing_hosts(|hosts| {
+            failed.for_each(|(frame, run)| hosts.failed(&frame.job, &frame.layer, run, Instant::now()));
+        });
         for (layer, booked) in self.sink.take_out_booked(&mut frames.by_layer) {
             *frames.left_out_of_layer.entry(layer).or_default() += booked;
         }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::elsewhere::Elsewhere;
+use super::failing_hosts::FailingHosts;
 use super::flags::{Flags, FlagsSeen};
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
@@ -48,6 +49,7 @@ struct State {
     breakers: Breakers,
     fruitless: Fruitless,
     elsewhere: Elsewhere,
+    failing_hosts: FailingHosts,
     held_hosts: HeldRows<HostId>,
     /// When a host's row was last found held.
     host_found_held: Option<Instant>,
@@ -71,6 +73,9 @@ impl State {
         for (host, held) in self.held_hosts.resting(now) {
             let seconds = held.as_secs();
             aside.insert(host.clone(), format!("another database session has held its row for {seconds} s"));
+        }
+        for (host, reason) in self.failing_hosts.resting(now) {
+            aside.insert(host.clone(), reason.to_owned());
         }
         for (host, launches) in &self.unsettled {
             let reason = aside.get(host).map(|reason| format!("; {reason}")).unwrap_or_default();
@@ -102,6 +107,7 @@ impl Hints {
             breakers: Breakers::new(settings.host_breaker, settings.layer_breaker()),
             fruitless: Fruitless::new(settings.job_back_off_duration),
             elsewhere: Elsewhere::new(settings.retry_elsewhere),
+            failing_hosts: FailingHosts::new(settings.rest_failing_hosts),
             held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
             host_found_held: None,
             held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
@@ -119,6 +125,7 @@ impl Hints {
     pub(super) fn hold(&self, holds: &mut Holds, snapshot: &Snapshot, now: Instant) -> FlagsSeen {
         let mut state = self.state.lock();
         let flags = state.flags.look(&snapshot.shows, now);
+        state.failing_hosts.know(snapshot);
         holds.put_aside = state.put_aside(now);
         holds.overdue = state.overdue(snapshot);
         holds.fractions = state.fractions.clone();
@@ -151,6 +158,7 @@ impl Hints {
             state.breakers.next_release(now),
             state.fruitless.next_release(now),
             state.elsewhere.next_release(now),
+            state.failing_hosts.next_release(now),
             state.held_hosts.next_release(now),
             state.held_layers.next_release(now),
         ];
@@ -241,6 +249,11 @@ impl Hints {
     /// Gives `act` what is remembered of frames that go to another host.
     pub(super) fn elsewhere<T>(&self, act: impl FnOnce(&mut Elsewhere) -> T) -> T {
         act(&mut self.state.lock().elsewhere)
+    }
+
+    /// Gives `act` what is remembered of hosts that fail whatever they get.
+    pub(super) fn failing_hosts<T>(&self, act: impl FnOnce(&mut FailingHosts) -> T) -> T {
+        act(&mut self.state.lock().failing_hosts)
     }
 
     /// Goes on with what others have found of frames that go to another host.

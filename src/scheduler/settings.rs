@@ -56,6 +56,8 @@ pub struct Settings {
     pub memory_limits: MemoryLimitFactors,
     /// How long a frame keeps off the host of its last failure.
     pub retry_elsewhere: Duration,
+    /// Whether hosts rest on which frames of several jobs fail at once.
+    pub rest_failing_hosts: bool,
     /// Exit statuses after which a run is neither a retry nor a failure of its own.
     pub excused_statuses: Vec<i64>,
     /// How long a layer whose launches keep failing is held back.
@@ -112,6 +114,7 @@ impl Settings {
             host_breaker: BreakerSettings::of_hosts(rqd),
             memory_limits: queue.memory_limits,
             retry_elsewhere: queue.retry_elsewhere,
+            rest_failing_hosts: queue.rest_failing_hosts,
             excused_statuses: queue.layer_delay_rules.iter().map(|rule| rule.exit_status).collect(),
             job_back_off_duration: queue.job_back_off_duration,
             recover_interval: rqd.launch_deadline.min(RECOVER_INTERVAL_MAX),

@@ -1,10 +1,10 @@
 //! The frames that a plan asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::db::{Problem, Result, Row, Source as _, Statement, Store};
-use crate::model::{FrameId, LayerId, LeftOutRow, ProcId, WaitingFrame};
+use crate::model::{Booked, FrameId, LayerId, LeftOutRow, ProcId, WaitingFrame};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitingFrames {
@@ -23,6 +23,13 @@ pub(crate) struct FailedRun {
     pub(crate) host_name: String,
     pub(crate) ago: Duration,
     /// From its start to its end.
+    pub(crate) after: Duration,
+}
+
+/// How a run that was begun here failed, by the database's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WatchedRun {
+    pub(crate) ago: Duration,
     pub(crate) after: Duration,
 }
 
@@ -46,7 +53,16 @@ pub(crate) struct OwnFailures {
 
 /// Ends of a run that say nothing of the frame and its host: success and never run, memory (33, 137), a kill
 /// (143, 287 for its log), skip retry, cleared, orphan, failed kill, host down.
-const NOT_OWN: [i64; 11] = [0, -1, 33, 137, 143, 286, 287, 299, 301, 302, 399];
+pub(in crate::db) const NOT_OWN: [i64; 11] = [0, -1, 33, 137, 143, 286, 287, 299, 301, 302, 399];
+
+impl OwnFailures {
+    fn statuses_of_others(&self) -> Vec<i64> {
+        [&NOT_OWN[..], &self.excused].concat()
+    }
+}
+
+/// A run that failed sooner failed at once. Cuebot writes ends up to a second late.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(11);
 
 /// What a frame is doing now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +100,7 @@ impl Store {
             .bind(wanted.iter().map(|wanted| i64::from(wanted.frames)).collect::<Vec<_>>())
             .bind(wanted.iter().map(|wanted| wanted.host_name.as_deref()).collect::<Vec<_>>())
             .bind(failures.moment.as_secs_f64())
-            .bind([&NOT_OWN[..], &failures.excused].concat());
+            .bind(failures.statuses_of_others());
         for row in self.rows(statement).await?.iter() {
             match decode(&row).and_then(|frame| Ok((frame, failure(&row)?))) {
                 Ok((frame, failed)) => {
@@ -100,6 +116,35 @@ impl Store {
             }
         }
         Ok(frames)
+    }
+
+    /// Of some bookings, how their frames failed; none of those that run, or have run again.
+    pub(crate) async fn load_watched_runs(
+        &self,
+        booked: &[Booked],
+        failures: &OwnFailures,
+    ) -> Result<HashMap<FrameId, WatchedRun>> {
+        let statement = Statement::new("looking at what became of runs", include_str!("../sql/watched_runs.sql"))
+            .texts(booked.iter().map(|booked| &booked.frame))
+            .bind(booked.iter().map(|booked| booked.version).collect::<Vec<_>>())
+            .bind(failures.statuses_of_others());
+        Ok(self.rows(statement).await?.readable(|row| {
+            let (ago, after) = times(row)?;
+            Ok((row.get("pk_frame")?, WatchedRun { ago, after }))
+        }))
+    }
+
+    /// Those of the layers that run for so long, or succeed, on other hosts than the one named with them.
+    pub(crate) async fn layers_run_elsewhere(
+        &self,
+        layers: &[(String, LayerId)],
+        lasting: Duration,
+    ) -> Result<HashSet<(String, LayerId)>> {
+        let statement = Statement::new("looking where layers run", include_str!("../sql/layers_run_elsewhere.sql"))
+            .texts(layers.iter().map(|(host, _)| host))
+            .texts(layers.iter().map(|(_, layer)| layer))
+            .bind(lasting.as_secs_f64());
+        Ok(self.rows(statement).await?.readable(|row| Ok((row.text("host")?, row.get("pk_layer")?))))
     }
 
     /// What has become of some frames; those that are gone are absent.
@@ -133,7 +178,15 @@ fn decode(row: &Row<'_>) -> Result<WaitingFrame, Problem> {
 
 fn failure(row: &Row<'_>) -> Result<Option<FailedRun>, Problem> {
     let Some(host_name) = row.get::<Option<String>>("failed_on")? else { return Ok(None) };
-    let seconds = |column| Ok::<_, Problem>(row.get::<Option<f64>>(column)?.unwrap_or_default());
-    let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    Ok(Some(FailedRun { host_name, ago: time(seconds("failed_ago")?), after: time(seconds("failed_after")?) }))
+    let (ago, after) = times(row)?;
+    Ok(Some(FailedRun { host_name, ago, after }))
+}
+
+/// Since when a run has been over, and how long it took.
+fn times(row: &Row<'_>) -> Result<(Duration, Duration), Problem> {
+    let time = |column| {
+        let seconds: Option<f64> = row.get(column)?;
+        Ok::<_, Problem>(Duration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default())
+    };
+    Ok((time("failed_ago")?, time("failed_after")?))
 }
