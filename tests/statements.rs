@@ -142,11 +142,6 @@ fn frame_statements(
             format!("{layers}, {twenties}, '{{}}', 60, '{{0,-1}}'"),
         ),
         (
-            include_str!("../src/db/sql/failures_on_host.sql"),
-            "text, int8[], float8, int8",
-            format!("'{}', '{{0,-1}}', 11, 21", chunk[0].host_name),
-        ),
-        (
             include_str!("../src/db/sql/watched_runs.sql"),
             "text[], int4[], int8[]",
             format!("{frames}, {versions}, '{{0,-1}}'"),

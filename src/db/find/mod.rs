@@ -184,7 +184,7 @@ impl Store {
             .bind(frame)
             .bind(MATCHES_MAX)
             .bind(SILENT_AFTER.as_secs_f64())
-            .bind(NOT_OWN);
+            .bind(NOT_OWN.to_vec());
         Ok(matching(&self.rows(statement).await?, decode_frame))
     }
 
@@ -198,7 +198,7 @@ impl Store {
     pub async fn load_failures_on(&self, host_name: &str) -> Result<Vec<String>> {
         let statement = Statement::new("reading what failed on a host", include_str!("../sql/failures_on_host.sql"))
             .bind(host_name)
-            .bind(NOT_OWN)
+            .bind(NOT_OWN.to_vec())
             .bind(AT_ONCE.as_secs_f64())
             .bind(MATCHES_MAX);
         Ok(self.rows(statement).await?.readable(|row| row.text("name")))
