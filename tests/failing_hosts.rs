@@ -78,12 +78,15 @@ async fn no_frame_dies_of_one_host_that_fails_all_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_failed_on_the_only_host_with_room_wait_and_the_others_do_not() {
     let database = database(Generation::G5).await;
-    let paused = JobSpec { is_paused: true, ..job("later", 4) };
-    let sandbox = farm(database.connect_settings().await, jobs(5, [job("shot", 8), paused])).await;
-    // Four of five hosts are locked, so that one has room.
+    let sandbox = farm(database.connect_settings().await, jobs(5, [job("shot", 12)])).await;
+    // Four of five hosts are locked, so that one has room, and the last four frames may not run yet.
     let host = broken(&sandbox);
-    let lock = format!("UPDATE host SET str_lock_state = 'LOCKED' WHERE str_name <> '{host}'");
-    execute(sandbox.pool(), &lock).await;
+    let change = format!(
+        "UPDATE host SET str_lock_state = 'LOCKED' WHERE str_name <> '{host}';
+         UPDATE frame SET str_state = 'DEPEND', int_depend_count = 1
+          WHERE pk_frame IN (SELECT pk_frame FROM frame ORDER BY int_dispatch_order DESC LIMIT 4)"
+    );
+    execute(sandbox.pool(), &change).await;
     let settings = Settings { rest_failing_hosts: false, ..unforgiving() };
     let scheduler = Scheduler::start(&sandbox, settings).await;
     let waits = |frames| {
@@ -100,9 +103,10 @@ async fn frames_that_failed_on_the_only_host_with_room_wait_and_the_others_do_no
     assert_eq!(scheduler.counted("scheduler_bookings_lost_total"), lost);
     assert_eq!(sandbox.launches().len(), 8);
 
-    // What is ready since goes to that host at once, of the same layer and of others.
+    // What is ready since goes to that host although it is behind the others.
     sandbox.fleet().unwrap().set_failing(&host, false).unwrap();
-    execute(sandbox.pool(), "UPDATE job SET b_paused = false").await;
+    let ready = "UPDATE frame SET str_state = 'WAITING', int_depend_count = 0 WHERE str_state = 'DEPEND'";
+    execute(sandbox.pool(), ready).await;
     until(&sandbox, |progress| progress.done == 4).await;
     assert_eq!(sandbox.launches().len(), 12);
 
