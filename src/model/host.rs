@@ -90,7 +90,7 @@ pub enum HostState {
     LocalWork,
     /// The machine measures less free memory than Cuebot demands of a bookable host.
     LowFreeMemory,
-    /// Withheld by this scheduler: launches unsettled, launches refused, or name not resolvable.
+    /// Withheld by this scheduler: launches unsettled or refused, name not resolvable, or frames that fail at once.
     PutAside(String),
 }
 

@@ -277,3 +277,122 @@ impl Paired {
         times.min().unwrap_or(LOOK_AGAIN)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ClusterIx, Placement, Timestamp};
+    use crate::planner::tests::farm::{Farm, amounts, tags};
+    use crate::units::Amounts;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    /// A layer, and five hosts that it may go to.
+    fn farm() -> Farm {
+        let mut farm = Farm::new();
+        (0..5).for_each(|_| _ = farm.host(amounts(8, 32, 0, 0)));
+        let job = farm.job(0);
+        farm.layer(job, 10);
+        farm
+    }
+
+    fn frame(id: &str) -> WaitingFrame {
+        WaitingFrame {
+            id: id.into(),
+            version: 1,
+            layer: "layer-0000".into(),
+            job: "job-0000".into(),
+            name: String::new(),
+            number: 1,
+            waiting_since: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn on(host: usize, frames: u32) -> Placement {
+        let (candidate, host, cluster) = (CandidateIx(0), HostIx(host), ClusterIx(0));
+        Placement { candidate, host, cluster, frames, reservation: Amounts::default() }
+    }
+
+    fn failed(frame: &str, host: usize, ago: Duration) -> (FrameId, FailedRun) {
+        (frame.into(), FailedRun { host_name: format!("host-{host:04}"), ago, after: Duration::ZERO })
+    }
+
+    /// Frame and host of what is handed out, and what came short.
+    fn paired(
+        farm: &Farm,
+        placements: &[Placement],
+        frames: &[&str],
+        failed: &[(FrameId, FailedRun)],
+    ) -> (Vec<(String, usize)>, Vec<Short>) {
+        let plan = Plan { placements: placements.to_vec(), waiting: Vec::new() };
+        let (memory, failed) = (Elsewhere::new(MINUTE), failed.iter().cloned().collect());
+        let keeping_off = KeepingOff::new((&farm.snapshot, &plan), &memory, failed, Instant::now());
+        let frames = [("layer-0000".into(), frames.iter().map(|id| frame(id)).collect())].into();
+        let Paired { placed, short, .. } = pair(&farm.snapshot, &plan, frames, &keeping_off);
+        let placed = placed.iter().map(|one| (one.frame.id.to_string(), plan.placements[one.placement].host.0));
+        (placed.collect(), short)
+    }
+
+    fn at(placed: &[(&str, usize)]) -> Vec<(String, usize)> {
+        placed.iter().map(|&(frame, host)| (frame.to_owned(), host)).collect()
+    }
+
+    #[test]
+    fn a_frame_goes_to_any_host_but_the_one_where_it_failed() {
+        let (farm, failed_on_1) = (farm(), [failed("a", 1, Duration::ZERO)]);
+        let there = [on(1, 1), on(2, 1)];
+        assert_eq!(paired(&farm, &there, &["a", "b"], &failed_on_1), (at(&[("b", 1), ("a", 2)]), vec![]));
+        assert_eq!(paired(&farm, &there, &["a", "b"], &[]), (at(&[("a", 1), ("b", 2)]), vec![]));
+        let long_ago = [failed("a", 1, MINUTE)];
+        assert_eq!(paired(&farm, &there, &["a", "b"], &long_ago), (at(&[("a", 1), ("b", 2)]), vec![]));
+    }
+
+    #[test]
+    fn a_frame_that_was_handed_out_makes_room_for_one_with_less_choice() {
+        let (farm, failed_on_2) = (farm(), [failed("b", 2, Duration::ZERO)]);
+        let there = [on(1, 1), on(2, 1)];
+        assert_eq!(paired(&farm, &there, &["a", "b"], &failed_on_2), (at(&[("b", 1), ("a", 2)]), vec![]));
+    }
+
+    #[test]
+    fn a_host_that_all_frames_keep_off_comes_short() {
+        let farm = farm();
+        let both = [failed("a", 1, Duration::ZERO), failed("b", 1, Duration::ZERO)];
+        let (placed, short) = paired(&farm, &[on(1, 3)], &["a", "b"], &both);
+        assert_eq!((placed, short), (vec![], vec![Short { placement: 0, frames: 3 }]));
+    }
+
+    #[test]
+    fn a_layer_with_few_hosts_of_many_takes_what_there_is() {
+        let mut farm = farm();
+        farm.snapshot.candidates[0].tags = tags(&["desk"]);
+        for host in &mut farm.snapshot.hosts[..2] {
+            host.tags = tags(&["desk"]);
+        }
+        let kind = crate::model::ClusterKind::Tags { kind: crate::model::TagKind::Manual, tags: vec!["desk".into()] };
+        let desk = farm.cluster("show", kind);
+        farm.snapshot.candidates[0].clusters = vec![ClusterIx(desk)];
+        let failed_on_1 = [failed("a", 1, Duration::ZERO)];
+        assert_eq!(paired(&farm, &[on(1, 1)], &["a"], &failed_on_1), (at(&[("a", 1)]), vec![]));
+        // Where there are no others it is no choice of the layer's.
+        farm.snapshot.hosts.truncate(2);
+        assert_eq!(paired(&farm, &[on(1, 1)], &["a"], &failed_on_1).0, vec![]);
+    }
+
+    #[test]
+    fn a_closed_host_is_told_until_the_first_frame_may_go_there_again_and_never_for_long() {
+        let (mut farm, mut memory, now) = (farm(), Elsewhere::new(MINUTE), Instant::now());
+        let (layer, host) = (LayerId::from("layer-0000"), HostId::from("host-0001"));
+        memory.close(&layer, &host, 12, Duration::from_secs(2), now);
+        let held = |frames: u32| BTreeMap::from([(layer.clone(), BTreeMap::from([(host.clone(), frames)]))]);
+        assert_eq!(memory.hold(&farm.snapshot, now), held(10), "no more than wait");
+        farm.snapshot.candidates[0].waiting_frames = 7;
+        assert_eq!(memory.hold(&farm.snapshot, now), held(7));
+        farm.snapshot.candidates[0].waiting_frames = 9;
+        assert_eq!(memory.hold(&farm.snapshot, now), held(7), "two that wait since may go there");
+        assert_eq!(memory.next_release(now), Some(now + Duration::from_secs(2)));
+        assert_eq!(memory.hold(&farm.snapshot, now + Duration::from_secs(2)), BTreeMap::new());
+        memory.close(&layer, &host, 9, MINUTE, now);
+        assert_eq!(memory.next_release(now), Some(now + LOOK_AGAIN));
+    }
+}
