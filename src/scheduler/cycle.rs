@@ -204,7 +204,7 @@ impl Cycle {
         let locked =
             self.hints.fruitless(|fruitless| fruitless.pass_over(&mut frames.by_layer, &frames.left_out_of_layer, now));
         let memory = self.hints.elsewhere(|elsewhere| elsewhere.clone());
-        let mut keeping_off = KeepingOff::new((snapshot, plan), &memory, frames.failed, now);
+        let mut keeping_off = KeepingOff::new((snapshot, plan), &memory, &frames.by_layer, frames.failed, now);
         let mut paired = elsewhere::pair(snapshot, plan, frames.by_layer, &keeping_off);
         if !paired.short.is_empty() {
             self.find_others(planned, &mut paired, &mut keeping_off).await?;

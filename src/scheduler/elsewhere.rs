@@ -118,13 +118,20 @@ impl<'p> KeepingOff<'p> {
     pub(super) fn new(
         (snapshot, plan): (&'p Snapshot, &Plan),
         memory: &'p Elsewhere,
+        frames: &HashMap<LayerId, Vec<WaitingFrame>>,
         failed: HashMap<FrameId, FailedRun>,
         now: Instant,
     ) -> Self {
         let mut keeping_off = Self { snapshot, memory, failed, pinned: HashSet::new(), now };
         if !keeping_off.is_off() {
+            let is_told = |frame: &&WaitingFrame| {
+                keeping_off.failed.contains_key(&frame.id) || memory.refused.contains_key(&frame.id)
+            };
+            let layers: HashSet<&LayerId> =
+                frames.values().flatten().filter(is_told).map(|frame| &frame.layer).collect();
             let planned: HashSet<CandidateIx> = plan.placements.iter().map(|placement| placement.candidate).collect();
-            let pinned = planned.into_iter().filter(|&candidate| is_pinned(snapshot, candidate));
+            let told = planned.into_iter().filter(|&candidate| layers.contains(&snapshot.candidates[candidate].layer));
+            let pinned = told.filter(|&candidate| is_pinned(snapshot, candidate));
             keeping_off.pinned = pinned.map(|candidate| snapshot.candidates[candidate].layer.clone()).collect();
         }
         keeping_off
@@ -326,8 +333,8 @@ mod tests {
     ) -> (Vec<(String, usize)>, Vec<Short>) {
         let plan = Plan { placements: placements.to_vec(), waiting: Vec::new() };
         let (memory, failed) = (Elsewhere::new(MINUTE), failed.iter().cloned().collect());
-        let keeping_off = KeepingOff::new((&farm.snapshot, &plan), &memory, failed, Instant::now());
         let frames = [("layer-0000".into(), frames.iter().map(|id| frame(id)).collect())].into();
+        let keeping_off = KeepingOff::new((&farm.snapshot, &plan), &memory, &frames, failed, Instant::now());
         let Paired { placed, short, .. } = pair(&farm.snapshot, &plan, frames, &keeping_off);
         let placed = placed.iter().map(|one| (one.frame.id.to_string(), plan.placements[one.placement].host.0));
         (placed.collect(), short)
