@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::requests::PlacedFrame;
 use crate::db::FailedRun;
-use crate::model::{Booked, CandidateIx, FrameId, HostId, HostIx, LayerId, Plan, Snapshot, WaitingFrame};
+use crate::model::{CandidateIx, FrameId, HostId, HostIx, LayerId, Plan, Snapshot, WaitingFrame};
 
 /// A layer whose tags reach at most so many hosts, and not all there are, is pinned to them.
 const PINNED_HOSTS_MAX: usize = 3;
@@ -46,11 +46,11 @@ impl Elsewhere {
         Self { time, refused: HashMap::new(), closed: HashMap::new() }
     }
 
-    /// A host refused a launch.
-    pub(super) fn refused(&mut self, booked: &Booked, now: Instant) {
+    /// A host refused a frame's launch.
+    pub(super) fn refused(&mut self, frame: &FrameId, host: &HostId, now: Instant) {
         self.refused.retain(|_, (_, until)| *until > now);
         if !self.time.is_zero() && self.refused.len() < REFUSED_MAX {
-            self.refused.insert(booked.frame.clone(), (booked.host.clone(), now + self.time));
+            self.refused.insert(frame.clone(), (host.clone(), now + self.time));
         }
     }
 
@@ -331,10 +331,20 @@ mod tests {
         frames: &[&str],
         failed: &[(FrameId, FailedRun)],
     ) -> (Vec<(String, usize)>, Vec<Short>) {
+        paired_by(farm, placements, frames, failed, &Elsewhere::new(MINUTE))
+    }
+
+    fn paired_by(
+        farm: &Farm,
+        placements: &[Placement],
+        frames: &[&str],
+        failed: &[(FrameId, FailedRun)],
+        memory: &Elsewhere,
+    ) -> (Vec<(String, usize)>, Vec<Short>) {
         let plan = Plan { placements: placements.to_vec(), waiting: Vec::new() };
-        let (memory, failed) = (Elsewhere::new(MINUTE), failed.iter().cloned().collect());
+        let failed = failed.iter().cloned().collect();
         let frames = [("layer-0000".into(), frames.iter().map(|id| frame(id)).collect())].into();
-        let keeping_off = KeepingOff::new((&farm.snapshot, &plan), &memory, &frames, failed, Instant::now());
+        let keeping_off = KeepingOff::new((&farm.snapshot, &plan), memory, &frames, failed, Instant::now());
         let Paired { placed, short, .. } = pair(&farm.snapshot, &plan, frames, &keeping_off);
         let placed = placed.iter().map(|one| (one.frame.id.to_string(), plan.placements[one.placement].host.0));
         (placed.collect(), short)
@@ -352,6 +362,17 @@ mod tests {
         assert_eq!(paired(&farm, &there, &["a", "b"], &[]), (at(&[("a", 1), ("b", 2)]), vec![]));
         let long_ago = [failed("a", 1, MINUTE)];
         assert_eq!(paired(&farm, &there, &["a", "b"], &long_ago), (at(&[("a", 1), ("b", 2)]), vec![]));
+    }
+
+    #[test]
+    fn a_frame_whose_launch_a_host_refused_goes_to_another() {
+        let (farm, mut memory, now) = (farm(), Elsewhere::new(MINUTE), Instant::now());
+        let there = [on(1, 1), on(2, 1)];
+        memory.refused(&"a".into(), &"host-0001".into(), now);
+        assert_eq!(paired_by(&farm, &there, &["a", "b"], &[], &memory).0, at(&[("b", 1), ("a", 2)]));
+        memory = Elsewhere::new(Duration::ZERO);
+        memory.refused(&"a".into(), &"host-0001".into(), now);
+        assert_eq!(paired_by(&farm, &there, &["a", "b"], &[], &memory).0, at(&[("a", 1), ("b", 2)]));
     }
 
     #[test]
