@@ -278,7 +278,8 @@ fn the_shipped_file_documents_every_key_with_its_default() {
         let is_stated = matches!(loaded.origins.of(key), Place::File { .. });
         assert_eq!(
             is_stated,
-            !key.value(&defaults).is_empty() || key.path.ends_with("_tags") || key.path.ends_with("_services"),
+            !key.value(&defaults).is_empty()
+                || ["_tags", "_services", "_rules"].iter().any(|end| key.path.ends_with(end)),
             "{}",
             key.path
         );
@@ -546,6 +547,7 @@ fn every_key_can_be_set_by_both_forms_of_variable() {
                 "n".to_owned()
             }
             "scheduler.alloc_tags" => "s:t".to_owned(),
+            "queue.layer_delay_rules" => "330:15".to_owned(),
             _ => key.value(&Config::default()),
         }
         .into()

@@ -20,7 +20,7 @@ use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_on
 
 const PLENTY: Cores = Cores::whole(1_000);
 /// Of the farm below, in whatever state.
-const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2 + 1;
+const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2;
 
 /// One job per cause, each named after it. Only `pass_full` and `back_off` have nothing in their way but
 /// the scheduler itself.
@@ -44,7 +44,6 @@ fn farm_of_causes() -> FarmSpec {
         .job(job("shape", layer().memory(Kib::gib(64))))
         .job(job("gpu_reserved", layer().tags("gpu")))
         .job(job("capacity", layer().tags("full").cores(Cores::whole(4))))
-        .job(job("retry_elsewhere", layer().tags("failing")))
         .job(job("pass_full", layer().frames(10)))
         .job(job("back_off", layer()));
     let tight = FolderSpec::new("tight").cores_max(Cores(50)).job(job("folder_cores", layer()));
@@ -52,7 +51,7 @@ fn farm_of_causes() -> FarmSpec {
         .gpus_max(Gpus::ZERO)
         .job(job("folder_gpus", layer().tags("gpu").gpus(1, Kib::gib(8))));
     let mut show = ShowSpec::new("show").folder(comp).folder(tight).folder(no_gpus);
-    for alloc in ["general", "gpu", "empty", "closed", "all", "full", "failing"] {
+    for alloc in ["general", "gpu", "empty", "closed", "all", "full"] {
         show = show.subscription(alloc, PLENTY, PLENTY);
     }
     let small = |name: &str, burst: Cores, job: JobSpec| {
@@ -67,14 +66,14 @@ fn farm_of_causes() -> FarmSpec {
         .host_class(HostClass::new("closed", 3).alloc("closed"))
         .host_class(HostClass::new("all", 2).alloc("all").thread_mode(ThreadMode::All))
         .host_class(HostClass::new("full", 2).alloc("full"))
-        .host_class(HostClass::new("failing", 1).alloc("failing"))
         .limit("licence", 0)
         .show(show)
         .show(ShowSpec { is_active: false, ..inactive })
         .show(small("taken", PLENTY, job("show_taken_back", layer())))
         .show(small("frozen", Cores::ZERO, job("subscription_frozen", layer())))
-        .show(small("burst", Cores(50), job("subscription_burst", layer())));
-    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full", "failing"] {
+        .show(small("burst", Cores(50), job("subscription_burst", layer())))
+        .show(small("failing", PLENTY, job("retry_elsewhere", layer())));
+    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full"] {
         farm.allocs.push(AllocSpec { name: alloc.to_owned(), tag: Some(alloc.to_owned()) });
     }
     farm
@@ -109,8 +108,8 @@ async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
     let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
     let failed = seeded.jobs.iter().find(|job| job.name.ends_with("retry_elsewhere")).unwrap();
-    let failing = seeded.hosts.iter().find(|host| host.class == "failing").unwrap();
-    let elsewhere = seeded.layers_of(&failed.id).map(|layer| (layer.id.clone(), [(failing.id.clone(), 2)].into()));
+    let keeping_off = || seeded.hosts.iter().map(|host| (host.id.clone(), 2)).collect();
+    let elsewhere = seeded.layers_of(&failed.id).map(|layer| (layer.id.clone(), keeping_off()));
     let taken = snapshot.shows.iter().filter(|show| show.name == "taken");
     let holds = Holds {
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
@@ -190,15 +189,15 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(closed.closed_hosts, [("locked", 2), ("stale", 1)].into());
     assert_eq!(
         closed.hosts.as_deref(),
-        Some("of 17 hosts: 14 without tag `closed`, 2 locked, 1 without a recent report")
+        Some("of 16 hosts: 13 without tag `closed`, 2 locked, 1 without a recent report")
     );
     let full = story(WaitReason::Capacity);
-    assert_eq!(full.hosts.as_deref(), Some("of 17 hosts: 15 without tag `full`, 2 with too few idle cores"));
+    assert_eq!(full.hosts.as_deref(), Some("of 16 hosts: 14 without tag `full`, 2 with too few idle cores"));
     assert!(full.nearest.as_deref().unwrap().ends_with("has 1.5 cores idle, a frame needs 4"), "{:?}", full.nearest);
     let failed = story(WaitReason::RetryElsewhere);
     assert_eq!(
         failed.hosts.as_deref(),
-        Some("of 17 hosts: 16 without tag `failing`, 1 on which its frames failed a moment ago")
+        Some("of 16 hosts: 10 without tag `general`, 6 on which its frames failed a moment ago")
     );
     assert!(failed.nearest.as_deref().unwrap().ends_with("but the frames failed there a moment ago"));
     let shape = story(WaitReason::Shape);
@@ -211,7 +210,7 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(
         unsubscribed.hosts.as_deref(),
         Some(
-            "of 17 hosts: 14 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
+            "of 16 hosts: 13 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
         )
     );
     let remedies = [
@@ -799,10 +798,14 @@ async fn no_search_reads_every_frame() {
     let job = &seeded.jobs[7].name;
     let (pattern, host) = (format!("{job}%"), seeded.hosts[0].id.as_str());
     let jobs = format!("{{{}}}", seeded.jobs[7].id);
-    let searches: [(&str, Vec<&str>); 7] = [
+    let searches: [(&str, Vec<&str>); 8] = [
         (include_str!("../src/db/sql/find_jobs.sql"), vec![job, &pattern, "21"]),
         (include_str!("../src/db/sql/find_layers.sql"), vec!["id", &pattern, "r%", job, "r", "21"]),
-        (include_str!("../src/db/sql/find_frames.sql"), vec!["id", &pattern, "0001%", job, "0001", "21", "60"]),
+        (
+            include_str!("../src/db/sql/find_frames.sql"),
+            vec!["id", &pattern, "0001%", job, "0001", "21", "60", "{0,-1}"],
+        ),
+        (include_str!("../src/db/sql/failures_on_host.sql"), vec!["127.1.0.1", "{0,-1}", "11", "21"]),
         (include_str!("../src/db/sql/procs_on_host.sql"), vec![host, "60"]),
         (include_str!("../src/db/sql/waiting_counts.sql"), vec![&jobs, "{}", "false"]),
         (include_str!("../src/db/sql/deleted_limits.sql"), vec![&jobs, "{}"]),

@@ -1,4 +1,4 @@
-//! Hosts that rest because whatever runs there fails at once.
+//! Hosts that rest because whatever runs there fails at once. Pure.
 //!
 //! Such a host is idle again a moment after it got a frame, so that it gets the next ones, of whichever job.
 //! It rests when frames of several jobs failed on it within seconds while layers of these jobs run or succeed on
@@ -12,13 +12,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
-
-use super::context::Context;
-use crate::db::{AT_ONCE, FailedRun, StoreError, WatchedRun};
+use crate::db::{AT_ONCE, FailedRun};
 use crate::model::{AllocId, Booked, HostId, JobId, LayerId, Snapshot};
-use crate::tasks::{Backoff, sleep_or_stop};
-use crate::telemetry::error_chain;
+use crate::tasks::Backoff;
 
 /// So long failures count.
 const REMEMBERED: Duration = Duration::from_mins(5);
@@ -30,10 +26,9 @@ const REST_FIRST: Duration = Duration::from_mins(2);
 const REST_MAX: Duration = Duration::from_mins(30);
 /// A host that has failed nothing for so long after a rest begins anew.
 const FORGIVEN_AFTER: Duration = Duration::from_mins(30);
-/// Between two looks at what failed.
-const TICK: Duration = Duration::from_secs(2);
-/// Frames whose rows one look reads, and that wait for it.
-const LOOKED_AT_MAX: usize = 500;
+/// Frames whose rows one look reads.
+pub(super) const LOOKED_AT_MAX: usize = 500;
+/// And that wait for it.
 const WATCHED_MAX: usize = 2_000;
 /// Hosts and jobs that are remembered; beyond, what fails is not taken in.
 const HOSTS_MAX: usize = 10_000;
@@ -211,7 +206,7 @@ impl FailingHosts {
     }
 
     /// Their names, and those of hosts that would rest if they were not too many.
-    fn names(&self, now: Instant) -> (Vec<String>, usize) {
+    pub(super) fn names(&self, now: Instant) -> (Vec<String>, usize) {
         let resting = self.rests.values().filter(|rest| rest.until > now).map(|rest| rest.name.clone());
         (resting.collect(), self.blamed_work.values().map(|(names, _)| names.len()).sum())
     }
@@ -219,62 +214,6 @@ impl FailingHosts {
     pub(super) fn next_release(&self, now: Instant) -> Option<Instant> {
         self.rests.values().map(|rest| rest.until).filter(|until| *until > now).min()
     }
-}
-
-/// Looks at what failed, and lets hosts rest. Where nothing failed and nothing was booked, nothing is asked.
-pub(super) async fn run_failing_hosts(context: Context, stop: CancellationToken) {
-    while context.settings.rest_failing_hosts && sleep_or_stop(TICK, &stop).await {
-        if let Err(error) = look(&context).await {
-            tracing::debug!(error = error_chain(&error), "cannot look at frames that failed");
-        }
-    }
-}
-
-async fn look(context: &Context) -> Result<(), StoreError> {
-    let Context { store, hints, metrics, settings, .. } = context;
-    let due = hints.failing_hosts(|hosts| hosts.due(Instant::now()));
-    if !due.is_empty() {
-        let failures = settings.own_failures();
-        let runs: HashMap<_, WatchedRun> = store.load_watched_runs(&due, &failures).await?;
-        let now = Instant::now();
-        hints.failing_hosts(|hosts| {
-            for booked in &due {
-                if let Some(WatchedRun { ago, after }) = runs.get(&booked.frame) {
-                    let run = FailedRun { host_name: booked.host_name.clone(), ago: *ago, after: *after };
-                    hosts.failed(&booked.job, &booked.layer, &run, now);
-                }
-            }
-        });
-    }
-    let suspects = hints.failing_hosts(|hosts| hosts.suspects(Instant::now()));
-    let mut runs = HashSet::new();
-    if !suspects.is_empty() {
-        let of_suspect = |suspect: &Suspect| {
-            let layers = suspect.layers.keys().cloned();
-            layers.map(|layer| (suspect.host_name.clone(), layer)).collect::<Vec<_>>()
-        };
-        let asked: Vec<(String, LayerId)> = suspects.iter().flat_map(of_suspect).take(LOOKED_AT_MAX).collect();
-        runs = store.layers_run_elsewhere(&asked, AT_ONCE).await?;
-    }
-    let now = Instant::now();
-    let (found, (resting, not_resting)) =
-        hints.failing_hosts(|hosts| (hosts.judge(&suspects, &runs, now), hosts.names(now)));
-    metrics.set_failing_hosts(&resting);
-    metrics.set_failing_hosts_kept(not_resting);
-    for (host, reason) in found.rest {
-        tracing::warn!(target: "scheduler", host, "a host is put aside: {reason}");
-    }
-    for hosts in found.work_at_fault {
-        let hosts = hosts.into_iter().collect::<Vec<_>>();
-        tracing::warn!(
-            target: "scheduler",
-            hosts = hosts.join(", "),
-            "work fails at once on {} hosts of one allocation, too many to be broken at the same time: it is the \
-             work's fault, and none of them rests for it",
-            hosts.len()
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod cycle;
 mod elsewhere;
 mod error;
 mod failing_hosts;
+mod failures;
 mod flags;
 mod fruitless;
 mod held_rows;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::cycle::{Cycle, Sink};
 use super::error::PassError;
-use super::failing_hosts::run_failing_hosts;
+use super::failures::run_failing_hosts;
 use super::hints::Hints;
 use super::launch::{Inbox, LaunchTargets, Launcher};
 use super::live::Live;
