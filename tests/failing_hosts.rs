@@ -5,13 +5,13 @@ use std::time::Duration;
 use cue_scheduler::farm::fleet::RunTime;
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
-use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec};
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
 use cue_scheduler::model::WaitReason;
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
 
 use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
-use crate::support::{database, execute, number};
+use crate::support::{database, execute, number, run_program, texts};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(3_600);
@@ -156,8 +156,17 @@ async fn a_status_with_a_delay_rule_is_no_retry_and_keeps_off_no_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_fails_what_runs_elsewhere_rests() {
+    a_failing_host_rests(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_rests_also_where_what_fails_is_dead_at_once() {
+    a_failing_host_rests(0).await;
+}
+
+async fn a_failing_host_rests(retries_max: i16) {
     let database = database(Generation::G5).await;
-    let shots = ["a", "b", "c", "d"].map(|name| job(name, 2_000));
+    let shots = ["a", "b", "c", "d"].map(|name| JobSpec { retries_max, ..job(name, 4_000) });
     let sandbox = farm(database.connect_settings().await, jobs(20, shots)).await;
     let host = broken(&sandbox);
     let settings = Settings { retry_elsewhere: Duration::ZERO, ..quick_settings() };
@@ -186,4 +195,33 @@ async fn no_host_rests_for_work_that_fails_everywhere() {
     assert_eq!(rested.count(), 0);
     scheduler.stop().await;
     sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn commands_know_from_the_rows_what_failed() {
+    let database = database(Generation::G5).await;
+    let spec = jobs(5, ["a", "b"].map(|name| job(name, 2))).spec;
+    let seeded = seed(&database.pool(), &spec).await.unwrap();
+    let host = &seeded.hosts[0].name;
+    let failed = format!(
+        "UPDATE frame SET int_exit_status = 1, ts_started = now(), ts_stopped = now(), str_host = '{host}/400/0';
+         UPDATE host SET str_lock_state = 'LOCKED' WHERE str_name <> '{host}'"
+    );
+    execute(&database.pool(), &failed).await;
+    let settings = database.connect_settings().await;
+    let told = |args: &[&str]| {
+        let ran = run_program(&settings, args);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stdout
+    };
+    let layer = format!("{}/layer", seeded.jobs[0].name);
+    let layer = told(&["explain", "layer", &layer, "-o", "json"]);
+    assert!(layer.contains("\"reason\": \"retry_elsewhere\",\n  \"summary\""), "{layer}");
+    let plan = told(&["plan", "-o", "json"]);
+    assert!(plan.contains("retry_elsewhere") && !plan.contains("\"capacity\""), "{plan}");
+    let host = told(&["explain", "host", host, "-o", "json"]);
+    assert!(host.contains("frames of 2 jobs failed on it within seconds a few minutes ago"), "{host}");
+    let frame = texts(&database.pool(), "SELECT pk_frame::text FROM frame LIMIT 1").await.remove(0);
+    let frame = told(&["explain", "frame", &frame, "-o", "json"]);
+    assert!(frame.contains("with exit status 1"), "{frame}");
 }
