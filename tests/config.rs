@@ -327,11 +327,22 @@ fn the_shipped_file_documents_every_key_with_its_default() {
         let is_stated = matches!(loaded.origins.of(key), Place::File { .. });
         assert_eq!(
             is_stated,
-            !key.value(&defaults).is_empty() || key.path.ends_with("_tags") || key.path.ends_with("_services"),
+            !key.value(&defaults).is_empty()
+                || ["_tags", "_services", "_rules"].iter().any(|end| key.path.ends_with(end)),
             "{}",
             key.path
         );
     }
+}
+
+#[test]
+fn delay_rules_are_read_by_the_status_that_they_begin_with() {
+    for rules in ["\"330:15, 331:30\"", "\"330:15;331=30\"", "[\"330:15\", \"331:30\"]", "[330, 331]"] {
+        let loaded = Given::file(&format!("queue: {{layer_delay_rules: {rules}}}")).load().unwrap();
+        let statuses = loaded.config.queue.layer_delay_rules.iter().map(|rule| rule.exit_status);
+        assert_eq!(statuses.collect::<Vec<_>>(), [330, 331], "{rules}");
+    }
+    assert!(Given::file("queue: {layer_delay_rules: [licence]}").load().is_err());
 }
 
 #[test]
@@ -599,6 +610,7 @@ fn every_key_can_be_set_by_both_forms_of_variable() {
                 "n".to_owned()
             }
             "scheduler.alloc_tags" => "s:t".to_owned(),
+            "queue.layer_delay_rules" => "330:15".to_owned(),
             _ => key.value(&Config::default()),
         }
         .into()

@@ -71,7 +71,8 @@ fn farm_of_causes() -> FarmSpec {
         .show(ShowSpec { is_active: false, ..inactive })
         .show(small("taken", PLENTY, job("show_taken_back", layer())))
         .show(small("frozen", Cores::ZERO, job("subscription_frozen", layer())))
-        .show(small("burst", Cores(50), job("subscription_burst", layer())));
+        .show(small("burst", Cores(50), job("subscription_burst", layer())))
+        .show(small("failing", PLENTY, job("retry_elsewhere", layer())));
     for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full"] {
         farm.allocs.push(AllocSpec { name: alloc.to_owned(), tag: Some(alloc.to_owned()) });
     }
@@ -106,9 +107,14 @@ async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let clusters = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
     let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
+    let failed = seeded.jobs.iter().find(|job| job.name.ends_with("retry_elsewhere")).unwrap();
+    let keeping_off = || seeded.hosts.iter().map(|host| (host.id.clone(), 2)).collect();
+    let elsewhere = seeded.layers_of(&failed.id).map(|layer| (layer.id.clone(), keeping_off()));
     let taken = snapshot.shows.iter().filter(|show| show.name == "taken");
     let holds = Holds {
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
+        // As frames that failed there a moment ago say.
+        elsewhere: elsewhere.collect(),
         // Only a service that saw the flag on knows.
         taken_back: taken.map(|show| show.id.clone()).collect(),
         ..Holds::default()
@@ -160,7 +166,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");
         found.push((reason, story));
     }
-    assert_eq!(found.len(), 24);
+    assert_eq!(found.len(), 25);
 
     let story = |reason: WaitReason| &found.iter().find(|(of, _)| *of == reason).unwrap().1;
     // (gate, asked, passed), as the farm was planted: six general hosts, two of which run windows.
@@ -188,6 +194,12 @@ async fn each_cause_is_found_first_with_true_counts() {
     let full = story(WaitReason::Capacity);
     assert_eq!(full.hosts.as_deref(), Some("of 16 hosts: 14 without tag `full`, 2 with too few idle cores"));
     assert!(full.nearest.as_deref().unwrap().ends_with("has 1.5 cores idle, a frame needs 4"), "{:?}", full.nearest);
+    let failed = story(WaitReason::RetryElsewhere);
+    assert_eq!(
+        failed.hosts.as_deref(),
+        Some("of 16 hosts: 10 without tag `general`, 6 on which its frames failed a moment ago")
+    );
+    assert!(failed.nearest.as_deref().unwrap().ends_with("but the frames failed there a moment ago"));
     let shape = story(WaitReason::Shape);
     assert!(
         shape.nearest.as_deref().unwrap().ends_with("has 32 GiB in all, a frame needs 64 GiB"),
@@ -786,10 +798,14 @@ async fn no_search_reads_every_frame() {
     let job = &seeded.jobs[7].name;
     let (pattern, host) = (format!("{job}%"), seeded.hosts[0].id.as_str());
     let jobs = format!("{{{}}}", seeded.jobs[7].id);
-    let searches: [(&str, Vec<&str>); 7] = [
+    let searches: [(&str, Vec<&str>); 8] = [
         (include_str!("../src/db/sql/find_jobs.sql"), vec![job, &pattern, "21"]),
         (include_str!("../src/db/sql/find_layers.sql"), vec!["id", &pattern, "r%", job, "r", "21"]),
-        (include_str!("../src/db/sql/find_frames.sql"), vec!["id", &pattern, "0001%", job, "0001", "21", "60"]),
+        (
+            include_str!("../src/db/sql/find_frames.sql"),
+            vec!["id", &pattern, "0001%", job, "0001", "21", "60", "{0,-1}"],
+        ),
+        (include_str!("../src/db/sql/failures_on_host.sql"), vec!["127.1.0.1", "{0,-1}", "11", "21"]),
         (include_str!("../src/db/sql/procs_on_host.sql"), vec![host, "60"]),
         (include_str!("../src/db/sql/waiting_counts.sql"), vec![&jobs, "{}", "false"]),
         (include_str!("../src/db/sql/deleted_limits.sql"), vec![&jobs, "{}"]),

@@ -16,6 +16,7 @@ mod daemon;
 mod dry_run;
 mod exclusion_list;
 mod explain;
+mod failing_hosts;
 mod faults;
 mod flags;
 mod fleet;

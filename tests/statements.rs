@@ -136,12 +136,26 @@ fn frame_statements(
             "text[], text[], bool",
             format!("{shows}, {facility}, {has_index}"),
         ),
-        (include_str!("../src/db/sql/waiting_frames.sql"), "text[], int8[]", format!("{layers}, {twenties}")),
+        (
+            include_str!("../src/db/sql/waiting_frames.sql"),
+            "text[], int8[], text[], float8, int8[]",
+            format!("{layers}, {twenties}, '{{}}', 60, '{{0,-1}}'"),
+        ),
+        (
+            include_str!("../src/db/sql/watched_runs.sql"),
+            "text[], int4[], int8[]",
+            format!("{frames}, {versions}, '{{0,-1}}'"),
+        ),
+        (
+            include_str!("../src/db/sql/layers_run_elsewhere.sql"),
+            "text[], text[], float8",
+            format!("{hosts}, {}, 10", array(chunk.iter().map(|booked| &booked.layer))),
+        ),
         (claim, "text[], int4[], text[]", format!("{frames}, {versions}, {layers_of_chunk}")),
         (
             include_str!("../src/db/sql/book_frames.sql"),
-            "text[], text[], int8[], int8[], int8[], int8[]",
-            format!("{frames}, {hosts}, {ones}, {ones}, {ones}, {ones}"),
+            "text[], text[], int8[], int8[], int8[], int8[], int8[]",
+            format!("{frames}, {hosts}, {ones}, {ones}, {ones}, {ones}, '{{330}}'"),
         ),
         (
             include_str!("../src/db/sql/unbook_claim.sql"),

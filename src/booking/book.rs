@@ -26,6 +26,8 @@ pub struct BookOptions {
     /// was held for long, the look costs more than the transaction that has to run twice.
     #[default(true)]
     pub look_for_held_hosts: bool,
+    /// Exit statuses after which a run does not count as a retry, beside those that never do.
+    pub excused_statuses: Vec<i64>,
 }
 
 /// Books a chunk in one transaction of a fixed number of statements.
@@ -245,7 +247,7 @@ async fn write<'r>(
     }
     let of_frames = requests.iter().map(|request| (&request.frame.layer, &request.frame.job));
     counters::lock_stats(tx, of_frames).await?;
-    let versions = book::start_frames(tx, &requests).await?;
+    let versions = book::start_frames(tx, &requests, &options.excused_statuses).await?;
     let no_room = match write_amounts(tx, &requests).await {
         Ok(()) => None,
         Err(Stopped::NoRoom(reason, crowded)) => Some((reason, crowded)),

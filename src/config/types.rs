@@ -239,6 +239,14 @@ pub struct Queue {
     /// How long a layer is held back whose launches keep failing.
     #[default(Duration::from_mins(5))]
     pub job_back_off_duration: Duration,
+    /// How long a frame keeps off the host on which it failed, while others may have room. 0: not at all.
+    #[default(Duration::from_mins(1))]
+    pub retry_elsewhere: Duration,
+    /// Whether a host rests on which frames of several jobs fail at once while they run elsewhere.
+    #[default(true)]
+    pub rest_failing_hosts: bool,
+    /// Cuebot's `dispatcher.layer_delay.rules`: exit statuses after which a run is no retry.
+    pub layer_delay_rules: Vec<DelayRule>,
     pub tag_chunk_sizes: TagChunkSizes,
     /// Frames booked by one transaction.
     #[default(250)]
@@ -266,6 +274,15 @@ pub struct Queue {
     /// 0: any free port, which the log names.
     #[default(9090)]
     pub metrics_port: u16,
+}
+
+/// What Cuebot is told of an exit status after which it delays the layer.
+#[derive(Clone, Debug, derive_more::Display, PartialEq, Eq)]
+#[display("{text}")]
+pub struct DelayRule {
+    pub exit_status: i64,
+    /// The whole rule, as Cuebot has it.
+    pub text: String,
 }
 
 /// When the farm's silence is Cuebot's: then nothing is booked or launched.

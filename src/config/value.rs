@@ -10,7 +10,7 @@ use strum::VariantNames;
 
 use super::directive::{LEVELS, NoDirective, directives};
 use super::types::{
-    BesideMaestro, CueLicenses, CuebotSilence, FlagOff, FractionalCores, LogFormat, Secret, Tls, Version,
+    BesideMaestro, CueLicenses, CuebotSilence, DelayRule, FlagOff, FractionalCores, LogFormat, Secret, Tls, Version,
 };
 use super::yaml::{Entry, Given, Value};
 use crate::model::{AllocTag, GpuKeep, JobOrder, LoadRule};
@@ -229,6 +229,20 @@ pub(super) fn names(given: &Given) -> Read<Vec<String>> {
     items("a list of names", given)?.iter().map(|item| read(item, "a name", non_empty)).collect()
 }
 
+/// Rules that begin with an exit status, as in `330:15`; also as one text with commas or semicolons.
+pub(super) fn delay_rules(given: &Given) -> Read<Vec<DelayRule>> {
+    let mut rules = Vec::new();
+    for item in items("a list of exit statuses with their delays", given)? {
+        let text = text_of(&item).ok_or_else(|| expected("an exit status with its delay, such as 330:15", &item))?;
+        for text in text.split(';').map(str::trim).filter(|text| !text.is_empty()) {
+            let status = text.split([':', '=', ' ']).next().and_then(|status| status.parse().ok());
+            let status = status.ok_or_else(|| expected("an exit status with its delay, such as 330:15", &item))?;
+            rules.push(DelayRule { exit_status: status, text: text.to_owned() });
+        }
+    }
+    Ok(rules)
+}
+
 /// A list of show and tag; also as `show:tag`.
 pub(super) fn alloc_tags(given: &Given) -> Read<Vec<AllocTag>> {
     items("a list of show and tag", given)?.iter().map(alloc_tag).collect()
@@ -312,7 +326,18 @@ macro_rules! show_displayed {
 }
 
 show_displayed!(bool, u16, u32, usize, String, IpAddr);
-show_displayed!(Version, LogFormat, Tls, FractionalCores, JobOrder, LoadRule, FlagOff, BesideMaestro, CueLicenses);
+show_displayed!(
+    Version,
+    DelayRule,
+    LogFormat,
+    Tls,
+    FractionalCores,
+    JobOrder,
+    LoadRule,
+    FlagOff,
+    BesideMaestro,
+    CueLicenses
+);
 
 impl Show for f64 {
     fn show(&self) -> String {

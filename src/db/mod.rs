@@ -53,7 +53,7 @@ pub(crate) use privileges::{Need, missing_privileges, needs_to_read, needs_to_wr
 pub use read::asked::AskedTags;
 pub(crate) use read::cluster_rows::ShowSubscriptions;
 pub use read::cluster_rows::{AllocTags, ClusterRows};
-pub(crate) use read::frames::FrameState;
+pub(crate) use read::frames::{AT_ONCE, FailedRun, FrameState, OwnFailures, WantedFrames, WatchedRun};
 pub(crate) use read::peers::{ForeignBookings, ShowWaiting, new_proc_id};
 pub(crate) use read::probe::ChangeProbe;
 pub use read::reading::SnapshotOptions;

@@ -27,7 +27,15 @@ pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
             "its row says RUNNING on {host}, but it has no proc: nothing is booked for it; Cuebot's maintenance puts \
              it back to WAITING, after 5 min or more"
         ),
-        "WAITING" => "it waits for a host".to_owned(),
+        "WAITING" => match found.failed_seconds {
+            Some(seconds) => format!(
+                "it waits for a host; it failed on {host} with exit status {} {} ago, and others are tried first for \
+                 queue.retry_elsewhere",
+                found.exit_status,
+                age(seconds)
+            ),
+            None => "it waits for a host".to_owned(),
+        },
         "DEPEND" => format!("it waits for {} that it depends on", count(found.depend_count, "thing")),
         "DEAD" => format!(
             "it died on {host} with exit status {} after {}; retry or eat it",
@@ -73,6 +81,18 @@ fn running(host: &str, proc: &FoundProc, is_served: bool) -> String {
             format!("its rows say RUNNING on {host} with {holds}, but the host {report}: nobody knows whether it runs")
         }
     }
+}
+
+/// What failed on a host at once.
+pub(super) fn failures(jobs: &[String]) -> Option<String> {
+    let them = count(jobs.len(), "job");
+    (!jobs.is_empty()).then(|| {
+        format!(
+            "frames of {them} failed on it within seconds a few minutes ago ({}); a running scheduler knows of more, and \
+             may let the host rest for it: its metrics page names such hosts (scheduler_failing_hosts)",
+            jobs.join(", ")
+        )
+    })
 }
 
 /// What is wrong with the rows of a layer.

@@ -95,6 +95,12 @@ impl Case<'_> {
             ),
             WaitReason::GpuReserved => gate("keeping what goes with their idle GPUs for GPU work", self.gpus_to_come()),
             WaitReason::Capacity => Gate { hosts: self.short_of().to_owned(), remedies: self.room_to_come() },
+            WaitReason::RetryElsewhere => gate(
+                "on which its frames failed a moment ago",
+                "wait: they go to another host that gets room, and to any after queue.retry_elsewhere; look at the \
+                 host if other work fails there too"
+                    .to_owned(),
+            ),
             WaitReason::LostRace | WaitReason::PassFull => opened("nothing: the next pass goes on with it"),
             WaitReason::BackOff => opened("nothing: it is tried again soon; see the log for its failures"),
         }

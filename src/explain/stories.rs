@@ -28,6 +28,8 @@ pub struct WorkBooks {
     pub ledger: HostLedger,
     pub frameless: Vec<FramelessProc>,
     pub redirects: Vec<OrderedRedirect>,
+    /// Names of jobs of which frames failed on it at once a few minutes ago.
+    pub failing_jobs: Vec<String>,
 }
 
 /// One layer.

@@ -88,6 +88,7 @@ impl Case<'_> {
                 format!("host {host} has room, but a frame takes {} cores there", amounts.cores)
             }
             Miss::NoSeat => format!("host {host} has room, but no seat of the limit"),
+            Miss::FailedThere => format!("host {host} has room, but the frames failed there a moment ago"),
         })
     }
 }

@@ -32,6 +32,8 @@ pub struct Holds {
     pub on_probation: BTreeSet<LayerId>,
     /// Frames that were found to wait, of layers whose counter may promise more.
     pub waiting_found: BTreeMap<LayerId, u32>,
+    /// Of a layer's waiting frames, how many failed on a host a moment ago and go to another one.
+    pub elsewhere: BTreeMap<LayerId, BTreeMap<HostId, u32>>,
     /// Shows whose scheduler flag was switched off while we ran, and every Cuebot knows by now: they are no
     /// longer ours.
     pub taken_back: BTreeSet<ShowId>,

@@ -135,7 +135,7 @@ pub enum HostState {
     SlotLimit,
     /// Nothing but that the machine measures less free memory than Cuebot demands of a bookable host.
     LowFreeMemory,
-    /// Withheld by this scheduler: launches unsettled, launches refused, or name not resolvable.
+    /// Withheld by this scheduler: launches unsettled or refused, name not resolvable, or frames that fail at once.
     PutAside(String),
 }
 

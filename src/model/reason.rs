@@ -73,6 +73,8 @@ pub enum WaitReason {
     GpuReserved,
     /// Fits an empty host, not what is idle now.
     Capacity,
+    /// Hosts have room, and all frames that wait failed on them a moment ago: another one is waited for.
+    RetryElsewhere,
     /// A booking lost its frames or amounts to somebody else in this pass; tried again in the next.
     LostRace,
     /// Held back for a while after failures.
@@ -112,6 +114,7 @@ impl WaitReason {
             Self::HostLoad => "hosts with room are busy with other work, as their load says",
             Self::GpuReserved => "hosts keep what goes with their idle GPUs for GPU work",
             Self::Capacity => "fits an empty host, but not what is idle now",
+            Self::RetryElsewhere => "its frames failed a moment ago on the hosts with room, and wait for others",
             Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",
             Self::BackOff => "held back for a while after failures",
             Self::PassFull => "the pass is full, planned again in the next one",

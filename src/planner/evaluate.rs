@@ -62,7 +62,9 @@ impl<'s> State<'s> {
     ) -> Result<Amounts, WaitReason> {
         let eligible = self.eligible_with(candidate, host);
         self.capped(candidate, eligible).pass(&Capped::OF_SHOW, trace)?;
-        room_gates(&self.demand(candidate).ask, &self.index.offer(host), self.view.policy, trace)
+        let amounts = room_gates(&self.demand(candidate).ask, &self.index.offer(host), self.view.policy, trace)?;
+        trace.gate(WaitReason::RetryElsewhere, self.goes_to(candidate, host))?;
+        Ok(amounts)
     }
 
     pub(super) fn layer(&self, candidate: CandidateIx) -> Layer<'_> {
@@ -76,17 +78,20 @@ impl<'s> State<'s> {
         Capped { state: self, ledger: &self.ledger, candidate, eligible, host: None, wanted }
     }
 
-    /// All caps, asked for what a frame takes on a host.
+    /// All caps, asked for what a frame takes on a host, and whether the frames that are left go there.
     pub(super) fn accepts(&self, candidate: CandidateIx, host: HostIx, wanted: &Amounts) -> Result<(), WaitReason> {
         let eligible = self.eligible_with(candidate, host);
-        Capped { host: Some(host), wanted, ..self.capped(candidate, eligible) }.pass_all()
+        Capped { host: Some(host), wanted, ..self.capped(candidate, eligible) }.pass_all()?;
+        FirstShut.gate(WaitReason::RetryElsewhere, self.goes_to(candidate, host))
     }
 
     /// The best of the eligible hosts, under all caps. Where a limit has no more seats, only hosts that hold
     /// one are asked.
     pub(super) fn search(&self, candidate: CandidateIx, eligible: &Eligible<'s>) -> Found {
         let capped = self.capped(candidate, Some(eligible));
-        let accepts = |host, wanted: &_| Capped { host: Some(host), wanted, ..capped }.pass_all().is_ok();
+        let accepts = |host, wanted: &_| {
+            self.goes_to(candidate, host) && Capped { host: Some(host), wanted, ..capped }.pass_all().is_ok()
+        };
         let search = Search {
             eligible,
             ask: &self.demand(candidate).ask,

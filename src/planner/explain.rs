@@ -224,11 +224,13 @@ impl<'s> PlannedFarm<'s> {
         let (demand, eligible) = (state.demand(candidate), state.eligible_with(candidate, host));
         let mut ledger = self.before.clone();
         let mut taken = Vec::new();
+        let going = state.view.beside.get(&(candidate, host)).map_or(usize::MAX, |frames| *frames as usize);
         for _ in 0..state.view.waiting[candidate] {
             let reserved = room_gates(&demand.ask, offer, state.view.policy, &mut FirstShut);
             let wanted = &reserved.unwrap_or(demand.least);
             let capped = Capped { ledger: &ledger, host: Some(host), wanted, ..state.capped(candidate, eligible) };
             let amounts = match capped.pass_all().and(reserved) {
+                Ok(_) if taken.len() >= going => return (taken, Some(WaitReason::RetryElsewhere)),
                 Ok(amounts) => amounts,
                 Err(reason) => return (taken, Some(reason)),
             };

@@ -136,6 +136,7 @@ impl<'s> Planner<'s> {
         loop {
             offer.idle -= amounts;
             self.state.ledger.take(candidate, spot.host, subscription, &amounts);
+            self.state.went_to(candidate, spot.host);
             self.record(candidate, spot, amounts);
             frames += 1;
             let is_over = frames == frames_max

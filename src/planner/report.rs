@@ -127,6 +127,8 @@ pub enum Miss {
     TooWide(Amounts),
     /// It has room, but would need a seat of a limit that has none left.
     NoSeat,
+    /// It has room, but the frames failed there a moment ago.
+    FailedThere,
 }
 
 /// Who goes before a layer.

@@ -1,6 +1,6 @@
 //! What a plan knows while it grows: what hosts have left, what is used under each cap, what still waits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::demand::{Demand, Demands};
 use super::eligible::Eligible;
@@ -16,6 +16,8 @@ pub(super) struct State<'s> {
     pub(super) demands: Demands<'s>,
     /// Frames still waiting, per candidate.
     pub(super) waiting: Vec<u32>,
+    /// As [`View::beside`], of which the plan has taken.
+    beside: HashMap<(CandidateIx, HostIx), u32>,
 }
 
 impl<'s> State<'s> {
@@ -27,6 +29,7 @@ impl<'s> State<'s> {
             demands: Demands::of(&view, &index),
             index,
             waiting: view.waiting.clone(),
+            beside: view.beside.clone(),
             view,
         }
     }
@@ -43,6 +46,18 @@ impl<'s> State<'s> {
     /// Frames of a candidate that may go now.
     pub(super) fn let_go(&self, candidate: CandidateIx) -> u32 {
         self.view.let_go(candidate, self.waiting[candidate])
+    }
+
+    /// Whether a frame of the candidate is left that does not keep off the host.
+    pub(super) fn goes_to(&self, candidate: CandidateIx, host: HostIx) -> bool {
+        self.beside.get(&(candidate, host)).is_none_or(|frames| *frames > 0)
+    }
+
+    /// A frame of the candidate was placed on the host.
+    pub(super) fn went_to(&mut self, candidate: CandidateIx, host: HostIx) {
+        if let Some(frames) = self.beside.get_mut(&(candidate, host)) {
+            *frames = frames.saturating_sub(1);
+        }
     }
 
     pub(super) fn show_of(&self, candidate: CandidateIx) -> &'s ShowId {

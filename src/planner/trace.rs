@@ -109,7 +109,11 @@ impl<'p, 's> Recorded<'p, 's> {
             return None;
         }
         if let Some((reason, spot)) = self.once.too_wide {
-            let miss = if reason == WaitReason::LimitReached { Miss::NoSeat } else { Miss::TooWide(spot.amounts) };
+            let miss = match reason {
+                WaitReason::LimitReached => Miss::NoSeat,
+                WaitReason::RetryElsewhere => Miss::FailedThere,
+                _ => Miss::TooWide(spot.amounts),
+            };
             return Some(self.near_miss(spot.host, reason, miss));
         }
         let is_subscription = |stop: WaitReason| Capped::OF_SHOW.iter().any(|(reason, _)| *reason == stop);
@@ -160,6 +164,7 @@ impl<'p, 's> Recorded<'p, 's> {
             | WaitReason::JobCores
             | WaitReason::JobGpus
             | WaitReason::LimitReached
+            | WaitReason::RetryElsewhere
             | WaitReason::LostRace
             | WaitReason::BackOff
             | WaitReason::PassFull => return None,

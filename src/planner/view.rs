@@ -20,6 +20,8 @@ pub(super) struct View<'s> {
     /// Frames that wait, per candidate.
     pub(super) waiting: Vec<u32>,
     back_offs: Vec<BackOff>,
+    /// Hosts that some frames of a candidate keep off, and how many may go there in all.
+    pub(super) beside: HashMap<(CandidateIx, HostIx), u32>,
     /// Hosts that run frames of the layer already, per candidate, in their order.
     pub(super) warm: Vec<Vec<HostIx>>,
     /// Bookings that the snapshot does not show, with the host where it has that.
@@ -72,6 +74,7 @@ impl<'s> View<'s> {
             hosts: snapshot.hosts.iter().map(|host| HostView::of(host, holds, policy)).collect(),
             waiting: waiting.collect(),
             back_offs: snapshot.candidates.iter().map(|row| BackOff::of(&row.layer, holds)).collect(),
+            beside: HashMap::new(),
             warm: vec![Vec::new(); snapshot.candidates.len()],
             assumed: Vec::new(),
             is_carried: carried(snapshot),
@@ -85,6 +88,9 @@ impl<'s> View<'s> {
         if !holds.assumed.is_empty() {
             view.assume(&candidates);
         }
+        if !holds.elsewhere.is_empty() {
+            view.keep_off(&candidates);
+        }
         for (view, row) in view.hosts.iter_mut().zip(&snapshot.hosts) {
             if let Some(withheld) = holds.withheld.get(&row.id) {
                 view.offer.idle = (view.offer.idle - *withheld).max(Amounts::default());
@@ -94,6 +100,19 @@ impl<'s> View<'s> {
         let kept: Vec<Kept> = snapshot.hosts.iter().map(|host| view.bundles.kept_on(host, &view)).collect();
         view.hosts.iter_mut().zip(kept).for_each(|(host, kept)| host.offer.kept = kept);
         view
+    }
+
+    /// What a host may get of the layers of which frames keep off it: the others that wait.
+    fn keep_off(&mut self, candidates: &HashMap<&LayerId, CandidateIx>) {
+        let hosts: HashMap<_, HostIx> = positions(self.snapshot.hosts.iter().map(|row| &row.id));
+        for (layer, keeping_off) in &self.holds.elsewhere {
+            let Some(&candidate) = candidates.get(layer) else { continue };
+            for (host, frames) in keeping_off {
+                if let Some(&host) = hosts.get(host) {
+                    self.beside.insert((candidate, host), self.waiting[candidate].saturating_sub(*frames));
+                }
+            }
+        }
     }
 
     /// Counts bookings that the snapshot does not show.

@@ -51,13 +51,13 @@ struct Looking<'l> {
 
 impl Looking<'_> {
     async fn look(&self) -> Result<Look, PassError> {
-        let first = self.once(&[]).await?;
+        let (first, memory) = self.once(&[], None).await?;
         if first.has_all {
             return Ok(first);
         }
         let jobs: Vec<JobId> = first.snapshot.jobs.iter().map(|job| job.id.clone()).collect();
         let counts = self.store.load_waiting_counts(&jobs).await?;
-        let mut look = self.once(&counts).await?;
+        let (mut look, _) = self.once(&counts, Some(&memory)).await?;
         look.wrong_counts = counts.into_iter().filter(|count| count.count > count.frames).collect();
         // What only the first came upon is named all the same.
         let others = first.left_out.into_iter().filter(|row| !look.left_out.contains(row)).collect::<Vec<_>>();
@@ -65,8 +65,12 @@ impl Looking<'_> {
         Ok(look)
     }
 
-    async fn once(&self, counts: &[LayerCount]) -> Result<Look, PassError> {
+    /// After an earlier look it is known which frames keep off which hosts.
+    async fn once(&self, counts: &[LayerCount], before: Option<&Memory>) -> Result<(Look, Memory), PassError> {
         let mut memory = Memory::alone(self.store.clone(), self.settings);
+        if let Some(before) = before {
+            memory.hints = memory.hints.with_elsewhere_of(&before.hints);
+        }
         memory.waiting_found = bookable(counts).collect();
         let cycle = memory.cycle(self.settings.clone());
         let mut planned = cycle.plan(self.clusters).await?;
@@ -77,6 +81,7 @@ impl Looking<'_> {
         }
         let Planned { snapshot, holds, plan, .. } = planned;
         let left_out = [&snapshot.left_out[..], &found.left_out].concat();
-        Ok(Look { snapshot, holds, plan, frames: found.frames, left_out, wrong_counts: Vec::new(), has_all })
+        let look = Look { snapshot, holds, plan, frames: found.frames, left_out, wrong_counts: Vec::new(), has_all };
+        Ok((look, memory))
     }
 }

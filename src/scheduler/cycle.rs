@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::elsewhere::{self, KeepingOff, Paired, Short};
 use super::error::PassError;
 use super::flags::FlagsSeen;
 use super::fruitless::Tried;
@@ -20,7 +21,7 @@ use super::report::{self, PassReport, ReasonRow};
 use super::requests::{self, PlacedFrame};
 use super::settings::Settings;
 use crate::booking::{BookOptions, BookingError, ChunkOutcome, Chunks, Lost};
-use crate::db::{Store, StoreError};
+use crate::db::{Store, StoreError, WantedFrames};
 use crate::model::{Booked, BookingRequest, Cluster, Holds, LayerId, LeftOutRow, Plan, Snapshot, WaitingFrame};
 use crate::planner::plan;
 use crate::telemetry::error_chain;
@@ -94,6 +95,8 @@ pub(crate) struct Found {
     layers: Vec<LayerId>,
     /// In the order of the plan's placements.
     pub(crate) frames: Vec<PlacedFrame>,
+    /// Placements for which too few frames go to their host.
+    short: Vec<Short>,
     launches: Launches,
     /// Layers of which another session holds frames.
     locked: HashSet<LayerId>,
@@ -116,12 +119,13 @@ impl Cycle {
         let found = self.find_frames(&planned).await?;
         let (planned, found) = self.without_unlaunchable(planned, found).await;
         let Planned { snapshot, holds, mut plan, flags, snapshot_took, plan_took } = planned;
-        let Found { layers, frames, launches, locked, left_out } = found;
+        let Found { layers, frames, short, launches, locked, left_out } = found;
+        let elsewhere = report::add_elsewhere(&mut plan, &snapshot, &short);
         let versions = frames.iter().map(|placed| (placed.frame.id.clone(), placed.frame.version)).collect();
         let requests = frames.into_iter().map(|placed| requests::request(&snapshot, &plan, placed)).collect();
         let outcome = self.book(requests, &launches, stop).await;
         if outcome.cut_short_by.is_none() && !stop.is_cancelled() {
-            let tried = Tried { layers: &layers, versions: &versions, locked: &locked };
+            let tried = Tried { layers: &layers, versions: &versions, locked: &locked, elsewhere: &elsewhere };
             self.hints.fruitless(|fruitless| fruitless.judge(&tried, &outcome, Instant::now()));
         }
         let ChunkOutcome { booked, lost, refusals, cut_short_by, .. } = outcome;
@@ -202,21 +206,87 @@ impl Cycle {
                 *frames = frames.saturating_add(others).saturating_add(fruitless.additional(layer));
             }
         });
-        let (mut frames, launches) =
-            tokio::try_join!(self.store.load_waiting_frames(&wanted), self.store.load_layer_launches(&layers))?;
+        let wanted = wanted.into_iter().map(|(layer, frames)| WantedFrames { layer, frames, host_name: None });
+        let wanted: Vec<WantedFrames> = wanted.collect();
+        let failures = self.settings.own_failures();
+        let (mut frames, launches) = tokio::try_join!(
+            self.store.load_wanted_frames(&wanted, &failures),
+            self.store.load_layer_launches(&layers)
+        )?;
+        let failed = frames.by_layer.values().flatten();
+        let failed = failed.filter_map(|frame| Some((frame, frames.failed.get(&frame.id)?)));
+        self.hints.failing_hosts(|hosts| {
+            failed.for_each(|(frame, run)| hosts.failed(&frame.job, &frame.layer, run, Instant::now()));
+        });
         for (layer, booked) in self.sink.take_out_booked(&mut frames.by_layer) {
             *frames.left_out_of_layer.entry(layer).or_default() += booked;
         }
         let now = Instant::now();
         let locked =
             self.hints.fruitless(|fruitless| fruitless.pass_over(&mut frames.by_layer, &frames.left_out_of_layer, now));
+        let memory = self.hints.elsewhere(|elsewhere| elsewhere.clone());
+        let mut keeping_off = KeepingOff::new((snapshot, plan), &memory, &frames.by_layer, frames.failed, now);
+        let mut paired = elsewhere::pair(snapshot, plan, frames.by_layer, &keeping_off);
+        if !paired.short.is_empty() {
+            self.find_others(planned, &mut paired, &mut keeping_off).await?;
+        }
         Ok(Found {
             layers,
-            frames: requests::hand_out(snapshot, plan, frames.by_layer),
+            frames: paired.placed,
+            short: paired.short,
             launches: Arc::new(launches.by_layer),
             locked,
             left_out: [frames.left_out, launches.left_out].concat(),
         })
+    }
+
+    /// Reads on behind the frames that keep off the hosts which their layer was given. Where no others wait,
+    /// the next plans are told.
+    async fn find_others(
+        &self,
+        planned: &Planned,
+        paired: &mut Paired,
+        keeping_off: &mut KeepingOff<'_>,
+    ) -> Result<(), StoreError> {
+        let Planned { snapshot, holds, plan, .. } = planned;
+        let assumed = requests::assumed(holds);
+        let assumed = |layer: &LayerId| assumed.get(layer).copied().unwrap_or_default();
+        let wanted = |short: &Short| {
+            let placement = &plan.placements[short.placement];
+            let layer = snapshot.candidates[placement.candidate].layer.clone();
+            // Frames that are handed out already, or cannot be, come again.
+            let others = self.hints.fruitless(|fruitless| fruitless.additional(&layer));
+            let others =
+                [paired.placed_of(&layer), assumed(&layer), self.hints.elsewhere(|memory| memory.refused_frames())]
+                    .into_iter()
+                    .fold(others, u32::saturating_add);
+            let host_name = Some(snapshot.hosts[placement.host].name.clone());
+            WantedFrames { layer, frames: short.frames.saturating_add(others), host_name }
+        };
+        let wanted: Vec<WantedFrames> = paired.short.iter().map(wanted).collect();
+        let mut more = self.store.load_wanted_frames(&wanted, &self.settings.own_failures()).await?;
+        let now = Instant::now();
+        self.sink.take_out_booked(&mut more.by_layer);
+        let mut known = paired.frames();
+        self.hints.fruitless(|fruitless| {
+            for frames in more.by_layer.values_mut() {
+                frames.retain(|frame| !fruitless.is_passed_over(frame, now) && known.insert(frame.id.clone()));
+            }
+        });
+        keeping_off.learn(more.failed);
+        paired.fill(plan, &mut more.by_layer, keeping_off);
+        self.hints.elsewhere(|memory| {
+            for short in &paired.short {
+                let placement = &plan.placements[short.placement];
+                let candidate = &snapshot.candidates[placement.candidate];
+                let layer = &candidate.layer;
+                let left = candidate.waiting_frames.saturating_sub(assumed(layer));
+                let left = left.saturating_sub(paired.placed_of(layer));
+                let for_time = paired.first_release(layer, placement.host, keeping_off);
+                memory.close(layer, &snapshot.hosts[placement.host].id, left, for_time, now);
+            }
+        });
+        Ok(())
     }
 
     /// Takes out the frames that no agent could be told to run. A layer of which none is left is held back,
@@ -292,6 +362,7 @@ impl Cycle {
         let options = BookOptions {
             limit_settle_window: self.settings.limit_settle_window,
             look_for_held_hosts: self.hints.has_met_held_hosts(began),
+            excused_statuses: self.settings.excused_statuses.clone(),
         };
         match self.sink.book(Chunk { requests: &requests, options: &options, launches, stop }).await {
             Err(error @ BookingError::Contended { .. }) => {

@@ -67,6 +67,8 @@ pub(super) struct Tried<'t> {
     pub(super) versions: &'t HashMap<FrameId, i32>,
     /// Layers of which another session held frames a moment ago.
     pub(super) locked: &'t HashSet<LayerId>,
+    /// Layers of which frames keep off the hosts that they were given.
+    pub(super) elsewhere: &'t HashSet<LayerId>,
 }
 
 /// What became of one layer that was given hosts.
@@ -136,6 +138,11 @@ impl Fruitless {
         locked
     }
 
+    /// Whether a frame is passed over now.
+    pub(super) fn is_passed_over(&self, frame: &WaitingFrame, now: Instant) -> bool {
+        self.frames.get(&frame.id).is_some_and(|known| known.until > now && known.passes_over(frame, now))
+    }
+
     /// The frame can never be booked as it is.
     pub(super) fn hopeless(&mut self, frame: &FrameId, version: i32, now: Instant) {
         self.strike(frame, version, STRIKES_MAX, now);
@@ -146,7 +153,11 @@ impl Fruitless {
     pub(super) fn judge(&mut self, tried: &Tried<'_>, outcome: &ChunkOutcome, now: Instant) {
         let blames: HashMap<&FrameId, Blame> =
             outcome.refusals.iter().map(|refusal| (&refusal.frame, refusal.blames)).collect();
-        let fate = |layer| if tried.locked.contains(layer) { Fate::Locked } else { Fate::Nothing };
+        let fate = |layer| match layer {
+            layer if tried.locked.contains(layer) => Fate::Locked,
+            layer if tried.elsewhere.contains(layer) => Fate::Excused,
+            _ => Fate::Nothing,
+        };
         let mut fates: HashMap<&LayerId, Fate> = tried.layers.iter().map(|layer| (layer, fate(layer))).collect();
         for lost in &outcome.lost {
             let Some(&version) = tried.versions.get(&lost.frame) else { continue };

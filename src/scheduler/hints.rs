@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::elsewhere::Elsewhere;
+use super::failing_hosts::FailingHosts;
 use super::flags::{Flags, FlagsSeen};
 use super::fruitless::Fruitless;
 use super::held_rows::HeldRows;
@@ -47,6 +49,8 @@ pub(crate) struct Hints {
 struct State {
     breakers: Breakers,
     fruitless: Fruitless,
+    elsewhere: Elsewhere,
+    failing_hosts: FailingHosts,
     held_hosts: HeldRows<HostId>,
     /// When a host's row was last found held.
     host_found_held: Option<Instant>,
@@ -73,6 +77,9 @@ impl State {
         for (host, held) in self.held_hosts.resting(now) {
             let seconds = held.as_secs();
             aside.insert(host.clone(), format!("another database session has held its row for {seconds} s"));
+        }
+        for (host, reason) in self.failing_hosts.resting(now) {
+            aside.insert(host.clone(), reason.to_owned());
         }
         for (host, launches) in &self.unsettled {
             let reason = aside.get(host).map(|reason| format!("; {reason}")).unwrap_or_default();
@@ -106,6 +113,8 @@ impl Hints {
         let state = State {
             breakers: Breakers::new(settings.host_breaker, settings.layer_breaker()),
             fruitless: Fruitless::new(settings.job_back_off_duration),
+            elsewhere: Elsewhere::new(settings.retry_elsewhere),
+            failing_hosts: FailingHosts::new(settings.rest_failing_hosts),
             held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
             host_found_held: None,
             held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
@@ -135,6 +144,7 @@ impl Hints {
         let mut state = self.state.lock();
         let flags = state.flags.look(&snapshot.shows, now);
         state.loads.look(snapshot, now);
+        state.failing_hosts.know(snapshot);
         holds.put_aside = state.put_aside(now);
         holds.overdue = state.overdue(snapshot);
         holds.load_stuck = state.loads.stuck();
@@ -142,6 +152,7 @@ impl Hints {
         holds.fractions = state.fractions.clone();
         holds.backing_off = state.backing_off(now);
         holds.on_probation = state.breakers.layers_on_probation(now).into_iter().collect();
+        holds.elsewhere = state.elsewhere.hold(snapshot, now);
         holds.taken_back = flags.taken_back.iter().cloned().collect();
         flags
     }
@@ -172,6 +183,8 @@ impl Hints {
         let releases = [
             state.breakers.next_release(now),
             state.fruitless.next_release(now),
+            state.elsewhere.next_release(now),
+            state.failing_hosts.next_release(now),
             state.held_hosts.next_release(now),
             state.held_layers.next_release(now),
         ];
@@ -258,6 +271,23 @@ impl Hints {
     /// Gives `act` what is remembered of work that comes to nothing.
     pub(super) fn fruitless<T>(&self, act: impl FnOnce(&mut Fruitless) -> T) -> T {
         act(&mut self.state.lock().fruitless)
+    }
+
+    /// Gives `act` what is remembered of frames that go to another host.
+    pub(super) fn elsewhere<T>(&self, act: impl FnOnce(&mut Elsewhere) -> T) -> T {
+        act(&mut self.state.lock().elsewhere)
+    }
+
+    /// Gives `act` what is remembered of hosts that fail whatever they get.
+    pub(super) fn failing_hosts<T>(&self, act: impl FnOnce(&mut FailingHosts) -> T) -> T {
+        act(&mut self.state.lock().failing_hosts)
+    }
+
+    /// Goes on with what others have found of frames that go to another host.
+    pub(crate) fn with_elsewhere_of(self, others: &Self) -> Self {
+        let known = others.state.lock().elsewhere.clone();
+        self.state.lock().elsewhere = known;
+        self
     }
 
     /// Gives `act` what is remembered of hosts and layers whose launches fail.

@@ -55,6 +55,7 @@ impl Sink for Live {
         };
         let took = sent_at.elapsed();
         self.context.hints.chunk_ended(&outcome, took, Instant::now());
+        self.context.hints.failing_hosts(|hosts| hosts.booked(&outcome.booked, Instant::now()));
         self.launcher.launch(outcome.booked.clone(), launches, sent_at, room);
         self.context.metrics.chunk_ended(took, outcome.rolled_back);
         self.count_waits(chunk, &outcome);

@@ -19,7 +19,8 @@
 //! that hold.
 //!
 //! Loops: `passes`, `clusters` (rebuild), `settle` (unknown launches, and bookings to take back), `silence`
-//! (whether Cuebot answers), `recover` (bookings of dead instances and lost completions), `redirects` (orders
+//! (whether Cuebot answers), `failing_hosts` (where
+//! whatever runs fails at once), `recover` (bookings of dead instances and lost completions), `redirects` (orders
 //! to move a proc), `repair` (counters and idle amounts that drifted, releases that Cuebot leaves to us). In
 //! a dry run only `passes` and `clusters`.
 //!
@@ -28,7 +29,10 @@
 
 mod context;
 mod cycle;
+mod elsewhere;
 mod error;
+mod failing_hosts;
+mod failures;
 mod flags;
 mod fruitless;
 mod held_rows;

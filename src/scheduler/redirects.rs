@@ -330,6 +330,7 @@ const fn is_lasting(reason: WaitReason) -> bool {
         | Reason::NoHostOpen
         | Reason::LowFreeMemory
         | Reason::HostLoad
+        | Reason::RetryElsewhere
         | Reason::LostRace
         | Reason::BackOff
         | Reason::PassFull => false,

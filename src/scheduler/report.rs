@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use super::elsewhere::Short;
 use crate::booking::{Lost, LostReason, Refusal};
 use crate::db::MeterReading;
 use crate::model::{CandidateIx, Holds, HostOddity, LayerId, LeftOutRow, Plan, Snapshot, WaitReason, Waiting};
@@ -73,6 +74,23 @@ pub(super) fn add_lost(plan: &mut Plan, snapshot: &Snapshot, lost: &[Lost]) {
             plan.waiting.push(Waiting { candidate, frames, reason: WaitReason::LostRace });
         }
     }
+}
+
+/// Takes out of a plan the frames that keep off the hosts which they were given: they wait for another,
+/// under the layer's own reason if it has one. Returns the layers.
+pub(super) fn add_elsewhere(plan: &mut Plan, snapshot: &Snapshot, short: &[Short]) -> HashSet<LayerId> {
+    let mut layers = HashSet::new();
+    for &Short { placement, frames } in short {
+        let placement = &mut plan.placements[placement];
+        placement.frames = placement.frames.saturating_sub(frames);
+        let candidate = placement.candidate;
+        match plan.waiting.iter_mut().find(|waiting| waiting.candidate == candidate) {
+            Some(waiting) => waiting.frames = waiting.frames.saturating_add(frames),
+            None => plan.waiting.push(Waiting { candidate, frames, reason: WaitReason::RetryElsewhere }),
+        }
+        layers.insert(snapshot.candidates[candidate].layer.clone());
+    }
+    layers
 }
 
 /// Layers with waiting frames, as the plan has them: those that it places and those that it leaves.

@@ -1,6 +1,6 @@
 //! Placements and frames to bookings; pure but for fresh keys.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use crate::db::new_proc_id;
 use crate::model::{
@@ -39,24 +39,6 @@ pub(crate) struct PlacedFrame {
     /// Position in the plan's placements.
     pub(crate) placement: usize,
     pub(crate) frame: WaitingFrame,
-}
-
-/// Gives the frames that were found to the placements: in dispatch order, in the order in which the plan
-/// decided.
-pub(super) fn hand_out(
-    snapshot: &Snapshot,
-    plan: &Plan,
-    frames: HashMap<LayerId, Vec<WaitingFrame>>,
-) -> Vec<PlacedFrame> {
-    let mut frames: HashMap<LayerId, VecDeque<WaitingFrame>> =
-        frames.into_iter().map(|(layer, frames)| (layer, frames.into())).collect();
-    let mut handed_out = Vec::new();
-    for (position, placement) in plan.placements.iter().enumerate() {
-        let Some(queue) = frames.get_mut(&snapshot.candidates[placement.candidate].layer) else { continue };
-        let count = queue.len().min(placement.frames as usize);
-        handed_out.extend(queue.drain(..count).map(|frame| PlacedFrame { placement: position, frame }));
-    }
-    handed_out
 }
 
 pub(super) fn request(snapshot: &Snapshot, plan: &Plan, placed: PlacedFrame) -> BookingRequest {

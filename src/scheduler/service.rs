@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::cycle::{Cycle, Sink};
 use super::error::PassError;
+use super::failures::run_failing_hosts;
 use super::hints::Hints;
 use super::launch::{Inbox, LaunchTargets, Launcher};
 use super::live::Live;
@@ -192,6 +193,7 @@ fn spawn_live(live: Live, inbox: Inbox, tasks: &Tasks, late: &Tasks) -> Launcher
     late.spawn("settle", launcher.clone().run(inbox, late.stop_signal()));
     tasks.spawn("recover", run_recover(context.clone(), launcher.clone(), tasks.stop_signal()));
     tasks.spawn("silence", run_silence(context.clone(), tasks.stop_signal()));
+    tasks.spawn("failing_hosts", run_failing_hosts(context.clone(), tasks.stop_signal()));
     tasks.spawn("repair", run_repair(context.clone(), tasks.stop_signal()));
     tasks.spawn("redirects", redirects.run(context.store, context.metrics, tasks.stop_signal()));
     launcher

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::silence::OVERDUE_AFTER;
 use crate::config::{BesideMaestro, Config, CueLicenses, CuebotSilence, FlagOff, FractionalCores};
-use crate::db::{NewestReport, SnapshotOptions};
+use crate::db::{NewestReport, OwnFailures, SnapshotOptions};
 use crate::model::{Policy, Selection, TagChunkSizes};
 use crate::rqd::{BreakerSettings, ConfirmSettings, MemoryLimitFactors};
 
@@ -57,6 +57,12 @@ pub struct Settings {
     /// When hosts whose launches fail are put aside.
     pub host_breaker: BreakerSettings,
     pub memory_limits: MemoryLimitFactors,
+    /// How long a frame keeps off the host of its last failure.
+    pub retry_elsewhere: Duration,
+    /// Whether hosts rest on which frames of several jobs fail at once.
+    pub rest_failing_hosts: bool,
+    /// Exit statuses after which a run is neither a retry nor a failure of its own.
+    pub excused_statuses: Vec<i64>,
     /// How long a layer whose launches keep failing is held back.
     pub job_back_off_duration: Duration,
     /// Between two searches for bookings of dead instances.
@@ -135,6 +141,9 @@ impl Settings {
             confirm: ConfirmSettings { apart: rqd.confirm_interval, ..ConfirmSettings::default() },
             host_breaker: BreakerSettings::of_hosts(rqd),
             memory_limits: queue.memory_limits,
+            retry_elsewhere: queue.retry_elsewhere,
+            rest_failing_hosts: queue.rest_failing_hosts,
+            excused_statuses: queue.layer_delay_rules.iter().map(|rule| rule.exit_status).collect(),
             job_back_off_duration: queue.job_back_off_duration,
             recover_interval: rqd.launch_deadline.min(RECOVER_INTERVAL_MAX),
             recompute_interval: accounting.recompute_interval,
@@ -161,6 +170,11 @@ impl Settings {
             gpu_keep: self.policy.gpu_keep,
             refuses_licences: self.cue_licenses == CueLicenses::Refuse,
         }
+    }
+
+    /// What counts as a frame's own failure on a host.
+    pub(super) fn own_failures(&self) -> OwnFailures {
+        OwnFailures { moment: self.retry_elsewhere, excused: self.excused_statuses.clone() }
     }
 
     /// For how long no host has reported, where that is a silence of Cuebot whatever a running scheduler has

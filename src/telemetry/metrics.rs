@@ -114,6 +114,11 @@ metrics! {
         "Hosts of the last snapshot, by whether they take bookings.";
     odd_hosts: IntGaugeVec(one_of("oddity", HostOddity::VARIANTS)) = "scheduler_odd_hosts",
         "Hosts of the last snapshot whose report says what cannot be; the log names them.";
+    failing_hosts: IntGaugeVec(any("host")) = "scheduler_failing_hosts",
+        "1 for each host that rests, as frames of several jobs fail on it at once and run on others.";
+    failing_hosts_kept: IntGauge = "scheduler_failing_hosts_kept",
+        "Hosts on which frames of several jobs fail at once and that do not rest: so many are not broken at once.",
+        set_failing_hosts_kept(hosts: usize) { set(as_i64(hosts)) };
     left_out_rows: IntGaugeVec(any("table")) = "scheduler_left_out_rows",
         "Rows that the last snapshot could not use; the log names them.";
     passes: IntCounter = "scheduler_passes_total",

@@ -113,6 +113,12 @@ impl Metrics {
         self.rows_written.inc_by(rows_written);
     }
 
+    /// Hosts that rest, by name.
+    pub fn set_failing_hosts(&self, hosts: &[String]) {
+        self.failing_hosts.reset();
+        hosts.iter().for_each(|host| self.failing_hosts.with_label_values(&[host]).set(1));
+    }
+
     /// Whether Cuebot is silent, and how old the newest host report is.
     pub fn set_cuebot_silent(&self, is_silent: bool, newest_report_age: Duration) {
         self.cuebot_silent.set(i64::from(is_silent));

@@ -56,12 +56,17 @@ fn frames_with_versions(step: &'static str, sql: &'static str, requests: &[&Book
         .bind(requests.iter().map(|request| request.frame.version).collect::<Vec<_>>())
 }
 
-/// New versions by frame.
-pub(crate) async fn start_frames(tx: &mut Tx<'_>, requests: &[&BookingRequest]) -> Result<HashMap<FrameId, i32>> {
+/// New versions by frame. A run after one of the excused exit statuses is no retry.
+pub(crate) async fn start_frames(
+    tx: &mut Tx<'_>,
+    requests: &[&BookingRequest],
+    excused: &[i64],
+) -> Result<HashMap<FrameId, i32>> {
     let statement = Statement::new(steps::START_FRAMES, include_str!("../sql/book_frames.sql"))
         .texts(requests.iter().map(|request| &request.frame.id))
         .texts(requests.iter().map(|request| &request.host_name))
-        .amounts(ALL_KINDS, &reservations(requests));
+        .amounts(ALL_KINDS, &reservations(requests))
+        .bind(excused.to_vec());
     tx.write(statement).await?.all(|row| Ok((row.get("pk_frame")?, row.get("int_version")?)))
 }
 

@@ -8,6 +8,7 @@ pub(super) mod work;
 
 use sqlx::FromRow;
 
+use super::read::frames::{AT_ONCE, NOT_OWN};
 use super::row::whole;
 use super::{Problem, Result, Row, Rows, Source as _, Statement, Store};
 use crate::model::{FrameId, HostId, JobId, LayerId, ProcId, ShowId};
@@ -86,6 +87,8 @@ pub struct FoundFrame {
     pub depend_count: i64,
     pub exit_status: i64,
     pub retries: i64,
+    /// Since its last run failed, of a waiting frame that failed a few minutes ago by its own doing.
+    pub failed_seconds: Option<i64>,
 }
 
 /// The booking of a frame.
@@ -183,7 +186,8 @@ impl Store {
             .bind(job)
             .bind(frame)
             .bind(MATCHES_MAX)
-            .bind(SILENT_AFTER.as_secs_f64());
+            .bind(SILENT_AFTER.as_secs_f64())
+            .bind(NOT_OWN.to_vec());
         Ok(matching(&self.rows(statement).await?, decode_frame))
     }
 
@@ -191,6 +195,16 @@ impl Store {
     pub async fn find_host(&self, text: &str) -> Result<Match<FoundHost>> {
         let statement = by_name("looking for a host", include_str!("../sql/find_hosts.sql"), text);
         Ok(matching(&self.rows(statement).await?, whole))
+    }
+
+    /// Names of pending jobs of which frames failed on a host at once a few minutes ago.
+    pub async fn load_failures_on(&self, host_name: &str) -> Result<Vec<String>> {
+        let statement = Statement::new("reading what failed on a host", include_str!("../sql/failures_on_host.sql"))
+            .bind(host_name)
+            .bind(NOT_OWN.to_vec())
+            .bind(AT_ONCE.as_secs_f64())
+            .bind(MATCHES_MAX);
+        Ok(self.rows(statement).await?.readable(|row| row.text("name")))
     }
 
     /// All layers of a job, in dispatch order.

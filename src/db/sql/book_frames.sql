@@ -1,8 +1,9 @@
 -- Starts frames that this transaction holds. A run counts as a retry when the one before it ended
 -- with a status of its own fault: not with "never ran", failed launch, skip retry, cleared, orphan,
 -- failed kill, host down, nor with a status that a limit claims (a column that older schemas lack,
--- hence read through JSON).
--- $1 frames, $2 host names, $3 centicores, $4 memory KiB, $5 GPUs, $6 GPU memory KiB.
+-- hence read through JSON), nor with one that the site has a delay rule for.
+-- $1 frames, $2 host names, $3 centicores, $4 memory KiB, $5 GPUs, $6 GPU memory KiB, $7 exit statuses with
+-- a delay rule.
 -- One row per frame with its new version.
 -- Locks: none new; the triggers write layer_stat and job_stat, both held already, and the history.
 UPDATE frame f
@@ -18,6 +19,7 @@ SET str_state = 'RUNNING',
     int_version = f.int_version + 1,
     int_retries = f.int_retries + CASE
         WHEN f.int_exit_status IN (-1, 256, 286, 299, 301, 302, 399) THEN 0
+        WHEN f.int_exit_status = ANY ($7::int8[]) THEN 0
         WHEN f.int_exit_status = ANY (ARRAY(
             SELECT (to_jsonb(lr) ->> 'int_exit_status')::int8 FROM limit_record lr)) THEN 0
         ELSE 1 END

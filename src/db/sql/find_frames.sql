@@ -1,7 +1,8 @@
 -- Frames by id, or of pending jobs by the beginnings of the job's and the frame's name.
 -- Parameters: $1 the id, $2 LIKE pattern of the job's name or NULL for ids only, $3 LIKE pattern of the
 -- frame's name, $4 the job's exact name or id, $5 the frame's exact name, $6 most rows, $7 seconds by which
--- a host's report must be younger than a proc's last sign of life for the proc to be silent.
+-- a host's report must be younger than a proc's last sign of life for the proc to be silent, $8 exit statuses
+-- that are no failure of the frame's own.
 -- Rows: frames with what runs them, the best match first. Locks: none.
 -- A sign of life is a report, or Cuebot moving the proc to this frame. Cuebot writes a frame's host with its
 -- cores and GPUs behind slashes.
@@ -14,6 +15,10 @@ SELECT frame.pk_frame::text AS id,
        GREATEST(frame.int_depend_count, 0)::int8 AS depend_count,
        frame.int_exit_status::int8 AS exit_status,
        frame.int_retries::int8 AS retries,
+       CASE WHEN frame.str_state = 'WAITING'
+                 AND frame.ts_stopped > now() - interval '5 minutes'
+                 AND frame.int_exit_status <> ALL ($8::int8[])
+            THEN GREATEST(extract(epoch FROM now() - frame.ts_stopped), 0)::int8 END AS failed_seconds,
        layer.pk_layer::text AS layer,
        layer.str_name::text AS layer_name,
        job.pk_job::text AS job,

@@ -147,6 +147,13 @@ impl Fleet {
         revive(&self.shared, self.booting.as_deref(), host).await
     }
 
+    /// From the next launch on every frame fails at once on a host, or no longer does.
+    pub fn set_failing(&self, name: &str, fails_all: bool) -> Result<(), FleetError> {
+        let host = self.number_of(name)?;
+        self.shared.state().hosts[host].fails_all = fails_all;
+        Ok(())
+    }
+
     /// Lets a share of the hosts die at drawn moments of the time ahead, each to come back after
     /// `back_after` if that is given. Returns who will die.
     pub fn spread_deaths(&self, share: f64, within: Duration, back_after: Option<Duration>) -> Vec<String> {

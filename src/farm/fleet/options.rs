@@ -101,6 +101,9 @@ pub enum AgentKind {
     Rust,
 }
 
+/// A command that fails at once on every host, as it does in a shell.
+pub(super) const FAILING_COMMAND: &str = "false";
+
 /// A variable in the environment of frames that every agent refuses.
 pub const REFUSED_VARIABLE: &str = "SANDBOX_REFUSED";
 

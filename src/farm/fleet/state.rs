@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use super::counts::FleetCounts;
 use super::draw::{Draw, Fate, draw, sleep_of};
-use super::options::{AgentKind, Faults, FleetHost, FleetOptions, REFUSED_VARIABLE, RunTime};
+use super::options::{AgentKind, FAILING_COMMAND, Faults, FleetHost, FleetOptions, REFUSED_VARIABLE, RunTime};
 use crate::farm::launch::Launch;
 use crate::model::{FrameId, ProcId};
 use crate::rqd::proto::host::HardwareState;
@@ -44,6 +44,8 @@ pub(super) struct Host {
     pub(super) life: CancellationToken,
     booted_at: i32,
     locked_cores: i64,
+    /// Every frame fails here at once.
+    pub(super) fails_all: bool,
     /// By frame id.
     running: BTreeMap<String, Running>,
 }
@@ -175,11 +177,13 @@ impl State {
     }
 
     fn start(&mut self, number: usize, frame: &RunFrame, drawn: &Draw) -> Started {
+        let host = &mut self.hosts[number];
+        let fails_at_once = host.fails_all || frame.command == FAILING_COMMAND;
         let run_time = match self.run_time {
+            _ if fails_at_once => Duration::ZERO,
             RunTime::Command(_) => sleep_of(&frame.command).unwrap_or(drawn.run_time),
             RunTime::Fixed(_) | RunTime::Between(..) => drawn.run_time,
         };
-        let host = &mut self.hosts[number];
         let started_at = Instant::now();
         let launch = self.launches.len();
         self.launches.push(Launch {
@@ -194,8 +198,12 @@ impl State {
         if host.running.is_empty() {
             self.counts.hosts_busy += 1;
         }
-        let running =
-            Running { launch, fails: drawn.frame_fails, completion_lost: drawn.completion_lost, info: info_of(frame) };
+        let running = Running {
+            launch,
+            fails: fails_at_once || drawn.frame_fails,
+            completion_lost: drawn.completion_lost,
+            info: info_of(frame),
+        };
         host.running.insert(frame.frame_id.clone(), running);
         Started { launch, ends_at: started_at + run_time }
     }
@@ -325,6 +333,7 @@ impl Host {
             life: CancellationToken::new(),
             booted_at: i32::try_from(booted.as_secs()).unwrap_or(i32::MAX),
             locked_cores: 0,
+            fails_all: false,
             running: BTreeMap::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! What must hold on every farm, checked by recounting a plan from nothing but the snapshot.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -236,6 +236,16 @@ fn build(
         match draft.held {
             0 => _ = farm.holds.backing_off.insert(layer),
             3 => _ = farm.holds.on_probation.insert(layer),
+            // All of its frames keep off all hosts but one, or half of them off one.
+            4 => {
+                let all = farm.snapshot.hosts.iter().skip(1).map(|host| (host.id.clone(), draft.frames));
+                let all: BTreeMap<_, _> = all.collect();
+                farm.holds.elsewhere.insert(layer, all);
+            }
+            5..8 => {
+                let half = farm.snapshot.hosts.first().map(|host| (host.id.clone(), draft.frames / 2));
+                farm.holds.elsewhere.insert(layer, half.into_iter().collect());
+            }
             _ => {}
         }
     }
@@ -277,6 +287,7 @@ struct Recount<'s> {
     jobs: Vec<(Cores, Gpus)>,
     limits: Vec<i64>,
     seats: HashSet<(LimitIx, HostIx)>,
+    placed: HashMap<(CandidateIx, HostIx), u32>,
 }
 
 impl<'s> Recount<'s> {
@@ -308,11 +319,13 @@ impl<'s> Recount<'s> {
             jobs: snapshot.jobs.iter().map(|row| (row.cores, row.gpus)).collect(),
             limits: snapshot.limits.iter().map(|limit| used(&limit.usage)).collect(),
             seats,
+            placed: HashMap::new(),
         }
     }
 
     /// What one more frame of a candidate would reserve on a host, if everything allows it.
     fn fits(&self, candidate: CandidateIx, host: HostIx) -> Option<Amounts> {
+        let placed = self.placed.get(&(candidate, host)).copied().unwrap_or_default();
         let candidate = &self.snapshot.candidates[candidate];
         let job = &self.snapshot.jobs[candidate.job];
         let folder = &self.snapshot.folders[job.folder];
@@ -325,7 +338,10 @@ impl<'s> Recount<'s> {
         let after = self.subscriptions[subscription] + amounts.cores;
         let (folder_cores, folder_gpus) = self.folders[job.folder];
         let (job_cores, job_gpus) = self.jobs[candidate.job];
+        let keeping_off = self.holds.elsewhere.get(&candidate.layer).and_then(|hosts| hosts.get(&row.id));
+        let goes = keeping_off.is_none_or(|frames| placed + frames < candidate.waiting_frames);
         let holds = row.state.is_open()
+            && goes
             && row.facility == job.facility
             && reaches
             && os_fits
@@ -362,6 +378,7 @@ impl<'s> Recount<'s> {
     }
 
     fn take(&mut self, candidate: CandidateIx, host: HostIx, amounts: Amounts) {
+        *self.placed.entry((candidate, host)).or_default() += 1;
         let candidate = &self.snapshot.candidates[candidate];
         let job = &self.snapshot.jobs[candidate.job];
         let subscription = self.subscription(job.show, host).expect("it was there when it fitted");

@@ -46,6 +46,9 @@ impl Launcher {
         log(booked, &outcome);
         if !self.learns(booked, launch.is_some_and(|launch| launch.is_threadable), &outcome) {
             hints.breakers(|breakers| breakers.record(booked, &outcome, Instant::now()));
+            if matches!(outcome, LaunchOutcome::Refused { .. }) {
+                hints.elsewhere(|elsewhere| elsewhere.refused(&booked.frame, &booked.host, Instant::now()));
+            }
         }
         if matches!(&outcome, LaunchOutcome::NotSent(error) if !error.blames_host()) {
             hints.pause(OWN_LACK_PAUSE, Instant::now());
