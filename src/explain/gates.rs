@@ -86,6 +86,10 @@ impl Case<'_> {
                 "wait until GPU work has taken the GPUs, or ask for GPU memory".to_owned(),
             ),
             WaitReason::Capacity => Gate { hosts: self.short_of().to_owned(), remedies: self.room_to_come() },
+            WaitReason::LaunchesWaiting => gate(
+                "with room, and launches waiting for their agents",
+                "wait until the agents have answered, or see why they are slow".to_owned(),
+            ),
             WaitReason::LostRace | WaitReason::PassFull => opened("nothing: the next pass goes on with it"),
             WaitReason::BackOff => opened("nothing: it is tried again soon; see the log for its failures"),
         }

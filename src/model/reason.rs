@@ -63,6 +63,8 @@ pub enum WaitReason {
     GpuReserved,
     /// Fits an empty host, not what is idle now.
     Capacity,
+    /// Hosts have room, and their agents still keep earlier launches waiting.
+    LaunchesWaiting,
     /// A booking lost its frames or amounts to somebody else in this pass; tried again in the next.
     LostRace,
     /// Held back for a while after failures.
@@ -97,6 +99,7 @@ impl WaitReason {
             Self::Shape => "too big for every host, even an empty one",
             Self::GpuReserved => "hosts keep their idle GPUs for GPU work",
             Self::Capacity => "fits an empty host, but not what is idle now",
+            Self::LaunchesWaiting => "hosts with room keep earlier launches waiting",
             Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",
             Self::BackOff => "held back for a while after failures",
             Self::PassFull => "the pass is full, planned again in the next one",

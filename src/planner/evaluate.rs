@@ -62,7 +62,9 @@ impl<'s> State<'s> {
     ) -> Result<Amounts, WaitReason> {
         let eligible = self.eligible_with(candidate, host);
         self.capped(candidate, eligible).pass(&Capped::OF_SHOW, trace)?;
-        room_gates(&self.demand(candidate).ask, &self.index.offer(host), self.view.policy, trace)
+        let amounts = room_gates(&self.demand(candidate).ask, &self.index.offer(host), self.view.policy, trace)?;
+        trace.gate(WaitReason::LaunchesWaiting, self.index.launch_room(host) > 0)?;
+        Ok(amounts)
     }
 
     pub(super) fn layer(&self, candidate: CandidateIx) -> Layer<'_> {
@@ -151,12 +153,13 @@ impl<'s> State<'s> {
 
     /// Of hosts that could run it and have no room for it now.
     fn room_reason(&self, candidate: CandidateIx, usable: &[&Eligible<'s>]) -> WaitReason {
-        let mut hosts = usable.iter().flat_map(|eligible| self.index.hosts_of(eligible));
+        let hosts = usable.iter().flat_map(|eligible| self.index.hosts_of(eligible));
         let (ask, policy) = (&self.demand(candidate).ask, self.view.policy);
-        let lacks_room = |host: HostIx| {
-            shape_gate(ask, &self.view.emptied(host), policy).is_ok()
-                && room_gates(ask, &self.index.offer(host), policy, &mut FirstShut) == Err(WaitReason::Capacity)
-        };
-        if hosts.any(lacks_room) { WaitReason::Capacity } else { WaitReason::GpuReserved }
+        let able = hosts.filter(|&host| shape_gate(ask, &self.view.emptied(host), policy).is_ok());
+        let reasons = able.filter_map(|host| {
+            let room = room_gates(ask, &self.index.offer(host), policy, &mut FirstShut);
+            room.err().or_else(|| (self.index.launch_room(host) == 0).then_some(WaitReason::LaunchesWaiting))
+        });
+        reasons.max().unwrap_or(WaitReason::GpuReserved)
     }
 }

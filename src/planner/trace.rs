@@ -140,6 +140,7 @@ impl<'p, 's> Recorded<'p, 's> {
             | WaitReason::Shape
             | WaitReason::GpuReserved
             | WaitReason::Capacity
+            | WaitReason::LaunchesWaiting
             | WaitReason::JobPaused
             | WaitReason::AutoBookOff
             | WaitReason::ShowInactive

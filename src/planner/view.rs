@@ -25,6 +25,7 @@ pub(super) struct View<'s> {
 struct HostView<'s> {
     state: Cow<'s, HostState>,
     offer: Offer,
+    launch_room: u32,
 }
 
 /// How far failures hold a layer back.
@@ -97,6 +98,11 @@ impl<'s> View<'s> {
         self.hosts[host].offer
     }
 
+    /// How many frames it may be given.
+    pub(super) fn launch_room(&self, host: HostIx) -> u32 {
+        self.hosts[host].launch_room
+    }
+
     /// The host with nothing on it. A ledger may claim more idle than there is; that counts.
     pub(super) fn emptied(&self, host: HostIx) -> Offer {
         let Offer { idle, .. } = self.hosts[host].offer;
@@ -126,7 +132,8 @@ impl<'s> View<'s> {
 impl<'s> HostView<'s> {
     fn of(host: &'s Host, holds: &Holds) -> Self {
         let fractions = holds.fractions.get(&host.id).copied().unwrap_or_default();
-        Self { state: holds.state(host), offer: Offer { fractions, ..Offer::of(host, host.idle) } }
+        let launch_room = holds.launch_room.get(&host.id).copied().unwrap_or(u32::MAX);
+        Self { state: holds.state(host), offer: Offer { fractions, ..Offer::of(host, host.idle) }, launch_room }
     }
 
     fn take(&mut self, booking: &AssumedBooking) {

@@ -53,7 +53,6 @@ pub(crate) struct Chunk<'c> {
     pub(crate) requests: &'c [BookingRequest],
     pub(crate) options: &'c BookOptions,
     pub(super) launches: &'c Launches,
-    pub(crate) stop: &'c CancellationToken,
 }
 
 /// What every pass works with.
@@ -272,7 +271,7 @@ impl Cycle {
             limit_settle_window: self.settings.limit_settle_window,
             look_for_held_hosts: self.hints.has_met_held_hosts(began),
         };
-        match self.sink.book(Chunk { requests: &requests, options: &options, launches, stop }).await {
+        match self.sink.book(Chunk { requests: &requests, options: &options, launches }).await {
             Err(error @ BookingError::Contended { .. }) => {
                 tracing::warn!(error = error_chain(&error), frames = requests.len(), "gave a chunk up for this pass");
                 Ok(ChunkOutcome::not_tried(&requests))

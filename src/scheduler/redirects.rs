@@ -324,6 +324,7 @@ const fn is_lasting(reason: WaitReason) -> bool {
         | Reason::JobGpus
         | Reason::LimitReached
         | Reason::NoHostOpen
+        | Reason::LaunchesWaiting
         | Reason::LostRace
         | Reason::BackOff
         | Reason::PassFull => false,
