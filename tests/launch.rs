@@ -2,6 +2,7 @@
 //! to have started, what is known not to, and what is not known.
 
 pub(crate) mod agent;
+mod names;
 mod peer;
 mod strangers;
 
@@ -191,6 +192,26 @@ async fn a_lost_connection_that_cannot_be_made_again_is_not_sent() {
     }
     assert!(!outcomes.iter().any(|outcome| matches!(outcome, LaunchOutcome::Refused { .. })), "{outcomes:?}");
     assert!(matches!(outcomes[2], LaunchOutcome::NotSent(_)), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_again_within_the_bound_of_connecting() {
+    let agent = Agent::start(Behaviour::default()).await;
+    // Patient with calls, so that only the attempt to connect can end in time.
+    let agents = Agents::new(AgentSettings {
+        connect_timeout: Duration::from_millis(300),
+        call_timeout: Duration::from_hours(1),
+        ..settings(agent.port)
+    });
+    let port = agent.port;
+    assert!(matches!(agents.launch(HOST, frame()).await, LaunchOutcome::Launched));
+    agent.die().await;
+    while matches!(agents.launch(HOST, frame()).await, LaunchOutcome::Unknown(_)) {}
+    let (_, _hole) = peer::black_hole_at(port).await;
+    for _ in 0..2 {
+        let outcome = tokio::time::timeout(PATIENCE, agents.launch(HOST, frame())).await.expect("it has an end");
+        assert!(matches!(outcome, LaunchOutcome::NotSent(_)), "{outcome:?}");
+    }
 }
 
 // Unknown: it may have started.
@@ -437,8 +458,15 @@ async fn calls_are_bounded_per_host_and_overall() {
         let agents = Agents::new(AgentSettings {
             calls_per_host_max: per_host,
             calls_in_flight_max: overall,
+            late_after: Duration::from_hours(1),
             ..settings(agent.port)
         });
+        // Hosts that have not answered yet get one call each.
+        gate.add_permits(hosts as usize);
+        for n in 1..=hosts {
+            assert!(matches!(agents.launch(&format!("127.3.0.{n}"), frame()).await, LaunchOutcome::Launched));
+        }
+        agent.seen.launching_max.store(0, Ordering::SeqCst);
         let launches: Vec<_> = (0..40)
             .map(|n| {
                 let agents = agents.clone();
@@ -455,6 +483,103 @@ async fn calls_are_bounded_per_host_and_overall() {
             assert!(matches!(launch.await.unwrap(), LaunchOutcome::Launched));
         }
         assert_eq!(agent.seen.launching_max.load(Ordering::SeqCst), expected);
+    }
+}
+
+/// At the port of an agent, hosts that take connections and never say a word.
+async fn mute_hosts(port: u16, count: u8) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for n in 1..=count {
+        let host = Ipv4Addr::new(127, 5, 0, n);
+        let listener = tokio::net::TcpListener::bind((host, port)).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(peer::drain(connection));
+            }
+        });
+        hosts.push(host.to_string());
+    }
+    hosts
+}
+
+#[tokio::test]
+async fn hosts_that_have_not_answered_lately_take_no_place_of_those_that_have() {
+    let agent = Agent::start(Behaviour::default()).await;
+    let hosts = mute_hosts(agent.port, 20).await;
+    let agents = Agents::new(AgentSettings {
+        calls_in_flight_max: 2,
+        late_after: Duration::from_hours(1),
+        call_timeout: Duration::from_hours(1),
+        ..settings(agent.port)
+    });
+    assert!(matches!(agents.launch(HOST, frame()).await, LaunchOutcome::Launched));
+    let mut mute = tokio::task::JoinSet::new();
+    for host in hosts.iter().cycle().take(100) {
+        let (agents, host) = (agents.clone(), host.clone());
+        mute.spawn(async move { agents.launch(&host, frame()).await });
+    }
+    tokio::task::yield_now().await;
+    for _ in 0..20 {
+        let launched = tokio::time::timeout(PATIENCE, agents.launch(HOST, frame())).await;
+        assert!(matches!(launched, Ok(LaunchOutcome::Launched)), "{launched:?}");
+    }
+    assert!(mute.try_join_next().is_none(), "they have neither answered nor been given up");
+}
+
+#[tokio::test]
+async fn calls_that_are_late_take_no_place_of_others() {
+    let answers = Arc::new(Semaphore::new(0));
+    let answering = Arc::clone(&answers);
+    let behaviour = Behaviour {
+        launch: Box::new(move || {
+            let answers = Arc::clone(&answering);
+            async move {
+                answers.acquire().await.unwrap().forget();
+                Ok(())
+            }
+            .boxed()
+        }),
+        ..Behaviour::default()
+    };
+    let agent = Agent::start_at((Ipv4Addr::UNSPECIFIED, 0).into(), behaviour).await;
+    let agents = Agents::new(AgentSettings {
+        calls_in_flight_max: 2,
+        late_after: Duration::from_millis(50),
+        call_timeout: Duration::from_hours(1),
+        ..settings(agent.port)
+    });
+    let hosts: Vec<String> = (1..=9).map(|n| format!("127.3.1.{n}")).collect();
+    answers.add_permits(hosts.len());
+    for host in &hosts {
+        assert!(matches!(agents.launch(host, frame()).await, LaunchOutcome::Launched));
+    }
+    // Hosts that have all answered, and do not any more.
+    let mut stuck = tokio::task::JoinSet::new();
+    for host in hosts.iter().cycle().take(32) {
+        let (agents, host) = (agents.clone(), host.clone());
+        stuck.spawn(async move { agents.launch(&host, frame()).await });
+    }
+    until("all hosts are called", || agent.seen.launching.load(Ordering::SeqCst) == 32).await;
+    assert!(stuck.try_join_next().is_none());
+    answers.add_permits(32);
+    while let Some(launched) = stuck.join_next().await {
+        assert!(matches!(launched, Ok(LaunchOutcome::Launched)), "{launched:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_left_with_one_launch_of_unknown_outcome() {
+    let behaviour = Behaviour { launch: Box::new(|| std::future::pending().boxed()), ..Behaviour::default() };
+    let agent = Agent::start(behaviour).await;
+    let agents = impatient(agent.port);
+    let launches = (1..=4).map(async |number| {
+        let outcome = agents.launch(HOST, frame()).await;
+        // Looked at before the next one has its turn.
+        (number, outcome, agent.seen.launches.lock().unwrap().len())
+    });
+    for (number, outcome, sent) in join_all(launches).await {
+        assert!(matches!(outcome, LaunchOutcome::Unknown(_)), "{outcome:?}");
+        assert_eq!(sent, number, "one at a time");
     }
 }
 

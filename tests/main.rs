@@ -24,6 +24,7 @@ mod fresh_machine;
 mod generated;
 mod held_rows;
 mod launch;
+mod mute;
 mod outages;
 mod overtaken;
 mod plan;

@@ -76,7 +76,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config", "commands"]),
     // What crosses the wire to agents is bounded in its terms, and pages are served on it.
     ("hyper", &["telemetry", "rqd"]),
-    ("hyper_util", &["telemetry"]),
+    ("hyper_util", &["telemetry", "rqd"]),
+    ("socket2", &["rqd"]),
     ("warp", &["telemetry"]),
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
@@ -195,6 +196,20 @@ fn pure_rooms_name_no_clock_and_nothing_outside() {
         );
     }
     none(&found, "pure rooms");
+}
+
+/// Machines' clocks differ. The farm stands in for all of a farm's machines, and one check compares the clocks.
+#[test]
+fn nothing_is_decided_by_this_machines_clock() {
+    let mut found = Vec::new();
+    let may = |path: &str| path.starts_with("src/farm") || path == "src/ops/check/server.rs";
+    for source in sources("src").iter().filter(|source| !may(&source.path)) {
+        let clocks = ["SystemTime", "now_utc", "now_local", "UtcDateTime"];
+        found.extend(
+            source.words().filter(|word| clocks.contains(word)).map(|word| format!("{} names {word}", source.path)),
+        );
+    }
+    none(&found, "the time of day is the database's");
 }
 
 #[test]

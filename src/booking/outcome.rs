@@ -31,8 +31,12 @@ pub struct ChunkOutcome {
 impl ChunkOutcome {
     /// Of requests that were left for another time, which is no error.
     pub fn not_tried(requests: &[BookingRequest]) -> Self {
-        let lost = requests.iter().map(|request| Lost::new(request, LostReason::NotTried)).collect();
-        Self { lost, ..Self::default() }
+        Self::left(requests, LostReason::NotTried)
+    }
+
+    /// The same, with the reason.
+    pub fn left(requests: &[BookingRequest], reason: LostReason) -> Self {
+        Self { lost: requests.iter().map(|request| Lost::new(request, reason)).collect(), ..Self::default() }
     }
 }
 
@@ -120,6 +124,8 @@ pub enum LostReason {
     HostLocked,
     /// No time was left for it after rows that were held or refused.
     NotTried,
+    /// Enough bookings wait for their launch.
+    LaunchesWaiting,
     /// A limit of the layer has no room.
     LimitReached,
     /// Less is idle on the host than was planned.
@@ -155,6 +161,7 @@ impl LostReason {
             Self::RowLocked => "another session holds a row that the booking needs",
             Self::HostLocked => "another session holds the host's row",
             Self::NotTried => "no time was left for it after rows that were held or refused",
+            Self::LaunchesWaiting => "enough bookings wait for their launch",
             Self::LimitReached => "a limit of the layer has no room",
             Self::HostLacksRoom => "less is idle on the host than planned",
             Self::HostNotOpen => "the host is gone or locked",

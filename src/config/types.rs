@@ -164,10 +164,15 @@ pub struct AgentSettings {
     /// agent, which drops a call that waited longer instead of starting it late.
     #[default(Duration::from_secs(10))]
     pub call_timeout: Duration,
-    /// Calls to all hosts together that are being made at once.
+    /// Calls to hosts that answer that are being made at once, and as many to hosts that have not answered
+    /// lately; without those that are late.
     #[default(256)]
     pub calls_in_flight_max: usize,
-    /// Calls to one host that are being made at once; agents start frames one after the other.
+    /// A call that has no answer by then is late, and leaves its place to others; no key sets it.
+    #[default(Duration::from_millis(500))]
+    pub late_after: Duration,
+    /// Calls to one host that are being made at once; agents start frames one after the other. One that has
+    /// not answered lately gets one.
     #[default(4)]
     pub calls_per_host_max: usize,
     /// Connections kept on a farm of any size, which no key sets; beyond it the longest unused ones are closed.

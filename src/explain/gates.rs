@@ -101,6 +101,10 @@ impl Case<'_> {
                  host if other work fails there too"
                     .to_owned(),
             ),
+            WaitReason::LaunchesWaiting => gate(
+                "with room, and launches waiting for their agents",
+                "wait until the agents have answered, or see why they are slow".to_owned(),
+            ),
             WaitReason::LostRace | WaitReason::PassFull => opened("nothing: the next pass goes on with it"),
             WaitReason::BackOff => opened("nothing: it is tried again soon; see the log for its failures"),
         }

@@ -24,6 +24,8 @@ pub struct Holds {
     pub load_stuck: BTreeSet<HostId>,
     /// Hosts whose agents have shown not to take all fractions of a core.
     pub fractions: BTreeMap<HostId, Fractions>,
+    /// Hosts that take no more than so many frames now: their agents could not launch more in time.
+    pub launch_room: BTreeMap<HostId, u32>,
     /// Of what a host has idle, so much is handed out to nobody.
     pub withheld: BTreeMap<HostId, Amounts>,
     /// Layers held back for a while after failures.

@@ -75,6 +75,8 @@ pub enum WaitReason {
     Capacity,
     /// Hosts have room, and all frames that wait failed on them a moment ago: another one is waited for.
     RetryElsewhere,
+    /// Hosts have room, and their agents still keep earlier launches waiting.
+    LaunchesWaiting,
     /// A booking lost its frames or amounts to somebody else in this pass; tried again in the next.
     LostRace,
     /// Held back for a while after failures.
@@ -115,6 +117,7 @@ impl WaitReason {
             Self::GpuReserved => "hosts keep what goes with their idle GPUs for GPU work",
             Self::Capacity => "fits an empty host, but not what is idle now",
             Self::RetryElsewhere => "its frames failed a moment ago on the hosts with room, and wait for others",
+            Self::LaunchesWaiting => "hosts with room keep earlier launches waiting",
             Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",
             Self::BackOff => "held back for a while after failures",
             Self::PassFull => "the pass is full, planned again in the next one",

@@ -64,6 +64,7 @@ impl<'s> State<'s> {
         self.capped(candidate, eligible).pass(&Capped::OF_SHOW, trace)?;
         let amounts = room_gates(&self.demand(candidate).ask, &self.index.offer(host), self.view.policy, trace)?;
         trace.gate(WaitReason::RetryElsewhere, self.goes_to(candidate, host))?;
+        trace.gate(WaitReason::LaunchesWaiting, self.index.launch_room(host) > 0)?;
         Ok(amounts)
     }
 
@@ -158,13 +159,17 @@ impl<'s> State<'s> {
     fn room_reason(&self, candidate: CandidateIx, usable: &[&Eligible<'s>]) -> WaitReason {
         let mut hosts = usable.iter().flat_map(|eligible| self.index.hosts_of(eligible));
         let (ask, policy) = (&self.demand(candidate).ask, self.view.policy);
+        let last = if self.index.limits_launches() { WaitReason::LaunchesWaiting } else { WaitReason::Capacity };
         let mut furthest = None;
-        while furthest != Some(WaitReason::Capacity)
+        while furthest != Some(last)
             && let Some(host) = hosts.next()
         {
-            if shape_gate(ask, &self.view.emptied(host), policy).is_ok() {
-                furthest = furthest.max(room_gates(ask, &self.index.offer(host), policy, &mut FirstShut).err());
+            if shape_gate(ask, &self.view.emptied(host), policy).is_err() {
+                continue;
             }
+            let room = room_gates(ask, &self.index.offer(host), policy, &mut FirstShut).err();
+            let waits = || (self.index.launch_room(host) == 0).then_some(WaitReason::LaunchesWaiting);
+            furthest = furthest.max(room.or_else(waits));
         }
         furthest.unwrap_or(WaitReason::GpuReserved)
     }

@@ -24,6 +24,8 @@ pub(super) struct HostIndex<'s> {
     policy: &'s Policy,
     /// With what the plan has left of them.
     offers: Vec<Offer>,
+    /// How many frames each may still be given.
+    launch_rooms: Vec<u32>,
     /// Order of ids, so that ties do not depend on the order of rows.
     rank: Vec<u32>,
     by_rank: Vec<HostIx>,
@@ -81,6 +83,7 @@ impl<'s> HostIndex<'s> {
             hosts,
             policy: view.policy,
             offers: HostIx::all(hosts).map(|host| view.offer(host)).collect(),
+            launch_rooms: HostIx::all(hosts).map(|host| view.launch_room(host)).collect(),
             rank,
             by_rank,
             group_of: Vec::with_capacity(hosts.len()),
@@ -174,13 +177,23 @@ impl<'s> HostIndex<'s> {
         self.offers[host]
     }
 
+    /// Whether some host can take only so many launches.
+    pub(super) fn limits_launches(&self) -> bool {
+        self.launch_rooms.iter().any(|&room| room != u32::MAX)
+    }
+
+    /// How many frames the host may still be given, whatever room it has.
+    pub(super) fn launch_room(&self, host: HostIx) -> u32 {
+        self.launch_rooms[host]
+    }
+
     /// What GPU work has opened for other work since the last call.
     pub(super) fn take_opened(&mut self) -> Opened {
         std::mem::take(&mut self.opened)
     }
 
-    /// Sets what is left of an open host; never more than before.
-    pub(super) fn set_idle(&mut self, host: HostIx, idle: Amounts) {
+    /// Sets what so many frames have left of an open host; never more than before.
+    pub(super) fn set_idle(&mut self, host: HostIx, idle: Amounts, frames: u32) {
         let group = self.group_of[host];
         let (kind, entry) = self.place_of(host);
         self.groups[group].buckets.entry(kind).or_default().remove(&entry);
@@ -190,10 +203,17 @@ impl<'s> HostIndex<'s> {
             self.opened.groups.insert(group);
         }
         self.offers[host].idle = idle;
+        if self.launch_rooms[host] != u32::MAX {
+            self.launch_rooms[host] -= frames;
+        }
         self.put(host);
     }
 
+    /// Unless it may be given nothing.
     fn put(&mut self, host: HostIx) {
+        if self.launch_rooms[host] == 0 {
+            return;
+        }
         let (kind, entry) = self.place_of(host);
         self.groups[self.group_of[host]].buckets.entry(kind).or_default().insert(entry);
     }
@@ -278,6 +298,9 @@ impl<'s> HostIndex<'s> {
         mut accepts: impl FnMut(HostIx, &Amounts) -> bool,
     ) -> Option<(Score, Spot)> {
         let cluster = self.cluster_in(search.eligible, host)?;
+        if self.launch_rooms[host] == 0 {
+            return None;
+        }
         let amounts = reserve(search.ask, &self.offer(host), self.policy).ok()?;
         accepts(host, &amounts).then(|| (self.score(host, search), Spot { host, cluster, amounts }))
     }

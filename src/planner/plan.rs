@@ -133,6 +133,7 @@ impl<'s> Planner<'s> {
         let mut offer = self.state.index.offer(spot.host);
         let mut amounts = spot.amounts;
         let mut frames = 0;
+        let frames_max = frames_max.min(self.state.index.launch_room(spot.host));
         loop {
             offer.idle -= amounts;
             self.state.ledger.take(candidate, spot.host, subscription, &amounts);
@@ -151,7 +152,7 @@ impl<'s> Planner<'s> {
                 _ => break,
             }
         }
-        self.state.index.set_idle(spot.host, offer.idle);
+        self.state.index.set_idle(spot.host, offer.idle, frames);
         self.state.waiting[candidate] -= frames;
         self.frames_left -= frames;
         frames

@@ -147,6 +147,7 @@ impl<'p, 's> Recorded<'p, 's> {
             | WaitReason::GpuReserved
             | WaitReason::Capacity
             | WaitReason::RowUnusable
+            | WaitReason::LaunchesWaiting
             | WaitReason::JobPaused
             | WaitReason::AutoBookOff
             | WaitReason::ShowInactive

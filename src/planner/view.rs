@@ -34,6 +34,7 @@ pub(super) struct View<'s> {
 struct HostView<'s> {
     state: Cow<'s, HostState>,
     offer: Offer,
+    launch_room: u32,
 }
 
 /// Whether some host of its facility carries one of its tags, per candidate. Work that clusters reach need not
@@ -143,6 +144,11 @@ impl<'s> View<'s> {
         self.hosts[host].offer
     }
 
+    /// How many frames it may be given.
+    pub(super) fn launch_room(&self, host: HostIx) -> u32 {
+        self.hosts[host].launch_room
+    }
+
     /// The host with nothing on it. A ledger may claim more idle than there is; that counts.
     pub(super) fn emptied(&self, host: HostIx) -> Offer {
         let Offer { idle, .. } = self.hosts[host].offer;
@@ -183,7 +189,8 @@ impl<'s> HostView<'s> {
             lacks_free_memory: *state == HostState::LowFreeMemory,
             ..Offer::of(host, host.idle)
         };
-        Self { state, offer }
+        let launch_room = holds.launch_room.get(&host.id).copied().unwrap_or(u32::MAX);
+        Self { state, offer, launch_room }
     }
 
     fn take(&mut self, booking: &AssumedBooking) {

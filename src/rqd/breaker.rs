@@ -1,7 +1,8 @@
 //! Circuit breakers: leaving alone what keeps failing.
 //!
-//! One failure gives a host a short pause. Several in a row put it aside for a cool-down, after
-//! which one launch probes: its success forgets everything, its failure doubles the cool-down.
+//! One failure gives a host a short pause, which grows where others follow that do not count as more. Several
+//! in a row put it aside for a cool-down, after which one launch probes: its success forgets everything, its
+//! failure doubles the cool-down. Until it succeeds a host is given one launch at a time.
 //!
 //! A layer that every agent refuses must not put the farm aside, nor a broken host all layers.
 //! So each refusal is held against both, and counts only if the one before came from somebody
@@ -140,6 +141,20 @@ impl Breakers {
             let runs = self.runs(layer);
             self.hosts.failed(host, Some(&runs), reason, now);
         }
+    }
+
+    /// Takes that a launch could not be sent in time, as the host kept those before it waiting. Many wait for
+    /// one host, and come here together.
+    pub(crate) fn too_late(&mut self, host: &HostId, limit: Duration, now: Instant) {
+        if !self.hosts.is_open(host, now) {
+            let reason = format!("launches waited for {limit:?} for those before them, and were not sent");
+            self.hosts.failed(host, None, &reason, now);
+        }
+    }
+
+    /// Hosts whose last launch failed.
+    pub(crate) fn hosts_on_probation(&self) -> impl Iterator<Item = &HostId> {
+        self.hosts.failing()
     }
 
     fn runs(&mut self, layer: &LayerId) -> Runs {
@@ -364,9 +379,40 @@ mod tests {
             case.record("broken", "l", &refused());
         }
         assert_eq!(case.host_waits("broken"), Some(5));
+        // As long as it runs nowhere, each further one makes the rest longer.
+        let mut rests = Vec::new();
+        for _ in 0..9 {
+            let rest = case.host_waits("broken").unwrap();
+            rests.push(rest);
+            case.pass(rest);
+            assert_eq!((case.host_waits("broken"), case.breakers.hosts_on_probation().count()), (Some(0), 1));
+            case.record("broken", "l", &refused());
+            case.record("broken", "l", &refused());
+        }
+        assert_eq!(rests, [5, 10, 20, 40, 80, 160, 320, 640, 900]);
+        let rest = case.host_waits("broken").unwrap();
+        case.pass(rest);
         case.record("sound", "l", &LaunchOutcome::Launched);
         case.record("broken", "l", &refused());
         assert_eq!((case.host_waits("broken"), case.layer_waits("l")), (Some(60), Some(0)));
+    }
+
+    #[test]
+    fn launches_that_are_too_late_for_one_host_count_once_together() {
+        let mut case = Case::new();
+        let late = |case: &mut Case| {
+            for _ in 0..50 {
+                case.breakers.too_late(&"slow".into(), SECOND * 20, case.now);
+            }
+            case.host_waits("slow")
+        };
+        assert_eq!(late(&mut case), Some(5));
+        case.pass(5);
+        assert_eq!(late(&mut case), Some(60));
+        case.pass(60);
+        assert!(case.breakers.admit(&booked("slow", "l"), case.now));
+        case.record("slow", "l", &LaunchOutcome::Launched);
+        assert_eq!(late(&mut case), Some(5));
     }
 
     #[test]
@@ -394,7 +440,7 @@ mod tests {
     #[test]
     fn our_own_lack_of_sockets_and_a_breaker_turned_off_put_nothing_aside() {
         let mut case = Case::new();
-        let source = std::sync::Arc::new(tonic::transport::Endpoint::from_shared("no uri").unwrap_err());
+        let source = std::sync::Arc::new(std::io::Error::other("too many open files"));
         let ours = LaunchOutcome::NotSent(AgentError::OutOfSockets { host: "h".to_owned(), source });
         case.record("h", "l", &ours);
         case.record("h", "l", &ours);

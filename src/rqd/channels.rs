@@ -3,6 +3,9 @@
 //! Dialling is a step of its own: as long as it lasts nothing of a call has been written, so its
 //! failure proves that nothing started. Calls that meet while a host is dialled share the attempt.
 //!
+//! A connection that broke is dialled anew like a first one: the name is asked again, and there is a bound in
+//! time. What tonic would do by itself has neither: it dials the same address, for as long as the kernel tries.
+//!
 //! A kept connection costs a socket and two parked tasks. There are no HTTP/2 pings, after which
 //! agents close the connection; the kernel's keepalive finds hosts that vanished, and a call
 //! that was not answered gives its connection up, so that the next one dials anew.
@@ -12,25 +15,25 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::AgentError;
+use super::line::Share;
+use super::socket::{Alive, Once};
 use super::wire::WINDOW_BYTES;
 use crate::config::AgentSettings;
 use crate::telemetry::is_out_of_descriptors;
 
 /// Files that the rest of the process may have open, on top of one per connection.
 const FILES_BESIDE: u64 = 1_024;
-
-/// How long a silent connection rests before the kernel asks whether the host is still there.
-const KEEPALIVE: Duration = Duration::from_mins(1);
 
 pub(super) struct Channels {
     settings: AgentSettings,
@@ -40,12 +43,10 @@ pub(super) struct Channels {
     lines: Mutex<HashMap<Arc<str>, Arc<Line>>>,
 }
 
-/// What is kept for one host, for good: a name, two counters, and mostly a connection.
+/// What is kept for one host, for good: a name, how it takes calls, and mostly a connection.
 pub(super) struct Line {
-    /// The host's share of calls.
-    pub(super) calls: Semaphore,
-    calls_max: usize,
-    host: Arc<str>,
+    pub(super) host: Arc<str>,
+    pub(super) share: Share,
     /// Open connections of all lines.
     open: Arc<AtomicUsize>,
     state: Mutex<State>,
@@ -54,11 +55,34 @@ pub(super) struct Line {
 struct State {
     used_at: Instant,
     /// Being dialled, or open.
-    dialled: Option<Shared<BoxFuture<'static, Result<Channel, AgentError>>>>,
+    dialled: Option<Shared<BoxFuture<'static, Result<Connection, AgentError>>>>,
+    /// The connection before.
+    last: Option<Last>,
+    /// The last name of its agent that was told because it is not the host's.
+    told: Option<String>,
+}
+
+/// A connection that is no more.
+#[derive(Clone, Copy)]
+struct Last {
+    address: SocketAddr,
+    /// Not closed by us for want of use.
+    has_broken: bool,
+}
+
+/// An open connection to whatever answers under a host's name.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) channel: Channel,
+    address: SocketAddr,
+    alive: Alive,
+    /// Where another machine may be meant by now: the name under which another host's agent answers there, once
+    /// it was asked; `None` inside when it is the host's own.
+    pub(super) identity: Option<Arc<OnceCell<Option<String>>>>,
 }
 
 impl State {
-    fn channel(&self) -> Option<&Channel> {
+    fn connection(&self) -> Option<&Connection> {
         self.dialled.as_ref()?.peek()?.as_ref().ok()
     }
 }
@@ -75,23 +99,30 @@ impl Channels {
         Self { settings, connections_max, open: Arc::default(), lines: Mutex::default() }
     }
 
+    pub(super) const fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
+    /// The line of a host that was called before.
+    pub(super) fn known(&self, host: &str) -> Option<Arc<Line>> {
+        self.lines.lock().get(host).cloned()
+    }
+
     pub(super) fn line(&self, host: &str) -> Arc<Line> {
-        let calls_max = self.settings.calls_per_host_max.max(1);
         let host: Arc<str> = host.into();
         let line = || Line {
-            calls: Semaphore::new(calls_max),
-            calls_max,
             host: Arc::clone(&host),
+            share: Share::new(self.settings.calls_per_host_max.max(1)),
             open: Arc::clone(&self.open),
-            state: Mutex::new(State { used_at: Instant::now(), dialled: None }),
+            state: Mutex::new(State { used_at: Instant::now(), dialled: None, last: None, told: None }),
         };
         Arc::clone(self.lines.lock().entry(Arc::clone(&host)).or_insert_with(|| Arc::new(line())))
     }
 
     /// The host's connection, dialled if there is none. An error means that nothing was sent.
-    pub(super) async fn connect(&self, line: &Line) -> Result<Channel, AgentError> {
-        if let Some(channel) = line.channel() {
-            return Ok(channel);
+    pub(super) async fn connect(&self, line: &Line) -> Result<Connection, AgentError> {
+        if let Some(connection) = line.connection() {
+            return Ok(connection);
         }
         if self.open.load(Ordering::Relaxed) >= self.connections_max {
             self.close_longest_unused(self.connections_max.div_ceil(8));
@@ -105,40 +136,53 @@ impl Channels {
     }
 
     fn close_longest_unused(&self, count: usize) {
-        let resting = |line: &&Arc<Line>| line.calls.available_permits() == line.calls_max;
         let mut lines: Vec<(Instant, Arc<Line>)> = self
             .lines
             .lock()
             .values()
-            .filter(resting)
+            .filter(|line| line.share.is_resting())
             .filter_map(|line| {
                 let state = line.state.lock();
-                state.channel().map(|_| (state.used_at, Arc::clone(line)))
+                state.connection().map(|_| (state.used_at, Arc::clone(line)))
             })
             .collect();
         lines.sort_unstable_by_key(|(used_at, _)| *used_at);
         for (_, line) in lines.iter().take(count) {
-            line.hang_up();
+            line.end_connection(false);
         }
     }
 }
 
 impl Line {
-    fn channel(&self) -> Option<Channel> {
-        let mut state = self.state.lock();
-        state.used_at = Instant::now();
-        state.channel().cloned()
+    fn connection(&self) -> Option<Connection> {
+        let is_over = {
+            let mut state = self.state.lock();
+            state.used_at = Instant::now();
+            match state.connection() {
+                Some(connection) if connection.alive.is_over() => true,
+                connection => return connection.cloned(),
+            }
+        };
+        if is_over {
+            self.give_up();
+        }
+        None
     }
 
     /// Dials, or joins those who do.
-    async fn dial(&self, settings: &AgentSettings) -> Result<Channel, AgentError> {
-        let begin = || {
-            let (host, settings, open) = (Arc::clone(&self.host), *settings, Arc::clone(&self.open));
-            let dialling =
-                async move { dial(host, settings).await.inspect(|_| _ = open.fetch_add(1, Ordering::Relaxed)) };
-            dialling.boxed().shared()
+    async fn dial(&self, settings: &AgentSettings) -> Result<Connection, AgentError> {
+        let dialling = {
+            let mut state = self.state.lock();
+            let last = state.last;
+            let begin = || {
+                let (host, settings, open) = (Arc::clone(&self.host), *settings, Arc::clone(&self.open));
+                let dialling = async move {
+                    dial(host, settings, last).await.inspect(|_| _ = open.fetch_add(1, Ordering::Relaxed))
+                };
+                dialling.boxed().shared()
+            };
+            state.dialled.get_or_insert_with(begin).clone()
         };
-        let dialling = self.state.lock().dialled.get_or_insert_with(begin).clone();
         let dialled = dialling.clone().await;
         if dialled.is_err() {
             let mut state = self.state.lock();
@@ -147,13 +191,27 @@ impl Line {
         dialled
     }
 
-    /// Gives the connection up; calls still on it are not disturbed.
-    pub(super) fn hang_up(&self) {
+    /// Gives the connection up, which broke or on which a call was not answered; calls still on it are not
+    /// disturbed.
+    pub(super) fn give_up(&self) {
+        self.end_connection(true);
+    }
+
+    fn end_connection(&self, has_broken: bool) {
         let mut state = self.state.lock();
-        if state.channel().is_some() {
+        if let Some(&Connection { address, .. }) = state.connection() {
             self.open.fetch_sub(1, Ordering::Relaxed);
             state.dialled = None;
+            state.last = Some(Last { address, has_broken });
         }
+    }
+
+    /// Whether its agent's other name has not been told yet.
+    pub(super) fn is_news(&self, reported: &str) -> bool {
+        let mut state = self.state.lock();
+        let is_news = state.told.as_deref() != Some(reported);
+        state.told = Some(reported.to_owned());
+        is_news
     }
 }
 
@@ -174,21 +232,26 @@ fn allow_open_files(needed: u64) -> u64 {
     }
 }
 
-async fn dial(host: Arc<str>, settings: AgentSettings) -> Result<Channel, AgentError> {
+async fn dial(host: Arc<str>, settings: AgentSettings, last: Option<Last>) -> Result<Connection, AgentError> {
     let limit = settings.connect_timeout;
     let too_late = || AgentError::ConnectTimeout { host: host.to_string(), limit };
     let attempts = async {
         let addresses = resolve(&host, settings.port).await?;
         // One address that never answers must leave time for the others.
         let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut last = too_late();
+        let mut ended = too_late();
         for address in addresses {
-            match dial_address(&host, address, share).await {
-                Ok(channel) => return Ok(channel),
-                Err(error) => last = error,
+            match tokio::time::timeout(share, dial_address(address)).await {
+                Ok(Ok((channel, alive))) => {
+                    let may_be_another = last.is_some_and(|last| last.has_broken || last.address != address);
+                    let identity = may_be_another.then(Arc::default);
+                    return Ok(Connection { channel, address, alive, identity });
+                }
+                Ok(Err(source)) => ended = failed(&host, address, source),
+                Err(_) => ended = too_late(),
             }
         }
-        Err(last)
+        Err(ended)
     };
     tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| Err(too_late()))
 }
@@ -207,21 +270,18 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, AgentError> {
     Ok(addresses)
 }
 
-async fn dial_address(host: &str, address: SocketAddr, limit: Duration) -> Result<Channel, AgentError> {
-    let connected = async {
-        Endpoint::from_shared(format!("http://{address}"))?
-            .connect_timeout(limit)
-            .tcp_keepalive(Some(KEEPALIVE))
-            .initial_stream_window_size(WINDOW_BYTES)
-            .connect()
-            .await
-    };
-    connected.await.map_err(|source| {
-        let (host, source) = (host.to_owned(), Arc::new(source));
-        if is_out_of_descriptors(&*source) {
-            AgentError::OutOfSockets { host, source }
-        } else {
-            AgentError::Connect { host, address: address.to_string(), source }
-        }
-    })
+async fn dial_address(address: SocketAddr) -> io::Result<(Channel, Alive)> {
+    let (once, alive) = Once::of(TcpStream::connect(address).await?)?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(io::Error::other)?;
+    let channel = endpoint.initial_stream_window_size(WINDOW_BYTES).connect_with_connector(once).await;
+    Ok((channel.map_err(io::Error::other)?, alive))
+}
+
+fn failed(host: &str, address: SocketAddr, source: io::Error) -> AgentError {
+    let (host, source) = (host.to_owned(), Arc::new(source));
+    if is_out_of_descriptors(&*source) {
+        AgentError::OutOfSockets { host, source }
+    } else {
+        AgentError::Connect { host, address: address.to_string(), source }
+    }
 }

@@ -19,7 +19,7 @@ const WITNESSES_KEPT: u32 = 16;
 pub struct BreakerSettings {
     /// Failures in a row that put aside; 0 = never.
     pub failures: u32,
-    /// After a failure that is not yet one too many; zero = none.
+    /// After a failure that is not yet one too many, doubled after each further one; zero = none.
     pub pause: Duration,
     pub cool_down_first: Duration,
     pub cool_down_max: Duration,
@@ -39,6 +39,7 @@ pub(super) struct Circuits<Key, Witness> {
 struct Circuit<Witness> {
     /// Who spoke against it, once for each failure in a row that counted; `None` is silence.
     witnesses: Vec<Option<Witness>>,
+    pauses: Backoff,
     cool_downs: Backoff,
     until: Instant,
     probe: Probe,
@@ -69,7 +70,7 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
     }
 
     pub(super) fn failed(&mut self, key: &Key, witness: Option<&Witness>, reason: &str, now: Instant) {
-        let BreakerSettings { failures, pause, .. } = self.settings;
+        let failures = self.settings.failures;
         if failures == 0 {
             return;
         }
@@ -79,7 +80,10 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
             circuit.witnesses.push(witness.cloned());
         }
         if circuit.probe == Probe::NotNeeded && circuit.in_a_row() < failures {
-            circuit.until = circuit.until.max(now + pause);
+            // What was on the way when the pause began tells nothing new.
+            if now >= circuit.until {
+                circuit.until = now + circuit.pauses.next_pause();
+            }
         } else {
             circuit.open(now);
         }
@@ -100,12 +104,13 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
     }
 
     fn circuit(&mut self, key: &Key, probe: Probe, now: Instant) -> &mut Circuit<Witness> {
-        let BreakerSettings { cool_down_first, cool_down_max, .. } = self.settings;
+        let BreakerSettings { pause, cool_down_first, cool_down_max, .. } = self.settings;
         if self.failing.len() >= REMEMBERED_MAX && !self.failing.contains_key(key) {
             self.failing.retain(|_, circuit| now < circuit.until + cool_down_max);
         }
         self.failing.entry(key.clone()).or_insert_with(|| Circuit {
             witnesses: Vec::new(),
+            pauses: Backoff::new(pause, cool_down_max),
             cool_downs: Backoff::new(cool_down_first, cool_down_max),
             until: now,
             probe,
@@ -161,6 +166,11 @@ impl<Key: Clone + Eq + Hash, Witness: Clone + Eq> Circuits<Key, Witness> {
     /// Failures that counted since the last success.
     pub(super) fn in_a_row(&self, key: &Key) -> u32 {
         self.failing.get(key).map_or(0, Circuit::in_a_row)
+    }
+
+    /// What has failed and not succeeded since.
+    pub(super) fn failing(&self) -> impl Iterator<Item = &Key> {
+        self.failing.iter().filter(|(_, circuit)| !circuit.witnesses.is_empty()).map(|(key, _)| key)
     }
 
     /// Whether it cools down.

@@ -3,13 +3,19 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tonic::client::GrpcService as _;
 use tonic::{Code, Request, Response, Status};
 
 use super::channels::{Channels, Line};
 use super::error::{AgentError, CallError};
+use super::identity::{self, HostNames};
+use super::line::{Places, Turn};
+use super::pace::End;
 use super::proto::rqd::{
     RqdStaticKillRunningFrameRequest, RqdStaticLaunchFrameRequest, RqdStaticReportStatusRequest, RunFrame,
 };
@@ -22,12 +28,13 @@ use crate::model::{FrameId, ProcId};
 #[derive(Clone)]
 pub struct Agents {
     shared: Arc<Shared>,
+    names: HostNames,
 }
 
 struct Shared {
     settings: AgentSettings,
     channels: Channels,
-    calls: Semaphore,
+    places: Places,
     large_answers: Arc<Semaphore>,
 }
 
@@ -49,6 +56,16 @@ pub enum LaunchOutcome {
     Unknown(AgentError),
 }
 
+/// Why a launch was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent<T> {
+    /// It was given up while it waited. `waited_for_host`: for the calls before it on the same host, or for the
+    /// connection.
+    GivenUp { waited_for_host: bool },
+    /// What the last look said against it.
+    Overtaken(T),
+}
+
 /// What became of a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KillOutcome {
@@ -64,13 +81,41 @@ impl fmt::Debug for Agents {
 
 impl Agents {
     pub fn new(settings: AgentSettings) -> Self {
+        let channels = Channels::new(settings);
         let shared = Shared {
             settings,
-            channels: Channels::new(settings),
-            calls: Semaphore::new(settings.calls_in_flight_max.max(1)),
+            places: Places::new(&settings, channels.connections_max()),
+            channels,
             large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS_MAX)),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), names: HostNames::default() }
+    }
+
+    /// These agents, with somebody who knows the farm's hosts: those that are called so, whole or up to the
+    /// first dot, in lower case; `None` while nobody can say.
+    #[must_use]
+    pub fn knowing_hosts(
+        self,
+        lookup: impl Fn(String) -> BoxFuture<'static, Option<Vec<String>>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { names: HostNames::new(lookup), ..self }
+    }
+
+    /// Whether a host's last call was answered, and not long ago.
+    pub(crate) fn has_answered_lately(&self, host: &str) -> bool {
+        let line = self.shared.channels.known(host);
+        line.is_some_and(|line| line.share.pace(|pace| pace.has_answered_lately(Instant::now())))
+    }
+
+    /// Whether a call to a host has waited for its answer so long that it gave its place to others.
+    pub(crate) fn is_late(&self, host: &str) -> bool {
+        let oldest = self.shared.channels.known(host).and_then(|line| line.share.pace(super::pace::Pace::oldest));
+        oldest.is_some_and(|began| began.elapsed() > self.shared.places.late_after())
+    }
+
+    /// How many launches a host can take within `limit`, going by its calls; `None` while it has not had any.
+    pub(crate) fn launches_within(&self, host: &str, limit: Duration) -> Option<u32> {
+        self.shared.channels.known(host)?.share.pace(|pace| pace.calls_within(limit, Instant::now()))
     }
 
     /// Tells the agent of `host` to run the frame.
@@ -90,37 +135,45 @@ impl Agents {
     /// out; once it is being sent it is seen through.
     ///
     /// # Errors
-    /// Nothing was sent: what the last look said against it, or `None` when it was given up.
+    /// Nothing was sent.
     pub async fn launch_unless<T>(
         &self,
         host: &str,
         frame: RunFrame,
         given_up: impl Future<Output = ()>,
         last_look: impl Future<Output = Result<(), T>>,
-    ) -> Result<LaunchOutcome, Option<T>> {
+    ) -> Result<LaunchOutcome, Unsent<T>> {
         let line = self.shared.channels.line(host);
+        let waits_for_host = AtomicBool::new(true);
         let ready = async {
-            let turn = self.turn(&line).await;
-            let agent = self.connect(&line, host).await;
-            let looked = if agent.is_ok() { last_look.await } else { Ok(()) };
+            let own_turn = line.share.enter().await;
+            waits_for_host.store(false, Ordering::Relaxed);
+            let mut turn = self.shared.places.turn(&line.share, own_turn).await;
+            waits_for_host.store(true, Ordering::Relaxed);
+            let agent = self.connect(&line, &mut turn).await;
+            waits_for_host.store(false, Ordering::Relaxed);
+            let looked = if agent.is_ok() { turn.wait_for_others(last_look).await } else { Ok(()) };
             (turn, agent, looked)
         };
-        let (_turn, agent, looked) = tokio::select! {
+        let (mut turn, agent, looked) = tokio::select! {
             biased;
-            () = given_up => return Err(None),
+            () = given_up => {
+                return Err(Unsent::GivenUp { waited_for_host: waits_for_host.load(Ordering::Relaxed) });
+            }
             ready = ready => ready,
         };
-        looked.map_err(Some)?;
+        looked.map_err(Unsent::Overtaken)?;
         Ok(match agent {
-            Ok(agent) => self.launch_now(&line, host, agent, frame).await,
+            Ok(agent) => self.launch_now(&line, &mut turn, agent, frame).await,
             Err(error) => LaunchOutcome::NotSent(error),
         })
     }
 
-    async fn launch_now(&self, line: &Line, host: &str, agent: Wire, frame: RunFrame) -> LaunchOutcome {
+    async fn launch_now(&self, line: &Line, turn: &mut Turn<'_>, agent: Wire, frame: RunFrame) -> LaunchOutcome {
+        let host = &*line.host;
         let (proc, frame_id) = (frame.resource_id.clone(), frame.frame_id.clone());
         let request = self.request(RqdStaticLaunchFrameRequest { run_frame: Some(frame) });
-        let (code, message) = match self.call(line, host, agent.client().launch_frame(request)).await {
+        let (code, message) = match self.call(line, turn, agent.client().launch_frame(request)).await {
             Ok(_) => return LaunchOutcome::Launched,
             Err(CallError::NotSent(error)) => return LaunchOutcome::NotSent(error),
             Err(CallError::Unanswered(error)) => return LaunchOutcome::Unknown(error),
@@ -132,7 +185,7 @@ impl Agents {
         if !may_mean_already_running(code) {
             return LaunchOutcome::Refused { code, message };
         }
-        let report = match self.report_in_turn(line, host).await {
+        let report = match self.report_in_turn(line, turn).await {
             Ok(report) => report,
             // It could be running: only an answer decides.
             Err(error) => return LaunchOutcome::Unknown(error),
@@ -149,13 +202,18 @@ impl Agents {
     /// The agent's state as it would report it to Cuebot, taken now; of it, what is needed here.
     pub async fn report(&self, host: &str) -> Result<AgentReport, AgentError> {
         let line = self.shared.channels.line(host);
-        let _turn = self.turn(&line).await;
-        self.report_in_turn(&line, host).await
+        let mut turn = self.turn(&line).await;
+        self.report_in_turn(&line, &mut turn).await
     }
 
-    async fn report_in_turn(&self, line: &Line, host: &str) -> Result<AgentReport, AgentError> {
-        let agent = self.connect(line, host).await?;
-        self.call(line, host, agent.report_status(self.request(RqdStaticReportStatusRequest {})))
+    async fn report_in_turn(&self, line: &Line, turn: &mut Turn<'_>) -> Result<AgentReport, AgentError> {
+        let agent = self.connect(line, turn).await?;
+        self.report_of(line, turn, agent).await
+    }
+
+    async fn report_of(&self, line: &Line, turn: &mut Turn<'_>, agent: Wire) -> Result<AgentReport, AgentError> {
+        let host = &*line.host;
+        self.call(line, turn, agent.report_status(self.request(RqdStaticReportStatusRequest {})))
             .await
             .map_err(|error| error.into_error(host))?
             // That there is no report does not say that nothing runs.
@@ -171,9 +229,9 @@ impl Agents {
         let message = if message.is_empty() { "killed by the scheduler" } else { message };
         let request = RqdStaticKillRunningFrameRequest { frame_id: frame.to_string(), message: message.to_owned() };
         let line = self.shared.channels.line(host);
-        let _turn = self.turn(&line).await;
-        let agent = self.connect(&line, host).await?;
-        match self.call(&line, host, agent.client().kill_running_frame(self.request(request))).await {
+        let mut turn = self.turn(&line).await;
+        let agent = self.connect(&line, &mut turn).await?;
+        match self.call(&line, &mut turn, agent.client().kill_running_frame(self.request(request))).await {
             Ok(_) => Ok(KillOutcome::Killed),
             Err(CallError::Answered { code: Code::NotFound, .. }) => Ok(KillOutcome::NotRunning),
             Err(error) => Err(error.into_error(host)),
@@ -182,8 +240,9 @@ impl Agents {
 
     /// Waits until a call may be made. The host's bound comes first: what waits for a slow host must
     /// not keep others waiting.
-    async fn turn<'a>(&'a self, line: &'a Line) -> (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>) {
-        (line.calls.acquire().await.ok(), self.shared.calls.acquire().await.ok())
+    async fn turn<'a>(&'a self, line: &'a Line) -> Turn<'a> {
+        let own_turn = line.share.enter().await;
+        self.shared.places.turn(&line.share, own_turn).await
     }
 
     fn request<Q>(&self, message: Q) -> Request<Q> {
@@ -195,31 +254,60 @@ impl Agents {
     async fn call<A>(
         &self,
         line: &Line,
-        host: &str,
+        turn: &mut Turn<'_>,
         call: impl Future<Output = Result<Response<A>, Status>>,
     ) -> Result<A, CallError> {
-        let limit = self.shared.settings.call_timeout;
-        let answer = match tokio::time::timeout(limit, call).await {
+        let (host, limit) = (&*line.host, self.shared.settings.call_timeout);
+        let answer = match turn.wait(tokio::time::timeout(limit, call)).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(CallError::of(host, status)),
             Err(_) => Err(CallError::Unanswered(AgentError::NoAnswer { host: host.to_owned(), limit })),
         };
         if matches!(answer, Err(CallError::NotSent(_) | CallError::Unanswered(_))) {
-            line.hang_up();
+            turn.ends(End::Unanswered);
+            line.give_up();
+        } else {
+            turn.ends(End::Answered);
         }
         answer
     }
 
-    async fn connect(&self, line: &Line, host: &str) -> Result<Wire, AgentError> {
-        let channel = self.shared.channels.connect(line).await?;
-        let mut wire = Wire { channel, turns: Arc::clone(&self.shared.large_answers) };
+    async fn connect(&self, line: &Line, turn: &mut Turn<'_>) -> Result<Wire, AgentError> {
+        let connected = turn.wait(self.shared.channels.connect(line)).await;
+        let connection = connected.inspect_err(|_| turn.ends(End::Unanswered))?;
+        let mut wire = Wire { channel: connection.channel, turns: Arc::clone(&self.shared.large_answers) };
         // Asked here, since the generated client would report it as if the agent had answered.
         if let Err(source) = poll_fn(|context| wire.poll_ready(context)).await {
-            line.hang_up();
+            line.give_up();
             let source = Arc::new(Status::from_error(Box::new(source)));
-            return Err(AgentError::Broken { host: host.to_owned(), source });
+            return Err(AgentError::Broken { host: line.host.to_string(), source });
+        }
+        if let Some(identity) = &connection.identity {
+            let another = identity.get_or_try_init(|| self.other_host(line, turn, wire.clone())).await?;
+            if let Some(reported) = another {
+                line.give_up();
+                return Err(AgentError::AnotherHost { host: line.host.to_string(), reported: reported.clone() });
+            }
         }
         Ok(wire)
+    }
+
+    /// Asks who answers under the name of a host. Returns the name if it is another's.
+    async fn other_host(&self, line: &Line, turn: &mut Turn<'_>, agent: Wire) -> Result<Option<String>, AgentError> {
+        let (host, reported) = (&*line.host, self.report_of(line, turn, agent).await?.host_name);
+        if host.eq_ignore_ascii_case(&reported) {
+            return Ok(None);
+        }
+        let Some(hosts) = self.names.like(&reported).await else {
+            return Err(AgentError::NotIdentified { host: host.to_owned(), reported });
+        };
+        if identity::is_another(host, &reported, &hosts) {
+            return Ok(Some(reported));
+        }
+        if line.is_news(&reported) && !identity::is_name_of(host, &reported) {
+            tracing::info!(host, reported, "the agent of a host reports under another name, which is no host's here");
+        }
+        Ok(None)
     }
 }
 

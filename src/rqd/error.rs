@@ -29,13 +29,21 @@ pub enum AgentError {
         host: String,
         /// Address and port that were dialled.
         address: String,
-        source: Arc<tonic::transport::Error>,
+        source: Arc<io::Error>,
     },
     #[error("no connection to the agent of {host} within {limit:?}")]
     ConnectTimeout { host: String, limit: Duration },
     /// Our own lack, which says nothing about the host.
     #[error("no file descriptor left to connect to the agent of {host}; {DESCRIPTORS_REMEDY}")]
-    OutOfSockets { host: String, source: Arc<tonic::transport::Error> },
+    OutOfSockets { host: String, source: Arc<io::Error> },
+    /// Its frames would run on the wrong machine.
+    #[error(
+        "the agent that answers under the name of {host} is that of {reported}; look at the addresses of both names"
+    )]
+    AnotherHost { host: String, reported: String },
+    /// Our own lack, as above.
+    #[error("the agent of {host} reports as {reported}, and whether that is another host cannot be looked up now")]
+    NotIdentified { host: String, reported: String },
     #[error("no answer from the agent of {host} within {limit:?}")]
     NoAnswer { host: String, limit: Duration },
     #[error("the connection to the agent of {host} broke before it answered")]
@@ -71,7 +79,7 @@ pub enum AnswerFault {
 impl AgentError {
     /// Whether the host, its name or its network is at fault, as far as can be told from here.
     pub const fn blames_host(&self) -> bool {
-        !matches!(self, Self::OutOfSockets { .. })
+        !matches!(self, Self::OutOfSockets { .. } | Self::NotIdentified { .. })
     }
 
     /// Whether something answered that is no sound agent: asked again at once it would do the same.

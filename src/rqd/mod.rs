@@ -4,10 +4,12 @@
 //! - a launch counts as not started only if nothing of it was sent or the agent itself said so;
 //!   everything else may be running and stays booked until the agent has answered for it;
 //! - nothing is decided by the text of a refusal, which differs from agent to agent;
-//! - no call is without a bound in time and number, and one slow host holds up only itself;
+//! - no call is without a bound in time and number, and hosts that are slow or mute hold up only themselves;
+//! - where a name may mean another machine by now, who answers is asked before anything is sent;
 //! - nothing that listens on a host is trusted to be an agent: answers are bounded before they are decoded.
 //!
-//! Frame ranges, the message, what is read of a report, confirmations and the breaker are pure.
+//! Frame ranges, the message, what is read of a report, confirmations, the breaker, paces and
+//! names are pure.
 
 mod breaker;
 mod channels;
@@ -17,14 +19,18 @@ mod confirm;
 mod error;
 mod fractions;
 mod frame_range;
+mod identity;
+mod line;
+mod pace;
 pub mod proto;
 mod report;
 mod run_frame;
+mod socket;
 mod wire;
 
 pub(crate) use breaker::Breakers;
 pub use circuit::BreakerSettings;
-pub use client::{Agents, KillOutcome, LaunchOutcome};
+pub use client::{Agents, KillOutcome, LaunchOutcome, Unsent};
 pub use confirm::ConfirmSettings;
 pub(crate) use confirm::Confirmation;
 pub use error::{AgentError, AnswerFault};

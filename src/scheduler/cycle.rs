@@ -55,7 +55,6 @@ pub(crate) struct Chunk<'c> {
     pub(crate) requests: &'c [BookingRequest],
     pub(crate) options: &'c BookOptions,
     pub(super) launches: &'c Launches,
-    pub(crate) stop: &'c CancellationToken,
 }
 
 /// What every pass works with.
@@ -364,7 +363,7 @@ impl Cycle {
             look_for_held_hosts: self.hints.has_met_held_hosts(began),
             excused_statuses: self.settings.excused_statuses.clone(),
         };
-        match self.sink.book(Chunk { requests: &requests, options: &options, launches, stop }).await {
+        match self.sink.book(Chunk { requests: &requests, options: &options, launches }).await {
             Err(error @ BookingError::Contended { .. }) => {
                 tracing::warn!(error = error_chain(&error), frames = requests.len(), "gave a chunk up for this pass");
                 Ok(ChunkOutcome::not_tried(&requests))

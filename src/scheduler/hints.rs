@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::silence::Silence;
 use crate::booking::{Blame, ChunkOutcome, LostReason};
 use crate::config::FlagOff;
-use crate::model::{Fractions, Holds, Host, HostId, LayerId, ShowId, Snapshot};
+use crate::model::{Fractions, Holds, Host, HostId, LayerId, ShowId, Snapshot, Timestamp};
 use crate::rqd::{AgentError, Breakers};
 use crate::telemetry::error_chain;
 
@@ -57,6 +57,8 @@ struct State {
     held_layers: HeldRows<LayerId>,
     /// Frames that a chunk writes in a second, as the last ones have shown.
     frames_per_second: Option<f64>,
+    /// The database's clock, and when it was read.
+    database_clock: Option<(Timestamp, Instant)>,
     /// Nothing is booked before that: this process has no file descriptor left.
     paused_until: Option<Instant>,
     /// Launches without a known outcome.
@@ -119,6 +121,7 @@ impl Hints {
             host_found_held: None,
             held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
             frames_per_second: None,
+            database_clock: None,
             paused_until: None,
             unsettled: HashMap::new(),
             flags: Flags::new(left_after(settings)),
@@ -142,6 +145,7 @@ impl Hints {
     /// Adds to the holds what is remembered that concerns the snapshot, and takes in what the snapshot shows.
     pub(super) fn hold(&self, holds: &mut Holds, snapshot: &Snapshot, now: Instant) -> FlagsSeen {
         let mut state = self.state.lock();
+        state.database_clock = Some((snapshot.taken_at, now));
         let flags = state.flags.look(&snapshot.shows, now);
         state.loads.look(snapshot, now);
         state.failing_hosts.know(snapshot);
@@ -155,6 +159,13 @@ impl Hints {
         holds.elsewhere = state.elsewhere.hold(snapshot, now);
         holds.taken_back = flags.taken_back.iter().cloned().collect();
         flags
+    }
+
+    /// The time by the database's clock, as the last snapshot has shown it. Before the first one nothing is
+    /// booked or launched.
+    pub(super) fn database_now(&self) -> Timestamp {
+        let clock = self.state.lock().database_clock;
+        clock.map_or(Timestamp::UNIX_EPOCH, |(time, read_at)| time + read_at.elapsed())
     }
 
     /// Layers that are held back for a while.

@@ -10,7 +10,7 @@ use super::cycle::{Chunk, Sink, View};
 use super::launch::Launcher;
 use super::redirects::RedirectWatch;
 use super::settings::Settings;
-use crate::booking::{self, BookingError, ChunkOutcome};
+use crate::booking::{self, BookingError, ChunkOutcome, LostReason};
 use crate::db::{SnapshotOptions, StoreError};
 use crate::model::{Cluster, Holds, LayerId, WaitingFrame};
 
@@ -32,7 +32,8 @@ impl Sink for Live {
         self.redirects.hasten_for(&snapshot);
         // After the snapshot: they tell of all that it shows as freed.
         let kept = self.redirects.look(store, metrics, began).await?;
-        Ok(View { snapshot, holds: Holds::default(), kept })
+        let holds = Holds { launch_room: self.launcher.rooms(&snapshot), ..Holds::default() };
+        Ok(View { snapshot, holds, kept })
     }
 
     fn take_out_booked(&self, frames: &mut HashMap<LayerId, Vec<WaitingFrame>>) -> HashMap<LayerId, u32> {
@@ -40,10 +41,10 @@ impl Sink for Live {
     }
 
     async fn book(&self, chunk: Chunk<'_>) -> Result<ChunkOutcome, BookingError> {
-        let Chunk { requests, options, launches, stop } = chunk;
-        let Some(room) = stop.run_until_cancelled(self.launcher.room_for(requests.len())).await else {
-            return Ok(ChunkOutcome::default());
-        };
+        let Chunk { requests, options, launches } = chunk;
+        if !self.launcher.has_room() {
+            return Ok(ChunkOutcome::left(requests, LostReason::LaunchesWaiting));
+        }
         let sent_at = Instant::now();
         let mut outcome = match booking::book(&self.context.store, requests, options).await {
             Ok(outcome) => outcome,
@@ -56,7 +57,7 @@ impl Sink for Live {
         let took = sent_at.elapsed();
         self.context.hints.chunk_ended(&outcome, took, Instant::now());
         self.context.hints.failing_hosts(|hosts| hosts.booked(&outcome.booked, Instant::now()));
-        self.launcher.launch(outcome.booked.clone(), launches, sent_at, room);
+        self.launcher.launch(outcome.booked.clone(), launches, sent_at);
         self.context.metrics.chunk_ended(took, outcome.rolled_back);
         self.count_waits(chunk, &outcome);
         let is_unknown = |error: &mut BookingError| matches!(error, BookingError::CommitUnknown(_));
@@ -70,7 +71,7 @@ impl Sink for Live {
 impl Live {
     /// How long the frames had waited that were booked.
     fn count_waits(&self, chunk: Chunk<'_>, outcome: &ChunkOutcome) {
-        let now = time::OffsetDateTime::now_utc();
+        let now = self.context.hints.database_now();
         let requests = chunk.requests.iter().map(|request| (&request.frame.id, request.frame.waiting_since));
         let waiting_since: HashMap<_, _> = requests.collect();
         for booked in &outcome.booked {

@@ -15,11 +15,13 @@ use super::settings::Settings;
 use super::tell;
 use super::totals::Totals;
 use crate::db::{ChangeProbe, MeterReading};
-use crate::model::{HostOddity, LeftOutRow};
+use crate::model::{HostOddity, LeftOutRow, WaitReason};
 use crate::tasks::sleep_or_stop;
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{Condition, PassFigures, error_chain, is_out_of_descriptors};
 
+/// Between two passes while work waits for agents that keep launches waiting.
+const AGENTS_TICK: Duration = Duration::from_millis(500);
 /// Between two warnings that a dry run is one.
 const REMINDER_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -146,7 +148,10 @@ impl Passes {
             Ok(pass) => {
                 let end = End::of(&pass.report);
                 self.record(&pass, end, looked.elapsed());
-                let released_at = self.context.hints.next_release(began);
+                // No change in the database tells that agents have answered.
+                let waits_for_agents = pass.report.waiting.contains_key(&WaitReason::LaunchesWaiting);
+                let agents_asked = waits_for_agents.then(|| Instant::now() + AGENTS_TICK);
+                let released_at = self.context.hints.next_release(began).into_iter().chain(agents_asked).min();
                 Event::Passed(Passed { began, end, released_at, is_probed: self.probed.is_some() })
             }
             Err(error) => self.failed(&error),

@@ -331,6 +331,7 @@ const fn is_lasting(reason: WaitReason) -> bool {
         | Reason::LowFreeMemory
         | Reason::HostLoad
         | Reason::RetryElsewhere
+        | Reason::LaunchesWaiting
         | Reason::LostRace
         | Reason::BackOff
         | Reason::PassFull => false,

@@ -78,7 +78,7 @@ pub(super) fn take_out_unlaunchable(
     launches: &HashMap<LayerId, LayerLaunch>,
     memory_limits: &MemoryLimitFactors,
 ) -> Unlaunchable {
-    let (mut unlaunchable, now) = (Unlaunchable::default(), time::OffsetDateTime::now_utc());
+    let (mut unlaunchable, now) = (Unlaunchable::default(), snapshot.taken_at);
     frames.retain(|placed| {
         let Some(launch) = launches.get(&placed.frame.layer) else { return false };
         let booked = Booked::of(&request(snapshot, plan, placed.clone()), 0);

@@ -115,13 +115,18 @@ pub(crate) struct Daemon(Child);
 
 impl Daemon {
     pub(crate) fn start(program: &Path, sandbox: &Sandbox) -> Self {
+        Self::start_telling(program, sandbox, 0)
+    }
+
+    /// With its metrics at a port; 0 for none.
+    pub(crate) fn start_telling(program: &Path, sandbox: &Sandbox, metrics_port: u16) -> Self {
         let child = Command::new(program)
             .arg("run")
             .env_clear()
             .env("HOME", "/nonexistent")
             .envs(database_variables(sandbox.database()))
             .env("OPENSCHEDULER_RQD__GRPC_PORT", sandbox.rqd_port().to_string())
-            .env("OPENSCHEDULER_QUEUE__METRICS_PORT", "0")
+            .env("OPENSCHEDULER_QUEUE__METRICS_PORT", metrics_port.to_string())
             .env("OPENSCHEDULER_LOGGING__LEVEL", "error")
             .stdin(Stdio::null())
             .spawn()

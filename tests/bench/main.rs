@@ -9,6 +9,7 @@
 //! ARGS="--beside PROGRAM"`. After it perhaps one of `start`, `full` and `plan`, for these figures alone.
 
 mod beside;
+mod burden;
 mod trouble;
 
 use std::ffi::OsString;
@@ -43,6 +44,8 @@ fn main() {
         match wanted {
             Wanted::Beside { other, only } => return beside::compare(&other, only.as_deref()).await,
             Wanted::Trouble => return trouble::measure().await,
+            Wanted::Mute => return burden::mute().await,
+            Wanted::Strangers => return burden::strangers().await,
             Wanted::Speed => {}
         }
         planning().await;
@@ -55,6 +58,8 @@ fn main() {
 enum Wanted {
     Speed,
     Trouble,
+    Mute,
+    Strangers,
     /// A program to compare with, and which of the figures; all without.
     Beside {
         other: OsString,
@@ -69,6 +74,8 @@ impl Wanted {
         let wanted = match arguments.next() {
             None => Self::Speed,
             Some(argument) if argument == "--trouble" => Self::Trouble,
+            Some(argument) if argument == "--mute" => Self::Mute,
+            Some(argument) if argument == "--strangers" => Self::Strangers,
             Some(argument) if argument == "--beside" => {
                 let other = arguments.next().expect("--beside needs the program to compare with");
                 let only = arguments.next().map(|only| only.into_string().unwrap_or_default());
@@ -76,9 +83,11 @@ impl Wanted {
                 assert!(is_known, "after --beside PROGRAM: start, full or plan");
                 Self::Beside { other, only }
             }
-            Some(argument) => panic!("unknown argument {}: --trouble or --beside PROGRAM", argument.display()),
+            Some(argument) => {
+                panic!("unknown argument {}: --trouble, --mute, --strangers or --beside PROGRAM", argument.display())
+            }
         };
-        assert!(arguments.next().is_none(), "more arguments than --trouble or --beside PROGRAM and which figures");
+        assert!(arguments.next().is_none(), "more arguments than one, or --beside PROGRAM and which figures");
         wanted
     }
 }

@@ -1,6 +1,7 @@
 //! Peers on the agents' port that are no agents, or break off: bare TCP, frames written by hand.
 
 use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -78,8 +79,14 @@ pub(super) async fn answer_calls(mut connection: TcpStream, text: &'static str, 
 
 /// A port where connections are neither made nor refused: its queue is full. Lives with the guard.
 pub(super) async fn black_hole() -> (u16, BlackHole) {
+    black_hole_at(0).await
+}
+
+/// The same at a port where somebody listened before.
+pub(super) async fn black_hole_at(port: u16) -> (u16, BlackHole) {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
     let address = socket.local_addr().unwrap();
     let listener = socket.listen(1).unwrap();
     let mut queue = Vec::new();

@@ -58,6 +58,15 @@ impl Store {
         self.rows(statement).await?.all(|row| Ok((row.get("pk_host")?, row.get("cores")?)))
     }
 
+    /// Names of hosts that are called like this, whole or up to the first dot, in whatever case.
+    pub async fn hosts_named(&self, name: &str) -> Result<Vec<String>> {
+        let short = name.split('.').next().unwrap_or(name);
+        let statement = Statement::new("looking for hosts by name", include_str!("../sql/hosts_named.sql"))
+            .bind(name.to_owned())
+            .bind(short.to_owned());
+        self.rows(statement).await?.all(|row| row.get("str_name"))
+    }
+
     /// What tells of the shows whether completions are being applied since a silence ended.
     pub async fn ended_frames(&self, shows: &[ShowId], silence_ended: Timestamp) -> Result<EndedFrames> {
         let statement = Statement::new("counting ended frames", include_str!("../sql/ended_frames.sql"))

@@ -17,6 +17,8 @@ pub struct FleetCounts {
     /// Launches answered no, for cause or as a fault.
     pub refused: usize,
     pub requests_lost: usize,
+    /// Calls to mute hosts.
+    pub unheard: usize,
     pub answers_lost: usize,
     pub answers_failed: usize,
     pub answers_delayed: usize,

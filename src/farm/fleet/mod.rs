@@ -141,6 +141,13 @@ impl Fleet {
         Ok(())
     }
 
+    /// From now on a host takes calls and never answers any; it goes on reporting.
+    pub fn mute_host(&self, name: &str) -> Result<(), FleetError> {
+        let host = self.number_of(name)?;
+        self.shared.state().hosts[host].is_mute = true;
+        Ok(())
+    }
+
     /// Brings a dead host back, empty, and lets it boot. Nothing happens to a living one.
     pub async fn revive_host(&self, name: &str) -> Result<(), FleetError> {
         let host = self.number_of(name)?;

@@ -35,6 +35,7 @@ impl RqdInterface for Service {
         request: Request<RqdStaticLaunchFrameRequest>,
     ) -> Answer<RqdStaticLaunchFrameResponse> {
         let caller = caller(&request)?;
+        self.shared.hears(caller.host).await;
         match self.shared.take_call(caller.host, request.into_inner().run_frame).await {
             Verdict::Answer(answer) => answer?,
             Verdict::AnswerAfter(delay) => tokio::time::sleep(delay).await,
@@ -51,6 +52,7 @@ impl RqdInterface for Service {
         request: Request<RqdStaticKillRunningFrameRequest>,
     ) -> Answer<RqdStaticKillRunningFrameResponse> {
         let host = caller(&request)?.host;
+        self.shared.hears(host).await;
         let asked = request.into_inner();
         self.shared.kill_frame(host, &asked.frame_id, &asked.message).await?;
         Ok(Response::new(RqdStaticKillRunningFrameResponse {}))
@@ -70,6 +72,7 @@ impl RqdInterface for Service {
         request: Request<RqdStaticReportStatusRequest>,
     ) -> Answer<RqdStaticReportStatusResponse> {
         let host = caller(&request)?.host;
+        self.shared.hears(host).await;
         let report = self.shared.state().host_report(host);
         Ok(Response::new(RqdStaticReportStatusResponse { host_report: Some(report) }))
     }

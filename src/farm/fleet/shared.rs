@@ -65,6 +65,19 @@ impl Shared {
         self.spawn("fleet listener", connection::accept(listener, host, life, self.connections.clone()));
     }
 
+    /// Never ends for a mute host.
+    pub(super) async fn hears(&self, host: usize) {
+        let is_mute = {
+            let mut state = self.state();
+            let is_mute = state.hosts[host].is_mute;
+            state.counts.unheard += usize::from(is_mute);
+            is_mute
+        };
+        if is_mute {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// As the handler of a real agent, which goes on when its caller has gone.
     pub(super) async fn take_call(self: &Arc<Self>, host: usize, frame: Option<RunFrame>) -> Verdict {
         let delay = self.state().start_delay(frame.as_ref().map_or("", |frame| &frame.frame_id));

@@ -42,6 +42,8 @@ pub(super) struct Host {
     pub(super) spec: FleetHost,
     /// Cancelled when the host dies: its listener, its connections and its reports end with it.
     pub(super) life: CancellationToken,
+    /// Takes calls and never answers any; it goes on reporting.
+    pub(super) is_mute: bool,
     booted_at: i32,
     locked_cores: i64,
     /// Every frame fails here at once.
@@ -331,6 +333,7 @@ impl Host {
         Self {
             spec,
             life: CancellationToken::new(),
+            is_mute: false,
             booted_at: i32::try_from(booted.as_secs()).unwrap_or(i32::MAX),
             locked_cores: 0,
             fails_all: false,

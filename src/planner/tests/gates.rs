@@ -267,3 +267,37 @@ fn back_off_and_a_full_pass_hold_only_what_would_fit() {
     let plan = plan(&farm.snapshot, &farm.holds, &Policy { frames_per_pass_max: 2, ..Policy::default() });
     assert_eq!((plan.placed_frames(), reason(&plan, 0)), (2, Some(WaitReason::PassFull)));
 }
+
+#[test]
+fn a_host_whose_agent_keeps_launches_waiting_is_given_no_more_than_it_can_launch() {
+    let plan_with = |room: &[u32]| {
+        let mut farm = Farm::new();
+        let job = farm.job(0);
+        farm.layer(job, 9);
+        for &room in room {
+            farm.host(amounts(4, 8, 0, 0));
+            let host = farm.snapshot.hosts.last().unwrap().id.clone();
+            farm.holds.launch_room.insert(host, room);
+        }
+        let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
+        let frames: u32 = plan.placements.iter().map(|placement| placement.frames).sum();
+        (frames, plan.waiting.first().map(|waiting| (waiting.frames, waiting.reason)))
+    };
+    assert_eq!(plan_with(&[0]), (0, Some((9, WaitReason::LaunchesWaiting))));
+    assert_eq!(plan_with(&[1]), (1, Some((8, WaitReason::LaunchesWaiting))));
+    assert_eq!(plan_with(&[3, 0, 2]), (5, Some((4, WaitReason::LaunchesWaiting))));
+    assert_eq!(plan_with(&[100]), (4, Some((5, WaitReason::Capacity))));
+    assert_eq!(plan_with(&[2, 100, 100]), (9, None));
+}
+
+#[test]
+fn a_layer_on_probation_is_told_with_all_its_waiting_frames() {
+    let mut farm = Farm::new();
+    farm.host(amounts(4, 8, 0, 0));
+    let job = farm.job(0);
+    farm.layer(job, 9);
+    farm.holds.on_probation.insert(farm.snapshot.candidates[0].layer.clone());
+    let plan = plan(&farm.snapshot, &farm.holds, &Policy::default());
+    assert_eq!(plan.placements.iter().map(|placement| placement.frames).sum::<u32>(), 1);
+    assert_eq!((plan.waiting[0].frames, plan.waiting[0].reason), (8, WaitReason::BackOff));
+}

@@ -414,14 +414,15 @@ impl InHand {
     }
 
     /// What is to be looked at and asked by now. `may_ask`: whether a host may be asked, or when.
-    pub(super) fn due(&mut self, now: Instant, mut may_ask: impl FnMut(&HostId) -> Result<(), Instant>) -> Due {
+    pub(super) fn due(&mut self, now: Instant, mut may_ask: impl FnMut(&HostId, &str) -> Result<(), Instant>) -> Due {
         let mut due = Due::default();
         let mut asked: HashMap<HostId, Result<(), Instant>> = HashMap::new();
         for Machine { booked, state } in self.machines.values_mut() {
             match state {
                 State::Accepted => due.rows.push(booked.clone()),
                 State::Asking(inquiry) if inquiry.ask_at <= now => {
-                    let may_ask = *asked.entry(booked.host.clone()).or_insert_with(|| may_ask(&booked.host));
+                    let may_ask =
+                        *asked.entry(booked.host.clone()).or_insert_with(|| may_ask(&booked.host, &booked.host_name));
                     inquiry.ask_at = may_ask.err().unwrap_or(now + ANSWER_LIMIT);
                     if may_ask.is_ok() {
                         due.questions.entry(booked.host.clone()).or_default().push(booked.clone());
@@ -464,6 +465,17 @@ impl InHand {
 
     pub(super) fn len(&self) -> usize {
         self.machines.len()
+    }
+
+    /// Bookings whose launch was not answered yet, by host, with its name.
+    pub(super) fn waiting(&self) -> HashMap<&HostId, (&str, u32)> {
+        let mut waiting: HashMap<&HostId, (&str, u32)> = HashMap::new();
+        for Machine { booked, state } in self.machines.values() {
+            if matches!(state, State::Waiting | State::Sending) {
+                waiting.entry(&booked.host).or_insert((&booked.host_name, 0)).1 += 1;
+            }
+        }
+        waiting
     }
 
     /// Bookings whose hosts are asked.

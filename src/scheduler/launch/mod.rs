@@ -13,12 +13,13 @@ mod take_back;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +27,8 @@ use super::context::Context;
 use super::settings::Settings;
 use super::totals::Totals;
 use crate::booking::{self, CommitOutcome, Standing, UnbookCause, UnknownCommit};
-use crate::model::{Booked, LayerId, LayerLaunch, ProcId, WaitingFrame};
+use crate::db::Store;
+use crate::model::{Booked, Host, HostId, LayerId, LayerLaunch, ProcId, Snapshot, WaitingFrame};
 use crate::rqd::{Agents, LaunchOutcome};
 use crate::tasks::Backoff;
 use crate::telemetry::error_chain;
@@ -35,8 +37,10 @@ use machine::{Call, Effect, Event, InHand};
 pub(super) use recover::{FOUND_AGE_MIN, Recovery};
 pub(super) use send::OWN_LACK_PAUSE;
 
-/// Hosts asked at once about unknown launches.
+/// Hosts asked at once about unknown launches, and as many that have not answered lately.
 const SETTLE_HOSTS_MAX: usize = 32;
+/// A host that can take so many launches can take all that it has cores for.
+const ROOM_TOLD_MAX: u32 = 1_000;
 
 /// Where launches go.
 #[derive(Clone, Debug)]
@@ -44,6 +48,17 @@ pub enum LaunchTargets {
     Agents(Agents),
     /// Nowhere: bookings stand as if launched. For measuring what booking alone costs.
     Nowhere,
+}
+
+impl LaunchTargets {
+    fn knowing_hosts(self, store: &Store) -> Self {
+        let Self::Agents(agents) = self else { return self };
+        let store = store.clone();
+        Self::Agents(agents.knowing_hosts(move |name| {
+            let store = store.clone();
+            async move { store.hosts_named(&name).await.ok() }.boxed()
+        }))
+    }
 }
 
 /// What the frames of a pass need to be launched, by layer.
@@ -60,13 +75,13 @@ struct Shared {
     context: Context,
     targets: LaunchTargets,
     totals: Totals,
-    /// One permit per booking that is neither launched nor given up.
-    waiting: Arc<Semaphore>,
-    /// How many permits there are.
-    waiting_max: usize,
-    /// One permit per host that is asked about launches without a known outcome.
+    /// One permit per host that is asked about launches without a known outcome; those that have not answered
+    /// lately have permits of their own.
     settling: Arc<Semaphore>,
-    launches: TaskTracker,
+    settling_unproven: Arc<Semaphore>,
+    /// Launches and questions. None outlives [`Launcher::close`].
+    tasks: TaskTracker,
+    ended: CancellationToken,
     /// No launch is sent any more; what was not sent is taken back.
     closing: CancellationToken,
     last_looks: mpsc::UnboundedSender<Question>,
@@ -87,15 +102,15 @@ pub(super) struct Inbox(mpsc::UnboundedReceiver<Question>);
 impl Launcher {
     pub(super) fn new(context: Context, targets: LaunchTargets, totals: Totals) -> (Self, Inbox) {
         let settings = context.settings();
-        // Bounded by `waiting`: nothing is in here that does not hold a permit.
+        // Bounded by the bookings in hand: each asks once, and waits for the answer.
         let (last_looks, questions) = mpsc::unbounded_channel();
         let shared = Shared {
-            targets,
+            targets: targets.knowing_hosts(&context.store),
             totals,
-            waiting: Arc::new(Semaphore::new(settings.launches_waiting_max)),
-            waiting_max: settings.launches_waiting_max,
             settling: Arc::new(Semaphore::new(SETTLE_HOSTS_MAX)),
-            launches: TaskTracker::new(),
+            settling_unproven: Arc::new(Semaphore::new(SETTLE_HOSTS_MAX)),
+            tasks: TaskTracker::new(),
+            ended: CancellationToken::new(),
             closing: CancellationToken::new(),
             last_looks,
             in_hand: Mutex::new(InHand::new(settings.confirm)),
@@ -118,31 +133,52 @@ impl Launcher {
         );
     }
 
-    /// Waits until so many bookings may be made: launches must not fall behind.
-    pub(super) async fn room_for(&self, frames: usize) -> Option<OwnedSemaphorePermit> {
-        let frames = frames.min(self.shared.waiting_max);
-        let frames = u32::try_from(frames).unwrap_or(u32::MAX);
-        Arc::clone(&self.shared.waiting).acquire_many_owned(frames).await.ok()
+    /// Whether more bookings may be made: launches must not fall behind. Those on hosts that keep their calls
+    /// waiting are those hosts' own affair, which take no more than they can launch.
+    pub(super) fn has_room(&self) -> bool {
+        let LaunchTargets::Agents(agents) = &self.shared.targets else { return true };
+        let in_hand = self.shared.in_hand.lock();
+        let waiting = in_hand.waiting();
+        let waiting_max = self.shared.context.settings().launches_waiting_max;
+        let on_prompt_hosts = waiting.into_values().filter(|(host, _)| !agents.is_late(host)).map(|(_, count)| count);
+        on_prompt_hosts.sum::<u32>() as usize <= waiting_max
+    }
+
+    /// Hosts that can take no more than so many launches now, if each is to go out in time: those that are slow,
+    /// and those whose last launch failed, which show with one whether they work again.
+    pub(super) fn rooms(&self, snapshot: &Snapshot) -> BTreeMap<HostId, u32> {
+        let LaunchTargets::Agents(agents) = &self.shared.targets else { return BTreeMap::new() };
+        let Context { hints, .. } = &self.shared.context;
+        let settings = self.shared.context.settings();
+        let failing: HashSet<HostId> = hints.breakers(|breakers| breakers.hosts_on_probation().cloned().collect());
+        let in_hand = self.shared.in_hand.lock();
+        let waiting = in_hand.waiting();
+        let room = |host: &Host| {
+            let in_time = agents.launches_within(&host.name, settings.launch_deadline / 2);
+            let launches = if failing.contains(&host.id) { in_time.unwrap_or(1).min(1) } else { in_time? };
+            match waiting.get(&host.id) {
+                Some((_, waiting)) => Some(launches.saturating_sub(*waiting)),
+                None => Some(launches.max(1)),
+            }
+        };
+        let rooms = snapshot.hosts.iter().filter_map(|host| Some((host.id.clone(), room(host)?)));
+        rooms.filter(|(_, room)| *room < ROOM_TOLD_MAX).collect()
     }
 
     /// Launches what was committed at `committed_at`. Returns at once.
-    pub(super) fn launch(
-        &self,
-        bookings: Vec<Booked>,
-        launches: &Launches,
-        committed_at: Instant,
-        mut room: Option<OwnedSemaphorePermit>,
-    ) {
+    pub(super) fn launch(&self, bookings: Vec<Booked>, launches: &Launches, committed_at: Instant) {
         self.take_in_hand(&bookings);
         self.shared.totals.booked(bookings.len());
         for booked in bookings {
-            let permit = room.as_mut().and_then(|room| room.split(1));
             let (launcher, launches) = (self.clone(), Arc::clone(launches));
-            self.shared.launches.spawn(async move {
-                launcher.launch_one(&booked, &launches, committed_at).await;
-                drop(permit);
-            });
+            self.spawn(async move { launcher.launch_one(&booked, &launches, committed_at).await });
         }
+    }
+
+    /// Until the launcher is closed.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.shared.ended.clone();
+        self.shared.tasks.spawn(async move { ended.run_until_cancelled(work).await });
     }
 
     /// Finds out what became of a COMMIT whose answer was lost, and launches what was booked.
@@ -154,7 +190,7 @@ impl Launcher {
         );
         self.take_in_hand(&unknown.bookings);
         let (launcher, launches) = (self.clone(), Arc::clone(launches));
-        self.shared.launches.spawn(async move {
+        self.spawn(async move {
             let mut pauses = retry_pauses();
             let found = loop {
                 match booking::resolve_commit(&launcher.shared.context.store, &unknown).await {
@@ -172,7 +208,7 @@ impl Launcher {
             for booked in unknown.bookings.iter().filter(|booked| !kept.contains(&booked.proc)) {
                 launcher.feed(booked, Event::Released);
             }
-            launcher.launch(found, &launches, sent_at, None);
+            launcher.launch(found, &launches, sent_at);
         });
     }
 
@@ -180,18 +216,20 @@ impl Launcher {
     /// back, and says how many are left: the next start settles them.
     pub(super) async fn close(&self, limit: Duration) -> usize {
         let settled = async || {
-            self.shared.launches.wait().await;
             while !self.shared.in_hand.lock().is_unsettled_only() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        self.shared.launches.close();
         // Half of the time for what is already queued; the rest is taken back unsent.
         if tokio::time::timeout(limit / 2, settled()).await.is_err() {
             self.shared.closing.cancel();
             let _ = tokio::time::timeout(limit / 2, settled()).await;
         }
         self.shared.closing.cancel();
+        self.shared.ended.cancel();
+        self.shared.tasks.close();
+        // They are not carried on, and so end at once.
+        self.shared.tasks.wait().await;
         self.shared.in_hand.lock().len()
     }
 

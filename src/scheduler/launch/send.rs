@@ -11,7 +11,8 @@ use crate::booking::{Standing, UnbookCause};
 use crate::config::FractionalCores;
 use crate::model::{Booked, HostId, LayerId, LayerLaunch};
 use crate::rqd::proto::rqd::RunFrame;
-use crate::rqd::{self, Agents, LaunchOutcome};
+use crate::rqd::{self, AgentError, Agents, LaunchOutcome, Unsent};
+use crate::scheduler::context::Context;
 use crate::scheduler::hints::Hints;
 use crate::telemetry::error_chain;
 
@@ -50,7 +51,7 @@ impl Launcher {
                 hints.elsewhere(|elsewhere| elsewhere.refused(&booked.frame, &booked.host, Instant::now()));
             }
         }
-        if matches!(&outcome, LaunchOutcome::NotSent(error) if !error.blames_host()) {
+        if matches!(&outcome, LaunchOutcome::NotSent(AgentError::OutOfSockets { .. })) {
             hints.pause(OWN_LACK_PAUSE, Instant::now());
         }
         self.act(agents, booked, Event::LaunchEnded(&outcome)).await;
@@ -72,7 +73,7 @@ impl Launcher {
 
     fn message(&self, booked: &Booked, launch: &LayerLaunch) -> Option<RunFrame> {
         let factors = self.shared.context.settings().memory_limits;
-        let built = rqd::build_run_frame(launch, booked, time::OffsetDateTime::now_utc(), &factors);
+        let built = rqd::build_run_frame(launch, booked, self.shared.context.hints.database_now(), &factors);
         if let Err(error) = &built {
             // Also looked at before the booking, but bookings that were found by their rows were not.
             tracing::error!(frame = %booked.frame, error = error_chain(error), "a booked frame cannot be launched");
@@ -115,12 +116,18 @@ impl Launcher {
                 self.shared.context.metrics.launch_answered(sent_at.elapsed());
                 return Some(outcome);
             }
-            Err(Some(standing)) => {
+            Err(Unsent::Overtaken(standing)) => {
                 tracing::debug!(%frame, host, %proc, ?standing, "a booking was overtaken before its launch was sent");
             }
-            Err(None) => {
+            Err(Unsent::GivenUp { waited_for_host }) => {
                 if cause == UnbookCause::LaunchTooLate {
                     tracing::info!(%frame, host, "a launch was not sent in time");
+                }
+                let is_over = tokio::time::Instant::now() >= deadline && !self.shared.closing.is_cancelled();
+                if waited_for_host && is_over && agents.is_late(host) {
+                    let Context { hints, settings, .. } = &self.shared.context;
+                    let limit = settings.now().launch_deadline;
+                    hints.breakers(|breakers| breakers.too_late(&booked.host, limit, Instant::now()));
                 }
                 self.feed(booked, Event::GivenUp(cause));
             }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::last_look::BATCH_MAX;
 use super::machine::{Call, Due, Event, Others, Runs};
-use super::{LaunchTargets, Launcher};
+use super::{LaunchTargets, Launcher, Shared};
 use crate::booking::{self, Standing};
 use crate::model::{Booked, HostId, ProcId};
 use crate::rqd::{AgentReport, Agents};
@@ -44,8 +44,10 @@ impl Launcher {
         let LaunchTargets::Agents(agents) = &self.shared.targets else { return true };
         let mut places = HashMap::new();
         // A host without a place is asked at the next tick.
-        let begin = |host: &HostId| {
-            let place = Arc::clone(&self.shared.settling).try_acquire_owned().map_err(|_| now)?;
+        let begin = |host: &HostId, host_name: &str| {
+            let Shared { settling, settling_unproven, .. } = &*self.shared;
+            let places_of = if agents.has_answered_lately(host_name) { settling } else { settling_unproven };
+            let place = Arc::clone(places_of).try_acquire_owned().map_err(|_| now)?;
             self.shared.context.hints.breakers(|breakers| breakers.begin_question(host, now))?;
             places.insert(host.clone(), place);
             Ok(())
@@ -56,7 +58,7 @@ impl Launcher {
         // Each host on its own, so that those that answer do not wait for those that do not.
         for (host, bookings) in questions {
             let (launcher, agents, place) = (self.clone(), agents.clone(), places.remove(&host));
-            tokio::spawn(async move {
+            self.spawn(async move {
                 launcher.ask(&agents, &bookings).await;
                 drop(place);
             });

@@ -171,7 +171,7 @@ fn a_launch_that_is_confirmed_is_looked_at_once_more_and_vouched_for() {
     let mut case = Case::sent(3);
     let effects = [Effect::Count(LaunchResult::ConfirmedRunning), Effect::HostWorks, Effect::FreeHost];
     assert_eq!(case.answer(0, Runs::Ours), effects);
-    assert_eq!(case.in_hand.due(case.now, |_| Ok(())).rows, [booked(1)]);
+    assert_eq!(case.in_hand.due(case.now, |_, _| Ok(())).rows, [booked(1)]);
     assert_eq!(case.take(Event::Rows(Standing::Stands)), []);
     assert!(case.is_over());
     let why = Why::Found { judged_from: case.now, only_while_alone: false };
@@ -246,12 +246,12 @@ fn a_run_for_another_booking_is_ended_first_but_not_after_a_silence() {
 fn a_host_is_asked_when_it_may_be_and_once_at_a_time() {
     let mut case = Case::sent(3);
     let later = case.now + SECOND * 3;
-    assert!(case.in_hand.due(case.now, |_| Err(later)).questions.is_empty());
-    assert!(case.in_hand.due(case.now, |_| Ok(())).questions.is_empty());
-    let Due { rows, questions, .. } = case.in_hand.due(later, |_| Ok(()));
+    assert!(case.in_hand.due(case.now, |_, _| Err(later)).questions.is_empty());
+    assert!(case.in_hand.due(case.now, |_, _| Ok(())).questions.is_empty());
+    let Due { rows, questions, .. } = case.in_hand.due(later, |_, _| Ok(()));
     assert_eq!((rows, &questions[&booked(1).host]), (vec![booked(1)], &vec![booked(1)]));
-    assert!(case.in_hand.due(later + SECOND * 59, |_| Ok(())).questions.is_empty());
-    assert_eq!(case.in_hand.due(later + SECOND * 60, |_| Ok(())).questions.len(), 1);
+    assert!(case.in_hand.due(later + SECOND * 59, |_, _| Ok(())).questions.is_empty());
+    assert_eq!(case.in_hand.due(later + SECOND * 60, |_, _| Ok(())).questions.len(), 1);
 }
 
 /// What is seen of one booking from outside.
@@ -365,7 +365,7 @@ impl Farm {
             self.take(&booked, &Event::KillEnded { is_killed: true });
             self.take(&booked, &Event::Released);
         }
-        let Due { rows, questions, .. } = self.in_hand.due(self.now, |_: &HostId| Ok(()));
+        let Due { rows, questions, .. } = self.in_hand.due(self.now, |_: &HostId, _: &str| Ok(()));
         for booked in &rows {
             self.take(booked, &Event::Rows(Standing::Stands));
         }
@@ -426,7 +426,7 @@ proptest! {
                     continue;
                 }
                 Happening::Asked => {
-                    farm.in_hand.due(farm.now, |_| Ok(()));
+                    farm.in_hand.due(farm.now, |_, _| Ok(()));
                     continue;
                 }
                 Happening::Rows(standing) => Event::Rows(standing),

@@ -1,0 +1,103 @@
+//! Hosts that take calls and never answer cost themselves: the others are filled as if they were not there.
+
+use std::time::Duration;
+
+use cue_scheduler::farm::fleet::RunTime;
+use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec};
+use cue_scheduler::rqd::AgentSettings;
+use cue_scheduler::scheduler::Settings;
+use cue_scheduler::units::Cores;
+
+use crate::support::farm::{PATIENCE, Scheduler, farm, quick_farm, quick_settings, until};
+use crate::support::{count, database};
+
+const HOSTS: usize = 200;
+const MUTE: usize = 80;
+/// Of each host.
+const CORES: usize = 2;
+/// Longer than any test lasts: what is not answered is never given up.
+const NEVER: Duration = Duration::from_hours(24);
+
+/// Small hosts, and one with a tag of its own.
+fn spec(frames: u32) -> FarmSpec {
+    let plenty = Cores::whole(100_000);
+    let layer = LayerSpec::new("render").frames(frames);
+    let folder = FolderSpec::new("comp").job(JobSpec::new("shade").layer(layer));
+    FarmSpec::empty()
+        .alloc("general", "general")
+        .host_class(HostClass::new("render", HOSTS).cores(Cores::whole(2)))
+        .show(ShowSpec::new("show").subscription("general", plenty, plenty).folder(folder))
+}
+
+/// One call may wait for its answer at once, of all hosts that answer; and nothing that waits has an end.
+async fn beside_mute_hosts(sandbox: &Sandbox) -> Scheduler {
+    let fleet = sandbox.fleet().unwrap();
+    for host in &sandbox.seeded().hosts[..MUTE] {
+        fleet.mute_host(&host.name).unwrap();
+    }
+    let settings = Settings { launch_deadline: NEVER, launches_waiting_max: 16, ..quick_settings() };
+    let agents = AgentSettings {
+        port: sandbox.rqd_port(),
+        call_timeout: NEVER,
+        calls_in_flight_max: 16,
+        ..AgentSettings::default()
+    };
+    Scheduler::start_calling(sandbox, settings, agents).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eighty_mute_of_two_hundred_hosts_hold_up_none_of_the_others() {
+    let database = database(cue_scheduler::farm::schema::Generation::G5).await;
+    let frames = 1_000;
+    let run_time = RunTime::Fixed(Duration::from_millis(50));
+    let options = SandboxOptions { run_time, ..quick_farm(spec(frames)) };
+    let sandbox = farm(database.connect_settings().await, options).await;
+    let scheduler = beside_mute_hosts(&sandbox).await;
+    // All that is not stuck on them.
+    let progress = until(&sandbox, |progress| progress.waiting == 0 && progress.running <= (MUTE * CORES) as u64).await;
+    assert_eq!(progress.done + progress.running, u64::from(frames), "{progress:?}");
+    assert!(progress.running > 0, "the mute hosts were never tried");
+    let on_others = "SELECT count(*) FROM proc JOIN host USING (pk_host) WHERE host.str_name <> ALL ($1)";
+    let mute: Vec<&str> = sandbox.seeded().hosts[..MUTE].iter().map(|host| host.name.as_str()).collect();
+    let on_others: i64 = sqlx::query_scalar(on_others).bind(&mute).fetch_one(sandbox.pool()).await.unwrap();
+    assert_eq!(on_others, 0);
+    // Each was sent one launch, whatever else was booked there.
+    let unheard = sandbox.fleet().unwrap().counts().unheard;
+    assert!(unheard <= MUTE, "{unheard} calls to {MUTE} mute hosts");
+    scheduler.stop().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_urgent_job_on_a_host_of_its_own_does_not_wait_for_mute_hosts() {
+    let database = database(cue_scheduler::farm::schema::Generation::G5).await;
+    // More than fits: what is booked on mute hosts stays there.
+    let run_time = RunTime::Fixed(NEVER);
+    let options = SandboxOptions { run_time, ..quick_farm(spec(1_000)) };
+    let sandbox = farm(database.connect_settings().await, options).await;
+    let urgent = &sandbox.seeded().hosts[HOSTS - 1].name;
+    let lock = format!("UPDATE host SET str_lock_state = 'LOCKED' WHERE str_name = '{urgent}'");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(sandbox.pool()).await.unwrap();
+    let scheduler = beside_mute_hosts(&sandbox).await;
+    let full = ((HOSTS - 1) * CORES) as u64;
+    until(&sandbox, |progress| progress.running == full).await;
+    let launched = async |frames: usize| {
+        let began = std::time::Instant::now();
+        while sandbox.launches().len() < frames {
+            assert!(began.elapsed() < PATIENCE, "{} of {frames} launched", sandbox.launches().len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    launched((HOSTS - 1 - MUTE) * CORES).await;
+    let open = format!("UPDATE host SET str_lock_state = 'OPEN' WHERE str_name = '{urgent}'");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(open)).execute(sandbox.pool()).await.unwrap();
+    launched((HOSTS - MUTE) * CORES).await;
+    let stuck = "SELECT count(*) FROM proc";
+    assert_eq!(count(sandbox.pool(), stuck).await, i64::try_from(HOSTS * CORES).unwrap());
+    // Nothing of the launches that have no end goes on after it.
+    let ended = scheduler.stop().await;
+    assert!(ended.unsettled >= MUTE, "{ended:?}");
+    assert_eq!(ended.unfinished, [""; 0]);
+    sandbox.stop().await;
+}
