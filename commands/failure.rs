@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use cue_scheduler::clusters::{NameError, SelectionError};
 use cue_scheduler::config::{ConfigError, NamedBy};
-use cue_scheduler::db::MissingPrivilege;
+use cue_scheduler::db::{MissingPrivilege, StoreError};
 use cue_scheduler::telemetry::error_chain;
 use cue_scheduler::telemetry::logs::LogsError;
 
@@ -18,6 +18,20 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const MISUSED: u8 = 2;
 /// As a shell says it of a process that SIGINT ended.
 pub(crate) const INTERRUPTED: i32 = 130;
+
+/// Said of every connection that did not come about.
+pub(crate) const CONNECTING: &str = "Failed to connect to database";
+
+/// Where the database is was said nowhere.
+#[derive(Debug, thiserror::Error)]
+#[error("no settings file was found, and the defaults were used")]
+pub(crate) struct NoFile;
+
+/// Says so of a connection that did not come about where no file told how to make it.
+pub(crate) fn without_file(error: anyhow::Error) -> anyhow::Error {
+    let is_no_connection = error.chain().filter_map(|cause| cause.downcast_ref()).any(StoreError::is_no_connection);
+    if is_no_connection { error.context(NoFile) } else { error }
+}
 
 /// Prints the error once, with all its causes, and says what to do. `misused` is the code of a call that
 /// cannot succeed, [`MISUSED`] where that says nothing else.
@@ -51,6 +65,12 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     if let Some(UsageError::FacilityNeeded { .. }) = cause.downcast_ref() {
         return Some("name one with --facility or scheduler.facility");
+    }
+    if cause.is::<NoFile>() {
+        return Some(
+            "`config init` writes ~/.config/cue-scheduler/scheduler.yaml; --config or OPENCUE_SCHEDULER_CONFIG names \
+             another file",
+        );
     }
     let remedy = "grant them (check-db lists all that `run` needs), or leave --verify out: a plain dry run only reads";
     cause.is::<RightsMissing>().then_some(remedy)

@@ -13,7 +13,7 @@ use cue_scheduler::telemetry::{Health, Metrics, Registry, http};
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::INTERRUPTED;
+use crate::failure::{CONNECTING, INTERRUPTED};
 use crate::selection;
 use crate::settings::RunSettings;
 use crate::signals::hear;
@@ -35,17 +35,18 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let limits = PageLimits::for_this_process();
     pages.spawn("pages", http::serve(listener, registry, health.clone(), limits, pages.stop_signal()));
 
-    let connected =
-        Service::connect(&settings.connect, &health, &stop).await.context("Failed to connect to database")?;
+    let connected = Service::connect(&settings.connect, &health, &stop).await.context(CONNECTING)?;
     let Some(store) = connected else {
-        tracing::info!(target: "scheduler", "stopped before the database was there");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(stopped_early());
     };
     tracing::info!(target: "scheduler", schema = store.features().generation_guess(), "connected to the database");
     if let Some(way) = store.way() {
         tracing::info!(target: "scheduler", "the connection to the database is {way}");
     }
-    selection::load(&store, config).await?;
+    let Some(loaded) = stop.run_until_cancelled(selection::load(&store, config)).await else {
+        return Ok(stopped_early());
+    };
+    loaded?;
     let parts = Parts {
         store: store.clone(),
         targets: LaunchTargets::Agents(Agents::new(config.rqd.agents)),
@@ -54,11 +55,19 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         health,
         totals: Totals::default(),
     };
-    let service = preview::prepare(parts).await?;
+    let Some(prepared) = stop.run_until_cancelled(preview::prepare(parts)).await else {
+        return Ok(stopped_early());
+    };
+    let service = prepared?;
     service.run(stop).await;
     store.close().await;
     pages.stop(std::time::Duration::from_secs(1)).await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn stopped_early() -> ExitCode {
+    tracing::info!(target: "scheduler", "stopped before the database was there");
+    ExitCode::SUCCESS
 }
 
 /// SIGTERM and SIGINT stop, a second one ends at once; SIGUSR1 and SIGUSR2 both change between info

@@ -79,8 +79,8 @@ Fields of JSON and YAML:
 
 Exit status:
   0  Nothing failed; there may be warnings.
-  1  Something failed.
-  2  There is no connection, or the settings are wrong.";
+  1  Something failed, or there is no connection.
+  2  The settings are wrong.";
 
 pub(super) const CLUSTERS: &str = "\
 Examples:

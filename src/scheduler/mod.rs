@@ -25,6 +25,7 @@
 
 mod context;
 mod cycle;
+mod database;
 mod error;
 mod flags;
 mod fruitless;

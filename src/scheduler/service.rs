@@ -1,5 +1,6 @@
 //! The loops of the service, wired and run until told to stop.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::cycle::{Cycle, Sink};
+use super::database::{look_at_schema, run_database};
 use super::error::PassError;
 use super::hints::Hints;
 use super::launch::{Inbox, LaunchTargets, Launcher};
@@ -127,19 +129,25 @@ impl Service {
         let Self { context, totals, clusters, sink, live } = self;
         let (tasks, late) = (Tasks::new(), Tasks::new());
         tasks.spawn("clusters", run_clusters(context.clone(), clusters, tasks.stop_signal()));
+        tasks.spawn("database", run_database(context.clone(), tasks.stop_signal()));
         let launcher = live.map(|(live, inbox)| spawn_live(live, inbox, &tasks, &late));
 
         tracing::info!(target: "scheduler", "Starting scheduler feed");
         let Context { store, settings, hints, health, .. } = context.clone();
         let limit = settings.shutdown_timeout;
         let cycle = Cycle { store, settings, hints, sink };
-        let had_nothing_to_do = Passes::new(context, cycle, totals, launcher.clone()).run(stop).await;
+        let mut passes = pin!(Passes::new(context, cycle, totals, launcher.clone()).run(stop.clone()));
+        // The last pass has its share of the limit too.
+        let (had_nothing_to_do, stopping) = tokio::select! {
+            biased;
+            had_nothing_to_do = &mut passes => (had_nothing_to_do, Instant::now()),
+            stopping = async { stop.cancelled().await; Instant::now() } => (passes.await, stopping),
+        };
 
-        let stopping = Instant::now();
         health.set_not_ready("stopping");
         tracing::info!(target: "scheduler", "stopping: no new pass, settling launches");
         let time_left = || limit.saturating_sub(stopping.elapsed());
-        let mut unfinished = tasks.stop(limit / 4).await;
+        let mut unfinished = tasks.stop(time_left() / 4).await;
         let unsettled = match launcher {
             Some(launcher) => launcher.close(time_left().mul_f32(0.8)).await,
             None => 0,
@@ -186,7 +194,16 @@ fn spawn_live(live: Live, inbox: Inbox, tasks: &Tasks, late: &Tasks) -> Launcher
 async fn run_clusters(context: Context, clusters: watch::Sender<Arc<[Cluster]>>, stop: CancellationToken) {
     let Context { store, settings, hints, health, .. } = context;
     let mut named = NamedOnce::default();
-    while sleep_or_stop(settings.cluster_reload_interval, &stop).await {
+    let mut returns = store.returns();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(settings.cluster_reload_interval) => {}
+            // While the database was away anything may have changed, and another server may hold less.
+            Ok(()) = returns.changed() => {}
+        }
+        look_at_schema(&store).await;
         // Kept although their flag went off, also where being flagged is what makes a show ours.
         let kept = hints.shows_kept(Instant::now());
         match clusters::load_keeping(&store, &settings.selection, settings.chunk_sizes, &kept).await {

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Executor as _, FromRow, Row as _, raw_sql};
+use sqlx::{Connection as _, FromRow};
 
 use super::connect::connect_once;
+use super::pooling;
 use super::row::whole;
 use super::{ConnectSettings, Result, Rows, Source, Statement, StoreError, Tx, Way};
 use crate::model::{FacilityId, ShowId};
@@ -183,22 +184,8 @@ pub(crate) struct HostGroup {
 /// Whether two sessions share one server process, or one session changes its process: then a proxy
 /// hands out connections by the transaction, and session locks and settings do not hold.
 pub(crate) async fn is_pooled_by_transaction(settings: &ConnectSettings) -> Result<bool> {
-    let failed = || StoreError::query("comparing two sessions");
-    let pid = async |connection: &mut PgConnection| -> Result<i32> {
-        let row = connection.fetch_one(raw_sql(include_str!("../sql/check_process.sql"))).await.map_err(failed())?;
-        row.try_get("pid").map_err(failed())
-    };
     let ((mut first, _), (mut second, _)) = (connect_once(settings).await?, connect_once(settings).await?);
-    let (mut of_first, mut of_second) = (BTreeSet::new(), BTreeSet::new());
-    for _ in 0..2 {
-        of_first.insert(pid(&mut first).await?);
-        of_second.insert(pid(&mut second).await?);
-    }
-    // While the transaction is open, its process is the second session's alone.
-    second.execute(raw_sql("BEGIN READ ONLY")).await.map_err(failed())?;
-    of_second.insert(pid(&mut second).await?);
-    of_first.insert(pid(&mut first).await?);
-    second.execute(raw_sql("ROLLBACK")).await.map_err(failed())?;
+    let is_by_transaction = pooling::is_by_transaction(&mut first, &mut second).await?;
     let _ = (first.close().await, second.close().await);
-    Ok(of_first.len() > 1 || of_second.len() > 1 || !of_first.is_disjoint(&of_second))
+    Ok(is_by_transaction)
 }

@@ -42,7 +42,7 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("latency", server::latency(&mut session).await);
     report.add("clock", server::clock(&mut session).await);
 
-    let one_connection = ConnectSettings { pool_size: 1, ..connect.clone() };
+    let one_connection = ConnectSettings { pool_size: 1, may_be_pooled: true, ..connect.clone() };
     let store = bounded(Store::connect(&one_connection)).await;
     check_schema(&mut session, store.as_ref(), &mut report).await;
     report.add("connections", server::connections(&mut session, connect.pool_size, wanted.instances).await);
