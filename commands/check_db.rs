@@ -1,6 +1,7 @@
 //! `check-db`: whether the service would run on this database with these settings.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use cue_scheduler::config::BesideMaestro;
@@ -13,6 +14,9 @@ use crate::failure::{CONNECTING, FAILED};
 use crate::listing::Column;
 use crate::output::Printer;
 use crate::settings::RunSettings;
+
+/// Nothing of Cuebot's or ours takes nearly so long.
+const LONG_TRANSACTION: Duration = Duration::from_mins(5);
 
 /// What JSON and YAML print.
 #[derive(Serialize)]
@@ -29,6 +33,7 @@ pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Print
         selection: config.selection(),
         chunk_sizes: config.chunk_sizes(),
         host_staleness: config.host_cache.host_staleness_threshold,
+        long_transaction: LONG_TRANSACTION,
         book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
         instances: args.instances,
         agents: args.rqd.map(|hosts| (Agents::new(config.rqd.agents), hosts as usize)),

@@ -23,9 +23,9 @@ pub(crate) const INTERRUPTED: i32 = 130;
 pub(crate) const CONNECTING: &str = "Failed to connect to database";
 
 /// Where the database is was said nowhere.
-#[derive(Debug, thiserror::Error)]
-#[error("no settings file was found, and the defaults were used")]
-pub(crate) struct NoFile;
+#[derive(Debug, derive_more::Display)]
+#[display("no settings file was found, and the defaults were used")]
+struct NoFile;
 
 /// Says so of a connection that did not come about where no file told how to make it.
 pub(crate) fn without_file(error: anyhow::Error) -> anyhow::Error {
@@ -39,8 +39,15 @@ pub(crate) fn report(error: &anyhow::Error, misused: u8, printer: Printer) -> Ex
     if let Some(OutputError::ClosedPipe) = error.downcast_ref() {
         return ExitCode::SUCCESS;
     }
-    printer.error(error_chain(error.as_ref()));
+    let no_file = error.downcast_ref::<NoFile>();
+    error.chain().nth(usize::from(no_file.is_some())).into_iter().for_each(|error| printer.error(error_chain(error)));
     error.chain().filter_map(hint).for_each(|hint| printer.hint(hint));
+    if let Some(no_file) = no_file {
+        printer.hint(format_args!(
+            "{no_file}: `config init` writes ~/.config/cue-scheduler/scheduler.yaml; --config or OPENCUE_SCHEDULER_CONFIG \
+             names another file"
+        ));
+    }
     if let Some(unmatched) = error.downcast_ref::<NotOne>() {
         unmatched.names().iter().for_each(|name| printer.hint(name));
     }
@@ -65,12 +72,6 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     if let Some(UsageError::FacilityNeeded { .. }) = cause.downcast_ref() {
         return Some("name one with --facility or scheduler.facility");
-    }
-    if cause.is::<NoFile>() {
-        return Some(
-            "`config init` writes ~/.config/cue-scheduler/scheduler.yaml; --config or OPENCUE_SCHEDULER_CONFIG names \
-             another file",
-        );
     }
     let remedy = "grant them (check-db lists all that `run` needs), or leave --verify out: a plain dry run only reads";
     cause.is::<RightsMissing>().then_some(remedy)

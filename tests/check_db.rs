@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use cue_scheduler::booking::{Repairs, UnbookCause, unbook};
 use cue_scheduler::db::{ConnectSettings, Store};
-use cue_scheduler::farm::schema::Generation;
+use cue_scheduler::farm::postgres::{Durability, PostgresOptions, PostgresServer, RestartMode};
+use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::farm::seed::{FarmSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{AllocTag, Selection, TagChunkSizes};
 use cue_scheduler::ops::check::{CheckResult, Status, Wanted, check};
 use cue_scheduler::rqd::{AgentSettings, Agents};
 use cue_scheduler::units::Cores;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::support::farm::{farm, quick_farm};
 use crate::support::{
@@ -23,6 +25,7 @@ fn wanted() -> Wanted {
         selection: Selection::default(),
         chunk_sizes: TagChunkSizes::default(),
         host_staleness: Duration::from_mins(2),
+        long_transaction: Duration::from_mins(5),
         book_beside_foreign_planner: false,
         instances: 1,
         agents: None,
@@ -62,7 +65,7 @@ fn not_checked(checks: &[CheckResult]) -> Vec<(&str, &str)> {
 }
 
 /// All that needs the rows that the settings select.
-const OF_THE_SELECTION: [&str; 10] = [
+const OF_THE_SELECTION: [&str; 11] = [
     "subscriptions",
     "folders",
     "hosts",
@@ -72,6 +75,7 @@ const OF_THE_SELECTION: [&str; 10] = [
     "limits",
     "silent-procs",
     "frameless-procs",
+    "left-out-rows",
     "owners",
 ];
 
@@ -102,6 +106,7 @@ async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
                 "indexes",
                 "connections",
                 "pooling-proxy",
+                "dead-rows",
                 "selection",
                 "subscriptions",
                 "folders",
@@ -112,6 +117,7 @@ async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
                 "limits",
                 "silent-procs",
                 "frameless-procs",
+                "left-out-rows",
                 "owners",
                 "foreign-planner",
             ]
@@ -295,7 +301,7 @@ async fn a_database_of_another_program_is_called_so_and_nothing_else_is_said_of_
         );
         let needs_it = [&OF_THE_SCHEMA[..], &OF_THE_SELECTION, &["foreign-planner", "agents"]].concat();
         assert_eq!(not_checked(&checks), after("schema", &needs_it));
-        let good = ["connection", "tls", "server", "latency", "clock", "connections", "pooling-proxy"];
+        let good = ["connection", "tls", "server", "latency", "clock", "connections", "pooling-proxy", "dead-rows"];
         let is_good = |check: &&CheckResult| check.status == Status::Ok;
         assert_eq!(checks.iter().filter(is_good).map(|check| check.name).collect::<Vec<_>>(), good);
     }
@@ -549,4 +555,39 @@ async fn the_program_prints_and_ends_as_documented() {
     let ran = run_program(&nowhere, &["check-db"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
     assert!(ran.stderr.contains(" has no database nowhere for "), "{}", ran.stderr);
+}
+
+/// On a server of its own: a slot is everybody's there.
+#[tokio::test]
+async fn what_keeps_dead_rows_is_told_with_what_ends_it() {
+    let options = PostgresOptions { durability: Durability::Real, ..PostgresOptions::default() };
+    let server = PostgresServer::start(&options).await.unwrap();
+    server.create_database("farm", None).await.unwrap();
+    let connect = async || server.connect_options("farm").connect().await.unwrap();
+    let mut connection = connect().await;
+    sqlx::raw_sql("ALTER SYSTEM SET max_prepared_transactions = 2").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    server.restart(RestartMode::Fast).await.unwrap();
+    let mut connection = connect().await;
+    schema::create(&mut connection, Generation::G5).await.unwrap();
+    sqlx::raw_sql("SELECT pg_create_physical_replication_slot('idle_slot', true)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    for begin in ["BEGIN; UPDATE config SET str_key = str_key; PREPARE TRANSACTION 'left behind'", "BEGIN; SELECT 1"] {
+        sqlx::raw_sql(begin).execute(&mut connection).await.unwrap();
+    }
+    let wanted = Wanted { long_transaction: Duration::ZERO, ..wanted() };
+    let checks = check(&server.connect_settings("farm"), &wanted).await.unwrap();
+    let check = checks.iter().find(|check| check.name == "dead-rows").unwrap();
+    assert_eq!(check.status, Status::Warning, "{check:?}");
+    for part in ["open transactions: ", "prepared transactions: left behind for 0 min", "nobody reads: idle_slot"] {
+        assert!(check.found.contains(part), "{part} is not in {}", check.found);
+    }
+    let remedy = check.remedy.as_deref().unwrap();
+    for part in ["pg_terminate_backend(", "ROLLBACK PREPARED 'left behind'", "pg_drop_replication_slot('idle_slot')"] {
+        assert!(remedy.contains(part), "{part} is not in {remedy}");
+    }
+    connection.close().await.unwrap();
+    server.stop().await;
 }

@@ -119,6 +119,7 @@ fn wanted() -> Wanted {
         selection: Selection::default(),
         chunk_sizes: TagChunkSizes::default(),
         host_staleness: std::time::Duration::from_mins(2),
+        long_transaction: std::time::Duration::from_mins(5),
         book_beside_foreign_planner: false,
         instances: 1,
         agents: None,

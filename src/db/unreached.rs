@@ -45,7 +45,8 @@ impl Error for DriverError {
 
 /// One sentence: what is wrong, with host, port and user, and the remedy.
 pub(super) fn told(host: &str, port: u16, name: &str, user: &str, source: &DriverError) -> String {
-    let place = if host.starts_with('/') { format!("the socket in {host}") } else { format!("{host}:{port}") };
+    let place =
+        if host.starts_with('/') { format!("the socket of port {port} in {host}") } else { format!("{host}:{port}") };
     match &source.0 {
         sqlx::Error::Database(error) => match error.code().as_deref() {
             Some("28P01") => format!(
@@ -72,7 +73,7 @@ pub(super) fn told(host: &str, port: u16, name: &str, user: &str, source: &Drive
             ),
             ErrorKind::NotFound if host.starts_with('/') => {
                 format!(
-                    "there is no {place} to reach the database {name} as {user}; check database.db_host and database.db_port"
+                    "{place} is not there to reach the database {name} as {user}; check database.db_host and database.db_port"
                 )
             }
             ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {

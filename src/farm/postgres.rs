@@ -114,7 +114,9 @@ impl PostgresServer {
     /// started with [`Durability::Real`].
     pub async fn start_standby(&self) -> Result<Self, PostgresError> {
         let standby = Self::in_folder(self.binaries.clone(), self.run_as.clone(), self.password.clone())?;
-        let program = self.binaries.join("pg_basebackup");
+        // It may be linked from elsewhere, without all that comes with it.
+        let server = fs::canonicalize(self.binaries.join("postgres")).map_err(PostgresError::Folder)?;
+        let program = server.with_file_name("pg_basebackup");
         let mut copy = self.run_as.command(&program, standby.folder());
         copy.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync"]);
         copy.arg("--host").arg(self.folder()).args(["--port", &self.port.to_string(), "--username", ROLE]);

@@ -90,6 +90,12 @@ impl Session {
         self.rows(statement).await?.one(whole)
     }
 
+    /// What keeps the server from removing dead rows.
+    pub(crate) async fn held_back(&mut self) -> Result<Vec<HeldBack>> {
+        let statement = Statement::new("looking for old transactions", include_str!("../sql/check_held_back.sql"));
+        self.rows(statement).await?.all(whole)
+    }
+
     /// The triggers of some tables.
     pub(crate) async fn triggers(&mut self, tables: &BTreeSet<&str>) -> Result<Vec<Trigger>> {
         let statement = Statement::new("looking at triggers", include_str!("../sql/check_triggers.sql"));
@@ -157,6 +163,15 @@ pub(crate) struct Connections {
     pub(crate) of_role: i64,
     pub(crate) of_database: i64,
     pub(crate) others: i64,
+}
+
+/// Something that keeps dead rows from being removed.
+#[derive(FromRow)]
+pub(crate) struct HeldBack {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Since then; -1 where that is not known.
+    pub(crate) seconds: i64,
 }
 
 #[derive(FromRow)]
