@@ -24,7 +24,7 @@ pub(crate) const CONNECTING: &str = "Failed to connect to database";
 
 /// Where the database is was said nowhere.
 #[derive(Debug, derive_more::Display)]
-#[display("no settings file was found, and the defaults were used")]
+#[display("no settings file was found; what neither flags nor the environment say is the default")]
 struct NoFile;
 
 /// Says so of a connection that did not come about where no file told how to make it.

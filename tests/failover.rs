@@ -140,6 +140,8 @@ async fn commands_that_read_accept_a_standby_and_say_so_and_those_that_write_say
         assert!(ran.stderr.contains("the database is a standby"), "{args:?}: {ran:?}");
         assert!(!ran.stderr.contains("recovery"), "{args:?}: {ran:?}");
     }
+    let ran = run_program(&there, &["dry-run", "--cycles", "1", "--verify"]);
+    assert_eq!((ran.code, ran.stderr.contains("is a standby and takes no writes")), (1, true), "{ran:?}");
     let ran = run_program(&there, &["check-db"]);
     assert!(ran.stdout.contains("a standby that takes no writes"), "{ran:?}");
 

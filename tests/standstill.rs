@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cue_scheduler::db::{ConnectSettings, Store};
+use cue_scheduler::farm::postgres::{PostgresOptions, PostgresServer};
 use cue_scheduler::farm::sandbox::SandboxOptions;
 use cue_scheduler::farm::schema::{self, Generation};
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec};
@@ -55,6 +56,47 @@ async fn a_database_that_stands_still_is_told_and_all_goes_on_when_it_is_back() 
     // It ends, whatever of it still waits.
     scheduler.stop().await;
     sandbox.stop().await;
+}
+
+/// A server and all its processes.
+fn signal(server: &PostgresServer, signal: Signal) {
+    let lock = fs::read_to_string(server.folder().join("data/postmaster.pid")).unwrap();
+    let postmaster: i32 = lock.lines().next().unwrap().parse().unwrap();
+    let is_child = |process: &i32| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        status.lines().any(|line| line.split_whitespace().eq(["PPid:", &postmaster.to_string()]))
+    };
+    let processes =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    for process in processes.filter(|process: &i32| *process == postmaster || is_child(process)) {
+        // It may have ended since.
+        let _ = kill(Pid::from_raw(process), signal);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_processes_are_stopped_is_told_and_all_goes_on_when_they_run() {
+    let server = PostgresServer::start(&PostgresOptions::default()).await.unwrap();
+    server.create_database("farm", None).await.unwrap();
+    let mut connection = server.connect_options("farm").connect().await.unwrap();
+    schema::create(&mut connection, Generation::G5).await.unwrap();
+    connection.close().await.unwrap();
+    let options = SandboxOptions { generation: Generation::G5, ..quick_farm(FarmSpec::demo(30, 6, 600, SEED)) };
+    let sandbox = farm(server.connect_settings("farm"), options).await;
+    let scheduler = Scheduler::start(&sandbox, quick_settings()).await;
+    until(&sandbox, |progress| progress.done > 50).await;
+    signal(&server, Signal::SIGSTOP);
+    let began = Instant::now();
+    while !is_away_told(&scheduler) {
+        assert!(began.elapsed() < PATIENCE, "{:?}", scheduler.health.readiness());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    signal(&server, Signal::SIGCONT);
+    until(&sandbox, |_| scheduler.health.readiness().is_ok()).await;
+    assert_all_done(&sandbox).await;
+    scheduler.stop().await;
+    sandbox.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,7 +230,11 @@ impl<'c> Tx<'c> {
 async fn begin_on(store: &Store, begin: String, step: &'static str) -> Result<Transaction<'static, Postgres>> {
     let session = store.session(step).await?;
     let begun = Transaction::begin(session, Some(AssertSqlSafe(begin).into_sql_str()));
-    let begun = store.sessions.answer(GRACE, begun).await.map_err(StoreError::query(step))?;
+    let begun = store.sessions.answer(GRACE, begun).await.map_err(|error| {
+        // "Cannot set transaction read-write mode during recovery".
+        let is_standby = error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("25006"));
+        if is_standby { store.standby() } else { StoreError::query(step)(error) }
+    })?;
     store.meter.count(0, 0);
     Ok(begun)
 }

@@ -60,7 +60,7 @@ fn quoted(act: &str, held: &HeldBack) -> String {
     format!("{act} '{}'", held.name.replace('\'', "''"))
 }
 
-/// Rows that a pass cannot use, of those that no other check speaks of.
+/// Rows that a pass cannot use.
 pub(super) async fn left_out(store: Option<&Store>, farm: &Selected) -> Found {
     let farm = known(farm)?;
     let Some(store) = store else { return Ok(Finding::not_checked("depends on schema")) };
@@ -68,9 +68,8 @@ pub(super) async fn left_out(store: Option<&Store>, farm: &Selected) -> Found {
     let snapshot =
         bounded(Box::pin(async { Ok::<_, super::CheckError>(store.load_snapshot(&farm.clusters, &options).await?) }))
             .await?;
-    // Named by the check of limits.
-    let rows = snapshot.left_out.iter().filter(|row| row.table != "layer_limit");
-    let rows: Vec<String> = rows.map(|row| format!("{} {}: {}", row.table, row.id, row.problem)).collect();
+    let rows: Vec<String> =
+        snapshot.left_out.iter().map(|row| format!("{} {}: {}", row.table, row.id, row.problem)).collect();
     if rows.is_empty() {
         return Ok(Finding::ok("every row makes sense"));
     }
