@@ -14,7 +14,8 @@ use super::sessions::{Sessions, sign_of_life};
 use super::settings::ConnectSettings;
 use super::statement::{Source as _, Statement};
 use super::store::Store;
-use super::way::{self, CONNECT_LIMIT, Way, driven, failed, host_of};
+use super::unreached::CONNECT_LIMIT;
+use super::way::{self, Way, driven, failed, host_of};
 
 /// A statement of ours that runs longer than this is ended by the server, so that a pass fails and
 /// is tried again instead of hanging.
@@ -79,6 +80,8 @@ impl Store {
                     port: options.get_port(),
                     name: options.get_database().unwrap_or_default().to_owned(),
                     user: options.get_username().to_owned(),
+                    present: schema::needed().count() - schema::missing_tables(&missing),
+                    looked_for: schema::needed().count(),
                     missing,
                 })
             }

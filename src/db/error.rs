@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
 
-use super::schema::{missing_tables, needed};
 use super::unreached::{self, DriverError};
 
 /// A part that every generation of the schema has, and this database has not.
@@ -46,11 +45,19 @@ pub enum StoreError {
     )]
     PooledByTransaction { host: String, port: u16, name: String, user: String },
     #[error(
-        "the database {name} at {host}:{port} is not Cuebot's, as far as {user} sees: it has {} of its {} tables; let \
-         database.db_name name Cuebot's, or let {user} see its tables: USAGE on their schema, which search_path must name",
-        needed().count() - missing_tables(missing), needed().count()
+        "the database {name} at {host}:{port} is not Cuebot's, as far as {user} sees: it has {present} of its {looked_for} \
+         tables; let database.db_name name Cuebot's, or let {user} see its tables: USAGE on their schema, which \
+         search_path must name"
     )]
-    NotCuebot { host: String, port: u16, name: String, user: String, missing: Vec<Missing> },
+    NotCuebot {
+        host: String,
+        port: u16,
+        name: String,
+        user: String,
+        missing: Vec<Missing>,
+        present: usize,
+        looked_for: usize,
+    },
     #[error(
         "the database lacks {}; check that the database name is that of Cuebot's database and that the user sees its \
          tables",

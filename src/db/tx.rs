@@ -231,8 +231,9 @@ async fn begin_on(store: &Store, begin: String, step: &'static str) -> Result<Tr
     let session = store.session(step).await?;
     let begun = Transaction::begin(session, Some(AssertSqlSafe(begin).into_sql_str()));
     let begun = store.sessions.answer(GRACE, begun).await.map_err(|error| {
-        // "Cannot set transaction read-write mode during recovery".
-        let is_standby = error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("25006"));
+        // To write is, there, what is not supported.
+        let code = error.as_database_error().and_then(|error| error.code());
+        let is_standby = matches!(code.as_deref(), Some("25006" | "0A000"));
         if is_standby { store.standby() } else { StoreError::query(step)(error) }
     })?;
     store.meter.count(0, 0);

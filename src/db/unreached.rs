@@ -8,7 +8,9 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpStream;
 
-use super::way::CONNECT_LIMIT;
+/// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
+/// longer that the database is away.
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// To find out whether a host that did not answer is there at all.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);

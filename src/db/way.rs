@@ -23,12 +23,8 @@ use tokio::net::{TcpStream, lookup_host};
 
 use super::error::{Result, StoreError};
 use super::settings::ConnectSettings;
-use super::unreached::silence;
+use super::unreached::{CONNECT_LIMIT, silence};
 use crate::config::Tls;
-
-/// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
-/// longer that the database is away.
-pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Between two looks a server can come up or become full. It does not do so again and again.
 const LOOKS_MAX: u32 = 3;

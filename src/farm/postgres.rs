@@ -134,7 +134,7 @@ impl PostgresServer {
     pub async fn promote(&self) -> Result<(), PostgresError> {
         let failed = |source| PostgresError::Database { act: "promote", name: "postgres".to_owned(), source };
         let connection = self.connect().await.map_err(failed)?;
-        execute(connection, "SELECT pg_promote(true, 600)".to_owned()).await.map_err(failed)
+        execute(connection, include_str!("sql/promote.sql").to_owned()).await.map_err(failed)
     }
 
     /// Ends the server and starts it again as one that takes no writes, as a primary does that was replaced.

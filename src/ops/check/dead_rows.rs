@@ -22,10 +22,9 @@ fn held_back_finding(holders: &[HeldBack], long: Duration) -> Finding {
     let transactions = of("transaction", long);
     if !transactions.is_empty() {
         let pids = transactions.iter().map(|held| held.name.split(' ').next().unwrap_or_default());
-        let ends: Vec<String> =
-            pids.take(LISTED_MAX).map(|pid| format!("SELECT pg_terminate_backend({pid})")).collect();
+        let ends: Vec<String> = pids.take(LISTED_MAX).map(|pid| format!("pg_terminate_backend({pid})")).collect();
         found.push(format!("open transactions: {}", list(transactions.iter().map(aged))));
-        remedies.push(format!("let these programs end their transactions, or end them: {}", ends.join("; ")));
+        remedies.push(format!("let these programs end their transactions, or end them with {}", ends.join(", ")));
     }
     let prepared = of("prepared", long);
     if !prepared.is_empty() {
@@ -39,10 +38,10 @@ fn held_back_finding(holders: &[HeldBack], long: Duration) -> Finding {
         let drops: Vec<String> = slots
             .iter()
             .take(LISTED_MAX)
-            .map(|held| format!("SELECT pg_drop_replication_slot('{}')", held.name.replace('\'', "''")))
+            .map(|held| format!("pg_drop_replication_slot('{}')", held.name.replace('\'', "''")))
             .collect();
         found.push(format!("replication slots that nobody reads: {}", list(slots.iter().map(|held| &held.name))));
-        remedies.push(format!("start what reads them, or drop them: {}", drops.join("; ")));
+        remedies.push(format!("start what reads them, or drop them with {}", drops.join(", ")));
     }
     if !found.is_empty() {
         return Finding::warning(format!("dead rows are kept by {}", found.join("; ")), remedies.join("; "));
