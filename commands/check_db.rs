@@ -1,18 +1,22 @@
 //! `check-db`: whether the service would run on this database with these settings.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use cue_scheduler::config::BesideMaestro;
 use cue_scheduler::ops::check::{self, CheckResult, Status, Wanted};
 use cue_scheduler::rqd::Agents;
-use cue_scheduler::telemetry::error_chain;
 use serde::Serialize;
 
 use crate::cli::{CheckDbArgs, OutputFormat};
-use crate::failure::{FAILED, MISUSED};
+use crate::failure::{CONNECTING, FAILED};
 use crate::listing::Column;
 use crate::output::Printer;
 use crate::settings::RunSettings;
+
+/// Nothing of Cuebot's or ours takes nearly so long.
+const LONG_TRANSACTION: Duration = Duration::from_mins(5);
 
 /// What JSON and YAML print.
 #[derive(Serialize)]
@@ -29,17 +33,12 @@ pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Print
         selection: config.selection(),
         chunk_sizes: config.chunk_sizes(),
         host_staleness: config.host_cache.host_staleness_threshold,
+        long_transaction: LONG_TRANSACTION,
         book_beside_foreign_planner: config.scheduler.beside_maestro == BesideMaestro::Book,
         instances: args.instances,
         agents: args.rqd.map(|hosts| (Agents::new(config.rqd.agents), hosts as usize)),
     };
-    let checks = match check::check(&settings.connect, &wanted).await {
-        Ok(checks) => checks,
-        Err(error) => {
-            printer.error(error_chain(&error));
-            return Ok(ExitCode::from(MISUSED));
-        }
-    };
+    let checks = check::check(&settings.connect, &wanted).await.context(CONNECTING)?;
     let columns = [
         Column::text("CHECK", |check: &CheckResult| check.name.to_owned()),
         Column::text("STATUS", |check: &CheckResult| check.status.into_str().to_owned()),

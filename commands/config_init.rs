@@ -16,7 +16,7 @@ use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use tokio::signal::unix::SignalKind;
 
-use crate::failure::{FAILED, INTERRUPTED, UsageError};
+use crate::failure::{CONNECTING, FAILED, INTERRUPTED, UsageError};
 use crate::output::Printer;
 use crate::selection;
 use crate::settings::{InitSettings, connect_settings};
@@ -32,7 +32,8 @@ async fn from_flags(settings: InitSettings, printer: Printer) -> anyhow::Result<
         bail!(UsageError::Exists(target.display().to_string()));
     }
     if !args.offline {
-        let store = Store::connect(&connect_settings(&config.database)).await.context("nothing is written")?;
+        let connected = Store::connect(&connect_settings(&config.database)).await;
+        let store = connected.context(CONNECTING).context("nothing is written")?;
         let loaded = selection::load(&store, config).await.context("nothing is written")?;
         printer.note(format_args!("connected: {} clusters", loaded.clusters.len()));
         store.close().await;
@@ -163,7 +164,7 @@ fn is_right(key: &'static str, answer: &str) -> Result<(), String> {
 }
 
 async fn read_farm(config: &Config, printer: Printer) -> anyhow::Result<ClusterRows> {
-    let store = Store::connect(&connect_settings(&config.database)).await?;
+    let store = Store::connect(&connect_settings(&config.database)).await.context(CONNECTING)?;
     let rows = store.load_cluster_rows().await?;
     printer.note(format_args!(
         "connected: {}, {} shows, {} allocations",

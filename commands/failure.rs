@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cue_scheduler::clusters::{NameError, SelectionError};
 use cue_scheduler::config::{ConfigError, NamedBy};
-use cue_scheduler::db::MissingPrivilege;
+use cue_scheduler::db::{MissingPrivilege, StoreError};
 use cue_scheduler::telemetry::error_chain;
 use cue_scheduler::telemetry::logs::LogsError;
 
@@ -25,14 +25,35 @@ pub(crate) const INTERRUPTED: i32 = 130;
 /// Longest wait of the service for somebody to read why it ends.
 const TOLD_MAX: Duration = Duration::from_secs(1);
 
+/// Said of every connection that did not come about.
+pub(crate) const CONNECTING: &str = "Failed to connect to database";
+
+/// Where the database is was said nowhere.
+#[derive(Debug, derive_more::Display)]
+#[display("no settings file was found; what neither flags nor the environment say is the default")]
+struct NoFile;
+
+/// Says so of a connection that did not come about where no file told how to make it.
+pub(crate) fn without_file(error: anyhow::Error) -> anyhow::Error {
+    let is_no_connection = error.chain().filter_map(|cause| cause.downcast_ref()).any(StoreError::is_no_connection);
+    if is_no_connection { error.context(NoFile) } else { error }
+}
+
 /// Prints the error once, with all its causes, and says what to do. `misused` is the code of a call that
 /// cannot succeed, [`MISUSED`] where that says nothing else.
 pub(crate) fn report(error: &anyhow::Error, misused: u8, printer: Printer) -> ExitCode {
     if let Some(OutputError::ClosedPipe) = error.downcast_ref() {
         return ExitCode::SUCCESS;
     }
-    printer.error(error_chain(error.as_ref()));
+    let no_file = error.downcast_ref::<NoFile>();
+    error.chain().nth(usize::from(no_file.is_some())).into_iter().for_each(|error| printer.error(error_chain(error)));
     error.chain().filter_map(hint).for_each(|hint| printer.hint(hint));
+    if let Some(no_file) = no_file {
+        printer.hint(format_args!(
+            "{no_file}: `config init` writes ~/.config/cue-scheduler/scheduler.yaml; --config or OPENCUE_SCHEDULER_CONFIG \
+             names another file"
+        ));
+    }
     if let Some(unmatched) = error.downcast_ref::<NotOne>() {
         unmatched.names().iter().for_each(|name| printer.hint(name));
     }

@@ -7,6 +7,7 @@ use cue_scheduler::model::{Cluster, LeftOutRow};
 use cue_scheduler::preview::{self, Look};
 use cue_scheduler::scheduler::Settings;
 
+use crate::failure::CONNECTING;
 use crate::listing::short_age;
 use crate::output::Printer;
 use crate::selection;
@@ -61,7 +62,19 @@ pub(crate) async fn connect(settings: &RunSettings, printer: Printer) -> anyhow:
     printer.warnings(&settings.loaded.warnings);
     let pool_size = CONNECTIONS.min(settings.connect.pool_size);
     let connect = ConnectSettings { pool_size, ..settings.connect.clone() };
-    Store::connect(&connect).await.context("Failed to connect to database")
+    let store = Store::connect(&connect).await.context(CONNECTING)?;
+    warn_of_standby(&store, printer);
+    Ok(store)
+}
+
+/// What only reads may do so anywhere.
+fn warn_of_standby(store: &Store, printer: Printer) {
+    if store.is_standby() {
+        printer.warning(
+            "the database is a standby: what is read may be older than what the primary has, and `run` waits for the \
+             primary",
+        );
+    }
 }
 
 /// Rows that cannot be used.

@@ -92,7 +92,9 @@ fn as_service<F: Future<Output = anyhow::Result<ExitCode>>>(
     command: impl FnOnce(RunSettings) -> F,
 ) -> anyhow::Result<ExitCode> {
     let settings = settings::for_run(call)?;
-    block_on(threads.unwrap_or(settings.loaded.config.queue.worker_threads), command(settings))
+    let has_file = settings.loaded.file.is_some();
+    let ended = block_on(threads.unwrap_or(settings.loaded.config.queue.worker_threads), command(settings));
+    ended.map_err(|error| if has_file { error } else { failure::without_file(error) })
 }
 
 fn block_on(threads: usize, command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

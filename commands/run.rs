@@ -15,7 +15,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::INTERRUPTED;
+use crate::failure::{CONNECTING, INTERRUPTED};
 use crate::settings::{self, Call, RunSettings};
 use crate::signals::{hear, is_on_terminal};
 
@@ -38,11 +38,9 @@ pub(crate) async fn run(settings: RunSettings, call: Call) -> anyhow::Result<Exi
     let limits = PageLimits::for_this_process();
     pages.spawn("pages", http::serve(listener, registry, health.clone(), limits, pages.stop_signal()));
 
-    let connected =
-        Service::connect(&settings.connect, &health, &stop).await.context("Failed to connect to database")?;
+    let connected = Service::connect(&settings.connect, &health, &stop).await.context(CONNECTING)?;
     let Some(store) = connected else {
-        tracing::info!(target: "scheduler", "stopped before the database was there");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(stopped_early());
     };
     tracing::info!(target: "scheduler", schema = store.features().generation_guess(), "connected to the database");
     if let Some(way) = store.way() {
@@ -56,13 +54,21 @@ pub(crate) async fn run(settings: RunSettings, call: Call) -> anyhow::Result<Exi
         health,
         totals: Totals::default(),
     };
-    let service = preview::prepare(parts).await?;
+    let Some(prepared) = stop.run_until_cancelled(preview::prepare(parts)).await else {
+        return Ok(stopped_early());
+    };
+    let service = prepared?;
     let reload = Reload { call, running: config.clone(), replace: service.replace_settings() };
     pages.spawn("reload", reload.run(hung_up, pages.stop_signal()));
     service.run(stop).await;
     store.close().await;
     pages.stop(std::time::Duration::from_secs(1)).await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn stopped_early() -> ExitCode {
+    tracing::info!(target: "scheduler", "stopped before the database was there");
+    ExitCode::SUCCESS
 }
 
 /// What signals act on.

@@ -149,6 +149,7 @@ pub(crate) fn connect_settings(database: &config::Database) -> ConnectSettings {
         name: database.db_name.clone(),
         user: database.db_user.clone(),
         password: database.db_pass.as_ref().map(|password| password.reveal().to_owned()),
+        password_file: database.db_pass_file.clone(),
         pool_size: database.pool_size,
         tls: database.tls,
         tls_root_certificate: database.tls_root_certificate.clone(),

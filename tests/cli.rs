@@ -303,9 +303,8 @@ fn config_init_tries_the_connection_before_it_writes() {
     let output = Program::from_std(command).timeout(Duration::from_mins(1)).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(
-        stderr.starts_with("error: nothing is written: cannot use the database cuebot at /nonexistent/socket"),
-        "{stderr}"
-    );
+    let told =
+        "error: nothing is written: Failed to connect to database: the socket of port 5432 in /nonexistent/socket";
+    assert!(stderr.starts_with(told), "{stderr}");
     assert_eq!(fs::read_dir(surroundings.0.path()).unwrap().count(), 0);
 }

@@ -419,11 +419,11 @@ const BAD_FILES: &[(&str, &str)] = &[
     ),
     (
         "database:\n  db_host: postgres://h/d",
-        "line 2: database.db_host: expected a host name or address, without scheme and port, or the folder of a Unix socket, found \"postgres://h/d\"",
+        "line 2: database.db_host: expected a host name or address, without scheme and port, or the folder of a Unix socket; a URL is not taken: its parts have keys of their own (db_port, db_name, db_user, db_pass)",
     ),
     (
         "database:\n  db_host: h:5432",
-        "line 2: database.db_host: expected a host name or address, without scheme and port, or the folder of a Unix socket, found \"h:5432\"",
+        "line 2: database.db_host: expected a host name or address, without scheme and port, or the folder of a Unix socket; a URL is not taken: its parts have keys of their own (db_port, db_name, db_user, db_pass)",
     ),
     ("database:\n  db_name: ''", "line 2: database.db_name: expected text that is not empty, found empty text"),
     (

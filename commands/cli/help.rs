@@ -59,6 +59,7 @@ Checks:
   indexes           The columns by which rows are looked for.
   connections       Pool size times --instances against what is allowed.
   pooling-proxy     No proxy that hands out connections by the transaction.
+  dead-rows         No long transaction or idle replication slot keeps them.
   selection         Facility, shows and tags of the settings lead to clusters.
   subscriptions     None has burst 0 or size 0.
   folders           Each has one row in folder_resource.
@@ -69,6 +70,7 @@ Checks:
   limits            No layer is bound to a limit that was deleted.
   silent-procs      Hosts that report name what their procs run.
   frameless-procs   No proc holds anything for minutes without a frame.
+  left-out-rows     Every row of hosts, work and caps makes sense.
   owners            Flagged shows are served, and served shows are flagged.
   foreign-planner   Cuebot's own planner is not active.
   agents            With --rqd: agents answer.
@@ -81,8 +83,8 @@ Fields of JSON and YAML:
 
 Exit status:
   0  Nothing failed; there may be warnings.
-  1  Something failed.
-  2  There is no connection, or the settings are wrong.";
+  1  Something failed, or there is no connection.
+  2  The settings are wrong.";
 
 pub(super) const CLUSTERS: &str = "\
 Examples:

@@ -160,6 +160,14 @@ fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The password that stands in a file of its own; an empty file holds none.
+pub(crate) fn read_password(path: &Path) -> io::Result<Option<Secret>> {
+    let bytes = read_at_most(path, PASSWORD_BYTES_MAX)?;
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    Ok((!text.is_empty()).then(|| Secret::new(text.to_owned())))
+}
+
 fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
@@ -305,19 +313,15 @@ impl Layers {
             (self.loaded.origins.at("database.db_pass"), self.loaded.origins.at("database.db_pass_file"));
         let Some(path) = self.loaded.config.database.db_pass_file.clone() else { return };
         if Rank::from(&by_text) > Rank::from(&by_file) {
+            self.loaded.config.database.db_pass_file = None;
             return;
         }
         if Rank::from(&by_text) == Rank::from(&by_file) {
             let what = format!("set together with database.db_pass ({by_text}); only one can hold");
             return self.complain(&by_file, "database.db_pass_file", what);
         }
-        let password = read_at_most(&path, PASSWORD_BYTES_MAX)
-            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData)));
-        match password {
-            Ok(text) => {
-                let text = text.trim_end_matches(['\r', '\n']);
-                self.loaded.config.database.db_pass = (!text.is_empty()).then(|| Secret::new(text.to_owned()));
-            }
+        match read_password(&path) {
+            Ok(password) => self.loaded.config.database.db_pass = password,
             Err(error) => {
                 self.complain(&by_file, "database.db_pass_file", format!("cannot read {}: {error}", path.display()));
             }

@@ -26,6 +26,7 @@ pub use document::document;
 pub use error::{ConfigError, NamedBy, Place};
 pub use ignored::ignored_keys;
 pub use keys::{Key, VARIABLE_PREFIX, keys};
+pub(crate) use load::read_password;
 pub use load::{FlagValue, Inputs, Loaded, SYSTEM_FILE, Warning, load};
 pub(crate) use types::Rqd;
 pub use types::{

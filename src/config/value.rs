@@ -203,7 +203,16 @@ pub(super) fn address(given: &Given) -> Read<IpAddr> {
 pub(super) fn database_host(given: &Given) -> Read<String> {
     let is_host = |text: &str| text.starts_with('/') || text.parse::<IpAddr>().is_ok() || is_host_name(text);
     let what = "a host name or address, without scheme and port, or the folder of a Unix socket";
-    read(given, what, |text| non_empty(text).filter(|host| is_host(host)))
+    match &given.value {
+        // A URL may hold a password, so nothing of it is repeated.
+        Value::Text(text) if !text.trim().is_empty() && !is_host(text) => Err(Complaint::new(
+            given,
+            format!(
+                "expected {what}; a URL is not taken: its parts have keys of their own (db_port, db_name, db_user, db_pass)"
+            ),
+        )),
+        _ => read(given, what, non_empty),
+    }
 }
 
 fn is_host_name(text: &str) -> bool {

@@ -1,8 +1,11 @@
 //! What can go wrong between us and the database, and what it means.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
+
+use super::unreached::{self, DriverError};
 
 /// A part that every generation of the schema has, and this database has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
@@ -18,14 +21,43 @@ pub enum Missing {
 /// they are left out.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot use the database {name} at {host}:{port} as {user}; check the database settings")]
-    Connect { host: String, port: u16, name: String, user: String, source: sqlx::Error },
+    #[error("{}", unreached::told(host, *port, name, user, source))]
+    Connect { host: String, port: u16, name: String, user: String, source: DriverError },
     #[error(
         "the server at {host}:{port} wants the password of {user} in clear over a connection that is not encrypted, and \
          was told nothing; let its pg_hba.conf say scram-sha-256 for {user}, or let it offer TLS and set database.tls to \
          require or more; database.allow_cleartext_password: true sends it as it stands"
     )]
     ClearText { host: String, port: u16, user: String },
+    #[error(
+        "cannot read the certificates in {} (database.tls_root_certificate), by which the server at {host}:{port} is to \
+         be known to {user}; name a PEM file that this user may read", path.display()
+    )]
+    Certificates { host: String, port: u16, user: String, path: PathBuf, source: std::io::Error },
+    #[error(
+        "the server at {host}:{port} is a standby and takes no writes from {user}; let database.db_host lead to the \
+         primary"
+    )]
+    Standby { host: String, port: u16, user: String },
+    #[error(
+        "between {user} and the database {name} at {host}:{port} is a proxy that pools by transaction; connect to \
+         PostgreSQL itself, or let the proxy pool by session: schedulers hold session locks"
+    )]
+    PooledByTransaction { host: String, port: u16, name: String, user: String },
+    #[error(
+        "the database {name} at {host}:{port} is not Cuebot's, as far as {user} sees: it has {present} of its {looked_for} \
+         tables; let database.db_name name Cuebot's, or let {user} see its tables: USAGE on their schema, which \
+         search_path must name"
+    )]
+    NotCuebot {
+        host: String,
+        port: u16,
+        name: String,
+        user: String,
+        missing: Vec<Missing>,
+        present: usize,
+        looked_for: usize,
+    },
     #[error(
         "the database lacks {}; check that the database name is that of Cuebot's database and that the user sees its \
          tables",
@@ -37,7 +69,7 @@ pub enum StoreError {
     #[error("failed {step}")]
     Query {
         step: &'static str,
-        source: sqlx::Error,
+        source: DriverError,
         lasted: Duration,
         /// The statement had run as long as we allow.
         is_over_limit: bool,
@@ -69,12 +101,12 @@ const STATEMENT_CLASSES: [&str; 16] =
 impl StoreError {
     /// Says what was being done when the driver failed.
     pub(super) fn query(step: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
-        move |source| Self::Query { step, source, lasted: Duration::ZERO, is_over_limit: false }
+        move |source| Self::Query { step, source: source.into(), lasted: Duration::ZERO, is_over_limit: false }
     }
 
     /// A row is held that this step does not wait for.
     pub(crate) const fn held(step: &'static str) -> Self {
-        Self::Query { step, source: sqlx::Error::RowNotFound, lasted: Duration::ZERO, is_over_limit: true }
+        Self::Query { step, source: DriverError(sqlx::Error::RowNotFound), lasted: Duration::ZERO, is_over_limit: true }
     }
 
     /// The server is gone, going down, full, or does not answer; the same call may pass later.
@@ -83,8 +115,13 @@ impl StoreError {
     }
 
     /// The server does not let us in: an unknown user, a wrong password, an entry in its `pg_hba.conf`.
-    pub(super) fn is_login_refused(&self) -> bool {
+    pub(crate) fn is_login_refused(&self) -> bool {
         self.sql_state().is_some_and(|code| code.starts_with("28"))
+    }
+
+    /// There is no connection to ask anything over.
+    pub const fn is_no_connection(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::ClearText { .. } | Self::Certificates { .. })
     }
 
     /// The user lacks a privilege.
@@ -136,7 +173,8 @@ impl StoreError {
                 Some("40001" | "40P01" | "55P03" | "25P03") => Trouble::Contention,
                 Some("57014") if is_over_limit => Trouble::Contention,
                 Some("57014") => Trouble::Cancelled,
-                Some("53300") => Trouble::Connection,
+                // Full, or a standby by now.
+                Some("53300" | "25006") => Trouble::Connection,
                 Some(code) if ["08", "57"].iter().any(|class| code.starts_with(class)) => Trouble::Connection,
                 // Raised inside a function, so by a trigger, it speaks of the row that set it off.
                 Some(code)
@@ -158,15 +196,21 @@ impl StoreError {
                 | sqlx::Error::WorkerCrashed
                 | sqlx::Error::BeginFailed,
             ) => Trouble::Connection,
-            None if matches!(self, Self::Unanswered) => Trouble::Connection,
+            None if matches!(self, Self::Unanswered | Self::Standby { .. }) => Trouble::Connection,
             _ => Trouble::Statement,
         }
     }
 
     const fn driver_error(&self) -> Option<&sqlx::Error> {
         match self {
-            Self::Connect { source, .. } | Self::Query { source, .. } => Some(source),
-            Self::ClearText { .. } | Self::Schema { .. } | Self::Unanswered => None,
+            Self::Connect { source, .. } | Self::Query { source, .. } => Some(&source.0),
+            Self::ClearText { .. }
+            | Self::Certificates { .. }
+            | Self::Standby { .. }
+            | Self::PooledByTransaction { .. }
+            | Self::NotCuebot { .. }
+            | Self::Schema { .. }
+            | Self::Unanswered => None,
         }
     }
 

@@ -189,7 +189,7 @@ pub(crate) async fn missing_privileges(
 impl Store {
     /// The rights that a booking needs and the user lacks, asked without trying.
     pub async fn missing_privileges(&self) -> Result<Vec<MissingPrivilege>> {
-        let written = needs_to_write(self.features.has_history_queue).filter(|need| need.occasion == Book);
+        let written = needs_to_write(self.features().has_history_queue).filter(|need| need.occasion == Book);
         let tables: HashSet<&str> = written.clone().map(|need| need.table).collect();
         let read = needs().filter(move |need| need.occasion == Read && tables.contains(need.table));
         missing_privileges(self, written.chain(read), false).await

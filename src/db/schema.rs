@@ -45,6 +45,15 @@ fn missing(has: &impl Fn(&str, &str) -> bool) -> Vec<Missing> {
     missing
 }
 
+/// Most of Cuebot's tables are not there: another program's database, whatever it shares with Cuebot's.
+pub(super) fn is_strange(missing: &[Missing]) -> bool {
+    missing_tables(missing) * 2 > needed().count()
+}
+
+pub(super) fn missing_tables(missing: &[Missing]) -> usize {
+    missing.iter().filter(|missing| matches!(missing, Missing::Table(_))).count()
+}
+
 /// Tables with their columns that every generation has.
 pub(crate) fn needed() -> impl Iterator<Item = Need> {
     needs().filter(|need| need.occasion == Occasion::Read)

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use smart_default::SmartDefault;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use crate::config::Tls;
+use crate::config::{self, Tls};
+
+/// For the file of the password, which may be on another machine.
+const PASSWORD_LIMIT: Duration = Duration::from_secs(2);
 
 /// Where the database is and who we are there.
 #[derive(Clone, SmartDefault)]
@@ -22,6 +26,8 @@ pub struct ConnectSettings {
     #[default("postgres")]
     pub user: String,
     pub password: Option<String>,
+    /// The file that the password stands in, read again for each new session.
+    pub password_file: Option<PathBuf>,
     /// The name of the sessions, see [`ConnectSettings::as_scheduler`].
     #[default("cue-scheduler reading")]
     pub application: String,
@@ -31,6 +37,10 @@ pub struct ConnectSettings {
     pub tls: Tls,
     /// Certificates to trust instead of the public authorities, in PEM.
     pub tls_root_certificate: Option<PathBuf>,
+    /// Whether a server that takes no writes is of no use.
+    pub needs_primary: bool,
+    /// Whether to go on where a proxy hands out connections by the transaction: to tell what else is wrong.
+    pub may_be_pooled: bool,
     /// Whether a server on another machine may be given the password as it stands, over a connection that
     /// is not encrypted.
     pub allow_cleartext_password: bool,
@@ -55,11 +65,22 @@ impl fmt::Debug for ConnectSettings {
 
 impl ConnectSettings {
     /// For a process that books: its sessions have a name of their own, by which schedulers tell their
-    /// own sessions from those of others.
+    /// own sessions from those of others, and no use for a standby.
     #[must_use]
     pub fn as_scheduler(self) -> Self {
         let process = uuid::Uuid::new_v4().simple().to_string();
-        Self { application: format!("cue-scheduler {}", &process[..12]), ..self }
+        Self { application: format!("cue-scheduler {}", &process[..12]), needs_primary: true, ..self }
+    }
+
+    /// With the password that its file holds now. While that cannot be read the one before holds.
+    #[must_use]
+    pub(super) async fn with_current_password(self) -> Self {
+        let Some(path) = self.password_file.clone() else { return self };
+        let reading = tokio::task::spawn_blocking(move || config::read_password(&path));
+        match tokio::time::timeout(PASSWORD_LIMIT, reading).await {
+            Ok(Ok(Ok(password))) => Self { password: password.map(|secret| secret.reveal().to_owned()), ..self },
+            _ => self,
+        }
     }
 
     /// The driver's form of the settings. What connects with it goes any way that the driver goes.
@@ -70,6 +91,8 @@ impl ConnectSettings {
             .database(&self.name)
             .username(&self.user)
             .application_name(&self.application)
+            // Poolers refuse what they do not know at the start of a session. Numbers come in binary form.
+            .extra_float_digits(None)
             .statement_cache_capacity(256)
             .ssl_mode(match self.tls {
                 Tls::Disable => PgSslMode::Disable,

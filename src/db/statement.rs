@@ -16,13 +16,7 @@ use crate::units::Amounts;
 
 /// A server whose connection is cut without a reset (a cable, a firewall that dropped its state) never answers,
 /// and then its own limit on statements does not hold either.
-const ANSWER_LIMIT: Duration = Duration::from_secs(65);
-
-/// What the database answers, or that it does not.
-pub(super) async fn answer<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    let silent = || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"));
-    tokio::time::timeout(ANSWER_LIMIT, asked).await.unwrap_or_else(|_| Err(silent()))
-}
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(65);
 
 /// What a statement runs on: a connection of the pool, a transaction, or a session of its own.
 pub(crate) trait Source {
@@ -33,7 +27,9 @@ pub(crate) trait Source {
 impl Source for &Store {
     async fn rows(self, statement: Statement<'_>) -> Result<Rows> {
         let Statement { step, query } = statement;
-        let rows = answer(query.fetch_all(&self.pool)).await.map_err(StoreError::query(step))?;
+        let mut session = self.session(step).await?;
+        let asked = self.sessions.answer(ANSWER_LIMIT, query.fetch_all(&mut *session)).await;
+        let rows = asked.map_err(StoreError::query(step))?;
         self.meter.count(rows.len(), 0);
         Ok(Rows { step, rows })
     }

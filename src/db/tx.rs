@@ -1,16 +1,18 @@
 //! The one type of transaction: reading at one moment, or writing within a budget; every statement is
 //! counted.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres, SqlSafeStr as _, Transaction};
 
 use super::error::Trouble;
 use super::error::{Result, StoreError};
 use super::features::Features;
 use super::meter::Meter;
-use super::statement::{Rows, Source, Statement, answer};
+use super::sessions::Sessions;
+use super::statement::{ANSWER_LIMIT, Rows, Source, Statement};
 use super::store::Store;
 
 /// The server ends a transaction of ours in which nothing happens for this long. It holds rows that
@@ -29,6 +31,9 @@ const KEPT_BACK: u32 = 8;
 /// clock and ours do not start at the same instant.
 const LIMIT_SLACK: Duration = Duration::from_millis(20);
 
+/// For the way there and back, and what the server answers at once, on a machine that is busy.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// COMMIT may wait for a standby, and to cancel that wait would report as done what is not.
 pub(super) const COMMIT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -41,6 +46,7 @@ pub(crate) struct Tx<'c> {
     transaction: Transaction<'c, Postgres>,
     pub(super) features: Features,
     meter: Meter,
+    sessions: Arc<Sessions>,
     /// What the server is told at first, and how much later than it everything has to have ended.
     pub(super) budget: Duration,
     kept_back: Duration,
@@ -80,9 +86,8 @@ impl Tx<'static> {
     /// Reads at one moment: all statements see the database as at the first one.
     pub(super) async fn reading(store: &Store) -> Result<Self> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let begun = answer(store.pool.begin_with(begin)).await.map_err(StoreError::query("beginning to read"))?;
-        store.meter.count(0, 0);
-        Ok(Self::of(begun, store.features, store.meter.clone(), Duration::MAX))
+        let begun = begin_on(store, begin.to_owned(), "beginning to read").await?;
+        Ok(Self::of(begun, Arc::clone(&store.sessions), store.meter.clone(), Duration::MAX))
     }
 
     /// READ COMMITTED by name: a server's default may be stricter, and then the statements after a
@@ -94,11 +99,9 @@ impl Tx<'static> {
             QUEUE_LIMIT.as_millis(),
             IDLE_LIMIT.as_millis(),
         );
-        let begun = answer(store.pool.begin_with(AssertSqlSafe(begin))).await;
-        let transaction = begun.map_err(StoreError::query("beginning a transaction"))?;
-        store.meter.count(0, 0);
+        let transaction = begin_on(store, begin, "beginning a transaction").await?;
         let kept_back = store.lock_budget / KEPT_BACK;
-        let tx = Self::of(transaction, store.features, store.meter.clone(), QUEUE_LIMIT);
+        let tx = Self::of(transaction, Arc::clone(&store.sessions), store.meter.clone(), QUEUE_LIMIT);
         Ok(Self { budget: store.lock_budget.saturating_sub(kept_back), kept_back, ..tx })
     }
 }
@@ -110,12 +113,17 @@ impl<'c> Tx<'c> {
         let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", limit.as_millis());
         let begun =
             connection.begin_with(AssertSqlSafe(begin)).await.map_err(StoreError::query("beginning to read"))?;
-        Ok(Self { is_named: false, ..Self::of(begun, Features::default(), Meter::default(), limit) })
+        Ok(Self { is_named: false, ..Self::of(begun, Arc::new(Sessions::new(false)), Meter::default(), limit) })
     }
 
-    fn of(transaction: Transaction<'c, Postgres>, features: Features, meter: Meter, told: Duration) -> Self {
-        let (budget, kept_back) = (Duration::MAX, Duration::ZERO);
-        Self { transaction, features, meter, budget, kept_back, held_since: None, told, is_named: true }
+    fn of(transaction: Transaction<'c, Postgres>, sessions: Arc<Sessions>, meter: Meter, told: Duration) -> Self {
+        let (budget, kept_back, features) = (Duration::MAX, Duration::ZERO, sessions.features());
+        Self { transaction, features, meter, sessions, budget, kept_back, held_since: None, told, is_named: true }
+    }
+
+    /// Longest wait for an answer that the server is to give within `told`.
+    fn answer_limit(&self) -> Duration {
+        self.told.saturating_add(GRACE).min(ANSWER_LIMIT)
     }
 
     /// The budget begins: from the next statement on, rows are held that others may wait for.
@@ -148,7 +156,9 @@ impl<'c> Tx<'c> {
         let Statement { step, query } = statement;
         let limit = self.tell_what_is_left(step).await?;
         let began = Instant::now();
-        let done = answer(query.execute(&mut *self.transaction)).await.map_err(within(step, limit, began))?;
+        let (within_limit, sessions) = (self.answer_limit(), Arc::clone(&self.sessions));
+        let done = sessions.answer(within_limit, query.execute(&mut *self.transaction)).await;
+        let done = done.map_err(within(step, limit, began))?;
         self.meter.count(0, done.rows_affected());
         Ok(())
     }
@@ -157,8 +167,9 @@ impl<'c> Tx<'c> {
         let Statement { step, query } = statement;
         let limit = self.tell_what_is_left(step).await?;
         let began = Instant::now();
+        let (within_limit, sessions) = (self.answer_limit(), Arc::clone(&self.sessions));
         let asked = query.persistent(self.is_named).fetch_all(&mut *self.transaction);
-        let rows = answer(asked).await.map_err(within(step, limit, began))?;
+        let rows = sessions.answer(within_limit, asked).await.map_err(within(step, limit, began))?;
         Ok(Rows { step, rows })
     }
 
@@ -167,7 +178,8 @@ impl<'c> Tx<'c> {
             self.tell(COMMIT_LIMIT, "committing").await.map_err(CommitError::RolledBack)?;
         }
         self.meter.count(0, 0);
-        let committed = answer(self.transaction.commit()).await.map_err(StoreError::query("committing"));
+        let committed = self.sessions.answer(ANSWER_LIMIT, self.transaction.commit()).await;
+        let committed = committed.map_err(StoreError::query("committing"));
         committed.map_err(|error| match error.trouble() {
             Trouble::Connection => CommitError::Unknown(error),
             _ => CommitError::RolledBack(error),
@@ -176,7 +188,8 @@ impl<'c> Tx<'c> {
 
     pub(crate) async fn rollback(self) -> Result<()> {
         self.meter.count(0, 0);
-        answer(self.transaction.rollback()).await.map_err(StoreError::query("rolling back"))
+        let rolled_back = self.sessions.answer(GRACE, self.transaction.rollback()).await;
+        rolled_back.map_err(StoreError::query("rolling back"))
     }
 
     /// What was written, if nothing failed. Else the locks are freed before anybody waits for them; a
@@ -204,7 +217,8 @@ impl<'c> Tx<'c> {
 
     async fn tell(&mut self, limit: Duration, step: &'static str) -> Result<()> {
         let set = format!("SET LOCAL statement_timeout = {}", limit.as_millis());
-        let told = answer(self.transaction.execute(sqlx::raw_sql(AssertSqlSafe(set)))).await;
+        let sessions = Arc::clone(&self.sessions);
+        let told = sessions.answer(GRACE, self.transaction.execute(sqlx::raw_sql(AssertSqlSafe(set)))).await;
         told.map_err(StoreError::query(step))?;
         self.meter.count(0, 0);
         self.told = limit;
@@ -212,10 +226,24 @@ impl<'c> Tx<'c> {
     }
 }
 
+/// As the driver's own way to begin, on a session that is known to be of use.
+async fn begin_on(store: &Store, begin: String, step: &'static str) -> Result<Transaction<'static, Postgres>> {
+    let session = store.session(step).await?;
+    let begun = Transaction::begin(session, Some(AssertSqlSafe(begin).into_sql_str()));
+    let begun = store.sessions.answer(GRACE, begun).await.map_err(|error| {
+        // To write is, there, what is not supported.
+        let code = error.as_database_error().and_then(|error| error.code());
+        let is_standby = matches!(code.as_deref(), Some("25006" | "0A000"));
+        if is_standby { store.standby() } else { StoreError::query(step)(error) }
+    })?;
+    store.meter.count(0, 0);
+    Ok(begun)
+}
+
 /// The error of a statement that the server was to end after `limit`.
 fn within(step: &'static str, limit: Duration, began: Instant) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| {
         let lasted = began.elapsed();
-        StoreError::Query { step, source, lasted, is_over_limit: lasted + LIMIT_SLACK >= limit }
+        StoreError::Query { step, source: source.into(), lasted, is_over_limit: lasted + LIMIT_SLACK >= limit }
     }
 }

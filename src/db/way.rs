@@ -14,7 +14,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -23,11 +22,8 @@ use tokio::net::{TcpStream, lookup_host};
 
 use super::error::{Result, StoreError};
 use super::settings::ConnectSettings;
+use super::unreached::{CONNECT_LIMIT, silence};
 use crate::config::Tls;
-
-/// The pool itself goes on trying to connect to a server that refuses; waiting longer only hides for
-/// longer that the database is away.
-pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Between two looks a server can come up or become full. It does not do so again and again.
 const LOOKS_MAX: u32 = 3;
@@ -71,7 +67,9 @@ impl fmt::Display for Way {
 /// [`StoreError::ClearText`] when the server wants the password in clear, [`StoreError::Connect`] when it
 /// cannot be asked.
 pub(super) async fn look(settings: &ConnectSettings) -> Result<(Way, PgConnectOptions)> {
+    let settings = &settings.clone().with_current_password().await;
     let options = settings.connect_options();
+    can_read_certificates(settings)?;
     if settings.host.starts_with('/') {
         return Ok((Way { encryption: Encryption::None, is_local: true }, options));
     }
@@ -93,7 +91,7 @@ pub(super) async fn look(settings: &ConnectSettings) -> Result<(Way, PgConnectOp
     let is_free = is_local || settings.allow_cleartext_password;
     // Also keeps the one from the environment, which the driver knows, from being sent.
     let without_password = options.clone().password("");
-    let mut last = failed(&options)(sqlx::Error::PoolTimedOut);
+    let mut last = None;
     for _ in 0..LOOKS_MAX {
         match tokio::time::timeout(CONNECT_LIMIT, ask(settings, &addresses, is_free)).await {
             Ok(Ok(Answer::Encrypted)) => {
@@ -105,16 +103,32 @@ pub(super) async fn look(settings: &ConnectSettings) -> Result<(Way, PgConnectOp
                 return Err(StoreError::ClearText { host, port, user });
             }
             _ if is_free => return Ok((way(Encryption::None), options)),
-            Err(_) => return Err(last),
+            Err(_) => break,
             // The driver says it better, and has nothing to tell should it come further than we did.
             Ok(Ok(Answer::Refused) | Err(_)) => match driven(&without_password).await {
                 Err(error) if !error.is_login_refused() => return Err(error),
-                Err(error) => last = error,
+                Err(error) => last = Some(error),
                 Ok(connection) => _ = connection.close().await,
             },
         }
     }
-    Err(last)
+    match last {
+        Some(error) => Err(error),
+        None => Err(failed(&options)(silence(&options).await)),
+    }
+}
+
+/// The driver says which file it cannot read of none.
+fn can_read_certificates(settings: &ConnectSettings) -> Result<()> {
+    let Some(path) = &settings.tls_root_certificate else { return Ok(()) };
+    let opened = std::fs::metadata(path).and_then(|found| match found.is_file() {
+        true => std::fs::File::open(path),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    });
+    opened.map(drop).map_err(|source| {
+        let (host, port, user) = (settings.host.clone(), settings.port, settings.user.clone());
+        StoreError::Certificates { host, port, user, path: path.clone(), source }
+    })
 }
 
 /// What a server says before it knows who we are.
@@ -179,19 +193,26 @@ fn startup(settings: &ConnectSettings) -> Vec<u8> {
 
 /// A connection as the driver makes it.
 pub(super) async fn driven(options: &PgConnectOptions) -> Result<PgConnection> {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(options)).await;
-    connected.map_err(|_| failed(options)(sqlx::Error::PoolTimedOut))?.map_err(failed(options))
+    match tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(options)).await {
+        Ok(connected) => connected.map_err(failed(options)),
+        Err(_) => Err(failed(options)(silence(options).await)),
+    }
 }
 
 /// Says where the connection should have led.
 pub(super) fn failed(options: &PgConnectOptions) -> impl Fn(sqlx::Error) -> StoreError {
     |source| StoreError::Connect {
-        host: options.get_socket().map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string()),
+        host: host_of(options),
         port: options.get_port(),
         name: options.get_database().unwrap_or_default().to_owned(),
         user: options.get_username().to_owned(),
-        source,
+        source: source.into(),
     }
+}
+
+/// As the settings name it.
+pub(super) fn host_of(options: &PgConnectOptions) -> String {
+    options.get_socket().map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string())
 }
 
 #[cfg(test)]

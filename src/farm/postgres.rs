@@ -15,7 +15,7 @@ mod error;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -104,26 +104,64 @@ impl PostgresServer {
     pub async fn start_watched(options: &PostgresOptions, watcher: &dyn Watcher) -> Result<Self, PostgresError> {
         let binaries = binaries::find_or_install(options.may_install, watcher).await?;
         let run_as = RunAs::choose()?;
+        let password = format!("{:032x}", rand::rng().random::<u128>());
+        let server = Self::in_folder(binaries, run_as, password)?;
+        server.make_cluster(options).await?;
+        server.start_on_a_port().await
+    }
+
+    /// A second server that follows this one and takes no writes, until it is promoted. This one must have been
+    /// started with [`Durability::Real`].
+    pub async fn start_standby(&self) -> Result<Self, PostgresError> {
+        let standby = Self::in_folder(self.binaries.clone(), self.run_as.clone(), self.password.clone())?;
+        // It may be linked from elsewhere, without all that comes with it.
+        let server = fs::canonicalize(self.binaries.join("postgres")).map_err(PostgresError::Folder)?;
+        let program = server.with_file_name("pg_basebackup");
+        let mut copy = self.run_as.command(&program, standby.folder());
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync"]);
+        copy.arg("--host").arg(self.folder()).args(["--port", &self.port.to_string(), "--username", ROLE]);
+        copy.arg("--pgdata").arg(standby.data());
+        run(copy, program).await?;
+        // The last word on a setting holds.
+        let file = standby.data().join("postgresql.auto.conf");
+        let settings = fs::read_to_string(&file).map_err(PostgresError::Folder)?;
+        let settings = format!("{settings}\nunix_socket_directories = '{}'\n", standby.folder().display());
+        fs::write(&file, settings).map_err(PostgresError::Folder)?;
+        standby.start_on_a_port().await
+    }
+
+    /// Lets a standby take writes; returns when it does.
+    pub async fn promote(&self) -> Result<(), PostgresError> {
+        let failed = |source| PostgresError::Database { act: "promote", name: "postgres".to_owned(), source };
+        let connection = self.connect().await.map_err(failed)?;
+        execute(connection, include_str!("sql/promote.sql").to_owned()).await.map_err(failed)
+    }
+
+    /// Ends the server and starts it again as one that takes no writes, as a primary does that was replaced.
+    pub async fn demote(&self) -> Result<(), PostgresError> {
+        let mut process = self.process.lock().await;
+        self.stop_process(&mut process, RestartMode::Fast).await?;
+        let signal = self.data().join("standby.signal");
+        fs::write(&signal, "").and_then(|()| self.run_as.give(&signal)).map_err(PostgresError::Folder)?;
+        self.start_process(&mut process).await
+    }
+
+    fn in_folder(binaries: PathBuf, run_as: RunAs, password: String) -> Result<Self, PostgresError> {
         let folder = tempfile::Builder::new()
             .prefix("cue-scheduler-")
             .tempdir_in(run_as.temporary_root())
             .map_err(PostgresError::Folder)?;
         run_as.give(folder.path()).map_err(PostgresError::Folder)?;
-        let mut server = Self {
-            keeper: spawn_keeper(&run_as, folder.path())?,
-            password: format!("{:032x}", rand::rng().random::<u128>()),
-            port: 0,
-            process: Mutex::new(None),
-            binaries,
-            run_as,
-            folder,
-        };
-        server.make_cluster(options).await?;
+        let keeper = spawn_keeper(&run_as, folder.path())?;
+        Ok(Self { keeper, password, port: 0, process: Mutex::new(None), binaries, run_as, folder })
+    }
+
+    async fn start_on_a_port(mut self) -> Result<Self, PostgresError> {
         for _ in 0..PORT_DRAWS {
-            server.port = draw_port()?;
-            match server.start_server().await {
+            self.port = draw_port()?;
+            match self.start_server().await {
                 Err(PostgresError::Ended { log }) if log.contains("Address already in use") => {}
-                other => return other.map(|()| server),
+                other => return other.map(|()| self),
             }
         }
         Err(PostgresError::NoPort)
@@ -212,15 +250,7 @@ impl PostgresServer {
         let mut initdb = self.run_as.command(&program, self.folder());
         initdb.args(["--encoding=UTF8", "--locale=C", "--no-sync", "--auth-local=trust", "--auth-host=scram-sha-256"]);
         initdb.args(["--username", ROLE]).arg("--pwfile").arg(&password_file).arg("--pgdata").arg(&data);
-        let output = tokio::process::Command::from(initdb)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .map_err(|source| PostgresError::Run { program, source })?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(PostgresError::Initdb { said });
-        }
+        run(initdb, program).await?;
         fs::remove_file(&password_file)
             .and_then(|()| fs::write(data.join("postgresql.auto.conf"), settings(options, self.folder())))
             .map_err(PostgresError::Folder)
@@ -320,6 +350,20 @@ impl Drop for PostgresServer {
             thread::sleep(LOOK_EVERY);
         }
     }
+}
+
+/// Runs a program that makes a cluster, to its end.
+async fn run(command: Command, program: PathBuf) -> Result<(), PostgresError> {
+    let output = tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|source| PostgresError::Run { program, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(PostgresError::Initdb { said })
 }
 
 fn spawn_keeper(run_as: &RunAs, folder: &Path) -> Result<Child, PostgresError> {

@@ -62,9 +62,22 @@ pub enum SchemaError {
 
 /// Creates the schema in an empty database: all of it or nothing.
 pub async fn create(connection: &mut PgConnection, generation: Generation) -> Result<(), SchemaError> {
+    take_steps(connection, None, generation).await
+}
+
+/// Makes a later generation out of one that is there, as Cuebot does when it is updated.
+pub async fn migrate(connection: &mut PgConnection, from: Generation, to: Generation) -> Result<(), SchemaError> {
+    take_steps(connection, Some(from), to).await
+}
+
+async fn take_steps(
+    connection: &mut PgConnection,
+    from: Option<Generation>,
+    generation: Generation,
+) -> Result<(), SchemaError> {
     let failed = |source| SchemaError::Transaction { generation, source };
     let mut transaction = connection.begin().await.map_err(failed)?;
-    for step in Generation::ALL.into_iter().filter(|step| *step <= generation) {
+    for step in Generation::ALL.into_iter().filter(|step| Some(*step) > from && *step <= generation) {
         sqlx::raw_sql(step.step()).execute(&mut *transaction).await.map_err(|source| SchemaError::Step {
             generation,
             step,

@@ -18,7 +18,10 @@ impl PassError {
     /// The database is away; it may come back without anybody's doing here.
     pub fn is_database_away(&self) -> bool {
         match self {
-            Self::Read(error) | Self::Clusters(SelectionError::Store(error)) => error.is_connection_lost(),
+            Self::Read(error) | Self::Clusters(SelectionError::Store(error)) => {
+                // A password that was changed may be told us later.
+                error.is_connection_lost() || error.is_login_refused()
+            }
             Self::Book(BookingError::Connection { .. }) => true,
             Self::Book(_) | Self::Clusters(_) => false,
         }

@@ -29,6 +29,7 @@
 
 mod context;
 mod cycle;
+mod database;
 mod elsewhere;
 mod error;
 mod failing_hosts;

@@ -24,6 +24,7 @@ const SILENCE_TICK: Duration = Duration::from_secs(1);
 pub(super) async fn run_silence(context: Context, stop: CancellationToken) {
     let Context { store, hints, metrics, health, .. } = &context;
     let (mut is_database_away, mut server) = (false, None);
+    let mut returns = store.returns();
     while sleep_or_stop(SILENCE_TICK, &stop).await {
         let NewestReport { looked_at, newest, server_started } = match store.newest_report(&context.clusters()).await {
             Ok(found) => found,
@@ -32,6 +33,9 @@ pub(super) async fn run_silence(context: Context, stop: CancellationToken) {
                 continue;
             }
         };
+        // It may have stood still without losing a connection.
+        is_database_away |= returns.has_changed().is_ok_and(|has_changed| has_changed);
+        returns.mark_unchanged();
         is_database_away |= server.replace(server_started).is_some_and(|before| before != server_started);
         let (change, is_silent) = hints.reports(|reports| {
             if std::mem::take(&mut is_database_away) {

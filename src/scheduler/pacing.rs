@@ -114,6 +114,11 @@ impl Pacing {
         self.settings = settings.clone();
     }
 
+    /// What kept passes from being tried is over: should the next one fail, that is soon tried again.
+    pub(crate) fn try_again_soon(&mut self) {
+        self.retry.reset();
+    }
+
     pub(crate) fn next(&mut self, event: Event, now: Instant) -> Step {
         match event {
             Event::Passed(Passed { end: End::Empty, .. }) => self.empty_looks += 1,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::cycle::{Cycle, Pass};
+use super::database::look_at_schema;
 use super::error::PassError;
 use super::launch::{Launcher, OWN_LACK_PAUSE};
 use super::named_once::NamedOnce;
@@ -44,6 +46,8 @@ pub(super) struct Passes {
     last_look: Option<Instant>,
     /// As it was before the last pass, so that what changes during the pass shows as a change.
     probed: Option<ChangeProbe>,
+    /// How often the database came back.
+    returns: watch::Receiver<u64>,
 }
 
 impl Passes {
@@ -51,6 +55,7 @@ impl Passes {
         Self {
             pacing: Pacing::new(&context.settings(), Instant::now()),
             settings: context.settings(),
+            returns: context.store.returns(),
             context,
             cycle,
             totals,
@@ -74,7 +79,7 @@ impl Passes {
             }
             self.adopt_settings();
             let event = match step {
-                Step::Pass(rest) if sleep_or_stop(rest, &stop).await => match self.pass_in_time(&stop).await {
+                Step::Pass(rest) if self.rest(rest, &stop).await => match self.pass_in_time(&stop).await {
                     Some(event) => event,
                     None => return false,
                 },
@@ -93,6 +98,19 @@ impl Passes {
             };
             step = self.pacing.next(event, Instant::now());
         }
+    }
+
+    /// As long as it says, or until the database is back. Returns false when it was told to stop.
+    async fn rest(&mut self, rest: Duration, stop: &CancellationToken) -> bool {
+        let has_returned = tokio::select! {
+            biased;
+            is_going_on = sleep_or_stop(rest, stop) => return is_going_on,
+            returned = self.returns.changed() => returned.is_ok(),
+        };
+        if has_returned {
+            self.pacing.try_again_soon();
+        }
+        true
     }
 
     /// Goes by the settings that hold now.
@@ -164,6 +182,9 @@ impl Passes {
         tell::shortage(health, hints.lacks_descriptors(Instant::now()));
         if health.holds(Condition::Database) {
             store.look_at_way().await?;
+        }
+        if store.is_schema_in_doubt() {
+            look_at_schema(store).await;
         }
         if self.context.foreign_planner_blocks().await? {
             self.recovered();

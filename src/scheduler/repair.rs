@@ -67,8 +67,13 @@ impl Repairing {
 
     /// Returns with the next announcement, or when there is nothing to listen to any more.
     async fn hear(&mut self) {
+        let mut returns = self.context.store.returns();
         let heard = match &mut self.releases {
-            Some(releases) => releases.next().await,
+            Some(releases) => tokio::select! {
+                heard = releases.next() => heard,
+                // The database was away: nothing may come over this connection any more.
+                _ = returns.changed() => return self.releases = None,
+            },
             None => std::future::pending().await,
         };
         match heard {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::database::look_at_schema;
 use super::error::PassError;
 use super::named_once::NamedOnce;
 use super::settings::Settings;
@@ -74,13 +75,17 @@ impl Selecting {
         stop: CancellationToken,
     ) {
         let mut replaced = context.settings.watched();
+        let mut returns = context.store.returns();
         loop {
             let interval = context.settings().cluster_reload_interval;
             tokio::select! {
                 is_time = sleep_or_stop(interval, &stop) => if !is_time { return },
                 // The sender lives as long as we do.
                 _ = replaced.changed() => {}
+                // While the database was away anything may have changed, and another server may hold less.
+                Ok(()) = returns.changed() => {}
             }
+            look_at_schema(&context.store).await;
             if let Err(error) = self.again(&context, &clusters).await {
                 let chain = error_chain(&error);
                 if self.health.raise(Condition::Clusters, "cannot be rebuilt; those there were are served on") {

@@ -1,5 +1,6 @@
 //! The loops of the service, wired and run until told to stop.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::cycle::{Cycle, Sink};
+use super::database::run_database;
 use super::error::PassError;
 use super::failures::run_failing_hosts;
 use super::hints::Hints;
@@ -143,18 +145,25 @@ impl Service {
         let (tasks, late) = (Tasks::new(), Tasks::new());
         let Clusters { selecting, sender } = clusters;
         tasks.spawn("clusters", selecting.run(context.clone(), sender, tasks.stop_signal()));
+        tasks.spawn("database", run_database(context.clone(), tasks.stop_signal()));
         let launcher = live.map(|(live, inbox)| spawn_live(live, inbox, &tasks, &late));
 
         tracing::info!(target: "scheduler", "Starting scheduler feed");
         let Context { store, settings, hints, health, .. } = context.clone();
         let cycle = Cycle { store, settings: Settings::clone(&settings.now()), hints, sink };
-        let had_nothing_to_do = Passes::new(context, cycle, totals, launcher.clone()).run(stop).await;
+        let mut passes = pin!(Passes::new(context, cycle, totals, launcher.clone()).run(stop.clone()));
+        // The last pass has its share of the limit too.
+        let (had_nothing_to_do, stopping) = tokio::select! {
+            biased;
+            had_nothing_to_do = &mut passes => (had_nothing_to_do, Instant::now()),
+            stopping = async { stop.cancelled().await; Instant::now() } => (passes.await, stopping),
+        };
+        let limit = settings.now().shutdown_timeout;
 
-        let (stopping, limit) = (Instant::now(), settings.now().shutdown_timeout);
         health.set_not_ready("stopping");
         tracing::info!(target: "scheduler", "stopping: no new pass, settling launches");
         let time_left = || limit.saturating_sub(stopping.elapsed());
-        let mut unfinished = tasks.stop(limit / 4).await;
+        let mut unfinished = tasks.stop(time_left() / 4).await;
         let unsettled = match launcher {
             Some(launcher) => launcher.close(time_left().mul_f32(0.8)).await,
             None => 0,

@@ -89,9 +89,23 @@ impl Scheduler {
         Self::start_calling(sandbox, settings, agents).await
     }
 
+    /// One that reaches the farm's database another way.
+    pub(crate) async fn start_on(database: ConnectSettings, sandbox: &Sandbox, settings: Settings) -> Self {
+        let agents = AgentSettings {
+            connect_timeout: Duration::from_millis(500),
+            call_timeout: Duration::from_millis(1500),
+            ..sandbox.agent_settings()
+        };
+        Self::start_with(database, settings, agents).await
+    }
+
     /// One that calls agents in this way.
     pub(crate) async fn start_calling(sandbox: &Sandbox, settings: Settings, agents: AgentSettings) -> Self {
-        let connect = ConnectSettings { pool_size: 8, ..sandbox.database().clone() }.as_scheduler();
+        Self::start_with(sandbox.database().clone(), settings, agents).await
+    }
+
+    async fn start_with(database: ConnectSettings, settings: Settings, agents: AgentSettings) -> Self {
+        let connect = ConnectSettings { pool_size: 8, ..database }.as_scheduler();
         let store = Store::connect(&connect).await.unwrap();
         let (totals, health) = (Totals::default(), Health::new());
         let registry = prometheus::Registry::new();

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Executor as _, FromRow, Row as _, raw_sql};
+use sqlx::{Connection as _, FromRow};
 
 use super::connect::connect_once;
+use super::pooling;
 use super::row::whole;
 use super::{ConnectSettings, Result, Rows, Source, Statement, StoreError, Tx, Way};
 use crate::model::{FacilityId, ShowId};
@@ -89,6 +90,12 @@ impl Session {
         self.rows(statement).await?.one(whole)
     }
 
+    /// What keeps the server from removing dead rows.
+    pub(crate) async fn held_back(&mut self) -> Result<Vec<HeldBack>> {
+        let statement = Statement::new("looking for old transactions", include_str!("../sql/check_held_back.sql"));
+        self.rows(statement).await?.all(whole)
+    }
+
     /// The triggers of some tables.
     pub(crate) async fn triggers(&mut self, tables: &BTreeSet<&str>) -> Result<Vec<Trigger>> {
         let statement = Statement::new("looking at triggers", include_str!("../sql/check_triggers.sql"));
@@ -158,6 +165,15 @@ pub(crate) struct Connections {
     pub(crate) others: i64,
 }
 
+/// Something that keeps dead rows from being removed.
+#[derive(FromRow)]
+pub(crate) struct HeldBack {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Since then; -1 where that is not known.
+    pub(crate) seconds: i64,
+}
+
 #[derive(FromRow)]
 pub(crate) struct Trigger {
     pub(crate) relation: String,
@@ -183,22 +199,8 @@ pub(crate) struct HostGroup {
 /// Whether two sessions share one server process, or one session changes its process: then a proxy
 /// hands out connections by the transaction, and session locks and settings do not hold.
 pub(crate) async fn is_pooled_by_transaction(settings: &ConnectSettings) -> Result<bool> {
-    let failed = || StoreError::query("comparing two sessions");
-    let pid = async |connection: &mut PgConnection| -> Result<i32> {
-        let row = connection.fetch_one(raw_sql(include_str!("../sql/check_process.sql"))).await.map_err(failed())?;
-        row.try_get("pid").map_err(failed())
-    };
     let ((mut first, _), (mut second, _)) = (connect_once(settings).await?, connect_once(settings).await?);
-    let (mut of_first, mut of_second) = (BTreeSet::new(), BTreeSet::new());
-    for _ in 0..2 {
-        of_first.insert(pid(&mut first).await?);
-        of_second.insert(pid(&mut second).await?);
-    }
-    // While the transaction is open, its process is the second session's alone.
-    second.execute(raw_sql("BEGIN READ ONLY")).await.map_err(failed())?;
-    of_second.insert(pid(&mut second).await?);
-    of_first.insert(pid(&mut first).await?);
-    second.execute(raw_sql("ROLLBACK")).await.map_err(failed())?;
+    let is_by_transaction = pooling::is_by_transaction(&mut first, &mut second).await?;
     let _ = (first.close().await, second.close().await);
-    Ok(of_first.len() > 1 || of_second.len() > 1 || !of_first.is_disjoint(&of_second))
+    Ok(is_by_transaction)
 }

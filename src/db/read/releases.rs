@@ -1,16 +1,20 @@
 //! Cuebot's word that it released procs and left their counters to the scheduler.
 
-use serde::Deserialize;
-use sqlx::postgres::PgListener;
-use sqlx::{Acquire as _, Connection as _};
+use std::time::Duration;
 
-use crate::db::statement::answer;
+use serde::Deserialize;
+use sqlx::Acquire as _;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+
+use crate::db::sessions::sign_of_life;
 use crate::db::{Result, Store, StoreError};
 use crate::model::{AllocId, DeptId, FolderId, JobId, LayerId, ShowId};
 use crate::units::{Amounts, Cores, Gpus};
 
 /// The channel of the generations of Cuebot that send one. Others never notify.
 const CHANNEL: &str = "acct_release";
+
+const LISTEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connection that waits for notifications. What is sent while there is none is lost, so notifications
 /// only ever hasten what is done at intervals anyway.
@@ -44,9 +48,16 @@ pub enum ReleaseNotice {
 impl Store {
     pub async fn listen_for_releases(&self) -> Result<Releases> {
         let doing = "listening for releases";
-        let mut listener = PgListener::connect_with(&self.pool).await.map_err(StoreError::query(doing))?;
-        listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await.map_err(StoreError::query(doing))?;
+        // On its way out a listener says so, and where nobody answers it would keep a place of the pool for it.
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(LISTEN_LIMIT);
+        let pool = pool.connect_lazy_with(PgConnectOptions::clone(&self.pool.connect_options()));
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.eager_reconnect(false);
+            listener.listen(CHANNEL).await?;
+            Ok(listener)
+        };
+        let listener = self.sessions.answer(LISTEN_LIMIT, listening).await.map_err(StoreError::query(doing))?;
         Ok(Releases { listener })
     }
 }
@@ -68,7 +79,7 @@ impl Releases {
     /// As those of [`Self::next`].
     pub async fn arrived(&mut self) -> Result<Vec<ReleaseNotice>> {
         let listener = &mut self.listener;
-        let asked = answer(async { listener.acquire().await?.ping().await }).await;
+        let asked = async { sign_of_life(listener.acquire().await?).await }.await;
         asked.map_err(StoreError::query("asking for releases"))?;
         Ok(std::iter::from_fn(|| self.listener.next_buffered())
             .map(|notice| ReleaseNotice::of(notice.payload()))

@@ -47,6 +47,8 @@ pub struct Wanted {
     pub selection: Selection,
     pub chunk_sizes: TagChunkSizes,
     pub host_staleness: Duration,
+    /// A transaction that is open for so long is told of.
+    pub long_transaction: Duration,
     pub book_beside_foreign_planner: bool,
     /// Schedulers with these settings that run at once.
     pub instances: u32,

@@ -12,6 +12,7 @@
 //! - what a user may not see is said, never guessed.
 
 mod agents;
+mod dead_rows;
 mod farm;
 mod finding;
 mod schema;
@@ -43,11 +44,12 @@ pub async fn check(connect: &ConnectSettings, wanted: &Wanted) -> Result<Vec<Che
     report.add("latency", server::latency(&mut session).await);
     report.add("clock", server::clock(&mut session).await);
 
-    let one_connection = ConnectSettings { pool_size: 1, ..connect.clone() };
+    let one_connection = ConnectSettings { pool_size: 1, may_be_pooled: true, ..connect.clone() };
     let store = bounded(Store::connect(&one_connection)).await;
     check_schema(&mut session, store.as_ref(), &mut report).await;
     report.add("connections", server::connections(&mut session, connect.pool_size, wanted.instances).await);
     report.add("pooling-proxy", server::pooling_proxy(&mut session, connect).await);
+    report.add("dead-rows", dead_rows::held_back(&mut session, wanted.long_transaction).await);
     check_farm(&mut session, store.as_ref().ok(), wanted, &mut report).await;
     if let Ok(store) = store {
         store.close().await;
@@ -91,6 +93,7 @@ async fn check_farm(session: &mut Session, store: Option<&Store>, wanted: &Wante
     report.add("chunks", work::chunks(session, &farm).await);
     report.add("silent-procs", farm::silent_procs(session, &farm).await);
     report.add("frameless-procs", farm::frameless_procs(session, &farm).await);
+    report.add("left-out-rows", dead_rows::left_out(store, &farm).await);
     report.add("owners", known(&farm).map(farm::owners));
     report.add("foreign-planner", farm::foreign_planner(store, wanted.book_beside_foreign_planner).await);
     if let Some((agents, hosts)) = &wanted.agents {

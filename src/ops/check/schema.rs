@@ -13,7 +13,7 @@ use crate::telemetry::error_chain;
 pub(super) fn generation(store: Result<&Store, &StoreError>) -> Finding {
     match store {
         Ok(store) => Finding::ok(store.features().generation_guess()),
-        Err(StoreError::Schema { missing }) if is_strange(missing) => Finding::failed(
+        Err(StoreError::NotCuebot { missing, .. }) => Finding::failed(
             strange(missing),
             "let database.db_name name Cuebot's database; if this is it, let the user see its tables: USAGE on their \
              schema, which search_path must name",
@@ -25,12 +25,6 @@ pub(super) fn generation(store: Result<&Store, &StoreError>) -> Finding {
         }
         Err(error) => Finding::failed(format!("cannot tell: {}", error_chain(error)), "see the checks above"),
     }
-}
-
-/// Most of Cuebot's tables are not there: another program's database, whatever it shares with Cuebot's.
-fn is_strange(missing: &[Missing]) -> bool {
-    let tables = missing.iter().filter(|missing| matches!(missing, Missing::Table(_))).count();
-    tables * 2 > needed().count()
 }
 
 fn strange(missing: &[Missing]) -> String {
@@ -46,7 +40,7 @@ pub(super) type Lacks = Result<Vec<Missing>, CheckError>;
 pub(super) fn lacks(store: Result<&Store, &StoreError>) -> Lacks {
     match store {
         Ok(_) => Ok(Vec::new()),
-        Err(StoreError::Schema { missing }) if !is_strange(missing) => Ok(missing.clone()),
+        Err(StoreError::Schema { missing }) => Ok(missing.clone()),
         Err(_) => Err(CheckError::After("schema")),
     }
 }
@@ -65,7 +59,7 @@ pub(super) async fn read_privileges(session: &mut Session, lacks: &Lacks) -> Fou
     Ok(privileges_finding(&lacked, &format!("all that is read, of {} tables", tables_of(&needs))))
 }
 
-pub(super) async fn write_privileges(session: &mut Session, features: Option<&Features>, lacks: &Lacks) -> Found {
+pub(super) async fn write_privileges(session: &mut Session, features: Option<Features>, lacks: &Lacks) -> Found {
     let has_queue = features.is_some_and(|features| features.has_history_queue);
     let needs = there(needs_to_write(has_queue), lacks)?;
     let lacked = missing_privileges(session, needs.iter().copied(), has_queue).await?;

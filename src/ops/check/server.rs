@@ -16,8 +16,9 @@ const CLOCK_LOOKS: u32 = 5;
 /// Start times told to agents come from this machine, all other times from the database.
 const CLOCK_MUCH: Duration = Duration::from_secs(2);
 const CLOCK_TOO_MUCH: Duration = Duration::from_mins(1);
-/// Beside the pool: one connection that is held as long as the scheduler lives.
-const CONNECTIONS_BESIDE_POOL: i64 = 1;
+/// Beside the pool: one that listens for releases, one that asks for a sign of life, as long as the scheduler
+/// lives.
+const CONNECTIONS_BESIDE_POOL: i64 = 2;
 /// A session that waits longer waits for a proxy that has no connection left.
 const PROXY_LIMIT: Duration = Duration::from_secs(3);
 
@@ -48,10 +49,8 @@ pub(super) async fn version(session: &mut Session) -> Found {
         (_, true, _) => {
             Finding::failed(format!("{found}, a standby that takes no writes"), "let database.db_host name the primary")
         }
-        (.., true) => Finding::failed(
-            format!("{found}, where transactions are read-only"),
-            "unset default_transaction_read_only for this user or database",
-        ),
+        // Those that write say so when they begin.
+        (.., true) => Finding::ok(format!("{found}, where transactions are read-only unless they say otherwise")),
         _ => Finding::ok(found),
     })
 }

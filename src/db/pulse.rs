@@ -1,0 +1,63 @@
+//! A session beside all others that asks for a sign of life, so that a database that stands still, takes no
+//! writes or cannot be reached is known within seconds, whatever else waits for it.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Executor as _, Row as _, raw_sql};
+
+use super::error::{Result, StoreError};
+use super::store::Store;
+use super::way::driven;
+
+/// Longest time until a session answers that did before. A server that is merely busy answers such a question.
+const ANSWER_LIMIT: Duration = Duration::from_secs(4);
+
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    store: Store,
+    session: Option<PgConnection>,
+    is_missed: bool,
+}
+
+impl Store {
+    pub(crate) const fn pulse(self) -> Pulse {
+        Pulse { store: self, session: None, is_missed: false }
+    }
+}
+
+impl Pulse {
+    /// Asks once. Where the database was missed before and is back, everybody hears of it.
+    ///
+    /// # Errors
+    /// It does not answer, lets nobody in, or takes no writes.
+    pub(crate) async fn beat(&mut self) -> Result<()> {
+        let beaten = self.ask().await;
+        match &beaten {
+            Ok(()) => {
+                let was_missed = std::mem::take(&mut self.is_missed);
+                if was_missed || self.store.sessions.has_met_standby() {
+                    self.store.sessions.returned();
+                }
+            }
+            Err(_) => (self.session, self.is_missed) = (None, true),
+        }
+        beaten
+    }
+
+    async fn ask(&mut self) -> Result<()> {
+        self.store.take_new_password().await?;
+        let session = match &mut self.session {
+            Some(session) => session,
+            None => {
+                self.store.look_at_way().await?;
+                self.session.insert(driven(&self.store.pool.connect_options()).await?)
+            }
+        };
+        let asked = session.fetch_one(raw_sql(include_str!("sql/is_standby.sql")));
+        let failed = || StoreError::query("asking the database for a sign of life");
+        let row = tokio::time::timeout(ANSWER_LIMIT, asked).await.map_err(|_| StoreError::Unanswered)?;
+        let is_standby = row.and_then(|row| row.try_get("is_standby")).map_err(failed())?;
+        if is_standby { Err(self.store.standby()) } else { Ok(()) }
+    }
+}

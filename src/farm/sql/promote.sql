@@ -1,0 +1,3 @@
+-- Lets a standby take writes, and waits until it does.
+-- Rows: none. Locks: none.
+SELECT pg_promote(true, 600)
