@@ -9,6 +9,7 @@ use cue_scheduler::config::{ConfigError, NamedBy};
 use cue_scheduler::db::MissingPrivilege;
 use cue_scheduler::telemetry::error_chain;
 use cue_scheduler::telemetry::logs::LogsError;
+use cue_scheduler::text::Known;
 
 use crate::output::{OutputError, Printer};
 
@@ -25,7 +26,12 @@ pub(crate) fn report(error: &anyhow::Error, misused: u8, printer: Printer) -> Ex
     if let Some(OutputError::ClosedPipe) = error.downcast_ref() {
         return ExitCode::SUCCESS;
     }
-    printer.error(error_chain(error.as_ref()));
+    let told = error_chain(error.as_ref());
+    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+        printer.error_lines(&told)
+    } else {
+        printer.error(told)
+    }
     error.chain().filter_map(hint).for_each(|hint| printer.hint(hint));
     if let Some(unmatched) = error.downcast_ref::<NotOne>() {
         unmatched.names().iter().for_each(|name| printer.hint(name));
@@ -37,6 +43,7 @@ fn is_misuse(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<ConfigError>()
         || cause.is::<UsageError>()
         || cause.is::<NameError>()
+        || cause.is::<NotOne>()
         || matches!(cause.downcast_ref(), Some(LogsError::LevelUnknown { .. } | LogsError::NotADirective { .. }))
         || cause.downcast_ref().is_some_and(|error| !matches!(error, SelectionError::Store(_)))
 }
@@ -103,7 +110,7 @@ impl RightsMissing {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotOne {
     #[error("there is no {kind} \"{name}\"{}", .extra)]
-    Unknown { kind: &'static str, name: String, extra: &'static str, names: Vec<String> },
+    Unknown { kind: &'static str, name: String, extra: &'static str, known: Known },
     #[error("\"{name}\" is the beginning of several {kind}s")]
     Several { kind: &'static str, name: String, names: Vec<String> },
     #[error("host \"{name}\" is in no facility of the selected clusters")]
@@ -114,7 +121,8 @@ impl NotOne {
     /// What could have been meant.
     pub(crate) fn names(&self) -> &[String] {
         match self {
-            Self::Unknown { names, .. } | Self::Several { names, .. } => names,
+            Self::Unknown { known, .. } => known.near(),
+            Self::Several { names, .. } => names,
             Self::Elsewhere { .. } => &[],
         }
     }

@@ -15,6 +15,7 @@ mod explain;
 mod failure;
 mod farm_view;
 mod listing;
+mod named;
 mod output;
 mod page;
 mod plan;
@@ -23,6 +24,7 @@ mod run;
 mod selection;
 mod settings;
 mod signals;
+mod yaml;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -14,6 +14,7 @@ use cue_scheduler::units::{Amounts, counted};
 use crate::cli::{OutputFormat, PlanArgs};
 use crate::farm_view::{FarmView, name_left_out};
 use crate::listing::{Column, reason_columns, write_json};
+use crate::named;
 use crate::output::{OutputError, Printer};
 use crate::page::Page;
 use crate::settings::RunSettings;
@@ -35,17 +36,18 @@ pub(crate) async fn run(settings: RunSettings, args: PlanArgs, printer: Printer)
         name_left_out(&look.left_out, printer);
         PlanDocument::of(&look)
     };
-    farm.store.close().await;
-    if let Some(path) = &args.out {
-        write_json(path, &document).with_context(|| format!("cannot keep the plan in {}", path.display()))?;
-        printer.note(format_args!("kept the plan in {}", path.display()));
-    }
     let narrowing = Narrowing {
         clusters: args.cluster.clone(),
         shows: args.show.clone(),
         jobs: args.job.clone(),
         hosts: args.host.clone(),
     };
+    named::check(&farm.store, &farm.clusters, &narrowing.unmatched(&document)).await?;
+    farm.store.close().await;
+    if let Some(path) = &args.out {
+        write_json(path, &document).with_context(|| format!("cannot keep the plan in {}", path.display()))?;
+        printer.note(format_args!("kept the plan in {}", path.display()));
+    }
     let document = document.narrowed(&narrowing);
     if !narrowing.is_empty() && document.placements.is_empty() && document.waiting.is_empty() {
         printer.note("nothing in the plan matches --cluster, --show, --job and --host");
@@ -83,7 +85,7 @@ struct Summary<'d> {
 
 fn print(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Result<(), OutputError> {
     let PlanDocument { format: name, version, taken_at, totals, clusters, reasons, .. } = document;
-    let read = || page(document, args, printer).print(printer);
+    let read = || page(document, args, printer).print();
     if args.summary {
         let summary = Summary { format: name, version: *version, taken_at, totals, clusters, reasons };
         return printer.list_or(&cluster_columns(), clusters, &summary, read);
@@ -109,7 +111,7 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
             Column::text("WAITING LAYER", |row| row.work.name()),
             Column::number("FRAMES", |row| row.frames.to_string()),
             Column::text("REASON", |row| row.reason.into_str().to_owned()),
-            Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
+            Column::list("CLUSTERS", |row: &WaitingRow| row.clusters.clone()).wide(),
             Column::text("LAYER ID", |row: &WaitingRow| row.work.layer_id.to_string()).wide(),
         ]);
     }
@@ -120,16 +122,19 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
         Column::number("WAITING", |row| row.frames.to_string()),
         Column::text("LAYER ID", |row: &WrongCountRow| row.work.layer_id.to_string()).wide(),
     ]);
-    page.write(format_args!("\n{}\n", placed_line(totals)));
+    page.gap();
+    page.sentence(format_args!("{}", placed_line(totals)));
     page.left_waiting(totals.waiting_frames, totals.waiting_layers, "would wait");
     if !wrong_counts.is_empty() {
         let then = "and hosts are planned for nothing; `check-db` prints what to do.";
-        page.write(format_args!("Counters of waiting frames are wrong, {then}\n"));
+        page.sentence(format_args!("Counters of waiting frames are wrong, {then}"));
     }
     if is_compared {
         let (taken_at, of) = (&document.taken_at, placements.len());
         let overtaken = placements.iter().filter(|row| !row.overtaken.is_empty()).count();
-        page.write(format_args!("Of this plan of {taken_at} the farm has overtaken {overtaken} of {of} placements.\n"));
+        page.sentence(format_args!(
+            "Of this plan of {taken_at} the farm has overtaken {overtaken} of {of} placements."
+        ));
     }
     page
 }
@@ -137,7 +142,7 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
 fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
     let mut columns = vec![
         Column::text("LAYER", |row: &PlacementRow| row.work.name()),
-        Column::text("FRAMES", |row| numbers(row.frames.iter().map(|frame| frame.number))),
+        Column::list("FRAMES", |row| numbers(row.frames.iter().map(|frame| frame.number))),
         Column::text("HOST", |row| row.host.clone()),
         Column::number("CORES", |row| row.reserved.cores.to_string()),
         Column::number("MEMORY", |row| row.reserved.memory.to_string()),
@@ -152,7 +157,7 @@ fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
             let details: Vec<&str> = row.overtaken.iter().map(|overtaken| overtaken.detail.as_str()).collect();
             details.join("; ")
         };
-        columns.insert(3, Column::text("OVERTAKEN", against));
+        columns.insert(3, Column::prose("OVERTAKEN", against));
     }
     columns
 }
@@ -179,8 +184,8 @@ fn placed_line(totals: &PlanTotals) -> String {
     format!("Would place {frames} of {layers} on {hosts}: {cores} cores, {memory}, {gpus} GPUs.")
 }
 
-/// Numbers in the order of dispatch, runs joined: `1-4,9`.
-fn numbers(numbers: impl Iterator<Item = i32>) -> String {
+/// Numbers in the order of dispatch, runs joined: `1-4` and `9`.
+fn numbers(numbers: impl Iterator<Item = i32>) -> Vec<String> {
     let mut runs: Vec<(i32, i32)> = Vec::new();
     for number in numbers {
         match runs.last_mut() {
@@ -190,7 +195,7 @@ fn numbers(numbers: impl Iterator<Item = i32>) -> String {
     }
     let shown =
         runs.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
-    shown.collect::<Vec<_>>().join(",")
+    shown.collect()
 }
 
 #[cfg(test)]
@@ -199,8 +204,8 @@ mod tests {
 
     #[test]
     fn runs_of_frame_numbers_are_joined() {
-        assert_eq!(numbers([1, 2, 3, 7, 9, 10].into_iter()), "1-3,7,9-10");
-        assert_eq!(numbers([-2, -1, 0].into_iter()), "-2-0");
-        assert_eq!(numbers([i32::MAX, i32::MIN].into_iter()), "2147483647,-2147483648");
+        assert_eq!(numbers([1, 2, 3, 7, 9, 10].into_iter()), ["1-3", "7", "9-10"]);
+        assert_eq!(numbers([-2, -1, 0].into_iter()), ["-2-0"]);
+        assert_eq!(numbers([i32::MAX, i32::MIN].into_iter()), ["2147483647", "-2147483648"]);
     }
 }

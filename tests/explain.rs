@@ -740,7 +740,7 @@ async fn a_name_must_lead_to_one_thing() {
     let settings = database.connect_settings().await;
     let failed = |args: &[&str]| {
         let Ran { code, stdout, stderr } = run_program(&settings, &[&["explain"][..], args].concat());
-        assert_eq!((code, stdout.as_str()), (1, ""), "{args:?}");
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}");
         stderr
     };
     assert_eq!(
@@ -755,6 +755,16 @@ async fn a_name_must_lead_to_one_thing() {
     assert!(failed(&["layer", "layer"]).contains("the beginning of several layers"));
     assert!(failed(&["frame", "0001-layer"]).contains("name it as JOB/FRAME"));
     assert!(failed(&["host", "nobody"]).contains("there is no host \"nobody\""));
+    let near = [
+        (["layer", "show-sh010-artist_shape/leyer"], "hint: show-sh010-artist_shape/layer\n"),
+        (["layer", "show-sh010-artist_shap_/layer"], "hint: show-sh010-artist_shape/layer\n"),
+        (["frame", "show-sh010-artist_shap_/0001-layer"], "hint: show-sh010-artist_shape/0001-layer\n"),
+    ];
+    for (args, hint) in near {
+        assert!(failed(&args).contains(hint), "{args:?}: {}", failed(&args));
+    }
+    let misspelt = seeded.hosts[0].name.replace('.', ",");
+    assert!(failed(&["host", &misspelt]).contains("\nhint: "), "{misspelt}");
     // A wildcard is a letter like others.
     assert!(failed(&["host", "%"]).contains("there is no host"));
     for id in [seeded.jobs[0].id.as_str(), seeded.jobs[0].name.as_str()] {
@@ -774,7 +784,7 @@ async fn an_empty_farm_has_nothing_to_explain() {
     let database = database(Generation::G5).await;
     seed(&database.pool(), &FarmSpec::empty()).await.unwrap();
     let ran = run_program(&database.connect_settings().await, &["explain", "job", "a"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (1, "error: there is no job \"a\" among the pending ones\n"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, "error: there is no job \"a\" among the pending ones\n"));
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod fleet;
 mod fresh_machine;
 mod generated;
 mod held_rows;
+mod hostile_names;
 mod launch;
 mod outages;
 mod overtaken;

@@ -15,14 +15,15 @@ use reader::{named, source};
 /// Rooms in the order of `src/lib.rs`, each with the rooms that it may name.
 const ROOMS: &[(&str, &[&str])] = &[
     ("units", &[]),
+    ("text", &["units"]),
     ("model", &["units"]),
     ("tasks", &[]),
-    ("config", &["units", "model"]),
-    ("telemetry", &["units", "model", "config"]),
+    ("config", &["units", "text", "model"]),
+    ("telemetry", &["units", "text", "model", "config"]),
     ("planner", &["units", "model"]),
     // The words of `sslmode`.
     ("db", &["units", "model", "config"]),
-    ("clusters", &["units", "model", "db"]),
+    ("clusters", &["units", "text", "model", "db"]),
     // The settings of calls; telemetry for the one way to log an error with its causes.
     ("rqd", &["units", "model", "tasks", "config", "telemetry"]),
     ("booking", &["units", "model", "db"]),
@@ -35,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that decide and do nothing else, so that the same input always gives the same answer.
-const PURE: &[&str] = &["units", "model", "planner"];
+const PURE: &[&str] = &["units", "text", "model", "planner"];
 
 /// What a pure room must not name: clocks, the outside, other threads, chance, logs.
 const IMPURE_WORDS: &[&str] = &[
@@ -80,6 +81,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("tracing_appender", &["telemetry"]),
+    ("strsim", &["text"]),
     ("tempfile", &["ops", "farm", "commands"]),
     ("anyhow", &["commands"]),
     ("clap", &["commands"]),

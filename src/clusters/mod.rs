@@ -19,7 +19,7 @@ mod named;
 mod overview;
 
 pub use build::build;
-pub use error::{SelectionError, by_likeness};
+pub use error::SelectionError;
 pub use named::{NameError, named};
 pub use overview::{AllocationOverview, ClusterOverview, SubscriptionOverview, overview};
 
