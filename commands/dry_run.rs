@@ -29,7 +29,7 @@ pub(crate) async fn run(settings: RunSettings, args: DryRunArgs, printer: Printe
         RightsMissing::of(&missing).map_or(Ok(()), Err)?;
     }
     let stop = stop_signal()?;
-    let FarmView { store, clusters, settings } = farm;
+    let FarmView { store, clusters, settings, .. } = farm;
     let mut dry_run = DryRun::new(store.clone(), clusters, settings, args.verify);
     let limits = DryRunLimits { cycles_max: args.cycles, time_max: args.time };
     let abandoned = async {

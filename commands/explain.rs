@@ -12,7 +12,7 @@ use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainWhat, OutputFormat};
 use crate::failure::NotOne;
-use crate::farm_view::{FarmView, name_left_out};
+use crate::farm_view::{FarmView, UNSEEN, name_left_out};
 use crate::listing::{Column, short_age};
 use crate::named::{self, Kind};
 use crate::output::Printer;
@@ -55,14 +55,14 @@ impl Asked<'_> {
         let found = store.find_job(name).await?;
         let found = named::one(store, found, Kind::JOB, name, |job| job.name.clone()).await?;
         let layers = self.farm.store.load_layers_of(&found.id).await?;
-        let (holds, books) = self.books(&found.id).await?;
+        let (holds, books) = self.books(&found.id, &found.show).await?;
         let story = self.stories(&holds, &books).job(&found, &layers);
         self.print(&story, &layer_columns(), &story.layers, &story.job, |page| page.job(&story))
     }
 
     async fn layer(&self, name: &str) -> anyhow::Result<()> {
         let found = named::layer(&self.farm.store, name).await?;
-        let (holds, books) = self.books(&found.job).await?;
+        let (holds, books) = self.books(&found.job, &found.show).await?;
         let story = self.stories(&holds, &books).layer(&found);
         self.print(&story, &gate_columns(), gates(Some(&story)), &layer_name(&story), |page| page.layer(&story))
     }
@@ -71,7 +71,7 @@ impl Asked<'_> {
         let found = named::frame(&self.farm.store, name).await?;
         let layers = self.farm.store.load_layers_of(&found.job).await?;
         let layer = layers.into_iter().find(|layer| layer.id == found.layer).unwrap_or_else(|| layer_of(&found));
-        let (holds, books) = self.books(&found.job).await?;
+        let (holds, books) = self.books(&found.job, &found.show).await?;
         let story = self.stories(&holds, &books).frame(&found, &layer);
         let (name, gates) = (format!("{}/{}", story.job, story.frame), gates(story.layer_story.as_ref()));
         self.print(&story, &gate_columns(), gates, &name, |page| page.frame(&story))
@@ -95,10 +95,11 @@ impl Asked<'_> {
     }
 
     /// What the rows say beside the snapshot, and the holds without waiting frames that nobody sees.
-    async fn books(&self, job: &JobId) -> anyhow::Result<(Holds, WorkBooks)> {
+    async fn books(&self, job: &JobId, show: &str) -> anyhow::Result<(Holds, WorkBooks)> {
         let FarmView { store, clusters, .. } = self.farm;
         let facilities: BTreeSet<FacilityId> = clusters.iter().map(|cluster| cluster.facility.clone()).collect();
         let books = WorkBooks {
+            is_flagged: self.farm.is_flagged(show),
             counts: store.load_waiting_counts(std::slice::from_ref(job)).await?,
             deleted_limits: store.load_deleted_limits(job).await?,
             held: store.load_held(&facilities.into_iter().collect::<Vec<_>>()).await?,
@@ -128,6 +129,8 @@ impl Asked<'_> {
         Ok(self.printer.list_or(columns, rows, story, || {
             let mut page = Page::new(MARGIN, INDENT, ROWS_MAX, self.printer);
             write(&mut page);
+            page.gap();
+            page.sentence(format_args!("{UNSEEN}"));
             page.print()
         })?)
     }

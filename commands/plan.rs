@@ -12,7 +12,7 @@ use cue_scheduler::scheduler::ReasonRow;
 use cue_scheduler::units::{Amounts, counted};
 
 use crate::cli::{OutputFormat, PlanArgs};
-use crate::farm_view::{FarmView, name_left_out};
+use crate::farm_view::{FarmView, UNSEEN, name_left_out};
 use crate::listing::{Column, reason_columns, write_json};
 use crate::named;
 use crate::output::{OutputError, Printer};
@@ -136,6 +136,7 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
             "Of this plan of {taken_at} the farm has overtaken {overtaken} of {of} placements."
         ));
     }
+    page.sentence(format_args!("{UNSEEN}"));
     page
 }
 

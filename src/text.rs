@@ -69,6 +69,16 @@ pub fn escaped_json(document: &str) -> String {
     escaped
 }
 
+/// As a shell takes it for one word.
+pub fn shell_word(name: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("'{}'", name.replace('\'', r"'\''"))
+    }
+}
+
 /// The names that do exist, those most like the wanted one first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -127,6 +137,11 @@ mod tests {
         assert_eq!(cleaned("Zoë/\u{5e0}\u{5d5}\u{5e3}/\u{1f3ac}", 80), "Zoë/\u{5e0}\u{5d5}\u{5e3}/\u{1f3ac}");
         assert_eq!(cleaned(&"x".repeat(500), 10), "xxxxxxxxxx... (500 letters)");
         assert_eq!(cleaned_lines("a\tb\nc\r\n"), "a\tb\nc\\r\n");
+    }
+
+    #[test]
+    fn a_shell_takes_a_name_for_one_word() {
+        assert_eq!(["show", "a b", "it's", ""].map(shell_word), ["show", "'a b'", r"'it'\''s'", "''"]);
     }
 
     #[test]

@@ -144,6 +144,10 @@ const WRONGS: &[(&str, &str)] = &[
         "subscriptions warning: size 0, always last: other on local.general, show on local.general",
     ),
     (
+        "UPDATE subscription SET int_burst = 8 WHERE pk_show = (SELECT pk_show FROM show WHERE str_name = 'other')",
+        "subscriptions warning: less than a core, as if hundredths were taken for cores: other on local.general (size 10, burst 0.08)",
+    ),
+    (
         "DELETE FROM folder_resource USING folder
           WHERE folder.pk_folder = folder_resource.pk_folder AND folder.str_name = 'comp'",
         "folders failed: no row in folder_resource, nothing is booked: show/comp",

@@ -13,10 +13,13 @@ use cue_scheduler::model::{
     Booked, FacilityId, Holds, Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason,
 };
 use cue_scheduler::planner::{GateVerdict, plan};
+use cue_scheduler::telemetry::Metrics;
 use cue_scheduler::units::{Cores, Gpus, Kib};
 use strum::IntoEnumIterator as _;
 
-use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
+use crate::support::{
+    Ran, TestDatabase, book_all, database, execute, fingerprint, read_only_settings, requests, run_program,
+};
 
 const PLENTY: Cores = Cores::whole(1_000);
 /// Of the farm below, in whatever state.
@@ -31,7 +34,7 @@ fn farm_of_causes() -> FarmSpec {
         .job(JobSpec { is_paused: true, ..job("job_paused", layer()) })
         .job(JobSpec { is_auto_book: false, ..job("auto_book_off", layer()) })
         .job(job("start_after", layer()))
-        .job(job("not_selected", layer().tags("nowhere")))
+        .job(job("not_selected", layer().tags("foreign")))
         .job(job("no_subscription", layer().tags("mixed")).os("rhel9"))
         .job(job("job_cap_not_positive", layer()).cores_max(Cores::ZERO))
         .job(job("job_cores", layer()).cores_max(Cores(50)))
@@ -215,7 +218,87 @@ async fn each_cause_is_found_first_with_true_counts() {
     for (reason, remedy) in remedies {
         assert!(story(reason).remedies[0].starts_with(remedy), "{:?}", story(reason).remedies);
     }
+    assert_eq!(
+        story(WaitReason::NotSelected).remedies[0],
+        "subscribe the show show to an allocation of hosts with its tags, local.foreign: cueadmin -create-sub show \
+         local.foreign SIZE BURST, both in cores"
+    );
+    let burst = &story(WaitReason::SubscriptionBurst).remedies[0];
+    assert!(burst.contains(": cueadmin -burst burst local.general 100 (hundredths of a core"), "{burst}");
     assert_eq!(fingerprint(&database.pool()).await, before);
+}
+
+/// What is in the way at once is told at once, first what no waiting changes.
+#[tokio::test]
+async fn every_blocker_is_told_with_what_would_remove_it() {
+    let (database, _) = planted().await;
+    let settings = database.connect_settings().await;
+    execute(
+        &database.pool(),
+        "UPDATE layer SET int_mem_min = 64 * 1048576 FROM job
+          WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%start\\_after';
+         UPDATE job SET b_paused = true WHERE str_name LIKE '%start\\_after'",
+    )
+    .await;
+    let told = shown(&settings, &["layer", "show-sh010-artist_start_after/layer", "-o", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["reason"], "job_paused");
+    let remedies: Vec<&str> = told["remedies"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    assert_eq!(remedies[0], "resume the job (the job is paused, and stays so)");
+    assert!(remedies[1].ends_with(" (too big for every host, even an empty one, and stays so)"), "{remedies:?}");
+    assert!(remedies[2].starts_with("wait until ") && remedies[2].ends_with(" (the layer may not start yet)"));
+    assert_eq!(remedies.len(), 3, "{remedies:?}");
+}
+
+#[tokio::test]
+async fn work_of_a_show_that_is_not_ours_is_cuebots_and_in_no_total() {
+    let (database, _) = planted().await;
+    let settings = database.connect_settings().await;
+    let waiting = || {
+        let ran = run_program(&settings, &["plan", "--summary", "-o", "json"]);
+        let plan: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        plan["totals"]["waiting_frames"].as_i64().unwrap()
+    };
+    let before = waiting();
+    execute(&database.pool(), "UPDATE show SET b_scheduler_managed = (str_name <> 'frozen')").await;
+    assert_eq!(waiting(), before - 2);
+    for (what, name) in [("job", ""), ("layer", "/layer")] {
+        let told = shown(&settings, &[what, &format!("frozen-sh010-artist_subscription_frozen{name}")]);
+        assert!(
+            told.contains("  why     Cuebot dispatches show frozen: it is not flagged for a scheduler\n"),
+            "{told}"
+        );
+        assert!(told.contains("cueadmin -scheduler-managed frozen on\n") && !told.contains("not_selected"), "{told}");
+    }
+    // A show of ours, and a tag that nobody carries.
+    execute(
+        &database.pool(),
+        "UPDATE layer SET str_tags = 'nowhere' FROM job
+          WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%not\\_selected'",
+    )
+    .await;
+    let told = shown(&settings, &["layer", "show-sh010-artist_not_selected/layer"]);
+    assert!(told.contains("no host carries its tags (no_host_with_tags)"), "{told}");
+    assert!(!told.contains("select a cluster"), "{told}");
+}
+
+#[tokio::test]
+async fn what_only_a_running_service_knows_is_said_to_be_unseen() {
+    let (database, seeded) = planted().await;
+    let settings = database.connect_settings().await;
+    let host = &seeded.hosts[0].name;
+    let layer = "show-sh010-artist_shape/layer";
+    for args in [&["plan"][..], &["explain", "layer", layer], &["explain", "host", host]] {
+        let told = run_program(&settings, args).stdout;
+        let unseen = told.lines().filter(|line| line.starts_with("Not seen here, and may apply:")).count();
+        assert_eq!(unseen, 1, "{args:?}: {told}");
+        // By the names that the service itself gives them.
+        let registry = prometheus::Registry::new();
+        Metrics::new(&registry).unwrap();
+        for name in ["scheduler_waiting_frames", "scheduler_hosts", "scheduler_unsettled_bookings"] {
+            assert!(told.contains(name) && registry.gather().iter().any(|of| of.name() == name), "{name}: {told}");
+        }
+    }
 }
 
 fn shown(settings: &ConnectSettings, args: &[&str]) -> String {
@@ -705,12 +788,17 @@ async fn a_layer_that_is_bound_to_a_deleted_limit_is_told() {
 #[tokio::test]
 async fn a_frame_tells_its_state() {
     let database = database(Generation::G5).await;
-    let seeded = seed(&database.pool(), &FarmSpec::simple(4)).await.unwrap();
+    let seeded = seed(&database.pool(), &FarmSpec::simple(5)).await.unwrap();
     let settings = database.connect_settings().await;
     let change =
         |number: i32, set: &str| sqlx::AssertSqlSafe(format!("UPDATE frame SET {set} WHERE int_number = {number}"));
     let states = [
-        (1, "str_state = 'DEPEND', int_depend_count = 2", "DEPEND: it waits for 2 things that it depends on"),
+        (
+            1,
+            "str_state = 'DEPEND', int_depend_count = 2",
+            "DEPEND: it waits for 2 things that it depends on; Cuebot puts",
+        ),
+        (5, "str_state = 'DEPEND', int_depend_count = 0", "DEPEND: nothing is left that it depends on, and it was not"),
         (
             2,
             "str_state = 'DEAD', str_host = '127.1.0.1/1.0/0', int_exit_status = 7, int_retries = 3",
@@ -728,7 +816,7 @@ async fn a_frame_tells_its_state() {
         assert!(told.contains(words), "{told}");
     }
     let told = shown(&settings, &["job", &seeded.jobs[0].name]);
-    assert!(told.contains("1 waiting, 1 running, 1 depend, 1 dead, 0 done"), "{told}");
+    assert!(told.contains("1 waiting, 1 running, 2 depend, 1 dead, 0 done"), "{told}");
     sqlx::query("UPDATE job SET str_state = 'FINISHED'").execute(&database.pool()).await.unwrap();
     let told = shown(&settings, &["job", &seeded.jobs[0].name]);
     assert!(told.contains("the job is FINISHED"), "{told}");

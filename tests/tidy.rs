@@ -29,8 +29,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("booking", &["units", "model", "db"]),
     ("scheduler", &["units", "model", "tasks", "config", "telemetry", "planner", "db", "clusters", "rqd", "booking"]),
     ("preview", &["units", "model", "tasks", "config", "db", "clusters", "booking", "scheduler"]),
-    ("explain", &["units", "model", "planner", "db", "scheduler"]),
-    ("ops", &["units", "model", "telemetry", "db", "clusters", "rqd"]),
+    ("explain", &["units", "text", "model", "planner", "db", "scheduler"]),
+    ("ops", &["units", "text", "model", "telemetry", "db", "clusters", "rqd"]),
     // Not the rooms whose work it judges: its Cuebot books, launches and audits by statements of its own.
     ("farm", &["units", "model", "tasks", "config", "telemetry", "db", "rqd", "scheduler"]),
 ];

@@ -27,7 +27,11 @@ pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
              it back to WAITING, after 5 min or more"
         ),
         "WAITING" => "it waits for a host".to_owned(),
-        "DEPEND" => format!("it waits for {} that it depends on", count(found.depend_count, "thing")),
+        "DEPEND" if found.depend_count == 0 => LEFT_IN_DEPEND.to_owned(),
+        "DEPEND" => format!(
+            "it waits for {} that it depends on; Cuebot puts it to WAITING when the last one is met or dropped",
+            count(found.depend_count, "thing")
+        ),
         "DEAD" => format!(
             "it died on {host} with exit status {} after {}; retry or eat it",
             found.exit_status,
@@ -43,6 +47,11 @@ pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
     let then = if found.state == "WAITING" && !is_over { format!(": {LEFT_OUT}") } else { String::new() };
     format!("{summary}, and proc {id} on {host} holds {} for it and may run it still{then}", some_of(reserved))
 }
+
+/// A frame whose dependencies are met or dropped and that was not put to WAITING.
+const LEFT_IN_DEPEND: &str = "nothing is left that it depends on, and it was not put to WAITING: Cuebot's recovery of \
+                              stuck dependencies clears it, every 10 min where the schema has it (V38); where not, \
+                              drop the dependencies of its layer (cueadmin) or of the frame (CueGUI)";
 
 /// A waiting frame that a proc holds.
 const LEFT_OUT: &str = "nobody books it until Cuebot has released the proc, or somebody unbooks it";

@@ -203,14 +203,8 @@ impl<'s> Stories<'s> {
                 ..row
             };
         }
-        LayerStory {
-            reason: Some(WaitReason::NotSelected),
-            summary: format!("no selected cluster serves the show {} in the job's facility", found.show),
-            remedies: vec![
-                "select the show's clusters: scheduler.alloc_tags, scheduler.manual_tags, --facility".to_owned(),
-            ],
-            ..row
-        }
+        let (summary, remedy) = words::not_ours(&found.show, self.books.is_flagged);
+        LayerStory { is_ours: false, summary, remedies: vec![remedy], ..row }
     }
 }
 
@@ -230,6 +224,7 @@ fn layer_row(found: &FoundLayer) -> LayerStory {
         show: found.show.clone(),
         frames: found.frames,
         waiting_seen: None,
+        is_ours: true,
         reason: None,
         summary: String::new(),
         hosts: None,

@@ -66,6 +66,11 @@ impl<'a> Layer<'a> {
         OnHost { layer: self.traits(), host: HostTraits::of(self.view, host) }
     }
 
+    /// Whether hosts carry one of its tags, whoever may book them; asked where no cluster reaches any.
+    fn is_carried(&self) -> bool {
+        self.candidate.tags.iter().any(|tag| self.view.carried.contains(&(&self.job.facility, tag)))
+    }
+
     /// Searches find such hosts through the index instead.
     pub(super) fn reaches(&self, host: HostIx) -> bool {
         let snapshot = self.view.snapshot;
@@ -82,7 +87,7 @@ impl Layer<'_> {
         (WaitReason::StartAfter, |layer| {
             layer.candidate.start_after.is_none_or(|start| start <= layer.view.snapshot.taken_at)
         }),
-        (WaitReason::NotSelected, |layer| !layer.candidate.clusters.is_empty()),
+        (WaitReason::NotSelected, |layer| !layer.candidate.clusters.is_empty() || !layer.is_carried()),
     ];
 }
 

@@ -1,10 +1,12 @@
 //! The farm as a plan begins with it: the facts of the snapshot with the holds laid over them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::reserve::Offer;
-use crate::model::{AssumedBooking, CandidateIx, Holds, Host, HostIx, HostState, LayerId, Policy, Snapshot, positions};
+use crate::model::{
+    AssumedBooking, CandidateIx, FacilityId, Holds, Host, HostIx, HostState, LayerId, Policy, Snapshot, Tag, positions,
+};
 use crate::units::Amounts;
 
 /// Lists run parallel to the snapshot's.
@@ -16,6 +18,8 @@ pub(super) struct View<'s> {
     /// Frames that wait, per candidate.
     pub(super) waiting: Vec<u32>,
     back_offs: Vec<BackOff>,
+    /// Tags that hosts carry; looked for only where a candidate has no cluster.
+    pub(super) carried: HashSet<(&'s FacilityId, &'s Tag)>,
     /// Hosts that run frames of the layer already, per candidate, in their order.
     pub(super) warm: Vec<Vec<HostIx>>,
     /// Bookings that the snapshot does not show, with the host where it has that.
@@ -50,6 +54,7 @@ impl<'s> View<'s> {
             hosts: snapshot.hosts.iter().map(|host| HostView::of(host, holds)).collect(),
             waiting: waiting.collect(),
             back_offs: snapshot.candidates.iter().map(|row| BackOff::of(&row.layer, holds)).collect(),
+            carried: carried(snapshot),
             warm: vec![Vec::new(); snapshot.candidates.len()],
             assumed: Vec::new(),
         };
@@ -121,6 +126,13 @@ impl<'s> View<'s> {
             BackOff::None | BackOff::Full => waiting,
         }
     }
+}
+
+fn carried(snapshot: &Snapshot) -> HashSet<(&FacilityId, &Tag)> {
+    if snapshot.candidates.iter().all(|row| !row.clusters.is_empty()) {
+        return HashSet::new();
+    }
+    snapshot.hosts.iter().flat_map(|host| host.tags.iter().map(|tag| (&host.facility, tag))).collect()
 }
 
 impl<'s> HostView<'s> {

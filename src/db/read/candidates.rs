@@ -1,6 +1,6 @@
 //! Waiting layers, and the jobs and folders they stand in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::reading::Reading;
 use crate::db::row::left_out;
@@ -159,7 +159,8 @@ fn folder_cap<T>(column: i64, unit: fn(i64) -> T) -> Cap<T> {
     if column == -1 { Cap::Unlimited } else { Cap::AtMost(unit(column)) }
 }
 
-/// Looks up what the layers refer to; a layer whose job was left out goes with it.
+/// Looks up what the layers refer to; a layer whose job was left out goes with it. Of a show without a cluster
+/// in the job's facility nothing is ours there.
 pub(super) fn candidates(
     layers: Vec<Layer>,
     around: &Snapshot,
@@ -169,12 +170,16 @@ pub(super) fn candidates(
     let jobs: HashMap<&JobId, JobIx> = positions(around.jobs.iter().map(|job| &job.id));
     let limits: HashMap<&LimitId, LimitIx> = positions(around.limits.iter().map(|limit| &limit.id));
     let reach = reach(&around.clusters);
+    let ours: HashSet<_> = around.clusters.iter().map(|cluster| (&cluster.facility, &cluster.show)).collect();
     let mut candidates = Vec::with_capacity(layers.len());
     for Layer { mut candidate, job, limits: bound, eligible_since } in layers {
         let Some(&position) = jobs.get(&job) else { continue };
         let job = &around.jobs[position.0];
         candidate.job = position;
         let show = &around.shows[job.show.0].id;
+        if !ours.contains(&(&job.facility, show)) {
+            continue;
+        }
         let reaching = candidate.tags.iter().filter_map(|tag| reach.get(&(&job.facility, show, tag))).flatten();
         candidate.clusters = reaching.copied().collect::<BTreeSet<_>>().into_iter().collect();
         candidate.waiting_since = waiting_since(eligible_since, job.started_at, candidate.start_after, around.taken_at);
