@@ -71,7 +71,10 @@ impl Asked<'_> {
         let found = named::frame(&self.farm.store, name).await?;
         let layers = self.farm.store.load_layers_of(&found.job).await?;
         let layer = layers.into_iter().find(|layer| layer.id == found.layer).unwrap_or_else(|| layer_of(&found));
-        let (holds, books) = self.books(&found.job, &found.show).await?;
+        let (holds, mut books) = self.books(&found.job, &found.show).await?;
+        if found.state == "DEPEND" {
+            books.depends = self.farm.store.load_depends(&found).await?;
+        }
         let story = self.stories(&holds, &books).frame(&found, &layer);
         let (name, gates) = (format!("{}/{}", story.job, story.frame), gates(story.layer_story.as_ref()));
         self.print(&story, &gate_columns(), gates, &name, |page| page.frame(&story))

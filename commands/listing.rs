@@ -203,7 +203,7 @@ fn csv<R>(columns: &[Column<R>], rows: &[R]) -> Result<String, OutputError> {
 
 /// A spreadsheet works out what begins like a formula, unless it is marked as text.
 fn csv_cell(text: &str) -> String {
-    let is_number = text == "-" || text.parse::<f64>().is_ok();
+    let is_number = text.split(',').all(|part| part == "-" || part.parse::<f64>().is_ok());
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number;
     cleaned(&if is_formula { format!("'{text}") } else { text.to_owned() }, CSV_CELL_MAX)
 }
@@ -271,6 +271,8 @@ mod tests {
             ("\t=1", "'\\t=1"),
             ("-2.5", "-2.5"),
             ("-", "-"),
+            ("-1000.00,0.02", "-1000.00,0.02"),
+            ("-1+1,2", "'-1+1,2"),
             ("a=1", "a=1"),
         ] {
             assert_eq!(csv_cell(text), cell);

@@ -136,7 +136,9 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
             "Of this plan of {taken_at} the farm has overtaken {overtaken} of {of} placements."
         ));
     }
-    page.sentence(format_args!("{UNSEEN}"));
+    if !placements.is_empty() || !waiting.is_empty() {
+        page.sentence(format_args!("{UNSEEN}"));
+    }
     page
 }
 

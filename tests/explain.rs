@@ -655,7 +655,10 @@ async fn a_cap_that_nobodys_work_fills_is_not_waited_for() {
     assert_eq!(
         to_run(),
         [
-            format!("raise {name} from 4 to 5 or more"),
+            format!(
+                "raise {name} from 4 to 5 or more: cueadmin -burst show local.general 500 (hundredths of a core: 100 \
+                 cores are 10000)"
+            ),
             format!("wait until a running scheduler has given back the 4 of {name} that nobody's work holds"),
         ]
     );
@@ -788,7 +791,7 @@ async fn a_layer_that_is_bound_to_a_deleted_limit_is_told() {
 #[tokio::test]
 async fn a_frame_tells_its_state() {
     let database = database(Generation::G5).await;
-    let seeded = seed(&database.pool(), &FarmSpec::simple(5)).await.unwrap();
+    let seeded = seed(&database.pool(), &FarmSpec::simple(6)).await.unwrap();
     let settings = database.connect_settings().await;
     let change =
         |number: i32, set: &str| sqlx::AssertSqlSafe(format!("UPDATE frame SET {set} WHERE int_number = {number}"));
@@ -796,7 +799,12 @@ async fn a_frame_tells_its_state() {
         (
             1,
             "str_state = 'DEPEND', int_depend_count = 2",
-            "DEPEND: it waits for 2 things that it depends on; Cuebot puts",
+            "DEPEND: it waits for 2 things that it depends on (JOB/0004-render); Cuebot puts",
+        ),
+        (
+            6,
+            "str_state = 'DEPEND', int_depend_count = 1",
+            "but nothing is left that it depends on, and it was not put to",
         ),
         (5, "str_state = 'DEPEND', int_depend_count = 0", "DEPEND: nothing is left that it depends on, and it was not"),
         (
@@ -810,13 +818,27 @@ async fn a_frame_tells_its_state() {
     for (number, set, _) in &states {
         sqlx::query(change(*number, set)).execute(&database.pool()).await.unwrap();
     }
+    execute(
+        &database.pool(),
+        "INSERT INTO depend (pk_depend, pk_job_depend_on, pk_layer_depend_on, pk_frame_depend_on, pk_job_depend_er,
+                pk_layer_depend_er, pk_frame_depend_er, str_type, str_signature)
+         SELECT 'depend', pk_job, pk_layer, pk_frame, pk_job, pk_layer,
+                (SELECT pk_frame FROM frame WHERE int_number = 1), 'FRAME_ON_FRAME', 'signature'
+           FROM frame WHERE int_number = 4",
+    )
+    .await;
     for (number, _, words) in states {
+        let words = words.replace("JOB", &seeded.jobs[0].name);
         let name = format!("{}/000{number}-render", seeded.jobs[0].name);
         let told = shown(&settings, &["frame", &name]).replace("\n          ", " ");
-        assert!(told.contains(words), "{told}");
+        assert!(told.contains(&words), "{told}");
     }
+    // Who may not read what frames depend on is told the rest.
+    let reader = read_only_settings(&database).await;
+    let told = shown(&reader, &["frame", &format!("{}/0001-render", seeded.jobs[0].name)]);
+    assert!(told.contains("it waits for 2 things that it depends on; Cuebot puts"), "{told}");
     let told = shown(&settings, &["job", &seeded.jobs[0].name]);
-    assert!(told.contains("1 waiting, 1 running, 2 depend, 1 dead, 0 done"), "{told}");
+    assert!(told.contains("1 waiting, 1 running, 3 depend, 1 dead, 0 done"), "{told}");
     sqlx::query("UPDATE job SET str_state = 'FINISHED'").execute(&database.pool()).await.unwrap();
     let told = shown(&settings, &["job", &seeded.jobs[0].name]);
     assert!(told.contains("the job is FINISHED"), "{told}");
@@ -851,7 +873,7 @@ async fn a_name_must_lead_to_one_thing() {
     for (args, hint) in near {
         assert!(failed(&args).contains(hint), "{args:?}: {}", failed(&args));
     }
-    let misspelt = seeded.hosts[0].name.replace('.', ",");
+    let misspelt = format!("{}9", seeded.hosts[0].name);
     assert!(failed(&["host", &misspelt]).contains("\nhint: "), "{misspelt}");
     // A wildcard is a letter like others.
     assert!(failed(&["host", "%"]).contains("there is no host"));
@@ -862,6 +884,19 @@ async fn a_name_must_lead_to_one_thing() {
     let ran = run_program(&gone, &["explain", "job", "a"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("Failed to connect to database"), "{}", ran.stderr);
+    let commands: [&[&str]; 7] = [
+        &["plan", "--show", "a"],
+        &["clusters", "list"],
+        &["clusters", "show", "a"],
+        &["explain", "host", "a"],
+        &["exclusion-list"],
+        &["check-db"],
+        &["run"],
+    ];
+    for args in commands {
+        let ran = run_program(&gone, args);
+        assert_eq!(ran.code, 1, "no connection is one code everywhere: {args:?}: {}", ran.stderr);
+    }
     for args in [&["explain"][..], &["explain", "cluster", "a"], &["explain", "job"]] {
         assert_eq!(run_program(&settings, args).code, 2, "{args:?}");
     }

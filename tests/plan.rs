@@ -181,7 +181,7 @@ async fn the_exit_code_tells_what_would_happen() {
     let code = |args: &[&str]| run_program(&settings, &[&["plan", "--detailed-exitcode"][..], args].concat()).code;
     assert_eq!(code(&[]), 2);
     assert_eq!(code(&["--job", "show-sh010-artist_sim"]), 3);
-    assert_eq!(code(&["--job", "no-such-job"]), 0);
+    assert_eq!(code(&["--job", "no-such-job"]), 1);
     sqlx::query("UPDATE job SET b_paused = true").execute(&pool).await.unwrap();
     assert_eq!(code(&[]), 3);
     assert_eq!(code(&["--facility", "nowhere"]), 1);

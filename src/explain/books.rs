@@ -5,13 +5,13 @@ use super::numbers::{age, count, some_of};
 use super::words::over;
 use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, LayerCount, OrderedRedirect};
 use crate::scheduler::OVERDUE_AFTER;
-use crate::units::Amounts;
+use crate::units::{Amounts, listed};
 
 /// Frames that a sentence names.
 const NAMED_MAX: usize = 8;
 
 /// `is_served`: by a scheduler with these settings.
-pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
+pub(super) fn frame_summary(found: &FoundFrame, is_served: bool, depends: Option<&[String]>) -> String {
     let host = found.host.as_deref().unwrap_or("an unknown host");
     let over = over(&found.job_state);
     let runs = found.proc.as_ref().filter(|_| found.state == "RUNNING");
@@ -27,11 +27,7 @@ pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
              it back to WAITING, after 5 min or more"
         ),
         "WAITING" => "it waits for a host".to_owned(),
-        "DEPEND" if found.depend_count == 0 => LEFT_IN_DEPEND.to_owned(),
-        "DEPEND" => format!(
-            "it waits for {} that it depends on; Cuebot puts it to WAITING when the last one is met or dropped",
-            count(found.depend_count, "thing")
-        ),
+        "DEPEND" => depending(found.depend_count, depends),
         "DEAD" => format!(
             "it died on {host} with exit status {} after {}; retry or eat it",
             found.exit_status,
@@ -46,6 +42,23 @@ pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
     let Some(FoundProc { id, reserved, .. }) = &found.proc else { return summary };
     let then = if found.state == "WAITING" && !is_over { format!(": {LEFT_OUT}") } else { String::new() };
     format!("{summary}, and proc {id} on {host} holds {} for it and may run it still{then}", some_of(reserved))
+}
+
+/// What a frame in DEPEND waits for, by its count and by the dependencies themselves.
+fn depending(said: i64, depends: Option<&[String]>) -> String {
+    let names = depends.map(|names| listed(names, NAMED_MAX)).filter(|names| !names.is_empty());
+    match (said, names) {
+        (0, Some(names)) => format!("its count says that nothing is left that it depends on, but not met are {names}"),
+        (0, None) => LEFT_IN_DEPEND.to_owned(),
+        (said, None) if depends.is_some() => {
+            format!("its count says {} that it depends on, but {LEFT_IN_DEPEND}", count(said, "thing"))
+        }
+        (said, names) => format!(
+            "it waits for {} that it depends on{}; Cuebot puts it to WAITING when the last one is met or dropped",
+            count(said, "thing"),
+            names.map(|names| format!(" ({names})")).unwrap_or_default()
+        ),
+    }
 }
 
 /// A frame whose dependencies are met or dropped and that was not put to WAITING.

@@ -106,7 +106,7 @@ impl<'s> Stories<'s> {
             last_sign_seconds: found.proc.as_ref().map(|proc| proc.sign_seconds),
             host_report_seconds: found.proc.as_ref().and_then(|proc| proc.report_seconds),
             is_silent: found.proc.as_ref().is_some_and(|proc| proc.is_silent),
-            summary: books::frame_summary(found, self.serves(&found.show)),
+            summary: books::frame_summary(found, self.serves(&found.show), self.books.depends.as_deref()),
             layer_story: is_waiting.then(|| self.layer(layer)),
         }
     }

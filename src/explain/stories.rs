@@ -16,6 +16,8 @@ use crate::units::Amounts;
 pub struct WorkBooks {
     /// Whether the show in question is flagged for a scheduler; `None` where the schema has no such flag.
     pub is_flagged: Option<bool>,
+    /// What the frame in question depends on and is not met; `None` where nobody looked or may look.
+    pub depends: Option<Vec<String>>,
     /// Of the job in question.
     pub counts: Vec<LayerCount>,
     /// Of the job in question.

@@ -40,6 +40,11 @@ fn what_the_job_and_its_show_say() {
     };
     assert_eq!(reason_after(come), None);
     assert_eq!(reason_after(|farm| farm.snapshot.candidates[0].clusters.clear()), Some(WaitReason::NotSelected));
+    let nowhere = |farm: &mut Farm| {
+        farm.snapshot.candidates[0].clusters.clear();
+        farm.snapshot.candidates[0].tags = tags(&["unknown"]);
+    };
+    assert_eq!(reason_after(nowhere), Some(WaitReason::NoHostWithTags), "no cluster could have it");
 }
 
 #[test]
