@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use cue_scheduler::config::BesideMaestro;
 use cue_scheduler::ops::check::{self, CheckResult, Status, Wanted};
 use cue_scheduler::rqd::Agents;
-use cue_scheduler::telemetry::error_chain;
 use serde::Serialize;
 
 use crate::cli::{CheckDbArgs, OutputFormat};
-use crate::failure::{FAILED, MISUSED};
+use crate::failure::FAILED;
 use crate::listing::Column;
 use crate::output::Printer;
 use crate::settings::RunSettings;
@@ -33,13 +32,7 @@ pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Print
         instances: args.instances,
         agents: args.rqd.map(|hosts| (Agents::new(config.rqd.agents), hosts as usize)),
     };
-    let checks = match check::check(&settings.connect, &wanted).await {
-        Ok(checks) => checks,
-        Err(error) => {
-            printer.error(error_chain(&error));
-            return Ok(ExitCode::from(MISUSED));
-        }
-    };
+    let checks = check::check(&settings.connect, &wanted).await?;
     let columns = [
         Column::text("CHECK", |check: &CheckResult| check.name.to_owned()),
         Column::text("STATUS", |check: &CheckResult| check.status.into_str().to_owned()),

@@ -551,6 +551,6 @@ async fn the_program_prints_and_ends_as_documented() {
 
     let nowhere = ConnectSettings { name: "nowhere".to_owned(), ..settings };
     let ran = run_program(&nowhere, &["check-db"]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
     assert!(ran.stderr.starts_with("error: cannot use the database nowhere at "), "{}", ran.stderr);
 }

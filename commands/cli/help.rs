@@ -79,8 +79,8 @@ Fields of JSON and YAML:
 
 Exit status:
   0  Nothing failed; there may be warnings.
-  1  Something failed.
-  2  There is no connection, or the settings are wrong.";
+  1  Something failed, or there is no connection.
+  2  The settings are wrong.";
 
 pub(super) const CLUSTERS: &str = "\
 Examples:
@@ -190,7 +190,7 @@ Examples:
 Exit status:
   0  Done.
   1  Failed.
-  2  The flags or settings are wrong.
+  2  The flags or settings are wrong, or nothing has a name that they give; the nearest names are told.
 
 Exit status with --detailed-exitcode:
   0  Nothing waits.
@@ -240,7 +240,12 @@ Examples:
   cue-scheduler explain job myshow-sh010-artist_comp
       Each layer that waits, and why.
   cue-scheduler explain host r0123
-      What it could take, and what keeps it from more.";
+      What it could take, and what keeps it from more.
+
+Exit status:
+  0  Done.
+  1  Failed.
+  2  The flags or settings are wrong, or nothing has the name; the nearest names are told.";
 
 pub(super) const EXPLAIN_JOB: &str = "\
 Examples:
