@@ -42,14 +42,16 @@ pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Print
     let columns = [
         Column::text("CHECK", |check: &CheckResult| check.name.to_owned()),
         Column::text("STATUS", |check: &CheckResult| check.status.into_str().to_owned()),
-        Column::text("FOUND", |check: &CheckResult| check.found.clone()),
-        Column::text("REMEDY", |check: &CheckResult| check.remedy.clone().unwrap_or_default()).wide(),
+        Column::prose("FOUND", |check: &CheckResult| check.found.clone()),
+        Column::prose("REMEDY", |check: &CheckResult| check.remedy.clone().unwrap_or_default()).wide(),
     ];
     let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
     printer.list(&columns, &checks, &Document { status, checks: &checks })?;
     if printer.format == OutputFormat::Table {
         let remedies = checks.iter().filter_map(|check| Some((check.name, check.remedy.as_ref()?)));
-        remedies.into_iter().try_for_each(|(name, remedy)| printer.data(format_args!("\n{name}: {remedy}")))?;
+        remedies.into_iter().try_for_each(|(name, remedy)| {
+            printer.data("").and_then(|()| printer.data(format_args!("{name}: {remedy}")))
+        })?;
     }
     Ok(if status == Status::Failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

@@ -70,7 +70,7 @@ fn short_columns<'c>() -> Vec<Column<Row<'c>>> {
         Column::number("WAITING", |row| format!("{}/{}", row.cluster.waiting_layers, row.cluster.waiting_frames)),
         Column::number("LAST", age),
     ];
-    columns.map(Column::whole).into()
+    columns.into()
 }
 
 fn all_columns<'c>() -> Vec<Column<Row<'c>>> {
@@ -79,7 +79,7 @@ fn all_columns<'c>() -> Vec<Column<Row<'c>>> {
         Column::text("FACILITY", |row| row.cluster.facility.clone()),
         Column::text("SHOW", |row| row.cluster.show.clone()),
         Column::text("KIND", |row| row.cluster.kind.to_owned()),
-        Column::text("TAGS", |row| row.cluster.tags.join(",")),
+        Column::list("TAGS", |row| row.cluster.tags.clone()),
         Column::number("HOSTS", |row| row.cluster.hosts.to_string()),
         Column::number("UP", |row| row.cluster.hosts_up.to_string()),
         Column::number("IDLE CORES", |row| row.cluster.idle_cores.to_string()),
@@ -89,19 +89,19 @@ fn all_columns<'c>() -> Vec<Column<Row<'c>>> {
         Column::number("LAYERS", |row| row.cluster.waiting_layers.to_string()),
         Column::number("FRAMES", |row| row.cluster.waiting_frames.to_string()),
         Column::text("LAST", moment),
-        Column::text("ALLOCATIONS", |row| each(row, |alloc| alloc.name.clone())),
-        Column::text("TIER", |row| each(row, tier)),
-        Column::text("SIZE", |row| each(row, size)),
-        Column::text("BURST", |row| each(row, burst)),
+        Column::list("ALLOCATIONS", |row| each(row, |alloc| alloc.name.clone())),
+        Column::list("TIER", |row| each(row, tier)),
+        Column::list("SIZE", |row| each(row, size)),
+        Column::list("BURST", |row| each(row, burst)),
         Column::text("FACILITY ID", |row| row.cluster.facility_id.clone()),
         Column::text("SHOW ID", |row| row.cluster.show_id.clone()),
-        Column::text("ALLOCATION IDS", |row| each(row, |alloc| alloc.id.clone())),
+        Column::list("ALLOCATION IDS", |row| each(row, |alloc| alloc.id.clone())),
     ]
 }
 
 /// One value for each allocation, in their order.
-fn each(row: &Row<'_>, value: fn(&AllocationOverview) -> String) -> String {
-    row.cluster.allocations.iter().map(value).collect::<Vec<_>>().join(",")
+fn each(row: &Row<'_>, value: fn(&AllocationOverview) -> String) -> Vec<String> {
+    row.cluster.allocations.iter().map(value).collect()
 }
 
 /// What an allocation's subscription says, if there is one.
@@ -135,7 +135,7 @@ fn moment(row: &Row<'_>) -> String {
 }
 
 fn print_one(row: &Row<'_>, printer: Printer) -> Result<(), OutputError> {
-    printer.list_or(&columns(printer), std::slice::from_ref(row), row.cluster, || page(row, printer).print(printer))
+    printer.list_or(&columns(printer), std::slice::from_ref(row), row.cluster, || page(row, printer).print())
 }
 
 fn page(row: &Row<'_>, printer: Printer) -> Page {

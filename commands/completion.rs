@@ -15,6 +15,7 @@ use clap_complete::env::CompleteEnv;
 use cue_scheduler::clusters;
 use cue_scheduler::config::{self, Config, Inputs};
 use cue_scheduler::db::{Named, Store, names};
+use cue_scheduler::text::is_hidden;
 
 use crate::cli::Cli;
 use crate::settings::connect_settings;
@@ -59,7 +60,9 @@ fn kind(command: &str, argument: &str) -> Option<Kind> {
 
 fn candidates(kind: Kind, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
-    look_up(kind, typed).unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
+    let names = look_up(kind, typed).unwrap_or_default().into_iter();
+    // What cannot be typed is no use, and the shell would print it as it is.
+    names.filter(|name| !name.contains(is_hidden)).map(CompletionCandidate::new).collect()
 }
 
 fn look_up(kind: Kind, typed: &str) -> Option<Vec<String>> {

@@ -82,9 +82,9 @@ pub(crate) fn show(loaded: &Loaded, printer: Printer) -> anyhow::Result<ExitCode
         })
         .collect();
     let columns = [
-        Column::text("KEY", |row: &Row| row.key.to_owned()).whole(),
-        Column::text("VALUE", |row: &Row| row.value.clone()),
-        Column::text("ORIGIN", |row: &Row| row.origin_in_short()).whole(),
+        Column::text("KEY", |row: &Row| row.key.to_owned()),
+        Column::prose("VALUE", |row: &Row| row.value.clone()),
+        Column::text("ORIGIN", |row: &Row| row.origin_in_short()),
         Column::text("VARIABLE", |row: &Row| row.variable.clone()).wide(),
         Column::text("WHILE RUNNING", |row: &Row| if row.is_fixed { "fixed" } else { "could change" }.to_owned())
             .wide(),

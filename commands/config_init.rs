@@ -10,6 +10,7 @@ use cue_scheduler::db::{ClusterRows, Store};
 use cue_scheduler::model::{AllocTag, Tag};
 use cue_scheduler::ops::write_file;
 use cue_scheduler::telemetry::error_chain;
+use cue_scheduler::text::cleaned;
 use dialoguer::console::Term;
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
 use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
@@ -17,6 +18,7 @@ use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use tokio::signal::unix::SignalKind;
 
 use crate::failure::{CONNECTING, FAILED, INTERRUPTED, UsageError};
+use crate::listing::NAME_MAX;
 use crate::output::Printer;
 use crate::selection;
 use crate::settings::{InitSettings, connect_settings};
@@ -96,7 +98,8 @@ fn is_confirmed(theme: &dyn Theme, question: String, default: bool) -> dialoguer
 
 /// Position of the chosen one.
 fn choose(theme: &dyn Theme, question: &str, items: &[&str], now: usize) -> dialoguer::Result<usize> {
-    Select::with_theme(theme).with_prompt(question).items(items).default(now).interact()
+    let shown: Vec<String> = items.iter().map(|item| cleaned(item, NAME_MAX)).collect();
+    Select::with_theme(theme).with_prompt(question).items(&shown).default(now).interact()
 }
 
 /// Those that are chosen, in their order.
@@ -107,7 +110,7 @@ fn choose_some<'i, T: ?Sized>(
     name: impl Fn(&'i T) -> &'i str,
     is_chosen_now: impl Fn(&str) -> bool,
 ) -> dialoguer::Result<Vec<&'i T>> {
-    let with_state = items.iter().map(|&item| name(item)).map(|name| (name, is_chosen_now(name)));
+    let with_state = items.iter().map(|&item| name(item)).map(|name| (cleaned(name, NAME_MAX), is_chosen_now(name)));
     let chosen = MultiSelect::with_theme(theme).with_prompt(question).items_checked(with_state).interact()?;
     Ok(chosen.into_iter().filter_map(|at| items.get(at).copied()).collect())
 }

@@ -79,7 +79,7 @@ fn options(settings: &DemoSettings, seed: u64) -> anyhow::Result<DemoOptions> {
 /// Whether everything was as it must be.
 fn show(report: &DemoReport, settings: &DemoSettings, printer: Printer) -> anyhow::Result<bool> {
     let DemoSummary { launched, files_right, files_wrong, files_expected, .. } = &report.summary;
-    printer.data(table(&report.summary))?;
+    printer.block(table(&report.summary))?;
     if let Some(reason) = &report.unfinished {
         printer.error(format_args!("the work is not done: {reason}"));
     }
@@ -143,7 +143,7 @@ fn table(s: &DemoSummary) -> Table {
 async fn keep(demo: &Demo, printer: Printer, stop: &CancellationToken) -> anyhow::Result<()> {
     let ConnectSettings { host, port, name, user, password, .. } = demo.sandbox().database();
     let (password, rqd_port) = (password.as_deref().unwrap_or_default(), demo.sandbox().rqd_port());
-    printer.data(format_args!(
+    printer.block(format_args!(
         "\nThe farm stays up until Ctrl-C. Settings for a scheduler of your own:\n\n\
          database:\n  db_host: {host}\n  db_port: {port}\n  db_name: {name}\n  db_user: {user}\n  \
          db_pass: {password}\nrqd:\n  grpc_port: {rqd_port}"

@@ -29,7 +29,7 @@ pub(crate) async fn run(settings: RunSettings, args: DryRunArgs, printer: Printe
         RightsMissing::of(&missing).map_or(Ok(()), Err)?;
     }
     let stop = stop_signal()?;
-    let FarmView { store, clusters, settings } = farm;
+    let FarmView { store, clusters, settings, .. } = farm;
     let mut dry_run = DryRun::new(store.clone(), clusters, settings, args.verify);
     let limits = DryRunLimits { cycles_max: args.cycles, time_max: args.time };
     let abandoned = async {
@@ -67,7 +67,7 @@ fn name_refused(summary: &DryRunSummary, printer: Printer) {
 }
 
 fn print(summary: &DryRunSummary, printer: Printer) -> Result<(), OutputError> {
-    printer.list_or(&reason_columns(), &summary.waiting, summary, || page(summary, printer).print(printer))
+    printer.list_or(&reason_columns(), &summary.waiting, summary, || page(summary, printer).print())
 }
 
 fn page(summary: &DryRunSummary, printer: Printer) -> Page {
@@ -77,15 +77,16 @@ fn page(summary: &DryRunSummary, printer: Printer) -> Page {
     page.rows(lost).table(&[
         Column::text("LOST", |row| row.reason.as_str().to_owned()),
         Column::number("FRAMES", |row| row.frames.to_string()),
-        Column::text("MEANING", |row| row.reason.sentence().to_owned()),
+        Column::prose("MEANING", |row| row.reason.sentence().to_owned()),
     ]);
     let (booked, cycles) = (counted(summary.frames_booked, "frame"), counted(summary.cycles, "cycle"));
-    page.write(format_args!("\nWould have booked {booked} in {cycles}: {frames_per_second:.0} frames/s.\n"));
+    page.gap();
+    page.sentence(format_args!("Would have booked {booked} in {cycles}: {frames_per_second:.0} frames/s."));
     if summary.is_verified {
-        page.write(format_args!("Each booking was tried in the database and rolled back.\n"));
+        page.sentence(format_args!("Each booking was tried in the database and rolled back."));
     }
     let hosts = counted(summary.hosts, "host");
-    page.write(format_args!("{hosts_used} of {hosts} would have got frames; {hosts_filled} would be filled.\n"));
+    page.sentence(format_args!("{hosts_used} of {hosts} would have got frames; {hosts_filled} would be filled."));
     let (layers, frames) = waiting.iter().fold((0, 0), |(l, f), row| (l + row.layers, f + row.frames));
     page.left_waiting(frames, layers, "would still wait");
     page

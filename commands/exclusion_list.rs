@@ -10,6 +10,7 @@ use cue_scheduler::ops::handover::{
     TURN_OFF_BOOKING, Told, check, not_expressed,
 };
 use cue_scheduler::ops::replace_file;
+use cue_scheduler::text::cleaned_lines;
 use cue_scheduler::units::counted;
 use dialoguer::Confirm;
 use dialoguer::console::Term;
@@ -134,8 +135,8 @@ impl ListDocument {
     fn warn(&self, printer: Printer) {
         warn_of_not_expressed(&self.not_expressed, printer);
         warn_with("the list keeps Cuebot from work that no cluster serves:", &self.left_out, gap_line, printer);
-        printer.warning(LIST_LEAKS);
-        printer.warning(READ_AT_START);
+        printer.warning_text(LIST_LEAKS);
+        printer.warning_text(READ_AT_START);
     }
 }
 
@@ -158,8 +159,7 @@ fn warn_of_not_expressed(rows: &[NotExpressed], printer: Printer) {
 /// A warning with a line for each of what it is about, or nothing where there is none.
 fn warn_with<T>(head: &str, all: &[T], line: impl Fn(&T) -> String, printer: Printer) {
     if !all.is_empty() {
-        let lines: Vec<String> = all.iter().map(line).collect();
-        printer.warning(format_args!("{head}\n  {}", lines.join("\n  ")));
+        printer.warning_with(head, &all.iter().map(line).collect::<Vec<_>>());
     }
 }
 
@@ -200,7 +200,7 @@ fn print_flags(farm: &Farm, printer: Printer) -> Result<(), OutputError> {
     }
     let head = "the flag is for a whole show; of these shows no cluster serves, and nobody would book:";
     warn_with(head, &left_out, gap_line, printer);
-    printer.warning(FLAG_LEAKS);
+    printer.warning_text(FLAG_LEAKS);
     Ok(())
 }
 
@@ -247,7 +247,7 @@ fn check_cuebot(farm: &Farm, cuebot: &Cuebot, printer: Printer) -> anyhow::Resul
     let columns = [
         Column::text("NAME", Finding::name),
         Column::text("BOOKED BY", |finding: &Finding| finding.booked_by.into_str().to_owned()),
-        Column::text("WHY", |finding: &Finding| finding.why.clone()),
+        Column::prose("WHY", |finding: &Finding| finding.why.clone()),
     ];
     printer.list(&columns, &findings, &CheckDocument { mechanism: farm.mechanism, findings: &findings })?;
     if findings.is_empty() {
@@ -367,7 +367,7 @@ fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printer) -> 
     if printer.is_for_programs() {
         printer.document(&document)?;
     } else if is_changed {
-        printer.data(difference(&document.file, properties.bytes(), &new).trim_end())?;
+        printer.block(difference(&document.file, properties.bytes(), &new).trim_end())?;
     }
     if !is_changed {
         printer.note(format_args!("{} says so already and was left as it is", document.file));
@@ -424,11 +424,10 @@ fn difference(name: &str, old: &[u8], new: &[u8]) -> String {
     format!("--- {name}\n+++ {name}\n@@ -{} +{} @@\n{}", range(&old), range(&new), lines.collect::<String>())
 }
 
-/// A line without its end, and nothing in it that would move a terminal.
+/// A line without its end, and nothing in it that a terminal would obey.
 fn shown(line: &str) -> String {
     let line = line.strip_suffix('\n').unwrap_or(line);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    line.chars().map(|letter| if letter.is_control() && letter != '\t' { '\u{fffd}' } else { letter }).collect()
+    cleaned_lines(line.strip_suffix('\r').unwrap_or(line))
 }
 
 #[derive(Serialize)]
@@ -453,12 +452,12 @@ fn print_full_migration(farm: &Farm, printer: Printer) -> anyhow::Result<ExitCod
         // Not on standard output, which may be written into a properties file.
         let columns = [
             Column::text("NAME", |gap: &Gap| format!("{}:{}", gap.show, gap.allocation)),
-            Column::text("WHY", ToString::to_string),
+            Column::prose("WHY", ToString::to_string),
         ];
-        printer.error(format_args!(
+        printer.error_lines(&format!(
             "refused: without Cuebot's booking nobody would book {} of show and allocation\n{}",
             counted(left_out.len(), "pair"),
-            table(&columns, &left_out, false)
+            table(&columns, &left_out, printer)
         ));
         return Ok(ExitCode::from(FAILED));
     }
@@ -473,7 +472,7 @@ fn print_full_migration(farm: &Farm, printer: Printer) -> anyhow::Result<ExitCod
     } else {
         printer.warning("Cuebot still feeds the next frame of the same job to procs that this scheduler booked");
     }
-    printer.warning(READ_AT_START);
+    printer.warning_text(READ_AT_START);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -488,6 +487,6 @@ mod tests {
         let text = "--- f\n+++ f\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-list=a\n+list=b\n 5\n 6\n 7\n";
         assert_eq!(difference("f", old, new), text);
         assert_eq!(difference("f", b"", b"a\n"), "--- f\n+++ f\n@@ -0,0 +1,1 @@\n+a\n");
-        assert_eq!(difference("f", b"\x1b[2J", b"\x1b[2J\na\n"), "--- f\n+++ f\n@@ -1,1 +1,2 @@\n \u{fffd}[2J\n+a\n");
+        assert_eq!(difference("f", b"\x1b[2J", b"\x1b[2J\na\n"), "--- f\n+++ f\n@@ -1,1 +1,2 @@\n \\u{1b}[2J\n+a\n");
     }
 }

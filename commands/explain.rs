@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use cue_scheduler::clusters::by_likeness;
-use cue_scheduler::db::{FoundFrame, FoundLayer, FrameCounts, Match};
+use cue_scheduler::db::{FoundFrame, FoundLayer, FrameCounts};
 use cue_scheduler::explain::{FrameStory, HostStory, JobStory, LayerStory, Stories, WorkBooks};
 use cue_scheduler::model::{FacilityId, Holds, JobId, Snapshot, WaitReason};
 use cue_scheduler::planner::{Explanation, GateReport, GateVerdict, OnHost, Precedence};
@@ -13,8 +12,9 @@ use cue_scheduler::units::Amounts;
 
 use crate::cli::{ExplainWhat, OutputFormat};
 use crate::failure::NotOne;
-use crate::farm_view::{FarmView, name_left_out};
+use crate::farm_view::{FarmView, UNSEEN, name_left_out};
 use crate::listing::{Column, short_age};
+use crate::named::{self, Kind};
 use crate::output::Printer;
 use crate::page::Page;
 use crate::settings::RunSettings;
@@ -24,9 +24,6 @@ const MARGIN: usize = 2;
 const INDENT: usize = 10;
 /// Rows of a table of a story; all of them with `--output wide` and in JSON.
 const ROWS_MAX: usize = 20;
-/// Below, two names are not alike.
-const LIKENESS_MIN: f64 = 0.5;
-const ALIKE_MAX: usize = 3;
 
 pub(crate) async fn run(settings: RunSettings, what: ExplainWhat, printer: Printer) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
@@ -54,39 +51,39 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     async fn job(&self, name: &str) -> anyhow::Result<()> {
-        let names = || self.snapshot.jobs.iter().map(|job| job.name.clone()).collect();
-        let found = one(self.farm.store.find_job(name).await?, "job", name, |job| job.name.clone(), names)?;
+        let store = &self.farm.store;
+        let found = store.find_job(name).await?;
+        let found = named::one(store, found, Kind::JOB, name, |job| job.name.clone()).await?;
         let layers = self.farm.store.load_layers_of(&found.id).await?;
-        let (holds, books) = self.books(&found.id).await?;
+        let (holds, books) = self.books(&found.id, &found.show).await?;
         let story = self.stories(&holds, &books).job(&found, &layers);
         self.print(&story, &layer_columns(), &story.layers, &story.job, |page| page.job(&story))
     }
 
     async fn layer(&self, name: &str) -> anyhow::Result<()> {
-        let Snapshot { jobs, candidates, .. } = &self.snapshot;
-        let names = || candidates.iter().map(|one| format!("{}/{}", jobs[one.job].name, one.layer_name)).collect();
-        let found = self.farm.store.find_layer(name).await?;
-        let found = one(found, "layer", name, |layer| format!("{}/{}", layer.job_name, layer.name), names)?;
-        let (holds, books) = self.books(&found.job).await?;
+        let found = named::layer(&self.farm.store, name).await?;
+        let (holds, books) = self.books(&found.job, &found.show).await?;
         let story = self.stories(&holds, &books).layer(&found);
         self.print(&story, &gate_columns(), gates(Some(&story)), &layer_name(&story), |page| page.layer(&story))
     }
 
     async fn frame(&self, name: &str) -> anyhow::Result<()> {
-        let found = self.farm.store.find_frame(name).await?;
-        let found = one(found, "frame", name, |frame| format!("{}/{}", frame.job_name, frame.name), Vec::new)?;
+        let found = named::frame(&self.farm.store, name).await?;
         let layers = self.farm.store.load_layers_of(&found.job).await?;
         let layer = layers.into_iter().find(|layer| layer.id == found.layer).unwrap_or_else(|| layer_of(&found));
-        let (holds, books) = self.books(&found.job).await?;
+        let (holds, mut books) = self.books(&found.job, &found.show).await?;
+        if found.state == "DEPEND" {
+            books.depends = self.farm.store.load_depends(&found).await?;
+        }
         let story = self.stories(&holds, &books).frame(&found, &layer);
         let (name, gates) = (format!("{}/{}", story.job, story.frame), gates(story.layer_story.as_ref()));
         self.print(&story, &gate_columns(), gates, &name, |page| page.frame(&story))
     }
 
     async fn host(&self, name: &str) -> anyhow::Result<()> {
-        let names = || self.snapshot.hosts.iter().map(|host| host.name.clone()).collect();
         let store = &self.farm.store;
-        let found = one(store.find_host(name).await?, "host", name, |host| host.name.clone(), names)?;
+        let found = store.find_host(name).await?;
+        let found = named::one(store, found, Kind::HOST, name, |host| host.name.clone()).await?;
         let books = WorkBooks {
             procs: store.load_procs_on(&found.id).await?,
             ledger: store.load_host_ledger(&found.id).await?.unwrap_or_default(),
@@ -102,10 +99,11 @@ impl Asked<'_> {
     }
 
     /// What the rows say beside the snapshot, and the holds without waiting frames that nobody sees.
-    async fn books(&self, job: &JobId) -> anyhow::Result<(Holds, WorkBooks)> {
+    async fn books(&self, job: &JobId, show: &str) -> anyhow::Result<(Holds, WorkBooks)> {
         let FarmView { store, clusters, .. } = self.farm;
         let facilities: BTreeSet<FacilityId> = clusters.iter().map(|cluster| cluster.facility.clone()).collect();
         let books = WorkBooks {
+            is_flagged: self.farm.is_flagged(show),
             counts: store.load_waiting_counts(std::slice::from_ref(job)).await?,
             deleted_limits: store.load_deleted_limits(job).await?,
             loose_tags: store.load_loose_tags(std::slice::from_ref(job), &[]).await?,
@@ -137,7 +135,9 @@ impl Asked<'_> {
         Ok(self.printer.list_or(columns, rows, story, || {
             let mut page = Page::new(MARGIN, INDENT, ROWS_MAX, self.printer);
             write(&mut page);
-            page.print(self.printer)
+            page.gap();
+            page.sentence(format_args!("{UNSEEN}"));
+            page.print()
         })?)
     }
 }
@@ -156,36 +156,6 @@ fn layer_of(frame: &FoundFrame) -> FoundLayer {
     }
 }
 
-fn one<T>(
-    found: Match<T>,
-    kind: &'static str,
-    name: &str,
-    called: impl Fn(&T) -> String,
-    all: impl FnOnce() -> Vec<String>,
-) -> Result<T, NotOne> {
-    match found {
-        Match::One(one) => Ok(one),
-        Match::Several(several) => {
-            let names = several.iter().map(called).collect();
-            Err(NotOne::Several { kind, name: name.to_owned(), names })
-        }
-        Match::None => {
-            let extra = match kind {
-                "frame" if !name.contains('/') => "; name it as JOB/FRAME, or by its id",
-                "host" => "",
-                _ => " among the pending ones",
-            };
-            Err(NotOne::Unknown { kind, name: name.to_owned(), extra, names: alike(name, all()) })
-        }
-    }
-}
-
-fn alike(name: &str, names: Vec<String>) -> Vec<String> {
-    let scored = by_likeness(names, |other| strsim::normalized_damerau_levenshtein(name, other));
-    let alike = scored.into_iter().take_while(|(likeness, _)| *likeness >= LIKENESS_MIN);
-    alike.take(ALIKE_MAX).map(|(_, name)| name).collect()
-}
-
 fn layer_name(story: &LayerStory) -> String {
     format!("{}/{}", story.job, story.layer)
 }
@@ -197,7 +167,7 @@ fn gates(story: Option<&LayerStory>) -> &[GateReport] {
 /// Stories for reading.
 impl Page {
     fn job(&mut self, story: &JobStory) {
-        self.write(format_args!("job {}\n", story.job));
+        self.sentence(format_args!("job {}", story.job));
         let seen = story.layers.iter().map(|layer| layer.waiting_seen).sum();
         self.line("frames", &counts(&story.frames, seen));
         self.line("why", &story.summary);
@@ -215,7 +185,7 @@ impl Page {
     }
 
     fn layer(&mut self, story: &LayerStory) {
-        self.write(format_args!("layer {}\n", layer_name(story)));
+        self.sentence(format_args!("layer {}", layer_name(story)));
         self.line("frames", &counts(&story.frames, story.waiting_seen));
         self.layer_reasons(story);
     }
@@ -242,7 +212,8 @@ impl Page {
             Column::number("GPUS", |row| row.reservation.gpus.to_string()),
             Column::text("CLUSTER", |row| row.cluster.clone()),
         ]);
-        let is_shown = |gate: &&GateReport| self.is_wide || is_telling(gate, told.reason);
+        let is_wide = self.is_wide();
+        let is_shown = |gate: &&GateReport| is_wide || is_telling(gate, told.reason);
         let gates: Vec<GateReport> = told.gates.iter().filter(is_shown).copied().collect();
         self.rows(&gates).table(&gate_columns());
         self.rows(&told.caps).table(&[
@@ -264,7 +235,7 @@ impl Page {
             Column::number("PLACED", |row| row.placed_frames.to_string()),
             Column::number("WAITING", |row| row.waiting_frames.to_string()),
         ]);
-        if told.order.shows.len() > 1 || self.is_wide {
+        if told.order.shows.len() > 1 || self.is_wide() {
             self.rows(&told.order.shows).table(&[
                 Column::text("SHOW", |row| row.show.clone()),
                 Column::text("ALLOCATION", |row| row.alloc_name.clone()),
@@ -275,7 +246,7 @@ impl Page {
     }
 
     fn frame(&mut self, story: &FrameStory) {
-        self.write(format_args!("frame {}/{}\n", story.job, story.frame));
+        self.sentence(format_args!("frame {}/{}", story.job, story.frame));
         self.line("layer", &story.layer);
         self.line("state", &format!("{}: {}", story.state, story.summary));
         if let Some(layer) = &story.layer_story {
@@ -285,7 +256,7 @@ impl Page {
 
     fn host(&mut self, story: &HostStory) {
         let told = &story.explanation;
-        self.write(format_args!("host {}\n", told.host));
+        self.sentence(format_args!("host {}", told.host));
         self.line("state", &told.state);
         self.line("why", &story.summary);
         self.line("idle", &format!("{}, of {}", amounts(&told.idle_before), amounts(&told.total)));
@@ -307,7 +278,7 @@ impl Page {
         let able: Vec<OnHost> = told.candidates.iter().filter(is_able).cloned().collect();
         self.rows(&able).table(&on_host_columns());
         self.rows(&story.refused).table(&[
-            Column::text("COULD NOT TAKE", |row| {
+            Column::prose("COULD NOT TAKE", |row| {
                 let short = row.refusal.map(|refusal| format!(" ({})", word(refusal)));
                 format!("{}{}", row.reason.sentence(), short.unwrap_or_default())
             }),
@@ -315,7 +286,8 @@ impl Page {
             Column::number("FRAMES", |row| row.frames.to_string()),
         ]);
         if told.unreached > 0 {
-            self.write(format_args!("\nTags of {} more waiting layers do not reach it.\n", told.unreached));
+            self.gap();
+            self.sentence(format_args!("Tags of {} more waiting layers do not reach it.", told.unreached));
         }
     }
 }

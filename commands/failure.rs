@@ -12,6 +12,7 @@ use cue_scheduler::config::{ConfigError, NamedBy};
 use cue_scheduler::db::{MissingPrivilege, StoreError};
 use cue_scheduler::telemetry::error_chain;
 use cue_scheduler::telemetry::logs::LogsError;
+use cue_scheduler::text::Known;
 
 use crate::output::{OutputError, Printer};
 
@@ -46,7 +47,12 @@ pub(crate) fn report(error: &anyhow::Error, misused: u8, printer: Printer) -> Ex
         return ExitCode::SUCCESS;
     }
     let no_file = error.downcast_ref::<NoFile>();
-    error.chain().nth(usize::from(no_file.is_some())).into_iter().for_each(|error| printer.error(error_chain(error)));
+    let told = error.chain().nth(usize::from(no_file.is_some())).map(error_chain).unwrap_or_default();
+    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+        printer.error_lines(&told);
+    } else {
+        printer.error(told);
+    }
     error.chain().filter_map(hint).for_each(|hint| printer.hint(hint));
     if let Some(no_file) = no_file {
         printer.hint(format_args!(
@@ -79,6 +85,7 @@ fn is_misuse(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<ConfigError>()
         || cause.is::<UsageError>()
         || cause.is::<NameError>()
+        || cause.is::<NotOne>()
         || matches!(cause.downcast_ref(), Some(LogsError::LevelUnknown { .. } | LogsError::NotADirective { .. }))
         || matches!(cause.downcast_ref(), Some(SelectionError::Unknown(_) | SelectionError::Ambiguous(_)))
 }
@@ -144,7 +151,7 @@ impl RightsMissing {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotOne {
     #[error("there is no {kind} \"{name}\"{}", .extra)]
-    Unknown { kind: &'static str, name: String, extra: &'static str, names: Vec<String> },
+    Unknown { kind: &'static str, name: String, extra: &'static str, known: Known },
     #[error("\"{name}\" is the beginning of several {kind}s")]
     Several { kind: &'static str, name: String, names: Vec<String> },
     #[error("host \"{name}\" is in no facility of the selected clusters")]
@@ -155,7 +162,8 @@ impl NotOne {
     /// What could have been meant.
     pub(crate) fn names(&self) -> &[String] {
         match self {
-            Self::Unknown { names, .. } | Self::Several { names, .. } => names,
+            Self::Unknown { known, .. } => known.near(),
+            Self::Several { names, .. } => names,
             Self::Elsewhere { .. } => &[],
         }
     }

@@ -1,5 +1,7 @@
 //! The farm as `run` sees it, for commands that only look.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use cue_scheduler::config::BesideMaestro;
 use cue_scheduler::db::{ConnectSettings, Store};
@@ -13,6 +15,11 @@ use crate::output::Printer;
 use crate::selection;
 use crate::settings::RunSettings;
 
+/// Holds of a running service that no command sees, and where its own pages have them.
+pub(crate) const UNSEEN: &str = "\
+Not seen here, and may apply: hosts and layers that a running scheduler puts aside after failures, and room that it \
+keeps for launches and redirects; on its metrics page: scheduler_waiting_frames{reason=\"back_off\"}, \
+scheduler_hosts{state=\"put_aside\"}, scheduler_unsettled_bookings.";
 /// Connections that a look needs at most.
 const CONNECTIONS: u32 = 4;
 
@@ -21,6 +28,8 @@ const CONNECTIONS: u32 = 4;
 pub(crate) struct FarmView {
     pub(crate) store: Store,
     pub(crate) clusters: Vec<Cluster>,
+    /// Shows, each with whether it is flagged for a scheduler.
+    flags: BTreeMap<String, Option<bool>>,
     /// As a pass of `run` has them.
     pub(crate) settings: Settings,
 }
@@ -30,9 +39,16 @@ impl FarmView {
     pub(crate) async fn open(settings: &RunSettings, printer: Printer) -> anyhow::Result<Self> {
         let config = &settings.loaded.config;
         let store = connect(settings, printer).await?;
-        let loaded = selection::load(&store, config).await?;
-        name_left_out(&loaded.left_out, printer);
-        Ok(Self { store, clusters: loaded.clusters, settings: Settings::of(config) })
+        let rows = selection::load_rows(&store).await?;
+        let clusters = selection::select(&rows, config)?;
+        name_left_out(&rows.left_out, printer);
+        let flags = rows.shows.into_iter().map(|show| (show.name, show.is_scheduler_managed)).collect();
+        Ok(Self { store, clusters, flags, settings: Settings::of(config) })
+    }
+
+    /// Whether a show is flagged for a scheduler; `None` where the schema has no such flag.
+    pub(crate) fn is_flagged(&self, show: &str) -> Option<bool> {
+        self.flags.get(show).copied().flatten()
     }
 
     /// What the next pass would see and plan.

@@ -15,6 +15,7 @@ mod explain;
 mod failure;
 mod farm_view;
 mod listing;
+mod named;
 mod output;
 mod page;
 mod plan;
@@ -24,6 +25,7 @@ mod selection;
 mod settings;
 mod signals;
 mod uncommon_work;
+mod yaml;
 
 use std::process::ExitCode;
 use std::time::Duration;

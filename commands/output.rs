@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ColorChoice;
 use cue_scheduler::config::Warning;
+use cue_scheduler::text::{LINE_MAX, cleaned, cleaned_lines};
 
 use crate::cli::{GlobalArgs, OutputFormat};
 
@@ -19,6 +20,8 @@ pub(crate) struct Printer {
     /// Steps of `-v` (positive) or `-q` (negative).
     pub(crate) verbosity: i8,
     pub(crate) is_stderr_colored: bool,
+    /// Data goes to a terminal; elsewhere no line is broken.
+    pub(crate) is_terminal: bool,
 }
 
 /// Why data could not be written.
@@ -42,7 +45,12 @@ impl Printer {
             ColorChoice::Never => false,
             ColorChoice::Auto => io::stderr().is_terminal() && !is_unwanted,
         };
-        Self { format: args.output, verbosity: steps(args.verbose) - steps(args.quiet), is_stderr_colored }
+        Self {
+            format: args.output,
+            verbosity: steps(args.verbose) - steps(args.quiet),
+            is_stderr_colored,
+            is_terminal: io::stdout().is_terminal(),
+        }
     }
 
     /// JSON or YAML.
@@ -56,9 +64,15 @@ impl Printer {
     }
 
     /// A line of what was asked for.
-    #[expect(clippy::unused_self, reason = "where data goes is for the printer to know")]
     pub(crate) fn data(self, line: impl fmt::Display) -> Result<(), OutputError> {
-        let written = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
+        self.block(cleaned(&line.to_string(), usize::MAX))
+    }
+
+    /// Lines of what was asked for, in a form of our own: what comes from outside has no line breaks any more.
+    #[expect(clippy::unused_self, reason = "where data goes is for the printer to know")]
+    pub(crate) fn block(self, lines: impl fmt::Display) -> Result<(), OutputError> {
+        let lines = cleaned_lines(&lines.to_string());
+        let written = writeln!(io::stdout(), "{lines}").and_then(|()| io::stdout().flush());
         written.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => OutputError::ClosedPipe,
             _ => OutputError::Write(error),
@@ -76,6 +90,23 @@ impl Printer {
     pub(crate) fn warning(self, line: impl fmt::Display) {
         if self.verbosity >= -1 {
             self.labelled("warning", "33", line);
+        }
+    }
+
+    /// A warning in lines of our own.
+    pub(crate) fn warning_text(self, text: &'static str) {
+        let mut lines = text.lines();
+        if self.verbosity >= -1 {
+            self.labelled("warning", "33", lines.next().unwrap_or_default());
+            lines.for_each(Self::stderr);
+        }
+    }
+
+    /// As [`Self::warning`], with a line for each of what it is about.
+    pub(crate) fn warning_with(self, line: impl fmt::Display, each: &[String]) {
+        if self.verbosity >= -1 {
+            self.labelled("warning", "33", line);
+            each.iter().for_each(|line| Self::stderr(format_args!("  {line}")));
         }
     }
 
@@ -99,20 +130,29 @@ impl Printer {
         self.labelled("error", "31", line);
     }
 
+    /// An error that stands on several lines, as those of settings do, each with what is wrong on one.
+    pub(crate) fn error_lines(self, lines: &str) {
+        let mut lines = lines.lines();
+        self.error(lines.next().unwrap_or_default());
+        lines.for_each(Self::stderr);
+    }
+
     pub(crate) fn hint(self, line: impl fmt::Display) {
         self.labelled("hint", "36", line);
     }
 
     fn labelled(self, label: &str, color: &str, line: impl fmt::Display) {
-        if self.is_stderr_colored {
-            Self::stderr(format_args!("\x1b[1;{color}m{label}:\x1b[0m {line}"));
-        } else {
-            Self::stderr(format_args!("{label}: {line}"));
-        }
+        let (on, off) =
+            if self.is_stderr_colored { (format!("\x1b[1;{color}m"), "\x1b[0m") } else { Default::default() };
+        Self::write(&format!("{on}{label}:{off} "), line);
+    }
+
+    fn stderr(line: impl fmt::Display) {
+        Self::write("", line);
     }
 
     /// There is nobody left to tell when this fails.
-    fn stderr(line: impl fmt::Display) {
-        let _ = writeln!(io::stderr().lock(), "{line}");
+    fn write(label: &str, line: impl fmt::Display) {
+        let _ = writeln!(io::stderr().lock(), "{label}{}", cleaned(&line.to_string(), LINE_MAX));
     }
 }

@@ -2,17 +2,18 @@
 
 use std::fmt;
 
+use cue_scheduler::text::{LINE_MAX, cleaned};
 use cue_scheduler::units::counted;
 
 use crate::listing::{Column, table};
 use crate::output::{OutputError, Printer};
 
-/// Running text goes on in the next line here.
+/// Running text goes on in the next line here, on a terminal.
 const WIDTH: usize = 80;
 
 pub(crate) struct Page {
     text: String,
-    pub(crate) is_wide: bool,
+    printer: Printer,
     /// Before labels.
     margin: usize,
     /// Before the text beside them.
@@ -23,8 +24,8 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) const fn new(margin: usize, indent: usize, rows_max: usize, printer: Printer) -> Self {
-        let is_wide = printer.is_wide();
-        Self { text: String::new(), is_wide, margin, indent, rows_max: if is_wide { usize::MAX } else { rows_max } }
+        let rows_max = if printer.is_wide() { usize::MAX } else { rows_max };
+        Self { text: String::new(), printer, margin, indent, rows_max }
     }
 
     /// Of whole tables, and lines below them.
@@ -32,38 +33,55 @@ impl Page {
         Self::new(0, 0, usize::MAX, printer)
     }
 
-    pub(crate) fn print(&self, printer: Printer) -> Result<(), OutputError> {
-        printer.data(self.text.trim_start_matches('\n').trim_end())
+    pub(crate) fn print(&self) -> Result<(), OutputError> {
+        self.printer.block(self.text.trim_start_matches('\n').trim_end())
     }
 
-    pub(crate) fn write(&mut self, text: fmt::Arguments<'_>) {
-        self.text.push_str(&text.to_string());
+    pub(crate) const fn is_wide(&self) -> bool {
+        self.printer.is_wide()
     }
 
-    /// A label and running text beside it, broken at blanks where it is too long for a line.
+    /// A line by itself.
+    pub(crate) fn sentence(&mut self, line: fmt::Arguments<'_>) {
+        self.push(&cleaned(&line.to_string(), LINE_MAX));
+    }
+
+    /// An empty line before what follows.
+    pub(crate) fn gap(&mut self) {
+        self.push("");
+    }
+
+    fn push(&mut self, clean: &str) {
+        self.text.push_str(clean);
+        self.text.push('\n');
+    }
+
+    /// A label and running text beside it, on a terminal broken at blanks where it is too long for a line.
     pub(crate) fn line(&mut self, label: &str, text: &str) {
-        let Self { margin, indent, .. } = *self;
+        let Self { margin, indent, printer, .. } = *self;
+        let width = if printer.is_terminal { WIDTH } else { usize::MAX };
+        let text = cleaned(text, LINE_MAX);
         let mut line = format!("{:margin$}{label:<width$}", "", width = indent - margin);
         for (position, word) in text.split(' ').enumerate() {
-            let has_room = line.chars().count() + 1 + word.chars().count() <= WIDTH;
+            let has_room = line.chars().count() + 1 + word.chars().count() <= width;
             if position > 0 && has_room {
                 line.push(' ');
             } else if position > 0 {
-                self.write(format_args!("{line}\n"));
+                self.push(&line);
                 line = " ".repeat(indent);
             }
             line.push_str(word);
         }
-        self.write(format_args!("{line}\n"));
+        self.push(&line);
     }
 
     /// How much is left, where something is.
     pub(crate) fn left_waiting(&mut self, frames: u64, layers: u64, would_wait: &str) {
         if frames == 0 {
-            self.write(format_args!("Nothing would be left waiting.\n"));
+            self.sentence(format_args!("Nothing would be left waiting."));
         } else {
             let (frames, layers) = (counted(frames, "frame"), counted(layers, "layer"));
-            self.write(format_args!("{frames} of {layers} {would_wait}.\n"));
+            self.sentence(format_args!("{frames} of {layers} {would_wait}."));
         }
     }
 
@@ -91,9 +109,10 @@ impl<R> PageRows<'_, R> {
             return;
         }
         let shown = &rows[..rows.len().min(page.rows_max)];
-        page.write(format_args!("\n{}\n", table(columns, shown, page.is_wide)));
+        page.gap();
+        page.push(&table(columns, shown, page.printer));
         if shown.len() < rows.len() {
-            page.write(format_args!("and {} more; -o wide shows them\n", rows.len() - shown.len()));
+            page.sentence(format_args!("and {} more; -o wide shows them", rows.len() - shown.len()));
         }
     }
 }
@@ -104,12 +123,16 @@ mod tests {
 
     #[test]
     fn long_values_go_on_below() {
-        let line = |label: &str, text: &str| {
-            let mut page = Page::new(0, 12, 1, Printer::default());
+        let line_to = |is_terminal, label: &str, text: &str| {
+            let mut page = Page::new(0, 12, 1, Printer { is_terminal, ..Printer::default() });
             page.line(label, text);
             page.text
         };
-        let text = line("TAGS", &vec!["urgent,"; 20].join(" "));
+        let line = |label: &str, text: &str| line_to(true, label, text);
+        let long = vec!["urgent,"; 20].join(" ");
+        assert_eq!(line_to(false, "TAGS", &long), format!("TAGS        {long}\n"));
+        assert_eq!(line("NAME", "a\n\u{1b}[1mb"), "NAME        a\\n\\u{1b}[1mb\n");
+        let text = line("TAGS", &long);
         assert!(text.lines().count() == 3 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert_eq!(line("NAME", "x"), "NAME        x\n");
     }

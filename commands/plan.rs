@@ -12,8 +12,9 @@ use cue_scheduler::scheduler::ReasonRow;
 use cue_scheduler::units::{Amounts, counted, number_runs};
 
 use crate::cli::{OutputFormat, PlanArgs};
-use crate::farm_view::{FarmView, name_left_out};
+use crate::farm_view::{FarmView, UNSEEN, name_left_out};
 use crate::listing::{Column, reason_columns, write_json};
+use crate::named;
 use crate::output::{OutputError, Printer};
 use crate::page::Page;
 use crate::settings::RunSettings;
@@ -35,17 +36,18 @@ pub(crate) async fn run(settings: RunSettings, args: PlanArgs, printer: Printer)
         name_left_out(&look.left_out, printer);
         PlanDocument::of(&look)
     };
-    farm.store.close().await;
-    if let Some(path) = &args.out {
-        write_json(path, &document).with_context(|| format!("cannot keep the plan in {}", path.display()))?;
-        printer.note(format_args!("kept the plan in {}", path.display()));
-    }
     let narrowing = Narrowing {
         clusters: args.cluster.clone(),
         shows: args.show.clone(),
         jobs: args.job.clone(),
         hosts: args.host.clone(),
     };
+    named::check(&farm.store, &farm.clusters, &narrowing.unmatched(&document)).await?;
+    farm.store.close().await;
+    if let Some(path) = &args.out {
+        write_json(path, &document).with_context(|| format!("cannot keep the plan in {}", path.display()))?;
+        printer.note(format_args!("kept the plan in {}", path.display()));
+    }
     let document = document.narrowed(&narrowing);
     if !narrowing.is_empty() && document.placements.is_empty() && document.waiting.is_empty() {
         printer.note("nothing in the plan matches --cluster, --show, --job and --host");
@@ -83,7 +85,7 @@ struct Summary<'d> {
 
 fn print(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Result<(), OutputError> {
     let PlanDocument { format: name, version, taken_at, totals, clusters, reasons, .. } = document;
-    let read = || page(document, args, printer).print(printer);
+    let read = || page(document, args, printer).print();
     if args.summary {
         let summary = Summary { format: name, version: *version, taken_at, totals, clusters, reasons };
         return printer.list_or(&cluster_columns(), clusters, &summary, read);
@@ -112,7 +114,7 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
                 let detail = row.detail.as_ref().map(|detail| format!(": {detail}"));
                 format!("{}{}", row.reason.into_str(), detail.unwrap_or_default())
             }),
-            Column::text("CLUSTERS", |row: &WaitingRow| row.clusters.join(",")).wide(),
+            Column::list("CLUSTERS", |row: &WaitingRow| row.clusters.clone()).wide(),
             Column::text("LAYER ID", |row: &WaitingRow| row.work.layer_id.to_string()).wide(),
         ]);
     }
@@ -123,16 +125,22 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
         Column::number("WAITING", |row| row.frames.to_string()),
         Column::text("LAYER ID", |row: &WrongCountRow| row.work.layer_id.to_string()).wide(),
     ]);
-    page.write(format_args!("\n{}\n", placed_line(totals)));
+    page.gap();
+    page.sentence(format_args!("{}", placed_line(totals)));
     page.left_waiting(totals.waiting_frames, totals.waiting_layers, "would wait");
     if !wrong_counts.is_empty() {
         let then = "and hosts are planned for nothing; `check-db` prints what to do.";
-        page.write(format_args!("Counters of waiting frames are wrong, {then}\n"));
+        page.sentence(format_args!("Counters of waiting frames are wrong, {then}"));
     }
     if is_compared {
         let (taken_at, of) = (&document.taken_at, placements.len());
         let overtaken = placements.iter().filter(|row| !row.overtaken.is_empty()).count();
-        page.write(format_args!("Of this plan of {taken_at} the farm has overtaken {overtaken} of {of} placements.\n"));
+        page.sentence(format_args!(
+            "Of this plan of {taken_at} the farm has overtaken {overtaken} of {of} placements."
+        ));
+    }
+    if !placements.is_empty() || !waiting.is_empty() {
+        page.sentence(format_args!("{UNSEEN}"));
     }
     page
 }
@@ -140,7 +148,7 @@ fn page(document: &PlanDocument, args: &PlanArgs, printer: Printer) -> Page {
 fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
     let mut columns = vec![
         Column::text("LAYER", |row: &PlacementRow| row.work.name()),
-        Column::text("FRAMES", |row| number_runs(&row.frames.iter().map(|frame| frame.number).collect::<Vec<_>>())),
+        Column::list("FRAMES", |row| number_runs(&row.frames.iter().map(|frame| frame.number).collect::<Vec<_>>())),
         Column::text("HOST", |row| row.host.clone()),
         Column::number("CORES", |row| row.reserved.cores.to_string()),
         Column::number("MEMORY", |row| row.reserved.memory.to_string()),
@@ -155,7 +163,7 @@ fn placement_columns(is_compared: bool) -> Vec<Column<PlacementRow>> {
             let details: Vec<&str> = row.overtaken.iter().map(|overtaken| overtaken.detail.as_str()).collect();
             details.join("; ")
         };
-        columns.insert(3, Column::text("OVERTAKEN", against));
+        columns.insert(3, Column::prose("OVERTAKEN", against));
     }
     columns
 }

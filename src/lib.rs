@@ -13,7 +13,7 @@
 //! 9. Agents report to Cuebot, and Cuebot's releases make the next snapshot.
 //! 10. [`telemetry`] counts all of it; [`preview`] and [`explain`] take steps 1 to 4 and tell of them.
 //!
-//! The core ends there: [`units`], [`model`], [`planner`], [`db`], [`clusters`], [`rqd`], [`booking`] and
+//! The core ends there: [`units`], [`text`], [`model`], [`planner`], [`db`], [`clusters`], [`rqd`], [`booking`] and
 //! [`scheduler`] dispatch a farm. [`preview`], [`explain`] and [`ops`] serve operators, [`farm`] demo and tests.
 //!
 //! # Where a change goes
@@ -70,6 +70,8 @@
 mod fuzz;
 
 pub mod units;
+
+pub mod text;
 
 pub mod model;
 

@@ -222,8 +222,8 @@ pub fn listed(names: impl IntoIterator<Item = impl AsRef<str>>, max: usize) -> S
     if more > 0 { format!("{listed} and {more} more") } else { listed }
 }
 
-/// Numbers in their order, runs joined: `1-4,9`.
-pub fn number_runs(numbers: &[i32]) -> String {
+/// Numbers in their order, runs joined: `1-4` and `9`.
+pub fn number_runs(numbers: &[i32]) -> Vec<String> {
     let mut runs: Vec<(i32, i32)> = Vec::new();
     for &number in numbers {
         match runs.last_mut() {
@@ -233,7 +233,7 @@ pub fn number_runs(numbers: &[i32]) -> String {
     }
     let shown =
         runs.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
-    shown.collect::<Vec<_>>().join(",")
+    shown.collect()
 }
 
 /// `1 host`, `2 hosts`.
@@ -255,9 +255,9 @@ mod tests {
 
     #[test]
     fn runs_of_numbers_are_joined() {
-        assert_eq!(number_runs(&[1, 2, 3, 7, 9, 10]), "1-3,7,9-10");
-        assert_eq!(number_runs(&[-2, -1, 0]), "-2-0");
-        assert_eq!(number_runs(&[i32::MAX, i32::MIN]), "2147483647,-2147483648");
+        assert_eq!(number_runs(&[1, 2, 3, 7, 9, 10]), ["1-3", "7", "9-10"]);
+        assert_eq!(number_runs(&[-2, -1, 0]), ["-2-0"]);
+        assert_eq!(number_runs(&[i32::MAX, i32::MIN]), ["2147483647", "-2147483648"]);
     }
 
     #[test]

@@ -13,10 +13,13 @@ use cue_scheduler::model::{
     Booked, FacilityId, Holds, Policy, Selection, Snapshot, TagChunkSizes, TagKind, ThreadMode, WaitReason,
 };
 use cue_scheduler::planner::{GateVerdict, plan};
+use cue_scheduler::telemetry::Metrics;
 use cue_scheduler::units::{Cores, Gpus, Kib};
 use strum::IntoEnumIterator as _;
 
-use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_only_settings, requests, run_program};
+use crate::support::{
+    Ran, TestDatabase, book_all, database, execute, fingerprint, read_only_settings, requests, run_program,
+};
 
 const PLENTY: Cores = Cores::whole(1_000);
 /// Of the farm below, in whatever state.
@@ -31,7 +34,7 @@ fn farm_of_causes() -> FarmSpec {
         .job(JobSpec { is_paused: true, ..job("job_paused", layer()) })
         .job(JobSpec { is_auto_book: false, ..job("auto_book_off", layer()) })
         .job(job("start_after", layer()))
-        .job(job("not_selected", layer().tags("nowhere")))
+        .job(job("not_selected", layer().tags("foreign")))
         .job(job("no_subscription", layer().tags("mixed")).os("rhel9"))
         .job(job("job_cap_not_positive", layer()).cores_max(Cores::ZERO))
         .job(job("job_cores", layer()).cores_max(Cores(50)))
@@ -227,7 +230,87 @@ async fn each_cause_is_found_first_with_true_counts() {
     for (reason, remedy) in remedies {
         assert!(story(reason).remedies[0].starts_with(remedy), "{:?}", story(reason).remedies);
     }
+    assert_eq!(
+        story(WaitReason::NotSelected).remedies[0],
+        "subscribe the show show to an allocation of hosts with its tags, local.foreign: cueadmin -create-sub show \
+         local.foreign SIZE BURST, both in cores"
+    );
+    let burst = &story(WaitReason::SubscriptionBurst).remedies[0];
+    assert!(burst.contains(": cueadmin -burst burst local.general 100 (hundredths of a core"), "{burst}");
     assert_eq!(fingerprint(&database.pool()).await, before);
+}
+
+/// What is in the way at once is told at once, first what no waiting changes.
+#[tokio::test]
+async fn every_blocker_is_told_with_what_would_remove_it() {
+    let (database, _) = planted().await;
+    let settings = database.connect_settings().await;
+    execute(
+        &database.pool(),
+        "UPDATE layer SET int_mem_min = 64 * 1048576 FROM job
+          WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%start\\_after';
+         UPDATE job SET b_paused = true WHERE str_name LIKE '%start\\_after'",
+    )
+    .await;
+    let told = shown(&settings, &["layer", "show-sh010-artist_start_after/layer", "-o", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["reason"], "job_paused");
+    let remedies: Vec<&str> = told["remedies"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    assert_eq!(remedies[0], "resume the job (the job is paused, and stays so)");
+    assert!(remedies[1].ends_with(" (too big for every host, even an empty one, and stays so)"), "{remedies:?}");
+    assert!(remedies[2].starts_with("wait until ") && remedies[2].ends_with(" (the layer may not start yet)"));
+    assert_eq!(remedies.len(), 3, "{remedies:?}");
+}
+
+#[tokio::test]
+async fn work_of_a_show_that_is_not_ours_is_cuebots_and_in_no_total() {
+    let (database, _) = planted().await;
+    let settings = database.connect_settings().await;
+    let waiting = || {
+        let ran = run_program(&settings, &["plan", "--summary", "-o", "json"]);
+        let plan: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        plan["totals"]["waiting_frames"].as_i64().unwrap()
+    };
+    let before = waiting();
+    execute(&database.pool(), "UPDATE show SET b_scheduler_managed = (str_name <> 'frozen')").await;
+    assert_eq!(waiting(), before - 2);
+    for (what, name) in [("job", ""), ("layer", "/layer")] {
+        let told = shown(&settings, &[what, &format!("frozen-sh010-artist_subscription_frozen{name}")]);
+        assert!(
+            told.contains("  why     Cuebot dispatches show frozen: it is not flagged for a scheduler\n"),
+            "{told}"
+        );
+        assert!(told.contains("cueadmin -scheduler-managed frozen on\n") && !told.contains("not_selected"), "{told}");
+    }
+    // A show of ours, and a tag that nobody carries.
+    execute(
+        &database.pool(),
+        "UPDATE layer SET str_tags = 'nowhere' FROM job
+          WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%not\\_selected'",
+    )
+    .await;
+    let told = shown(&settings, &["layer", "show-sh010-artist_not_selected/layer"]);
+    assert!(told.contains("no host carries its tags (no_host_with_tags)"), "{told}");
+    assert!(!told.contains("select a cluster"), "{told}");
+}
+
+#[tokio::test]
+async fn what_only_a_running_service_knows_is_said_to_be_unseen() {
+    let (database, seeded) = planted().await;
+    let settings = database.connect_settings().await;
+    let host = &seeded.hosts[0].name;
+    let layer = "show-sh010-artist_shape/layer";
+    for args in [&["plan"][..], &["explain", "layer", layer], &["explain", "host", host]] {
+        let told = run_program(&settings, args).stdout;
+        let unseen = told.lines().filter(|line| line.starts_with("Not seen here, and may apply:")).count();
+        assert_eq!(unseen, 1, "{args:?}: {told}");
+        // By the names that the service itself gives them.
+        let registry = prometheus::Registry::new();
+        Metrics::new(&registry).unwrap();
+        for name in ["scheduler_waiting_frames", "scheduler_hosts", "scheduler_unsettled_bookings"] {
+            assert!(told.contains(name) && registry.gather().iter().any(|of| of.name() == name), "{name}: {told}");
+        }
+    }
 }
 
 fn shown(settings: &ConnectSettings, args: &[&str]) -> String {
@@ -584,7 +667,10 @@ async fn a_cap_that_nobodys_work_fills_is_not_waited_for() {
     assert_eq!(
         to_run(),
         [
-            format!("raise {name} from 4 to 5 or more"),
+            format!(
+                "raise {name} from 4 to 5 or more: cueadmin -burst show local.general 500 (hundredths of a core: 100 \
+                 cores are 10000)"
+            ),
             format!("wait until a running scheduler has given back the 4 of {name} that nobody's work holds"),
         ]
     );
@@ -717,12 +803,22 @@ async fn a_layer_that_is_bound_to_a_deleted_limit_is_told() {
 #[tokio::test]
 async fn a_frame_tells_its_state() {
     let database = database(Generation::G5).await;
-    let seeded = seed(&database.pool(), &FarmSpec::simple(4)).await.unwrap();
+    let seeded = seed(&database.pool(), &FarmSpec::simple(6)).await.unwrap();
     let settings = database.connect_settings().await;
     let change =
         |number: i32, set: &str| sqlx::AssertSqlSafe(format!("UPDATE frame SET {set} WHERE int_number = {number}"));
     let states = [
-        (1, "str_state = 'DEPEND', int_depend_count = 2", "DEPEND: it waits for 2 things that it depends on"),
+        (
+            1,
+            "str_state = 'DEPEND', int_depend_count = 2",
+            "DEPEND: it waits for 2 things that it depends on (JOB/0004-render); Cuebot puts",
+        ),
+        (
+            6,
+            "str_state = 'DEPEND', int_depend_count = 1",
+            "but nothing is left that it depends on, and it was not put to",
+        ),
+        (5, "str_state = 'DEPEND', int_depend_count = 0", "DEPEND: nothing is left that it depends on, and it was not"),
         (
             2,
             "str_state = 'DEAD', str_host = '127.1.0.1/1.0/0', int_exit_status = 7, int_retries = 3",
@@ -734,13 +830,27 @@ async fn a_frame_tells_its_state() {
     for (number, set, _) in &states {
         sqlx::query(change(*number, set)).execute(&database.pool()).await.unwrap();
     }
+    execute(
+        &database.pool(),
+        "INSERT INTO depend (pk_depend, pk_job_depend_on, pk_layer_depend_on, pk_frame_depend_on, pk_job_depend_er,
+                pk_layer_depend_er, pk_frame_depend_er, str_type, str_signature)
+         SELECT 'depend', pk_job, pk_layer, pk_frame, pk_job, pk_layer,
+                (SELECT pk_frame FROM frame WHERE int_number = 1), 'FRAME_ON_FRAME', 'signature'
+           FROM frame WHERE int_number = 4",
+    )
+    .await;
     for (number, _, words) in states {
+        let words = words.replace("JOB", &seeded.jobs[0].name);
         let name = format!("{}/000{number}-render", seeded.jobs[0].name);
         let told = shown(&settings, &["frame", &name]).replace("\n          ", " ");
-        assert!(told.contains(words), "{told}");
+        assert!(told.contains(&words), "{told}");
     }
+    // Who may not read what frames depend on is told the rest.
+    let reader = read_only_settings(&database).await;
+    let told = shown(&reader, &["frame", &format!("{}/0001-render", seeded.jobs[0].name)]);
+    assert!(told.contains("it waits for 2 things that it depends on; Cuebot puts"), "{told}");
     let told = shown(&settings, &["job", &seeded.jobs[0].name]);
-    assert!(told.contains("1 waiting, 1 running, 1 depend, 1 dead, 0 done"), "{told}");
+    assert!(told.contains("1 waiting, 1 running, 3 depend, 1 dead, 0 done"), "{told}");
     sqlx::query("UPDATE job SET str_state = 'FINISHED'").execute(&database.pool()).await.unwrap();
     let told = shown(&settings, &["job", &seeded.jobs[0].name]);
     assert!(told.contains("the job is FINISHED"), "{told}");
@@ -752,7 +862,7 @@ async fn a_name_must_lead_to_one_thing() {
     let settings = database.connect_settings().await;
     let failed = |args: &[&str]| {
         let Ran { code, stdout, stderr } = run_program(&settings, &[&["explain"][..], args].concat());
-        assert_eq!((code, stdout.as_str()), (1, ""), "{args:?}");
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}");
         stderr
     };
     assert_eq!(
@@ -767,6 +877,16 @@ async fn a_name_must_lead_to_one_thing() {
     assert!(failed(&["layer", "layer"]).contains("the beginning of several layers"));
     assert!(failed(&["frame", "0001-layer"]).contains("name it as JOB/FRAME"));
     assert!(failed(&["host", "nobody"]).contains("there is no host \"nobody\""));
+    let near = [
+        (["layer", "show-sh010-artist_shape/leyer"], "hint: show-sh010-artist_shape/layer\n"),
+        (["layer", "show-sh010-artist_shap_/layer"], "hint: show-sh010-artist_shape/layer\n"),
+        (["frame", "show-sh010-artist_shap_/0001-layer"], "hint: show-sh010-artist_shape/0001-layer\n"),
+    ];
+    for (args, hint) in near {
+        assert!(failed(&args).contains(hint), "{args:?}: {}", failed(&args));
+    }
+    let misspelt = format!("{}9", seeded.hosts[0].name);
+    assert!(failed(&["host", &misspelt]).contains("\nhint: "), "{misspelt}");
     // A wildcard is a letter like others.
     assert!(failed(&["host", "%"]).contains("there is no host"));
     for id in [seeded.jobs[0].id.as_str(), seeded.jobs[0].name.as_str()] {
@@ -776,6 +896,19 @@ async fn a_name_must_lead_to_one_thing() {
     let ran = run_program(&gone, &["explain", "job", "a"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("Failed to connect to database"), "{}", ran.stderr);
+    let commands: [&[&str]; 7] = [
+        &["plan", "--show", "a"],
+        &["clusters", "list"],
+        &["clusters", "show", "a"],
+        &["explain", "host", "a"],
+        &["exclusion-list"],
+        &["check-db"],
+        &["run"],
+    ];
+    for args in commands {
+        let ran = run_program(&gone, args);
+        assert_eq!(ran.code, 1, "no connection is one code everywhere: {args:?}: {}", ran.stderr);
+    }
     for args in [&["explain"][..], &["explain", "cluster", "a"], &["explain", "job"]] {
         assert_eq!(run_program(&settings, args).code, 2, "{args:?}");
     }
@@ -786,7 +919,7 @@ async fn an_empty_farm_has_nothing_to_explain() {
     let database = database(Generation::G5).await;
     seed(&database.pool(), &FarmSpec::empty()).await.unwrap();
     let ran = run_program(&database.connect_settings().await, &["explain", "job", "a"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (1, "error: there is no job \"a\" among the pending ones\n"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, "error: there is no job \"a\" among the pending ones\n"));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod fleet;
 mod fresh_machine;
 mod generated;
 mod held_rows;
+mod hostile_names;
 mod launch;
 mod mute;
 mod no_connection;

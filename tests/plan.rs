@@ -144,13 +144,44 @@ async fn it_shows_placements_clusters_and_what_waits() {
 }
 
 #[tokio::test]
+async fn a_name_that_nothing_has_is_told_with_the_nearest_and_no_plan() {
+    let (database, settings) = small().await;
+    let ran = |args: &[&str]| run_program(&settings, &[&["plan"][..], args].concat());
+    let cases = [
+        (["--show", "shwo"], "there is no show \"shwo\"\nhint: show\n"),
+        (
+            ["--job", "show-sh010-artist_shaed"],
+            "there is no job \"show-sh010-artist_shaed\" among the pending ones\nhint: show-sh010-artist_shade\n",
+        ),
+        (["--host", "127.0.1.0"], "there is no host \"127.0.1.0\"\nhint: 127.1.0.1\n"),
+        (["--cluster", "local/show/genral"], "there is no cluster \"local/show/genral\"\nhint: local/show/general\n"),
+    ];
+    for (args, told) in cases {
+        let Ran { code, stdout, stderr } = ran(&args);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+        assert!(stderr.starts_with(&format!("error: {told}")), "{args:?}: {stderr}");
+    }
+    // One of two is enough to ask again.
+    assert_eq!(ran(&["--show", "show", "--show", "shwo"]).code, 2);
+    // What is there and has nothing to place or to wait is no mistake.
+    sqlx::raw_sql("UPDATE layer_stat SET int_waiting_count = 0").execute(&database.pool()).await.unwrap();
+    for args in
+        [["--show", "show"], ["--job", "show-sh010-artist_shade"], ["--host", "127.1"], ["--cluster", "local/s"]]
+    {
+        let Ran { code, stderr, .. } = ran(&args);
+        assert_eq!(code, 0, "{args:?}: {stderr}");
+        assert!(stderr.contains("nothing in the plan matches"), "{args:?}: {stderr}");
+    }
+}
+
+#[tokio::test]
 async fn the_exit_code_tells_what_would_happen() {
     let (database, settings) = small().await;
     let pool = database.pool();
     let code = |args: &[&str]| run_program(&settings, &[&["plan", "--detailed-exitcode"][..], args].concat()).code;
     assert_eq!(code(&[]), 2);
     assert_eq!(code(&["--job", "show-sh010-artist_sim"]), 3);
-    assert_eq!(code(&["--job", "no-such-job"]), 0);
+    assert_eq!(code(&["--job", "no-such-job"]), 1);
     sqlx::query("UPDATE job SET b_paused = true").execute(&pool).await.unwrap();
     assert_eq!(code(&[]), 3);
     assert_eq!(code(&["--facility", "nowhere"]), 1);

@@ -15,28 +15,29 @@ use reader::{named, source};
 /// Rooms in the order of `src/lib.rs`, each with the rooms that it may name.
 const ROOMS: &[(&str, &[&str])] = &[
     ("units", &[]),
+    ("text", &["units"]),
     ("model", &["units"]),
     ("tasks", &[]),
-    ("config", &["units", "model"]),
-    ("telemetry", &["units", "model", "config"]),
+    ("config", &["units", "text", "model"]),
+    ("telemetry", &["units", "text", "model", "config"]),
     ("planner", &["units", "model"]),
     // The words of `sslmode`.
     ("db", &["units", "model", "config"]),
-    ("clusters", &["units", "model", "db"]),
+    ("clusters", &["units", "text", "model", "db"]),
     // The settings of calls; telemetry for the one way to log an error with its causes.
     ("rqd", &["units", "model", "tasks", "config", "telemetry"]),
     ("booking", &["units", "model", "db"]),
     ("scheduler", &["units", "model", "tasks", "config", "telemetry", "planner", "db", "clusters", "rqd", "booking"]),
     ("preview", &["units", "model", "tasks", "config", "db", "clusters", "booking", "scheduler"]),
     // How frame ranges are read.
-    ("explain", &["units", "model", "planner", "db", "rqd", "scheduler"]),
-    ("ops", &["units", "model", "telemetry", "db", "clusters", "rqd"]),
+    ("explain", &["units", "text", "model", "planner", "db", "rqd", "scheduler"]),
+    ("ops", &["units", "text", "model", "telemetry", "db", "clusters", "rqd"]),
     // Not the rooms whose work it judges: its Cuebot books, launches and audits by statements of its own.
     ("farm", &["units", "model", "tasks", "config", "telemetry", "db", "rqd", "scheduler"]),
 ];
 
 /// Rooms that decide and do nothing else, so that the same input always gives the same answer.
-const PURE: &[&str] = &["units", "model", "planner"];
+const PURE: &[&str] = &["units", "text", "model", "planner"];
 
 /// What a pure room must not name: clocks, the outside, other threads, chance, logs.
 const IMPURE_WORDS: &[&str] = &[
@@ -81,6 +82,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("warp", &["telemetry"]),
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("strsim", &["text"]),
     ("tempfile", &["ops", "farm", "commands"]),
     ("anyhow", &["commands"]),
     ("clap", &["commands"]),

@@ -198,7 +198,7 @@ Examples:
 Exit status:
   0  Done.
   1  Failed.
-  2  The flags or settings are wrong.
+  2  The flags or settings are wrong, or nothing has a name that they give; the nearest names are told.
 
 Exit status with --detailed-exitcode:
   0  Nothing waits.
@@ -248,7 +248,12 @@ Examples:
   cue-scheduler explain job myshow-sh010-artist_comp
       Each layer that waits, and why.
   cue-scheduler explain host r0123
-      What it could take, and what keeps it from more.";
+      What it could take, and what keeps it from more.
+
+Exit status:
+  0  Done.
+  1  Failed.
+  2  The flags or settings are wrong, or nothing has the name; the nearest names are told.";
 
 pub(super) const EXPLAIN_JOB: &str = "\
 Examples:

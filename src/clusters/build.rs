@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::error::{Ambiguous, Known, SelectionError, UnknownName};
+use super::error::{Ambiguous, SelectionError, UnknownName};
 use crate::db::{AllocTags, ClusterRows, ShowSubscriptions};
 use crate::model::{AllocId, AllocTag, Cluster, ClusterKind, FacilityId, Selection, Tag, TagChunkSizes, TagKind};
+use crate::text::Known;
 
 /// The selected clusters, by name; names are unique.
 ///

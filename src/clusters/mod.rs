@@ -19,8 +19,8 @@ mod named;
 mod overview;
 
 pub use build::build;
+pub use error::SelectionError;
 pub(crate) use error::{Ambiguous, UnknownName};
-pub use error::{SelectionError, by_likeness};
 pub use named::{NameError, named};
 pub use overview::{AllocationOverview, ClusterOverview, SubscriptionOverview, overview};
 

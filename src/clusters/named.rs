@@ -1,7 +1,7 @@
 //! The cluster that somebody means.
 
-use super::error::{Known, LISTED_MAX};
 use crate::model::Cluster;
+use crate::text::{Known, LISTED_MAX};
 use crate::units::listed;
 
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,7 @@ use super::keys::{Key, VARIABLE_PREFIX, keys};
 use super::types::{Config, MemoryLimitFactors, Secret, Tls, Version};
 use super::value::Complaint;
 use super::yaml::{self, Entry, Given, Value};
+use crate::text::{Known, likeness};
 
 /// Where the file is looked for last.
 pub const SYSTEM_FILE: &str = "/etc/cue-scheduler/scheduler.yaml";
@@ -20,8 +21,6 @@ const FILE_VARIABLE: &str = "OPENCUE_SCHEDULER_CONFIG";
 /// No settings are longer; what is, is not settings.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const PASSWORD_BYTES_MAX: u64 = 1 << 12;
-/// Likeness of two last words, from 0 to 1, above which one is taken for a slip of the other.
-const LIKE_ENOUGH: f64 = 0.85;
 
 /// What settings are made of. Not `Debug`: the environment holds secrets.
 #[derive(Clone, Default)]
@@ -378,15 +377,11 @@ fn nearest(path: &str) -> Option<String> {
     let same_word = all_paths().find(|known| known.rsplit('.').next() == Some(word));
     let mut names: Vec<&str> = all_paths().collect();
     names.extend(all_paths().filter_map(|known| known.rsplit_once('.')).map(|(section, _)| section));
-    let likeness = |known: &str| {
+    let of_path = |known: &str| {
         let (of_section, of_word) = known.rsplit_once('.').unwrap_or(("", known));
-        let likeness = strsim::jaro_winkler(word, of_word);
         // A slip inside the same section is likelier than a slip and a wrong section.
-        if of_section == section { likeness } else { likeness - 0.08 }
+        likeness(word, of_word) - if of_section == section { 0.0 } else { 0.08 }
     };
-    let like = || {
-        let scored = names.iter().map(|name| (likeness(name), *name));
-        scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= LIKE_ENOUGH).map(|(_, name)| name)
-    };
-    same_word.or_else(like).map(str::to_owned)
+    let like = || Known::by(names, of_path).near().first().cloned();
+    same_word.map(str::to_owned).or_else(like)
 }

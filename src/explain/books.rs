@@ -6,13 +6,13 @@ use super::words::over;
 use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, LayerChunks, LayerCount, OrderedRedirect};
 use crate::rqd::unrendered_numbers;
 use crate::scheduler::OVERDUE_AFTER;
-use crate::units::{Amounts, number_runs};
+use crate::units::{Amounts, listed, number_runs};
 
 /// Frames that a sentence names.
 const NAMED_MAX: usize = 8;
 
 /// `is_served`: by a scheduler with these settings.
-pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
+pub(super) fn frame_summary(found: &FoundFrame, is_served: bool, depends: Option<&[String]>) -> String {
     let host = found.host.as_deref().unwrap_or("an unknown host");
     let over = over(&found.job_state);
     let runs = found.proc.as_ref().filter(|_| found.state == "RUNNING");
@@ -36,7 +36,7 @@ pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
             ),
             None => "it waits for a host".to_owned(),
         },
-        "DEPEND" => format!("it waits for {} that it depends on", count(found.depend_count, "thing")),
+        "DEPEND" => depending(found.depend_count, depends),
         "DEAD" => format!(
             "it died on {host} with exit status {} after {}; retry or eat it",
             found.exit_status,
@@ -52,6 +52,28 @@ pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
     let then = if found.state == "WAITING" && !is_over { format!(": {LEFT_OUT}") } else { String::new() };
     format!("{summary}, and proc {id} on {host} holds {} for it and may run it still{then}", some_of(reserved))
 }
+
+/// What a frame in DEPEND waits for, by its count and by the dependencies themselves.
+fn depending(said: i64, depends: Option<&[String]>) -> String {
+    let names = depends.map(|names| listed(names, NAMED_MAX)).filter(|names| !names.is_empty());
+    match (said, names) {
+        (0, Some(names)) => format!("its count says that nothing is left that it depends on, but not met are {names}"),
+        (0, None) => LEFT_IN_DEPEND.to_owned(),
+        (said, None) if depends.is_some() => {
+            format!("its count says {} that it depends on, but {LEFT_IN_DEPEND}", count(said, "thing"))
+        }
+        (said, names) => format!(
+            "it waits for {} that it depends on{}; Cuebot puts it to WAITING when the last one is met or dropped",
+            count(said, "thing"),
+            names.map(|names| format!(" ({names})")).unwrap_or_default()
+        ),
+    }
+}
+
+/// A frame whose dependencies are met or dropped and that was not put to WAITING.
+const LEFT_IN_DEPEND: &str = "nothing is left that it depends on, and it was not put to WAITING: Cuebot's recovery of \
+                              stuck dependencies clears it, every 10 min where the schema has it (V38); where not, \
+                              drop the dependencies of its layer (cueadmin) or of the frame (CueGUI)";
 
 /// A waiting frame that a proc holds.
 const LEFT_OUT: &str = "nobody books it until Cuebot has released the proc, or somebody unbooks it";
@@ -122,7 +144,7 @@ pub(super) fn unrendered(chunks: &LayerChunks) -> Option<String> {
     let missing = unrendered_numbers(range, *chunk_size, frames).filter(|missing| !missing.is_empty())?;
     Some(format!(
         "of its range `{range}` in chunks of {chunk_size}, {} {} in no frame: nobody renders {}; submit {} once more",
-        number_runs(&missing),
+        number_runs(&missing).join(","),
         if missing.len() == 1 { "is" } else { "are" },
         if missing.len() == 1 { "it" } else { "them" },
         if missing.len() == 1 { "it" } else { "them" }

@@ -10,8 +10,9 @@ use super::nobody::HeldByNobody;
 use super::numbers::{count, grouped, like, like_kind, or_none};
 use super::stories::reached;
 use super::words::{Case, FullHosts, quoted};
-use crate::model::{Cluster, Host, LeftOutRow, Tag, Timestamp, WaitReason};
-use crate::planner::{CapReport, KeptForGpus, Miss, NearMiss, Unfit};
+use crate::model::{AllocId, Cluster, Host, LeftOutRow, Tag, Timestamp, WaitReason};
+use crate::planner::{CapReport, GateVerdict, KeptForGpus, Miss, NearMiss, Quantity, Unfit};
+use crate::text::shell_word;
 
 /// What is said of one gate.
 struct Gate {
@@ -34,7 +35,7 @@ impl Case<'_> {
             WaitReason::AutoBookOff => opened("turn the job's automatic booking on"),
             WaitReason::ShowInactive => opened(&format!("activate the show {}", self.show())),
             WaitReason::ShowTakenBack => {
-                opened(&format!("switch the flag on again: cueadmin -scheduler-managed {} on", self.show()))
+                opened(&format!("switch the flag on again: cueadmin -scheduler-managed {} on", shell_word(self.show())))
             }
             WaitReason::StartAfter => {
                 let start = self.candidate.start_after.and_then(|start| start.format(&Rfc3339).ok());
@@ -48,10 +49,9 @@ impl Case<'_> {
                 let give = format!("give the layer one of the tags that are served: {}", or_none(&self.served_tags()));
                 Gate { remedies: vec![self.cluster_to_come(), give], ..opened("") }
             }
-            WaitReason::NoSubscription => gate(
-                "in allocations that the show does not subscribe to",
-                format!("subscribe the show {} to an allocation of hosts that could run it", self.show()),
-            ),
+            WaitReason::NoSubscription => {
+                gate("in allocations that the show does not subscribe to", self.subscribe(&self.unsubscribed()))
+            }
             WaitReason::SubscriptionFrozen => {
                 capped("where the subscription's burst is 0", WaitReason::SubscriptionBurst)
             }
@@ -110,9 +110,84 @@ impl Case<'_> {
         }
     }
 
-    /// What would make it run.
+    /// What would make it run: what opens each of the gates that are shut, first of those that stay shut until
+    /// somebody changes something. Where there are several, each says what it is about.
     pub(super) fn remedies(&self) -> Vec<String> {
-        self.told.reason.map(|reason| self.gate(reason).remedies).unwrap_or_default()
+        let Some(first) = self.told.reason else { return Vec::new() };
+        let shut = self.told.gates.iter().filter(|gate| gate.verdict == GateVerdict::Shut).map(|gate| gate.reason);
+        let shut: BTreeSet<WaitReason> = shut.collect();
+        let is_told = |reason: &WaitReason| {
+            let said_by = match reason {
+                WaitReason::NoHostWithTags => WaitReason::NotSelected,
+                WaitReason::JobCores | WaitReason::JobGpus => WaitReason::JobCapNotPositive,
+                // It is shut for whatever cannot be placed now.
+                WaitReason::PassFull => return first == WaitReason::PassFull,
+                _ => return true,
+            };
+            !shut.contains(&said_by)
+        };
+        let (stay, pass): (Vec<WaitReason>, Vec<WaitReason>) =
+            shut.iter().copied().filter(is_told).partition(|&reason| self.stays_shut(reason));
+        let is_alone = stay.len() + pass.len() <= 1;
+        let of = |reason: WaitReason, never: &str| -> Vec<String> {
+            let remedies = self.gate(reason).remedies.into_iter();
+            let about = |remedy| format!("{remedy} ({}{never})", reason.sentence());
+            if is_alone { remedies.collect() } else { remedies.map(about).collect() }
+        };
+        let stay = stay.into_iter().flat_map(|reason| of(reason, ", and stays so"));
+        stay.chain(pass.into_iter().flat_map(|reason| of(reason, ""))).collect()
+    }
+
+    /// Until somebody changes something, however long it waits.
+    fn stays_shut(&self, reason: WaitReason) -> bool {
+        match reason {
+            WaitReason::SubscriptionBurst
+            | WaitReason::FolderCores
+            | WaitReason::FolderGpus
+            | WaitReason::JobCores
+            | WaitReason::JobGpus
+            | WaitReason::LimitReached => {
+                let mut caps = self.told.caps.iter().filter(|cap| cap.reason == reason && is_full(cap));
+                caps.all(|cap| cap.max.is_some_and(|max| max.get() < cap.wanted.get()))
+            }
+            WaitReason::StartAfter
+            | WaitReason::NoHostOpen
+            | WaitReason::GpuReserved
+            | WaitReason::Capacity
+            | WaitReason::LostRace
+            | WaitReason::BackOff
+            | WaitReason::PassFull => false,
+            _ => true,
+        }
+    }
+
+    /// Allocations of hosts with its tags, where the show subscribes to none of them.
+    fn unsubscribed(&self) -> Vec<String> {
+        let (snapshot, facility) = (self.snapshot, &self.job().facility);
+        let show = &snapshot.shows[self.job().show].id;
+        let has_tag = |host: &&Host| host.facility == *facility && !host.tags.is_disjoint(&self.candidate.tags);
+        let allocs: BTreeSet<_> =
+            snapshot.hosts.iter().filter(has_tag).map(|host| (&host.alloc_name, &host.alloc)).collect();
+        let is_subscribed =
+            |alloc: &AllocId| snapshot.subscriptions.iter().any(|row| row.show == *show && row.alloc == *alloc);
+        if allocs.iter().any(|(_, alloc)| is_subscribed(alloc)) {
+            return Vec::new();
+        }
+        allocs.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn subscribe(&self, allocs: &[String]) -> String {
+        let show = self.show();
+        match allocs {
+            [] => format!("subscribe the show {show} to an allocation of hosts that could run it"),
+            [alloc, ..] => format!(
+                "subscribe the show {show} to an allocation of hosts with its tags, {}: cueadmin -create-sub {} {} SIZE \
+                 BURST, both in cores",
+                or_none(allocs),
+                shell_word(show),
+                shell_word(alloc)
+            ),
+        }
     }
 
     /// `of 1,553 hosts: 1,200 without the tag gpu, 210 locked, 143 with too little idle`
@@ -214,7 +289,8 @@ impl Case<'_> {
             let given_back = nobody.map(|(held, has)| {
                 format!("wait until {has} given back the {held} of {name} that nobody's work holds")
             });
-            std::iter::once(format!("raise {name} from {max} to {needed} or more{or_wait}")).chain(given_back)
+            let command = self.command(cap, needed);
+            std::iter::once(format!("raise {name} from {max} to {needed} or more{command}{or_wait}")).chain(given_back)
         };
         caps.into_iter().flat_map(remedies).collect()
     }
@@ -226,16 +302,12 @@ impl Case<'_> {
 
     /// A cluster is of hosts in allocations that the show subscribes to.
     fn cluster_to_come(&self) -> String {
-        let (show, facility) = (&self.snapshot.shows[self.job().show].id, &self.job().facility);
-        let may_use = |host: &Host| {
-            let mut subscriptions = self.snapshot.subscriptions.iter();
-            subscriptions.any(|subscription| subscription.show == *show && subscription.alloc == host.alloc)
-        };
-        let has_tag = |host: &&Host| host.facility == *facility && !host.tags.is_disjoint(&self.candidate.tags);
-        if self.snapshot.hosts.iter().filter(has_tag).any(may_use) {
-            return format!("select a cluster of the show {} with one of its tags: {}", self.show(), self.tags());
+        match self.unsubscribed() {
+            allocs if allocs.is_empty() => {
+                format!("select a cluster of the show {} with one of its tags: {}", self.show(), self.tags())
+            }
+            allocs => self.subscribe(&allocs),
         }
-        format!("subscribe the show {} to an allocation of hosts with one of its tags: {}", self.show(), self.tags())
     }
 
     fn tags_to_mend(&self) -> String {
@@ -264,6 +336,15 @@ impl Case<'_> {
             ),
         };
         format!("{until}, or ask for less (queue.gpu_keep)")
+    }
+
+    /// How to raise a cap, where there is a command whose unit is not the one that is spoken in.
+    fn command(&self, cap: &CapReport, needed: Quantity) -> String {
+        if cap.reason != WaitReason::SubscriptionBurst {
+            return String::new();
+        }
+        let (show, alloc) = (shell_word(self.show()), shell_word(&cap.name));
+        format!(": cueadmin -burst {show} {alloc} {} (hundredths of a core: 100 cores are 10000)", needed.get())
     }
 
     fn served_tags(&self) -> Vec<String> {

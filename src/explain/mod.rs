@@ -109,7 +109,7 @@ impl<'s> Stories<'s> {
             last_sign_seconds: found.proc.as_ref().map(|proc| proc.sign_seconds),
             host_report_seconds: found.proc.as_ref().and_then(|proc| proc.report_seconds),
             is_silent: found.proc.as_ref().is_some_and(|proc| proc.is_silent),
-            summary: books::frame_summary(found, self.serves(&found.show)),
+            summary: books::frame_summary(found, self.serves(&found.show), self.books.depends.as_deref()),
             layer_story: is_waiting.then(|| self.layer(layer)),
         }
     }
@@ -214,14 +214,8 @@ impl<'s> Stories<'s> {
                 ..row
             };
         }
-        LayerStory {
-            reason: Some(WaitReason::NotSelected),
-            summary: format!("no selected cluster serves the show {} in the job's facility", found.show),
-            remedies: vec![
-                "select the show's clusters: scheduler.alloc_tags, scheduler.manual_tags, --facility".to_owned(),
-            ],
-            ..row
-        }
+        let (summary, remedy) = words::not_ours(&found.show, self.books.is_flagged);
+        LayerStory { is_ours: false, summary, remedies: vec![remedy], ..row }
     }
 }
 
@@ -241,6 +235,7 @@ fn layer_row(found: &FoundLayer) -> LayerStory {
         show: found.show.clone(),
         frames: found.frames,
         waiting_seen: None,
+        is_ours: true,
         reason: None,
         summary: String::new(),
         hosts: None,

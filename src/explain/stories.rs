@@ -14,6 +14,10 @@ use crate::units::Amounts;
 /// What the database says of the farm and of the work in question beside the snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkBooks {
+    /// Whether the show in question is flagged for a scheduler; `None` where the schema has no such flag.
+    pub is_flagged: Option<bool>,
+    /// What the frame in question depends on and is not met; `None` where nobody looked or may look.
+    pub depends: Option<Vec<String>>,
     /// Of the job in question.
     pub counts: Vec<LayerCount>,
     /// Of the job in question.
@@ -43,7 +47,9 @@ pub struct LayerStory {
     pub frames: FrameCounts,
     /// Frames that were seen WAITING, whatever the counter says; `None` when nobody looked.
     pub waiting_seen: Option<i64>,
-    /// Why frames are left waiting; `None` when none is.
+    /// A cluster of this scheduler serves its show where it is to run; told only of work that waits.
+    pub is_ours: bool,
+    /// Why frames are left waiting; `None` when none is, and where it is not ours.
     pub reason: Option<WaitReason>,
     /// One sentence.
     pub summary: String,

@@ -8,6 +8,7 @@ use super::stories::LayerStory;
 use crate::db::{FoundJob, FrameCounts};
 use crate::model::{Candidate, Holds, Host, JobRow, LeftOutRow, Snapshot, Tag, ThreadMode, WaitReason};
 use crate::planner::{Explanation, HostExplanation, Miss, NearMiss, PlacedOn, Unfit};
+use crate::text::shell_word;
 use crate::units::Amounts;
 
 /// A waiting layer with what was found about it.
@@ -131,6 +132,9 @@ pub(super) fn job_summary(found: &FoundJob, layers: &[LayerStory]) -> String {
     if let Some(over) = over(&found.state) {
         return over;
     }
+    if let Some(layer) = layers.iter().find(|layer| !layer.is_ours) {
+        return layer.summary.clone();
+    }
     let reasons: BTreeSet<WaitReason> = layers.iter().filter_map(|layer| layer.reason).collect();
     let words: Vec<&str> = reasons.into_iter().map(WaitReason::sentence).collect();
     let placed = layers.iter().filter_map(|layer| layer.explanation.as_ref());
@@ -142,6 +146,24 @@ pub(super) fn job_summary(found: &FoundJob, layers: &[LayerStory]) -> String {
         (0, false) => words.join("; "),
         (placed, true) => places(placed),
         (placed, false) => format!("{}; what is left waits: {}", places(placed), words.join("; ")),
+    }
+}
+
+/// Who dispatches work of a show that no cluster serves, and what would make it ours.
+pub(super) fn not_ours(show: &str, is_flagged: Option<bool>) -> (String, String) {
+    let unserved = format!("no cluster of this scheduler serves the show {show} in the job's facility");
+    let select = "select the show's clusters: scheduler.alloc_tags, scheduler.manual_tags, --facility";
+    match is_flagged {
+        Some(true) => {
+            (format!("{unserved}, and Cuebot leaves it to the scheduler that it is flagged for"), select.into())
+        }
+        Some(false) => (
+            format!("Cuebot dispatches show {show}: it is not flagged for a scheduler"),
+            format!("nothing here; to hand the show over: cueadmin -scheduler-managed {} on", shell_word(show)),
+        ),
+        None => {
+            (format!("Cuebot dispatches show {show}: {unserved}"), format!("nothing here; to take it over {select}"))
+        }
     }
 }
 

@@ -75,9 +75,9 @@ impl<'s> View<'s> {
             hosts: snapshot.hosts.iter().map(|host| HostView::of(host, holds, policy)).collect(),
             waiting: waiting.collect(),
             back_offs: snapshot.candidates.iter().map(|row| BackOff::of(&row.layer, holds)).collect(),
-            beside: HashMap::new(),
             warm: vec![Vec::new(); snapshot.candidates.len()],
             assumed: Vec::new(),
+            beside: HashMap::new(),
             is_carried: carried(snapshot),
             bundles: Bundles::default(),
         };

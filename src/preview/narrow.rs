@@ -1,5 +1,7 @@
 //! Showing a part of a plan.
 
+use std::collections::BTreeSet;
+
 use super::document::{PlanDocument, Work};
 
 /// What to show; an empty list shows all. Whatever is named is an exact name, an id, or the beginning
@@ -16,6 +18,29 @@ pub struct Narrowing {
 impl Narrowing {
     pub const fn is_empty(&self) -> bool {
         self.clusters.is_empty() && self.shows.is_empty() && self.jobs.is_empty() && self.hosts.is_empty()
+    }
+
+    /// What is named and begins no name in the plan.
+    #[must_use]
+    pub fn unmatched(&self, plan: &PlanDocument) -> Self {
+        let works = || plan.placements.iter().map(|row| &row.work).chain(plan.waiting.iter().map(|row| &row.work));
+        let clusters: BTreeSet<&str> = (plan.placements.iter().map(|row| row.cluster.as_str()))
+            .chain(plan.waiting.iter().flat_map(|row| row.clusters.iter().map(String::as_str)))
+            .collect();
+        let shows: BTreeSet<&str> = works().map(|work| work.show.as_str()).collect();
+        let jobs: BTreeSet<&str> = works().flat_map(|work| [work.job.as_str(), work.job_id.as_str()]).collect();
+        let hosts: BTreeSet<&str> =
+            plan.placements.iter().flat_map(|row| [row.host.as_str(), row.host_id.as_str()]).collect();
+        let left = |wanted: &[String], names: &BTreeSet<&str>| {
+            let is_missing = |name: &&String| !names.iter().any(|known| known.starts_with(name.as_str()));
+            wanted.iter().filter(is_missing).cloned().collect()
+        };
+        Self {
+            clusters: left(&self.clusters, &clusters),
+            shows: left(&self.shows, &shows),
+            jobs: left(&self.jobs, &jobs),
+            hosts: left(&self.hosts, &hosts),
+        }
     }
 
     fn shows(&self, work: &Work, clusters: &[&str], host: &[&str]) -> bool {

@@ -26,7 +26,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 pub use directive::Levels;
 pub use error::LogsError;
-use line::Line;
+use line::{JsonLine, Line};
 use queue::Queue;
 
 use super::MetricsError;
@@ -182,7 +182,7 @@ where
     // which panics.
     let plain = fmt::layer().log_internal_errors(false).with_writer(writer);
     if json {
-        Box::new(plain.json().flatten_event(true).with_timer(line::clock()))
+        Box::new(plain.json().event_format(JsonLine::new()))
     } else {
         Box::new(plain.with_ansi(color).event_format(Line))
     }

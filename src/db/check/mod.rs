@@ -112,8 +112,8 @@ impl Session {
         rows.all(|row| Ok(((row.text("relation")?, row.text("part")?), row.get("is_unique")?)))
     }
 
-    /// Subscriptions that let nothing run, and others that have no share to be measured by: `show on alloc`.
-    pub(crate) async fn odd_subscriptions(&mut self, shows: &[ShowId]) -> Result<Vec<(String, bool)>> {
+    /// Subscriptions with a size or a burst below one core: `show on alloc`, size and burst in hundredths.
+    pub(crate) async fn odd_subscriptions(&mut self, shows: &[ShowId]) -> Result<Vec<(String, i64, i64)>> {
         let statement = Statement::new("looking at subscriptions", include_str!("../sql/check_subscriptions.sql"));
         self.rows(statement.texts(shows)).await?.all(whole)
     }

@@ -1,6 +1,7 @@
 //! Looking things up by the name that a person types.
 
 pub(super) mod counts;
+mod depends;
 pub(super) mod held;
 pub(super) mod ledger;
 pub(super) mod names;

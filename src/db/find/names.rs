@@ -1,10 +1,12 @@
 //! Names of what there is, for completion while a user types.
 
 use crate::db::check::Session;
-use crate::db::{ConnectSettings, Result, Source as _, Statement};
+use crate::db::{ConnectSettings, Result, Source as _, Statement, Store};
 
 /// More than anybody reads.
 const NAMES_MAX: i64 = 200;
+/// More than a farm has; among so many the ones like a misspelt name are looked for.
+const ALL_MAX: i64 = 100_000;
 
 /// What a name is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +25,28 @@ pub enum Named {
 /// Some names that begin with `prefix`, sorted. One short-lived connection, and nothing else looked at.
 pub async fn names(settings: &ConnectSettings, named: Named, prefix: &str) -> Result<Vec<String>> {
     let mut session = Session::open(settings).await?;
-    let sql = match named {
-        Named::Facility => include_str!("../sql/names_facilities.sql"),
-        Named::Show => include_str!("../sql/names_shows.sql"),
-        Named::Host => include_str!("../sql/names_hosts.sql"),
-        Named::Job => include_str!("../sql/names_jobs.sql"),
-        Named::Tag => include_str!("../sql/names_tags.sql"),
-        Named::AllocTag => include_str!("../sql/names_alloc_tags.sql"),
-    };
-    let statement = Statement::new("looking for names", sql).bind(prefix).bind(NAMES_MAX);
-    let names = session.rows(statement).await?.all(|row| row.text("name"));
+    let names = session.rows(named.statement(prefix, NAMES_MAX)).await?.all(|row| row.text("name"));
     session.close().await;
     names
+}
+
+impl Store {
+    /// All names of a kind, sorted.
+    pub async fn load_names(&self, named: Named) -> Result<Vec<String>> {
+        self.rows(named.statement("", ALL_MAX)).await?.all(|row| row.text("name"))
+    }
+}
+
+impl Named {
+    fn statement(self, prefix: &str, max: i64) -> Statement<'static> {
+        let sql = match self {
+            Self::Facility => include_str!("../sql/names_facilities.sql"),
+            Self::Show => include_str!("../sql/names_shows.sql"),
+            Self::Host => include_str!("../sql/names_hosts.sql"),
+            Self::Job => include_str!("../sql/names_jobs.sql"),
+            Self::Tag => include_str!("../sql/names_tags.sql"),
+            Self::AllocTag => include_str!("../sql/names_alloc_tags.sql"),
+        };
+        Statement::new("looking for names", sql).bind(prefix).bind(max)
+    }
 }

@@ -1,6 +1,6 @@
 //! Waiting layers, and the jobs and folders they stand in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::reading::Reading;
 use crate::db::row::{Flaw, left_out};
@@ -184,7 +184,7 @@ fn folder_cap<T>(column: i64, unit: fn(i64) -> T) -> Cap<T> {
 }
 
 /// Looks up what the layers refer to; what is wrong with its job is wrong with the layer. A layer whose job was
-/// left out goes with it.
+/// left out goes with it. Of a show without a cluster in the job's facility nothing is ours there.
 pub(super) fn candidates(
     layers: Vec<Layer>,
     around: &Snapshot,
@@ -195,6 +195,7 @@ pub(super) fn candidates(
     let jobs: HashMap<&JobId, JobIx> = positions(around.jobs.iter().map(|job| &job.id));
     let limits: HashMap<&LimitId, LimitIx> = positions(around.limits.iter().map(|limit| &limit.id));
     let reach = reach(&around.clusters);
+    let ours: HashSet<_> = around.clusters.iter().map(|cluster| (&cluster.facility, &cluster.show)).collect();
     let mut candidates = Vec::with_capacity(layers.len());
     for Layer { mut candidate, job, limits: bound, eligible_since } in layers {
         let Some(&position) = jobs.get(&job) else { continue };
@@ -202,6 +203,9 @@ pub(super) fn candidates(
         candidate.job = position;
         candidate.unusable = candidate.unusable.or_else(|| unusable_jobs.get(&job.id).cloned());
         let show = &around.shows[job.show.0].id;
+        if !ours.contains(&(&job.facility, show)) {
+            continue;
+        }
         let reaching = candidate.tags.iter().filter_map(|tag| reach.get(&(&job.facility, show, tag))).flatten();
         candidate.clusters = reaching.copied().collect::<BTreeSet<_>>().into_iter().collect();
         candidate.waiting_since = waiting_since(eligible_since, job.started_at, candidate.start_after, around.taken_at);

@@ -41,12 +41,24 @@ pub(super) fn selection(farm: &Selected) -> Found {
 }
 
 pub(super) async fn subscriptions(session: &mut Session, farm: &Selected) -> Found {
-    let (mut frozen, mut sizeless) = (Vec::new(), Vec::new());
-    for (name, is_frozen) in session.odd_subscriptions(&known(farm)?.shows).await? {
-        if is_frozen { frozen.push(name) } else { sizeless.push(name) }
+    let (mut frozen, mut sizeless, mut small) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, size, burst) in session.odd_subscriptions(&known(farm)?.shows).await? {
+        if (1..100).contains(&burst) || (1..100).contains(&size) {
+            small.push(format!("{name} (size {}, burst {})", Cores(size), Cores(burst)));
+        }
+        if burst <= 0 {
+            frozen.push(name);
+        } else if size <= 0 {
+            sizeless.push(name);
+        }
     }
-    let found = told([("burst 0, nothing runs", &frozen), ("size 0, always last", &sizeless)]);
-    let remedy = "give them a size and a burst with cueadmin -size and -burst";
+    let found = told([
+        ("burst 0, nothing runs", &frozen),
+        ("size 0, always last", &sizeless),
+        ("less than a core, as if hundredths were taken for cores", &small),
+    ]);
+    let remedy = "give them a size and a burst: cueadmin -size SHOW ALLOC N and cueadmin -burst SHOW ALLOC N, both in \
+                  hundredths of a core (100 cores are 10000; only -create-sub takes cores)";
     Ok(Finding::warning_of(found, "all have a size and a burst", remedy))
 }
 

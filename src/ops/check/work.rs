@@ -62,7 +62,7 @@ pub(super) async fn chunks(session: &mut Session, farm: &Selected) -> Found {
     let layers = db::layer_chunks(session, &[], &known(farm)?.shows).await?;
     let each = layers.iter().filter_map(|LayerChunks { job_name, layer_name, range, chunk_size, frames, .. }| {
         let missing = unrendered_numbers(range, *chunk_size, frames).filter(|missing| !missing.is_empty())?;
-        let missing = number_runs(&missing);
+        let missing = number_runs(&missing).join(",");
         Some(format!("{missing} of {job_name}/{layer_name} (`{range}` in chunks of {chunk_size})"))
     });
     let missing: Vec<String> = each.collect();

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::coverage::Coverage;
 use crate::db::{ClusterRows, ShowSubscriptions};
 use crate::model::{Cluster, ShowId};
+use crate::text::shell_word;
 
 /// Shows by name, as the flag and our clusters have them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,7 +32,7 @@ impl ShowFlags {
 
     /// What an operator runs so that Cuebot leaves our shows alone.
     pub fn commands(&self) -> Vec<String> {
-        self.to_flag.iter().map(|show| format!("cueadmin -scheduler-managed {} on", quoted(show))).collect()
+        self.to_flag.iter().map(|show| format!("cueadmin -scheduler-managed {} on", shell_word(show))).collect()
     }
 }
 
@@ -50,24 +51,4 @@ pub(in crate::ops) fn shows<'r>(
 /// An inactive show without pending jobs has nothing to book.
 pub(in crate::ops) const fn may_have_work(show: &ShowSubscriptions) -> bool {
     show.is_active || show.has_pending_jobs
-}
-
-/// As a shell takes it for one word.
-fn quoted(name: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
-    if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
-        name.to_owned()
-    } else {
-        format!("'{}'", name.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_one_word_of_a_shell() {
-        assert_eq!(["show", "a b", "it's", ""].map(quoted), ["show", "'a b'", r"'it'\''s'", "''"]);
-    }
 }

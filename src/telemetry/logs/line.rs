@@ -5,12 +5,13 @@ use std::fmt;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Format, Json, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, UtcTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::directive::{OWN_NAME, is_own};
+use crate::text::{LINE_MAX, cleaned, escaped_json};
 
 const TIME: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -34,13 +35,36 @@ where
         }
         let target = metadata.target();
         write!(writer, "{}: ", if is_own(target) { OWN_NAME } else { target })?;
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        // Without colours of its own, since what they are made of is what is cleaned away.
+        let mut fields = String::new();
+        context.format_fields(Writer::new(&mut fields), event)?;
+        writeln!(writer, "{}", cleaned(&fields, LINE_MAX))
+    }
+}
+
+/// One event as JSON, with nothing in it that a terminal obeys.
+pub(super) struct JsonLine(Format<Json, UtcTime<&'static [BorrowedFormatItem<'static>]>>);
+
+impl JsonLine {
+    pub(super) fn new() -> Self {
+        Self(Format::default().json().flatten_event(true).with_timer(clock()))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        writer.write_str(&escaped_json(&line))
     }
 }
 
 /// Universal time with milliseconds.
-pub(super) fn clock() -> UtcTime<&'static [BorrowedFormatItem<'static>]> {
+fn clock() -> UtcTime<&'static [BorrowedFormatItem<'static>]> {
     UtcTime::new(TIME)
 }
 
