@@ -550,3 +550,17 @@ async fn the_program_prints_and_ends_as_documented() {
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
     assert!(ran.stderr.starts_with("error: cannot use the database nowhere at "), "{}", ran.stderr);
 }
+
+/// Which says nothing about the flag.
+#[tokio::test]
+async fn without_a_show_nobody_owns_one() {
+    for generation in [Generation::G0, Generation::G5] {
+        let database = database(generation).await;
+        let checks = checks(&database, &wanted()).await;
+        let owners = checks.iter().find(|check| check.name == "owners").unwrap();
+        assert_eq!((owners.status, owners.found.as_str()), (Status::Ok, "there is no show"), "{generation}");
+        let selection = checks.iter().find(|check| check.name == "selection").unwrap();
+        let remedy = "create a show in Cuebot, and subscribe it to an allocation";
+        assert_eq!(selection.remedy.as_deref(), Some(remedy), "{generation}");
+    }
+}
