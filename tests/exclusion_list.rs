@@ -205,14 +205,13 @@ async fn an_allocation_without_host_and_work_is_nobodys_harm() {
             .await
             .unwrap();
         let ours = "--alloc_tags=alpha:general,beta:general";
-        let args = ["--check", "", ours, "--manual_tags=urgent"];
         let file = File::new("dispatcher.exclusion_list=alpha,beta\n");
         let path = file.path();
         if generation == Generation::G5 {
             flag(&database, "alpha").await;
             flag(&database, "beta").await;
         }
-        let ran = run(&settings, &[args[0], text(&path), args[2], args[3]]);
+        let ran = run(&settings, &["--check", text(&path), ours, "--manual_tags=urgent"]);
         assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{generation}: {}", ran.stderr);
     }
 }

@@ -330,6 +330,9 @@ pub(crate) struct CheckDbArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say what is wrong with the settings, as `run` would, and start nothing.
+    ///
+    /// Also which defaults have changed since the version for which they were written, and how to keep the
+    /// old way.
     #[command(after_long_help = help::CONFIG_CHECK)]
     Check,
 

@@ -181,7 +181,8 @@ mod tests {
                 2 => answer.extend(field(number, "node-\u{e9}".as_bytes())),
                 3 => answer.extend([&[number << 3 | 5][..], &random.random::<[u8; 4]>()].concat()),
                 4 if depth < 5 => answer.extend(field(1, &answer_of(random, depth + 1))),
-                _ => answer.extend(field(2, &answer_of(random, 5))),
+                _ if depth < 6 => answer.extend(field(2, &answer_of(random, 6))),
+                _ => {}
             }
         }
         answer

@@ -411,7 +411,8 @@ mod tests {
                 Some(at) => expected[at].1.clone_from(&value),
                 None => {
                     // A last backslash alone is a property of nothing only as long as it is the last.
-                    expected.pop_if(|(key, _)| before.is_open && key.is_empty());
+                    let is_nothing = |last: &Property| last.key.is_empty() && !last.has_separator;
+                    expected.pop_if(|_| before.entries.last().is_some_and(is_nothing));
                     expected.push(("list".to_owned(), value.clone()));
                 }
             }
