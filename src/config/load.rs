@@ -247,8 +247,10 @@ impl Layers {
             Target::Known(known, key) => {
                 if let Some(first) = self.seen.insert(known, place.clone()) {
                     // Of a section without effect one key is named for all.
-                    let is_inside = path.starts_with(&format!("{known}."));
-                    return if is_inside { () } else { self.complain(place, path, twice(&first)) };
+                    if !path.starts_with(&format!("{known}.")) {
+                        self.complain(place, path, twice(&first));
+                    }
+                    return;
                 }
                 match key {
                     Ok(key) => self.set(key, path, place, given),
