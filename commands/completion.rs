@@ -17,7 +17,7 @@ use cue_scheduler::config::{self, Config, Inputs};
 use cue_scheduler::db::{Named, Store, names};
 use cue_scheduler::text::is_hidden;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, SHELLS};
 use crate::settings::connect_settings;
 
 /// A shell that waits longer feels broken.
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_millis(700);
 
 /// Answers a shell that asks, and ends then. Must come before anything is printed.
 pub(crate) fn answer_if_asked() {
-    CompleteEnv::with_factory(|| with_names(Cli::command())).complete();
+    CompleteEnv::with_factory(|| with_names(Cli::command())).shells(SHELLS).complete();
 }
 
 /// What a value names, and where its names are found.

@@ -115,7 +115,7 @@ pub(crate) enum UsageError {
     #[error("--update asks before it changes a file, and there is no terminal to ask on; --yes says it may")]
     NobodyToAsk,
     #[error(
-        "--check needs what a Cuebot is told, a properties file above all: this database has no scheduler flag for shows"
+        "--check needs the properties file of a Cuebot, or --options or --property: this schema has no scheduler flag"
     )]
     NoFileToCheck,
     #[error("config init asks questions and there is no terminal; answer with flags and --yes")]

@@ -616,3 +616,17 @@ async fn rows_that_no_pass_can_use_are_named() {
     assert!(lines[0].starts_with("left-out-rows warning: 1 row left out: host "), "{lines:?}");
     assert!(lines[0].contains("int_thread_mode is 7"), "{lines:?}");
 }
+
+/// Which says nothing about the flag.
+#[tokio::test]
+async fn without_a_show_nobody_owns_one() {
+    for generation in [Generation::G0, Generation::G5] {
+        let database = database(generation).await;
+        let checks = checks(&database, &wanted()).await;
+        let owners = checks.iter().find(|check| check.name == "owners").unwrap();
+        assert_eq!((owners.status, owners.found.as_str()), (Status::Ok, "there is no show"), "{generation}");
+        let selection = checks.iter().find(|check| check.name == "selection").unwrap();
+        let remedy = "create a show in Cuebot, and subscribe it to an allocation";
+        assert_eq!(selection.remedy.as_deref(), Some(remedy), "{generation}");
+    }
+}

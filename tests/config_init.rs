@@ -19,7 +19,7 @@ const ENTER: &str = "\r";
 const DOWN: &str = "\x1b[B";
 
 /// A program with a terminal of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     keys: File,
     shown: Receiver<Vec<u8>>,
     /// Shown, and not waited for yet.
@@ -28,7 +28,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(mut command: std::process::Command) -> Self {
+    pub(crate) fn start(mut command: std::process::Command) -> Self {
         let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(&size, None).unwrap();
         // Copies are closed in children that other tests start.
@@ -49,8 +49,8 @@ impl Terminal {
         Self { keys, shown, rest: String::new(), child }
     }
 
-    /// Waits until this is shown, and answers.
-    fn answer(&mut self, question: &str, keys: &str) {
+    /// Waits until this is shown, and answers. Returns what was shown before it.
+    pub(crate) fn answer(&mut self, question: &str, keys: &str) -> String {
         while !self.rest.contains(question) {
             let Ok(bytes) = self.shown.recv_timeout(LIMIT) else {
                 panic!("waited for {question:?}, and there is {:?}", self.rest);
@@ -58,8 +58,9 @@ impl Terminal {
             self.rest.push_str(&String::from_utf8_lossy(&bytes));
         }
         let end = self.rest.find(question).unwrap() + question.len();
-        self.rest.drain(..end);
+        let before = self.rest.drain(..end).collect();
         self.keys.write_all(keys.as_bytes()).unwrap();
+        before
     }
 
     /// Waits for its end; whether it was content.

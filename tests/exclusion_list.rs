@@ -150,7 +150,7 @@ async fn a_file_is_compared_and_both_kinds_of_harm_named() {
         &[all_ours, tags],
     );
     assert_eq!((good.code, good.stdout.as_str()), (0, ""), "{}", good.stderr);
-    assert_eq!(good.stderr, "the clusters of this configuration and what Cuebot is told agree\n");
+    assert_snapshot!("exclusion_list_check_agrees", good.stderr);
 
     let harm = check("dispatcher.exclusion_list=alpha:local.general,beta:local.general,gone:local.general\n", &[OURS]);
     assert_eq!(harm.code, 1);
@@ -168,11 +168,110 @@ async fn a_file_is_compared_and_both_kinds_of_harm_named() {
         check("dispatcher.exclusion_list=alpha:local.general,alpha:local.desk\ndispatcher.exclusion_list=\n", &[OURS]);
     assert_eq!(twice.code, 1);
     assert!(twice.stderr.contains("stands on lines 1, 2; only the last counts"), "{}", twice.stderr);
+    let odd = check("dispatcher.turn_off_booking = enabled", &[OURS]);
+    assert_eq!((odd.code, odd.stdout.as_str()), (1, ""), "{}", odd.stderr);
+    assert!(
+        odd.stderr.contains("error: Cuebot does not start: dispatcher.turn_off_booking is \"enabled\""),
+        "{}",
+        odd.stderr
+    );
     let off = check("dispatcher.turn_off_booking = TRUE", &[OURS]);
     assert_eq!((off.code, off.stdout.matches(" neither ").count()), (1, 2), "{}", off.stdout);
     let broken = check("a=\\u12", &[OURS]);
     assert_eq!((broken.code, broken.stdout.as_str()), (1, ""));
     assert!(broken.stderr.contains("line 1: \\u without four hexadecimal digits"), "{}", broken.stderr);
+}
+
+/// Of another show, whose work a selected tag draws in.
+#[tokio::test]
+async fn work_for_a_selected_tag_that_cuebot_books_too_is_harm() {
+    let database = farm(Generation::G0).await;
+    let settings = database.connect_settings().await;
+    let file = File::new("dispatcher.exclusion_list=alpha:local.general,alpha:local.desk\n");
+    let path = file.path();
+    let ran = run(&settings, &["--check", text(&path), OURS, "--manual_tags=urgent", "-o", "csv"]);
+    let both = "beta:local.general,both,\"1 layer of pending jobs asks for urgent, which a cluster serves, and the list does \
+                not exclude it\"\n";
+    assert_eq!((ran.code, ran.stdout.split_once('\n').unwrap().1), (1, both), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn an_allocation_without_host_and_work_is_nobodys_harm() {
+    for generation in [Generation::G0, Generation::G5] {
+        let database = farm(generation).await;
+        let settings = database.connect_settings().await;
+        sqlx::raw_sql("DELETE FROM host WHERE pk_alloc = (SELECT pk_alloc FROM alloc WHERE str_name = 'local.desk')")
+            .execute(&database.pool())
+            .await
+            .unwrap();
+        let ours = "--alloc_tags=alpha:general,beta:general";
+        let file = File::new("dispatcher.exclusion_list=alpha,beta\n");
+        let path = file.path();
+        if generation == Generation::G5 {
+            flag(&database, "alpha").await;
+            flag(&database, "beta").await;
+        }
+        let ran = run(&settings, &["--check", text(&path), ours, "--manual_tags=urgent"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{generation}: {}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn cuebots_command_line_and_environment_win_over_its_file() {
+    let database = farm(Generation::G0).await;
+    let settings = database.connect_settings().await;
+    let file = File::new("dispatcher.exclusion_list=\n");
+    let path = file.path();
+    let listed = "alpha:local.desk,alpha:local.general,beta:local.general";
+    let ours = ["--alloc_tags=alpha:general,alpha:desktop,beta:general", "--manual_tags=urgent"];
+    let check = |more: &[&str]| run(&settings, &[&["--check", text(&path)], more, &ours[..]].concat());
+    assert_eq!(check(&[]).code, 1);
+    let options = file.0.path().join("cuebot");
+    let cases = [
+        format!("OPTIONS=\"-Xmx4g --dispatcher.exclusion_list={listed}\"\n"),
+        format!("# of the unit\nDISPATCHER_EXCLUSION_LIST='{listed}'\n"),
+        format!("SPRING_APPLICATION_JSON='{{\"dispatcher\": {{\"exclusion_list\": \"{listed}\"}}}}'\n"),
+    ];
+    for written in cases {
+        fs::write(&options, &written).unwrap();
+        let ran = check(&["--options", text(&options)]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{written}: {}", ran.stderr);
+        assert!(ran.stderr.contains("and what the file says has no effect\n"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("were not given"), "{}", ran.stderr);
+    }
+    let property = format!("dispatcher.exclusion_list={listed}");
+    assert_eq!(check(&["--property", &property]).code, 0);
+    let without_file = run(&settings, &[&["--check", "--property", &property], &ours[..]].concat());
+    assert_eq!(without_file.code, 0, "{}", without_file.stderr);
+    let refused = check(&["--property", "dispatcher.exclusion_list="]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+    assert!(refused.stderr.contains("Cuebot does not start with --dispatcher.exclusion_list="), "{}", refused.stderr);
+    let gone = check(&["--options", "/nonexistent/cuebot"]);
+    assert_eq!(gone.code, 1);
+    assert!(gone.stderr.contains("error: cannot read /nonexistent/cuebot: No such file"), "{}", gone.stderr);
+}
+
+/// The lock of its leader is the only sign in the database; its settings are another.
+#[tokio::test]
+async fn cuebots_own_planner_books_what_is_ours() {
+    let database = farm(Generation::G5).await;
+    let settings = database.connect_settings().await;
+    flag(&database, "alpha").await;
+    flag(&database, "beta").await;
+    let check = |more: &[&str]| run(&settings, &[&["--check", "--manual_tags=urgent"], more].concat());
+    let ours = ["--alloc_tags=alpha:general,alpha:desktop,beta:general"];
+    assert_eq!(check(&ours).code, 0);
+    let file = File::new("maestro.enabled = managed\n");
+    let path = file.path();
+    let told = run(&settings, &["--check", text(&path), ours[0], "--manual_tags=urgent"]);
+    assert_eq!((told.code, told.stdout.matches(" both ").count()), (1, 2), "{}", told.stdout);
+
+    let pool = database.pool();
+    let mut planner = pool.acquire().await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(22360104104064357)").execute(&mut *planner).await.unwrap();
+    let active = check(&ours);
+    assert_eq!((active.code, active.stdout.matches(" both ").count()), (1, 2), "{}", active.stdout);
+    assert!(active.stderr.contains("Cuebot's own planner is active"), "{}", active.stderr);
 }
 
 #[tokio::test]

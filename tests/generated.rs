@@ -11,12 +11,12 @@ use std::process::Command as Process;
 use std::time::Instant;
 
 use clap::{Command, CommandFactory as _};
-use clap_complete::env::Shells;
 use clap_mangen::Man;
 use cue_scheduler::db::ConnectSettings;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, seed};
 
+use crate::config_init::Terminal;
 use crate::support::{PATIENCE, database, database_variables};
 
 const NAME: &str = "cue-scheduler";
@@ -62,8 +62,7 @@ fn generated() -> BTreeMap<PathBuf, String> {
     let mut files = BTreeMap::new();
     for (shell, file) in SHELLS {
         let mut script = Vec::new();
-        let shells = Shells::builtins();
-        let completer = shells.completer(shell).unwrap();
+        let completer = cli::SHELLS.completer(shell).unwrap();
         completer.write_registration("COMPLETE", NAME, NAME, NAME, &mut script).unwrap();
         let mut script = String::from_utf8(script).unwrap().trim().to_owned() + "\n";
         if *shell == "zsh" {
@@ -195,8 +194,8 @@ fn pages_are_what_readers_of_manuals_take() {
 /// What bash offers when the last of these words is completed.
 fn completed(words: &[&str], variables: &[(&str, String)]) -> Vec<String> {
     let script = "source completions/cue-scheduler.bash
-        COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
-        _clap_complete_cue_scheduler cue-scheduler \"${COMP_WORDS[COMP_CWORD]}\" ''
+        COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9; COMP_LINE=\"$*\"; COMP_POINT=${#COMP_LINE}
+        _complete_cue_scheduler cue-scheduler \"${COMP_WORDS[COMP_CWORD]}\" ''
         printf '%s\\n' \"${COMPREPLY[@]}\"";
     let program = assert_cmd::cargo::cargo_bin!("cue-scheduler");
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
@@ -234,6 +233,47 @@ async fn names_are_completed_from_the_database() {
     assert_eq!(completed(&["--facility", ""], &variables), ["local"]);
     assert_eq!(completed(&["run", "--ignore_tags", "gen"], &variables), ["general"]);
     assert_eq!(completed(&["plan", "--show", "nothing"], &variables), [""; 0]);
+}
+
+/// What stands on the line when these keys are typed at a bash and tab is pressed.
+fn typed(keys: &str, variables: &[(&str, String)]) -> String {
+    let program = assert_cmd::cargo::cargo_bin!("cue-scheduler");
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut bash = Process::new("bash");
+    bash.args(["--noprofile", "--norc", "-i"]).current_dir(root()).env_clear();
+    bash.env("PATH", path).env("TERM", "dumb").env("PS1", "ready> ").env("HOME", "/nonexistent");
+    bash.envs(variables.iter().map(|(name, value)| (name, value)));
+    let mut terminal = Terminal::start(bash);
+    terminal.answer("ready> ", "source completions/cue-scheduler.bash\r");
+    // The line becomes what is printed, and is not run.
+    terminal.answer("ready> ", &format!("{keys}\t\x01echo 'typed: '\r"));
+    terminal.answer("\ntyped: ", "");
+    let line = terminal.answer("\n", "exit\r");
+    line.trim_end_matches(['\r', '\n']).trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bash_completes_behind_colons_and_equals_signs() {
+    let database = database(Generation::G5).await;
+    seed(&database.pool(), &FarmSpec::simple(1).hosts(2)).await.unwrap();
+    let variables = database_variables(&database.connect_settings().await);
+    let cases = [
+        ("cue-scheduler --alloc_tags show:ge", "cue-scheduler --alloc_tags show:general"),
+        ("cue-scheduler --alloc_tags=show:ge", "cue-scheduler --alloc_tags=show:general"),
+        ("cue-scheduler --alloc_tags show:", "cue-scheduler --alloc_tags show:general"),
+        ("cue-scheduler --alloc_tags sho", "cue-scheduler --alloc_tags show:general"),
+        ("cue-scheduler plan --show=sh", "cue-scheduler plan --show=show"),
+        ("cue-scheduler plan --show sh", "cue-scheduler plan --show show"),
+        ("cue-scheduler plan --alloc_tags a:b --show sh", "cue-scheduler plan --alloc_tags a:b --show show"),
+        ("cue-scheduler check-db --rq", "cue-scheduler check-db --rqd"),
+    ];
+    for (keys, expected) in cases {
+        let began = Instant::now();
+        // A look at the database that takes too long offers nothing.
+        while typed(keys, &variables) != expected {
+            assert!(began.elapsed() < PATIENCE, "{keys}: {}", typed(keys, &variables));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

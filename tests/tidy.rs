@@ -123,7 +123,9 @@ fn rooms_stand_in_reading_order_and_know_only_rooms_above() {
 
     let known: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
     let mut found = Vec::new();
-    for source in sources("src").iter().filter(|source| source.room != "lib") {
+    // Made for tests alone.
+    let is_room = |source: &&reader::Source| !["lib", "fuzz"].contains(&source.room.as_str());
+    for source in sources("src").iter().filter(is_room) {
         let may = known[source.room.as_str()];
         for (room, _) in rooms_named(&source.code) {
             if rooms.contains(&room.as_str()) && room != source.room && !may.contains(&room.as_str()) {

@@ -1,6 +1,7 @@
 //! The command line as types. No logic and nothing from the library: what a value means, and
 //! whether it is any good, is decided where the settings are resolved.
 
+mod bash;
 mod help;
 
 use std::path::PathBuf;
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Arg, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use strum::Display;
+
+pub(crate) use self::bash::SHELLS;
 
 /// Frame dispatching for OpenCue render farms.
 ///
@@ -327,6 +330,9 @@ pub(crate) struct CheckDbArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say what is wrong with the settings, as `run` would, and start nothing.
+    ///
+    /// Also which defaults have changed since the version for which they were written, and how to keep the
+    /// old way.
     #[command(after_long_help = help::CONFIG_CHECK)]
     Check,
 

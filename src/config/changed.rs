@@ -60,7 +60,7 @@ pub(super) const DEFAULTS: &[Changed] = &[
     Changed {
         since: V2_1,
         what: "a host on which frames of several jobs fail within seconds rests",
-        old_way: Some(("queue.black_hole", "off")),
+        old_way: Some(("queue.rest_failing_hosts", "false")),
     },
 ];
 

@@ -2,13 +2,31 @@
 
 use super::keys::{Key, keys};
 use super::types::Config;
+use crate::model::AllocTag;
 
 /// The shipped file: every key with its default, as a comment.
 const SHIPPED: &str = include_str!("../../config/scheduler.yaml");
 
-/// Keys whose values are lists.
-const LISTS: &[&str] =
-    &["queue.selfish_services", "scheduler.alloc_tags", "scheduler.manual_tags", "scheduler.ignore_tags"];
+/// The items of a key whose value is a list, as YAML has them in a line.
+fn items(key: &Key, config: &Config) -> Option<Vec<String>> {
+    let texts = |texts: &[String]| Some(texts.iter().map(|text| quoted(text)).collect());
+    match key.path {
+        "queue.selfish_services" => texts(&config.queue.selfish_services),
+        "scheduler.manual_tags" => texts(&config.scheduler.manual_tags),
+        "scheduler.ignore_tags" => texts(&config.scheduler.ignore_tags),
+        "scheduler.alloc_tags" => Some(config.scheduler.alloc_tags.iter().map(pair).collect()),
+        _ => None,
+    }
+}
+
+/// In its short form where a single colon parts the two.
+fn pair(AllocTag { show, tag }: &AllocTag) -> String {
+    if show.contains(':') || tag.contains(':') {
+        format!("{{show: {}, tag: {}}}", quoted(show), quoted(tag))
+    } else {
+        quoted(&format!("{show}:{tag}"))
+    }
+}
 
 /// The shipped file with its comments, in which everything that is not at its default is set.
 ///
@@ -61,8 +79,8 @@ fn value(key: &Key, config: &Config) -> String {
         return config.database.db_pass.as_ref().map(|secret| quoted(secret.reveal())).unwrap_or_default();
     }
     let shown = key.value(config);
-    if LISTS.contains(&key.path) {
-        return format!("[{}]", shown.split(',').map(quoted).collect::<Vec<_>>().join(", "));
+    if let Some(items) = items(key, config) {
+        return format!("[{}]", items.join(", "));
     }
     let is_plain = shown.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '/')
         && shown.chars().all(|letter| letter.is_ascii_alphanumeric() || "/._-".contains(letter))
@@ -82,7 +100,6 @@ mod tests {
 
     use super::*;
     use crate::config::{Inputs, Secret, load};
-    use crate::model::AllocTag;
 
     fn loaded(text: &str) -> Config {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
@@ -107,7 +124,9 @@ mod tests {
         config.queue.monitor_interval = Duration::from_millis(1_500);
         config.queue.selfish_services = vec!["arnold".to_owned(), "my service".to_owned()];
         config.scheduler.facility = Some("local".to_owned());
-        config.scheduler.alloc_tags = vec![AllocTag { show: "a show".to_owned(), tag: "general".to_owned() }];
+        let tag = |show: &str, tag: &str| AllocTag { show: show.to_owned(), tag: tag.to_owned() };
+        config.scheduler.alloc_tags = vec![tag("a show", "general"), tag("a:b", "c,d")];
+        config.scheduler.manual_tags = vec!["a,b c".to_owned()];
         config.accounting.recompute_interval = Duration::from_mins(1);
         let text = document(&config);
         assert_eq!(loaded(&text), config);

@@ -108,11 +108,14 @@ pub struct Warning {
 /// # Errors
 /// When the file cannot be read, or with everything that is wrong in any layer.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
-    let file = find_file(inputs)?;
+    load_from(find_file(inputs)?, inputs)
+}
+
+fn load_from(file: Option<(PathBuf, Vec<u8>)>, inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let mut layers = Layers::default();
-    if let Some((path, bytes)) = &file {
-        layers.loaded.file = Some(path.clone());
-        match text_of(bytes).and_then(yaml::parse) {
+    if let Some((path, bytes)) = file {
+        layers.loaded.file = Some(path);
+        match text_of(&bytes).and_then(yaml::parse) {
             Ok(tree) => layers.lay_section("", &tree),
             Err(problem) => layers.problems.push(problem),
         }
@@ -251,8 +254,10 @@ impl Layers {
             Target::Known(known, key) => {
                 if let Some(first) = self.seen.insert(known, place.clone()) {
                     // Of a section without effect one key is named for all.
-                    let is_inside = path.starts_with(&format!("{known}."));
-                    return if is_inside { () } else { self.complain(place, path, twice(&first)) };
+                    if !path.starts_with(&format!("{known}.")) {
+                        self.complain(place, path, twice(&first));
+                    }
+                    return;
                 }
                 match key {
                     Ok(key) => self.set(key, path, place, given),
@@ -384,4 +389,144 @@ fn nearest(path: &str) -> Option<String> {
     };
     let like = || Known::by(names, of_path).near().first().cloned();
     same_word.map(str::to_owned).or_else(like)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt as _;
+    use rand::rngs::StdRng;
+    use rand::seq::IndexedRandom as _;
+    use serde_json::{Map, Value as Json, json};
+
+    use super::*;
+    use crate::config::document;
+    use crate::fuzz::{fuzz, text_of};
+
+    const NOISE: &[&str] = &[
+        "queue",
+        "rqd",
+        "database",
+        "scheduler",
+        "alloc_tags",
+        "grpc_port",
+        "db_pass",
+        "tls",
+        ":",
+        ": ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "'",
+        "\"",
+        "#",
+        " #",
+        "&a",
+        "*a",
+        "|",
+        ">",
+        "!!str",
+        "---",
+        "?",
+        "5s",
+        "1",
+        "true",
+        "\t",
+        "\u{e9}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\0",
+        "~",
+        "null",
+        "%",
+        "@",
+    ];
+
+    /// Some keys with values that may be theirs.
+    fn settings(random: &mut StdRng) -> String {
+        let values = [
+            json!("true"),
+            json!(false),
+            json!("5s"),
+            json!("0s"),
+            json!(0),
+            json!(7),
+            json!("100"),
+            json!("auto"),
+            json!("off"),
+            json!("1.5GiB"),
+            json!("info,sqlx=warn"),
+            json!("show:tag"),
+            json!("h"),
+            json!(""),
+            json!("-1"),
+            json!("epvm"),
+            json!("verify-full"),
+            json!("127.0.0.1"),
+            json!("/p\u{e9} '\"#: \\"),
+            json!(null),
+            json!("\u{1b}[2J\u{202e}\u{7f}\u{85}"),
+            json!("1.7"),
+            json!("2.0.0"),
+            json!(["a", "b,c", "d:e"]),
+            json!([{"show": "a:b", "tag": "c,d"}]),
+            json!({"x": [1]}),
+            json!("fifo"),
+            json!("book"),
+            json!(" a b "),
+            json!("null"),
+            json!("x".repeat(300)),
+        ];
+        let mut root = json!({});
+        for _ in 0..random.random_range(0..6) {
+            let paths: Vec<&str> = all_paths().collect();
+            let path = paths.choose(random).copied().unwrap_or_default();
+            let key = keys().iter().find(|key| key.path == path);
+            let value = match key {
+                Some(key) if random.random_bool(0.4) => key.value(&Config::default()).into(),
+                _ => values.choose(random).cloned().unwrap_or_default(),
+            };
+            let mut at = &mut root;
+            for part in path.split('.') {
+                if !at.is_object() {
+                    *at = Json::Object(Map::new());
+                }
+                at = &mut at[part];
+            }
+            *at = value;
+        }
+        root.to_string()
+    }
+
+    fn loaded(text: &str, environment: BTreeMap<OsString, OsString>) -> Result<Loaded, ConfigError> {
+        load_from(Some(("f".into(), text.as_bytes().to_vec())), &Inputs { environment, ..Inputs::default() })
+    }
+
+    #[test]
+    fn fuzz_settings_are_refused_with_bounds_or_read_back_equal() {
+        fuzz(8_000, |random| {
+            let text = if random.random_bool(0.4) { text_of(random, NOISE, 40) } else { settings(random) };
+            let loaded_once = match loaded(&text, BTreeMap::new()) {
+                Ok(loaded) => loaded,
+                Err(error) => return assert!(error.to_string().len() <= 200 + 300 * text.len(), "{text}"),
+            };
+            let config = &loaded_once.config;
+            if random.random_ratio(1, 8) {
+                let again = loaded(&document(config), BTreeMap::new());
+                assert_eq!(again.expect("a document is right").config, *config, "{text}");
+            }
+            // Of a list with commas a variable has another reading, and of a password stars.
+            let set = keys().iter().filter(|key| loaded_once.origins.of(key) != Place::Default && !key.is_secret);
+            let is_one = |key: &&Key| !key.path.ends_with("_tags") && !key.path.ends_with("_services");
+            let shown = set.filter(is_one).map(|key| (key.variable().into(), key.value(config).into()));
+            let again = loaded(&text, shown.collect()).unwrap_or_else(|error| panic!("{text}\n{error}"));
+            assert_eq!(again.config, *config, "{text}");
+        });
+    }
 }

@@ -312,7 +312,10 @@ fn every_number(numbers: &[i32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt as _;
+
     use super::*;
+    use crate::fuzz::{fuzz, text_of};
 
     fn numbers(range: &str) -> Vec<i32> {
         let set = FrameSet::parse(range).unwrap_or_else(|error| panic!("{range}: {error}"));
@@ -463,6 +466,62 @@ mod tests {
             let chunk = set.chunk(list[0], i32::try_from(list.len()).unwrap()).unwrap();
             assert_eq!(chunk, Chunk { spec: ours.to_owned(), end: *list.last().unwrap() });
         }
+    }
+
+    #[test]
+    fn fuzz_frame_ranges_cost_what_they_say_and_chunks_read_back() {
+        let pieces = [
+            "1",
+            "2",
+            "10",
+            "0",
+            "-",
+            "--",
+            ",",
+            ",,",
+            "x",
+            "y",
+            ":",
+            "7",
+            "100",
+            "2147483647",
+            "-2147483648",
+            "2147483648",
+            " ",
+            "a",
+            "\u{ff11}",
+            "00",
+            "1-10",
+            "20-3x-2",
+            "5-40y3",
+            "1-30:8",
+            "1-200000:2",
+        ];
+        fuzz(40_000, |random| {
+            let range = text_of(random, &pieces, 14);
+            let set = match FrameSet::parse(&range) {
+                Ok(set) => set,
+                Err(error) => return assert!(error.to_string().len() < 400, "{range}"),
+            };
+            // Of a long range some places, as its numbers are not held.
+            for position in (0..set.len().min(40)).chain([set.len() / 2, set.len().saturating_sub(1)]) {
+                let number = set.iter_from(position).next();
+                let first = number.and_then(|number| set.position(number));
+                assert!(first.is_some_and(|first| first <= position) || set.len() == 0, "{range} at {position}");
+                assert_eq!(set.iter_from(first.unwrap_or_default()).next(), number, "{range} at {position}");
+            }
+            assert_eq!(set.iter_from(set.len()).next(), None, "{range}");
+            let (frame, size) = (random.random_range(-30..120), random.random_range(-2..60));
+            let Ok(chunk) = set.chunk(frame, size) else { return };
+            let wanted = usize::try_from(size).unwrap_or_default();
+            let position = set.position(frame).expect("it has a chunk");
+            let expected: Vec<i32> = set.iter_from(position).take(wanted).collect();
+            assert!(chunk.spec.len() <= 12 * wanted, "{range} from {frame} by {size}");
+            if !expected.is_empty() {
+                let again = FrameSet::parse(&chunk.spec).expect("a chunk is a range");
+                assert_eq!(again.iter_from(0).collect::<Vec<_>>(), expected, "{range} from {frame} by {size}");
+            }
+        });
     }
 
     proptest::proptest! {

@@ -86,7 +86,11 @@ mod partial {
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt as _;
+    use rand::rngs::StdRng;
+
     use super::*;
+    use crate::fuzz::fuzz;
     use crate::rqd::proto::report::{
         ChildrenProcStats, CoreDetail, HostReport, ProcStats, RenderHost, RunningFrameInfo,
     };
@@ -164,6 +168,59 @@ mod tests {
         let whole = RqdStaticReportStatusResponse::decode(&answer[..]).unwrap().host_report.unwrap();
         assert_eq!(whole.frames.len(), 2);
         assert_eq!((whole.frames[0].resource_id.as_str(), whole.host.unwrap().name), ("proc-1", "node-1".to_owned()));
+    }
+
+    /// Messages in messages, with what agents send, what they never send, and bytes turned.
+    fn answer_of(random: &mut StdRng, depth: u32) -> Vec<u8> {
+        let mut answer = Vec::new();
+        for _ in 0..random.random_range(0..5) {
+            let number = random.random_range(1..6);
+            match random.random_range(0..6) {
+                0 if depth < 5 => answer.extend(field(number, &answer_of(random, depth + 1))),
+                1 => answer.extend([number << 3, random.random_range(0..128)]),
+                2 => answer.extend(field(number, "node-\u{e9}".as_bytes())),
+                3 => answer.extend([&[number << 3 | 5][..], &random.random::<[u8; 4]>()].concat()),
+                4 if depth < 5 => answer.extend(field(1, &answer_of(random, depth + 1))),
+                _ if depth < 6 => answer.extend(field(2, &answer_of(random, 6))),
+                _ => {}
+            }
+        }
+        answer
+    }
+
+    #[test]
+    fn fuzz_answers_of_agents_are_read_as_the_format_has_it_or_refused() {
+        fuzz(40_000, |random| {
+            let mut answer = answer_of(random, 0);
+            if random.random_bool(0.3) {
+                answer = [field(1, &answer), answer].concat();
+            }
+            for _ in 0..random.random_range(0..3) {
+                if !answer.is_empty() && random.random_bool(0.4) {
+                    let at = random.random_range(0..answer.len());
+                    answer[at] = random.random();
+                }
+            }
+            if random.random_ratio(1, 200) {
+                answer.extend(entries(random.random_range(0..2 * REPORTED_FRAMES_MAX)));
+            }
+            let read = parse(&answer);
+            if let Ok(Some(report)) = &read {
+                assert!(report.running.len() <= REPORTED_FRAMES_MAX && report.host_name.len() <= answer.len());
+            }
+            // What all of an answer can be read from says the same in these fields.
+            let Ok(whole) = RqdStaticReportStatusResponse::decode(answer.as_slice()) else { return };
+            let whole = whole.host_report.map(|report| AgentReport {
+                host_name: report.host.unwrap_or_default().name,
+                running: report.frames.iter().map(|frame| running(&frame.resource_id, &frame.frame_id)).collect(),
+            });
+            match read {
+                Err(AnswerFault::TooManyFrames { frames }) => {
+                    assert!(frames > REPORTED_FRAMES_MAX && whole.is_some_and(|report| report.running.len() == frames));
+                }
+                read => assert_eq!(read, Ok(whole), "{answer:?}"),
+            }
+        });
     }
 
     #[test]

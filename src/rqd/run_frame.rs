@@ -200,7 +200,11 @@ fn milliseconds(at: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use rand::RngExt as _;
+
     use super::*;
+    use crate::fuzz::{fuzz, text_of};
     use crate::units::{Amounts, Cores, Gpus};
 
     fn layer() -> LayerLaunch {
@@ -394,6 +398,67 @@ mod tests {
             ..layer()
         };
         assert_eq!(build(&long, &booked()), Err(RunFrameProblem::TooLarge));
+    }
+
+    #[test]
+    fn fuzz_run_frames_are_bounded_and_read_back() {
+        let pieces = [
+            "render ",
+            "#IFRAME#",
+            "#ZFRAME#",
+            "#FRAME#",
+            "#LAYER#",
+            "#JOB#",
+            "#FRAMESPEC#",
+            "#FRAME_START#",
+            "#",
+            "$1",
+            "\\",
+            "\0",
+            "\n",
+            "\u{1f3ac}",
+            "1-10",
+            ",",
+            "x2",
+            "CUE_JOB",
+            "",
+        ];
+        fuzz(20_000, |random| {
+            let mut text = || text_of(random, &pieces, 8);
+            let (names, environment) = ([text(), text(), text(), text()], BTreeMap::from([(text(), text())]));
+            let mut command = text();
+            let ranges = ["1-20", "1-2000000000", "-5--1", "7", "20-1x-3", "1-100:5", "1,7,7,2", "1-", &names[3]];
+            let range = ranges[random.random_range(0..ranges.len())].to_owned();
+            if random.random_ratio(1, 500) {
+                command = command.repeat(random.random_range(0..40_000));
+            }
+            let launch = LayerLaunch {
+                layer_name: names[0].clone(),
+                job_name: names[1].clone(),
+                command,
+                range,
+                chunk_size: random.random_range(-1..3_000),
+                memory: Kib(random.random()),
+                uid: random.random_bool(0.5).then(|| random.random_range(-2..3)),
+                environment,
+                ..layer()
+            };
+            let number = random.random_range(-6..22);
+            let mut booked = Booked { frame_name: names[2].clone(), frame_number: number, ..booked() };
+            booked.reservation.cores = Cores(random.random_range(-1..400));
+            match build(&launch, &booked) {
+                Ok(frame) => {
+                    assert!(frame.encoded_len() <= MESSAGE_BYTES_MAX && frame.num_cores > 0 && frame.num_gpus >= 0);
+                    assert!(frame.soft_memory_limit >= 0 && frame.hard_memory_limit >= frame.soft_memory_limit);
+                    assert_eq!(frame.environment["CUE_IFRAME"], number.to_string(), "{launch:?}");
+                    assert_eq!(RunFrame::decode(frame.encode_to_vec().as_slice()), Ok(frame), "{launch:?}");
+                }
+                Err(problem) => {
+                    let lengths = launch.layer_name.len() + 4 * launch.range.len();
+                    assert!(problem.to_string().len() < 600 + 4 * lengths, "{launch:?}");
+                }
+            }
+        });
     }
 
     #[test]

@@ -248,9 +248,27 @@ fn reach(clusters: &[Cluster]) -> Reach<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text_of};
 
     fn tags(text: &str) -> Vec<String> {
         split_tags(text).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn fuzz_tags_are_whole_words_that_read_back() {
+        let pieces = [
+            "general", "|", " | ", " ", "\t", "\n", "\u{a0}", "\u{3000}", "a", ",", "a,b c", "\u{e9}", "\0",
+            "\u{202e}", ".*", "(", "\\", "||",
+        ];
+        fuzz(60_000, |random| {
+            let text = text_of(random, &pieces, 30);
+            let tags = split_tags(&text);
+            let words: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+            assert!(words.iter().map(|word| word.len()).sum::<usize>() <= text.len(), "{text:?}");
+            let is_word = |word: &&str| !word.is_empty() && !word.contains(|c: char| c == '|' || c.is_whitespace());
+            assert!(words.iter().all(is_word), "{text:?}");
+            assert_eq!(split_tags(&words.join(" | ")), tags, "{text:?}");
+        });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Cuebot learns it in one of two ways, and the schema says which: where `show` has the scheduler flag,
 //! the flag decides; where not, `dispatcher.exclusion_list` of every Cuebot's properties file does, which
-//! names pairs of show and allocation.
+//! names pairs of show and allocation. The command line and the environment of a Cuebot win over its file.
 //!
 //! Everything here is pure.
 

@@ -74,6 +74,10 @@ impl Properties {
         let value = escaped(value);
         if let Some(property) = self.last(key) {
             let sign = if property.has_separator { "" } else { "=" };
+            let (before, after) = (&self.bytes[..property.range.start], &self.bytes[property.range.end..]);
+            // Without a value two line ends would become one, which ends nothing.
+            let is_joined = value.is_empty() && before.ends_with(b"\r") && after.starts_with(b"\n");
+            let value = if is_joined { " " } else { &value };
             drop(changed.splice(property.range.clone(), format!("{sign}{value}").into_bytes()));
             return changed;
         }
@@ -365,6 +369,7 @@ mod tests {
         assert_eq!(set("list=\nx=y", "a"), "list=a\nx=y");
         assert_eq!(set("list = \\", "new"), "list = new");
         assert_eq!(set("list=a\\", "new"), "list=new");
+        assert_eq!(set("list=\\\ra\nx=y", ""), "list=\\\r \nx=y");
     }
 
     #[test]
@@ -404,7 +409,12 @@ mod tests {
             let mut expected = all(&before);
             match expected.iter().rposition(|(key, _)| key == "list") {
                 Some(at) => expected[at].1.clone_from(&value),
-                None => expected.push(("list".to_owned(), value.clone())),
+                None => {
+                    // A last backslash alone is a property of nothing only as long as it is the last.
+                    let is_nothing = |last: &Property| last.key.is_empty() && !last.has_separator;
+                    expected.pop_if(|_| before.entries.last().is_some_and(is_nothing));
+                    expected.push(("list".to_owned(), value.clone()));
+                }
             }
             prop_assert_eq!(all(&after), expected);
             // And byte for byte.
