@@ -541,10 +541,31 @@ async fn nobody_is_told_to_wait_for_the_end_of_work_where_none_runs() {
     // Nothing is booked, and the machines are full of what is not ours.
     farm.plant(
         "UPDATE host SET int_cores_idle = int_cores, int_mem_idle = int_mem;
-         UPDATE host_stat SET int_mem_free = 600000",
+         UPDATE host_stat SET int_mem_free = 500000",
     )
     .await;
-    assert_eq!(to_run(), ["free memory on these hosts: nothing is booked there, and they report too little"]);
+    assert_eq!(
+        to_run(),
+        ["free memory on these machines: what measures less than 512 MiB is given nothing, as under Cuebot"]
+    );
+    assert_eq!(
+        farm.lines(&["layer", &layer], "nearest"),
+        [format!("host {} measures less than 512 MiB of free memory", farm.seeded.hosts[0].name)]
+    );
+    farm.plant("UPDATE host_stat SET int_mem_free = int_mem_total, int_load = 750").await;
+    assert_eq!(
+        to_run(),
+        ["wait until the load of these hosts falls, or let it not count: queue.host_load: off".to_owned()]
+    );
+    let host = &farm.seeded.hosts[0].name;
+    assert_eq!(
+        farm.lines(&["host", host], "load"),
+        ["7.5 in the minute before its last report: 7.1 of the idle cores are not handed out (queue.host_load)"]
+    );
+    farm.plant("UPDATE host_stat SET int_load = 9000, ts_ping = now() + interval '1 minute'").await;
+    let books = farm.lines(&["host", host], "books").join(" ");
+    assert!(books.contains("its load is more than four times its cores, which is nonsense: it is ignored"), "{books}");
+    assert!(books.contains("its last report is dated ahead of the database's clock"), "{books}");
 }
 
 #[tokio::test]

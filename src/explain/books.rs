@@ -4,8 +4,9 @@ use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
 use super::numbers::{age, count, some_of};
 use super::words::over;
 use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, LayerCount, OrderedRedirect};
+use crate::model::Host;
 use crate::scheduler::OVERDUE_AFTER;
-use crate::units::Amounts;
+use crate::units::{Amounts, Cores};
 
 /// Frames that a sentence names.
 const NAMED_MAX: usize = 8;
@@ -149,6 +150,18 @@ pub(super) fn host_books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Ve
         ));
     }
     books
+}
+
+/// The load of the minute before a host's last report, and how many of the idle cores are not handed out for it.
+pub(super) fn load(host: &Host, busy: Cores) -> Option<String> {
+    let reported = host.load.reported;
+    (reported > Cores::ZERO).then(|| match busy {
+        Cores::ZERO => format!("{reported} in the minute before its last report"),
+        busy => format!(
+            "{reported} in the minute before its last report: {busy} of the idle cores are not handed out \
+             (queue.host_load)"
+        ),
+    })
 }
 
 /// Procs of a host that run their frames no more, or should not; `report`: seconds since its last report.

@@ -7,8 +7,10 @@
 //!
 //! With `--beside PROGRAM` instead: this build beside another, as an older one; `make bench
 //! ARGS="--beside PROGRAM"`. After it perhaps one of `start`, `full` and `plan`, for these figures alone.
+//! With `--refill`: what judging the hosts' load costs where frames take whole hosts.
 
 mod beside;
+mod refill;
 mod trouble;
 
 use std::ffi::OsString;
@@ -43,6 +45,7 @@ fn main() {
         match wanted {
             Wanted::Beside { other, only } => return beside::compare(&other, only.as_deref()).await,
             Wanted::Trouble => return trouble::measure().await,
+            Wanted::Refill => return refill::measure().await,
             Wanted::Speed => {}
         }
         planning().await;
@@ -55,6 +58,7 @@ fn main() {
 enum Wanted {
     Speed,
     Trouble,
+    Refill,
     /// A program to compare with, and which of the figures; all without.
     Beside {
         other: OsString,
@@ -69,6 +73,7 @@ impl Wanted {
         let wanted = match arguments.next() {
             None => Self::Speed,
             Some(argument) if argument == "--trouble" => Self::Trouble,
+            Some(argument) if argument == "--refill" => Self::Refill,
             Some(argument) if argument == "--beside" => {
                 let other = arguments.next().expect("--beside needs the program to compare with");
                 let only = arguments.next().map(|only| only.into_string().unwrap_or_default());
@@ -76,10 +81,27 @@ impl Wanted {
                 assert!(is_known, "after --beside PROGRAM: start, full or plan");
                 Self::Beside { other, only }
             }
-            Some(argument) => panic!("unknown argument {}: --trouble or --beside PROGRAM", argument.display()),
+            Some(argument) => {
+                panic!("unknown argument {}: --trouble, --refill or --beside PROGRAM", argument.display())
+            }
         };
-        assert!(arguments.next().is_none(), "more arguments than --trouble or --beside PROGRAM and which figures");
+        assert!(
+            arguments.next().is_none(),
+            "more arguments than --trouble, --refill or --beside PROGRAM and which figures"
+        );
         wanted
+    }
+}
+
+/// A build of `cue-scheduler`, and the keys that it is given as variables.
+struct Program<'p> {
+    path: &'p Path,
+    keys: &'p [(&'static str, &'static str)],
+}
+
+impl Program<'_> {
+    fn this() -> Self {
+        Self { path: Path::new(env!("CARGO_BIN_EXE_cue-scheduler")), keys: &[] }
     }
 }
 
@@ -97,9 +119,9 @@ async fn planning() {
         seeded.layers.len(),
         seeded.frames
     );
-    let program = Path::new(env!("CARGO_BIN_EXE_cue-scheduler"));
+    let program = Program::this();
     for arguments in [&["plan", "--summary"][..], &["plan"], &["plan", "--output", "json"]] {
-        let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| preview(program, &database, arguments)).collect();
+        let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| preview(&program, &database, arguments)).collect();
         let seconds = median(runs.iter().map(|run| run.0).collect());
         let mebibytes = median(runs.iter().map(|run| run.1).collect());
         println!("  {:<34} {seconds:>8.2} s   {mebibytes:>4.0} MiB", arguments.join(" "));
@@ -108,11 +130,12 @@ async fn planning() {
 }
 
 /// Seconds and most memory of one run of the program.
-fn preview(program: &Path, database: &ConnectSettings, arguments: &[&str]) -> (f64, f64) {
+fn preview(program: &Program<'_>, database: &ConnectSettings, arguments: &[&str]) -> (f64, f64) {
     let began = Instant::now();
-    let mut program = Command::new(program)
+    let mut program = Command::new(program.path)
         .args(arguments)
         .envs(database_variables(database))
+        .envs(program.keys.iter().copied())
         .stdout(Stdio::null())
         .spawn()
         .expect("the program starts");

@@ -68,7 +68,8 @@ fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
     if tags.is_empty() {
         return Err("it has no tag, so that no host can match it; give the layer a tag".to_owned());
     }
-    let cores_max = Cores(row.amount("int_cores_max")?);
+    // Cuebot writes 0 and, when told of no ceiling, -1.
+    let cores_max: Cores = row.get("int_cores_max")?;
     let candidate = Candidate {
         layer: row.get("pk_layer")?,
         layer_name: row.text("str_name")?,
