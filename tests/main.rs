@@ -23,6 +23,7 @@ mod fresh_machine;
 mod generated;
 mod held_rows;
 mod launch;
+mod loads;
 mod outages;
 mod overtaken;
 mod plan;

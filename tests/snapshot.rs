@@ -291,8 +291,9 @@ async fn only_load_that_no_booking_explains_takes_cores_away() {
     // They were not, when the host reported.
     assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (1, Some(WaitReason::HostLoad)));
     execute(&pool, "UPDATE host_stat SET ts_ping = clock_timestamp()").await;
+    assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (4, Some(WaitReason::HostLoad)));
+    execute(&pool, "UPDATE host_stat SET int_load = 340").await;
     assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (5, Some(WaitReason::Capacity)));
-    assert_eq!(placed(&snapshot(&store).await, LoadRule::Cuebot), (4, Some(WaitReason::HostLoad)));
     // More than four times the cores is nobody's load.
     execute(&pool, "UPDATE host_stat SET int_load = 3201").await;
     assert_eq!(placed(&snapshot(&store).await, LoadRule::Cuebot), (5, Some(WaitReason::Capacity)));
@@ -327,7 +328,7 @@ async fn what_was_booked_on_a_host_lately_is_read_from_frames() {
     // Two at once, and one after them: Cuebot writes a stop a second too late.
     ran(3, "DEAD", 300, -200, -100).await;
     ran(4, "WAITING", 200, -150, -110).await;
-    ran(5, "RUNNING", 400, -101, 0).await;
+    ran(5, "RUNNING", 400, -100, 0).await;
     assert_eq!(lately().await, Some(Cores(500)));
     ran(6, "SUCCEEDED", 200, -60, -59).await;
     assert_eq!(lately().await, Some(Cores(600)));
