@@ -43,7 +43,7 @@ pub(crate) async fn run(settings: DemoSettings, printer: Printer) -> anyhow::Res
     let outcome = demo.run(watcher.as_ref(), stop.clone()).await.context("the demo broke off");
     let good = outcome.and_then(|report| show(&report, &settings, printer));
     if settings.args.keep && good.is_ok() && !stop.is_cancelled() {
-        keep(&demo, printer, &stop).await?;
+        keep(&demo, settings.args.agents > 0, printer, &stop).await?;
     }
     let left = demo.stop().await;
     if !left.is_empty() {
@@ -140,13 +140,15 @@ fn table(s: &DemoSummary) -> Table {
 }
 
 /// Says how to reach the farm and waits to be interrupted.
-async fn keep(demo: &Demo, printer: Printer, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn keep(demo: &Demo, has_agents: bool, printer: Printer, stop: &CancellationToken) -> anyhow::Result<()> {
     let ConnectSettings { host, port, name, user, password, .. } = demo.sandbox().database();
     let (password, rqd_port) = (password.as_deref().unwrap_or_default(), demo.sandbox().rqd_port());
+    // Each real agent reports the load of this whole machine as its own.
+    let load = if has_agents { "\nqueue:\n  host_load: off" } else { "" };
     printer.block(format_args!(
         "\nThe farm stays up until Ctrl-C. Settings for a scheduler of your own:\n\n\
          database:\n  db_host: {host}\n  db_port: {port}\n  db_name: {name}\n  db_user: {user}\n  \
-         db_pass: {password}\nrqd:\n  grpc_port: {rqd_port}"
+         db_pass: {password}\nrqd:\n  grpc_port: {rqd_port}{load}"
     ))?;
     stop.cancelled().await;
     Ok(())

@@ -261,6 +261,7 @@ impl Page {
         self.line("why", &story.summary);
         self.line("idle", &format!("{}, of {}", amounts(&told.idle_before), amounts(&told.total)));
         self.line("then", &format!("{} once the next pass has placed its frames", amounts(&told.idle_after)));
+        self.lines("load", &story.load);
         self.lines("books", &story.books);
         self.lines("kept", &story.kept);
         self.lines("kept", &story.redirects);

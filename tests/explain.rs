@@ -18,12 +18,12 @@ use cue_scheduler::units::{Cores, Gpus, Kib};
 use strum::IntoEnumIterator as _;
 
 use crate::support::{
-    Ran, TestDatabase, book_all, database, execute, fingerprint, read_only_settings, requests, run_program,
+    Ran, TestDatabase, book_all, database, execute, fingerprint, program, read_only_settings, requests, run_program,
 };
 
 const PLENTY: Cores = Cores::whole(1_000);
 /// Of the farm below, in whatever state.
-const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2;
+const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2 + 1 + 1;
 
 /// One job per cause, each named after it. Only `pass_full` and `back_off` have nothing in their way but
 /// the scheduler itself.
@@ -45,6 +45,8 @@ fn farm_of_causes() -> FarmSpec {
         .job(job("operating_system", layer()).os("plan9"))
         .job(job("thread_mode", layer().tags("all").single_threaded()))
         .job(job("shape", layer().memory(Kib::gib(64))))
+        .job(job("low_free_memory", layer().tags("starved")))
+        .job(job("host_load", layer().tags("desk")))
         .job(job("gpu_reserved", layer().tags("gpu")))
         .job(job("capacity", layer().tags("full").cores(Cores::whole(4))))
         .job(job("pass_full", layer().frames(10)))
@@ -54,7 +56,7 @@ fn farm_of_causes() -> FarmSpec {
         .gpus_max(Gpus::ZERO)
         .job(job("folder_gpus", layer().tags("gpu").gpus(1, Kib::gib(8))));
     let mut show = ShowSpec::new("show").folder(comp).folder(tight).folder(no_gpus);
-    for alloc in ["general", "gpu", "empty", "closed", "all", "full"] {
+    for alloc in ["general", "gpu", "empty", "closed", "all", "full", "starved", "desk"] {
         show = show.subscription(alloc, PLENTY, PLENTY);
     }
     let small = |name: &str, burst: Cores, job: JobSpec| {
@@ -69,6 +71,8 @@ fn farm_of_causes() -> FarmSpec {
         .host_class(HostClass::new("closed", 3).alloc("closed"))
         .host_class(HostClass::new("all", 2).alloc("all").thread_mode(ThreadMode::All))
         .host_class(HostClass::new("full", 2).alloc("full"))
+        .host_class(HostClass::new("starved", 1).alloc("starved"))
+        .host_class(HostClass::new("desk", 1).alloc("desk"))
         .limit("licence", 0)
         .show(show)
         .show(ShowSpec { is_active: false, ..inactive })
@@ -76,7 +80,7 @@ fn farm_of_causes() -> FarmSpec {
         .show(small("frozen", Cores::ZERO, job("subscription_frozen", layer())))
         .show(small("burst", Cores(50), job("subscription_burst", layer())))
         .show(small("failing", PLENTY, job("retry_elsewhere", layer())));
-    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full"] {
+    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full", "starved", "desk"] {
         farm.allocs.push(AllocSpec { name: alloc.to_owned(), tag: Some(alloc.to_owned()) });
     }
     farm
@@ -95,12 +99,16 @@ async fn planted() -> (TestDatabase, Seeded) {
         "UPDATE host SET str_lock_state = 'LOCKED' WHERE pk_host IN ('{}', '{}');
          UPDATE host_stat SET ts_ping = now() - interval '1 hour' WHERE pk_host = '{}';
          UPDATE host SET int_cores_idle = 150 WHERE pk_host IN ({});
+         UPDATE host_stat SET int_mem_free = 500000 WHERE pk_host = {};
+         UPDATE host_stat SET int_load = 800 WHERE pk_host = {};
          UPDATE layer SET ts_start_after = now() + interval '1 hour'
            FROM job WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%start\\_after';",
         closed[0].id,
         closed[1].id,
         closed[2].id,
         of_class("full"),
+        of_class("starved"),
+        of_class("desk"),
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(change)).execute(&database.pool()).await.unwrap();
     (database, seeded)
@@ -169,7 +177,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");
         found.push((reason, story));
     }
-    assert_eq!(found.len(), 25);
+    assert_eq!(found.len(), 27);
 
     let story = |reason: WaitReason| &found.iter().find(|(of, _)| *of == reason).unwrap().1;
     // (gate, asked, passed), as the farm was planted: six general hosts, two of which run windows.
@@ -179,6 +187,8 @@ async fn each_cause_is_found_first_with_true_counts() {
         (WaitReason::OperatingSystem, 6, 0),
         (WaitReason::ThreadMode, 2, 0),
         (WaitReason::Shape, 6, 0),
+        (WaitReason::LowFreeMemory, 1, 0),
+        (WaitReason::HostLoad, 1, 0),
         (WaitReason::GpuReserved, 2, 0),
         (WaitReason::Capacity, 2, 0),
         (WaitReason::NoSubscription, 1, 0),
@@ -192,10 +202,10 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(closed.closed_hosts, [("locked", 2), ("stale", 1)].into());
     assert_eq!(
         closed.hosts.as_deref(),
-        Some("of 16 hosts: 13 without tag `closed`, 2 locked, 1 without a recent report")
+        Some("of 18 hosts: 15 without tag `closed`, 2 locked, 1 without a recent report")
     );
     let full = story(WaitReason::Capacity);
-    assert_eq!(full.hosts.as_deref(), Some("of 16 hosts: 14 without tag `full`, 2 with too few idle cores"));
+    assert_eq!(full.hosts.as_deref(), Some("of 18 hosts: 16 without tag `full`, 2 with too few idle cores"));
     assert!(full.nearest.as_deref().unwrap().ends_with("has 1.5 cores idle, a frame needs 4"), "{:?}", full.nearest);
     let failed = story(WaitReason::RetryElsewhere);
     assert_eq!(
@@ -209,11 +219,21 @@ async fn each_cause_is_found_first_with_true_counts() {
         "{:?}",
         shape.nearest
     );
+    let desk = story(WaitReason::HostLoad);
+    assert_eq!(desk.hosts.as_deref(), Some("of 18 hosts: 17 without tag `desk`, 1 busy with other work"));
+    assert!(
+        desk.nearest
+            .as_deref()
+            .unwrap()
+            .ends_with("has 0.4 cores idle beside the other work of its load, a frame needs 1"),
+        "{:?}",
+        desk.nearest
+    );
     let unsubscribed = story(WaitReason::NoSubscription);
     assert_eq!(
         unsubscribed.hosts.as_deref(),
         Some(
-            "of 16 hosts: 13 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
+            "of 18 hosts: 15 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
         )
     );
     let remedies = [
@@ -443,23 +463,34 @@ impl BookedFarm {
     }
 
     fn text(&self, args: &[&str]) -> String {
-        let Ran { code, stdout, stderr } = run_program(&self.settings, &[&["explain"][..], args].concat());
-        // That is told as well where no host reports.
-        let is_expected = stderr.is_empty() || stderr.starts_with("warning: no host report for 8h: Cuebot");
-        assert!(code == 0 && is_expected && stderr.lines().count() <= 1, "{args:?}: {stderr}");
-        stdout.replace("\n          ", " ")
+        self.shown(args).replace("\n          ", " ")
     }
 
-    /// What stands beside a label, as often as it comes.
+    /// Its hosts' reports are good for longer than by default.
+    fn shown(&self, args: &[&str]) -> String {
+        let mut command = program(&self.settings);
+        command
+            .env("OPENSCHEDULER_HOST_CACHE__HOST_STALENESS_THRESHOLD", "2h")
+            .env("OPENSCHEDULER_QUEUE__CUEBOT_SILENCE", "off");
+        let Ran { code, stdout, stderr } = command.arg("explain").args(args).output().unwrap().into();
+        assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
+        stdout
+    }
+
+    /// What stands beside a label, as often as it comes, but for the date of the hosts' reports.
     fn lines(&self, args: &[&str], label: &str) -> Vec<String> {
         let label = format!("  {label:<8}");
-        self.text(args).lines().filter_map(|line| line.strip_prefix(&label).map(str::to_owned)).collect()
+        let text = self.text(args);
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&label)).filter(|line| !line.contains(AHEAD));
+        lines.map(str::to_owned).collect()
     }
 
     fn json(&self, args: &[&str]) -> serde_json::Value {
-        serde_json::from_str(&shown(&self.settings, &[args, &["-o", "json"]].concat())).unwrap()
+        serde_json::from_str(&self.shown(&[args, &["-o", "json"]].concat())).unwrap()
     }
 }
+
+const AHEAD: &str = "its last report is dated ahead of the database's clock";
 
 const GIVES_BACK: &str = "a running scheduler asks the host and gives it back, soon after an outage that it saw, \
                           else behind Cuebot's own sweep (after 5 min or more)";
@@ -634,12 +665,39 @@ async fn nobody_is_told_to_wait_for_the_end_of_work_where_none_runs() {
     assert_eq!(to_run(), [format!("{given_back}: 16 cores, 16 GiB on 2 hosts (by no proc at all)")]);
 
     // Nothing is booked, and the machines are full of what is not ours.
+    let remedy = || farm.lines(&["layer", &layer], "to run");
     farm.plant(
         "UPDATE host SET int_cores_idle = int_cores, int_mem_idle = int_mem;
-         UPDATE host_stat SET int_mem_free = 600000",
+         UPDATE host_stat SET int_mem_free = 500000",
     )
     .await;
-    assert_eq!(to_run(), ["free memory on these hosts: nothing is booked there, and they report too little"]);
+    assert_eq!(
+        remedy(),
+        ["free memory on these machines: what measures less than 512 MiB is given nothing, as under Cuebot"]
+    );
+    assert_eq!(
+        farm.lines(&["layer", &layer], "nearest"),
+        [format!("host {} measures less than 512 MiB of free memory", farm.seeded.hosts[0].name)]
+    );
+    farm.plant("UPDATE host_stat SET int_mem_free = int_mem_total, int_load = 750").await;
+    assert_eq!(
+        remedy(),
+        ["wait until the load of these hosts falls, or let it not count: queue.host_load: off".to_owned()]
+    );
+    let host = &farm.seeded.hosts[0].name;
+    assert_eq!(
+        farm.lines(&["host", host], "load"),
+        ["7.5 in the minute before its last report: 7.1 of the idle cores are not handed out (queue.host_load)"]
+    );
+    farm.plant("UPDATE host_stat SET int_load = 9000").await;
+    assert_eq!(
+        farm.lines(&["host", host], "books"),
+        ["its load is more than four times its cores, which is nonsense: it is ignored"]
+    );
+    assert!(farm.text(&["host", host]).contains(AHEAD));
+    farm.plant("UPDATE host_stat SET ts_ping = now() + interval '1 day'").await;
+    let state = farm.lines(&["host", host], "why").remove(0);
+    assert!(state.starts_with("it takes nothing: its last report is dated 86"), "{state}");
 }
 
 #[tokio::test]

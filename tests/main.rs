@@ -26,6 +26,7 @@ mod generated;
 mod held_rows;
 mod hostile_names;
 mod launch;
+mod loads;
 mod mute;
 mod no_connection;
 mod outages;

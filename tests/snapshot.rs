@@ -8,9 +8,12 @@ use cue_scheduler::db::{SnapshotOptions, Store};
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostNames, JobSpec, LayerSpec, Seeded, ShowSpec, seed};
 use cue_scheduler::model::{
-    Cap, ClusterKind, CoreRequest, Holds, HostId, HostState, LayerId, LeftOutRow, LimitIx, LimitUse, Selection,
-    Snapshot, Tag, TagChunkSizes, TagKind, ThreadMode, Timestamp,
+    Cap, ClusterKind, CoreRequest, Holds, HostId, HostState, LayerId, LeftOutRow, LimitIx, LimitUse, LoadRule, Policy,
+    Selection, Snapshot, Tag, TagChunkSizes, TagKind, ThreadMode, Timestamp, WaitReason,
 };
+use cue_scheduler::planner::plan;
+use cue_scheduler::preview::look_at_plan;
+use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use sqlx::PgPool;
 
@@ -223,6 +226,152 @@ async fn use_and_running_layers_follow_bookings() {
     }
 }
 
+/// What a plan makes of the only layer: frames placed, what each reserves, and why the rest waits.
+fn planned(read: &Snapshot, holds: &Holds, policy: &Policy) -> (u64, Option<Cores>, Option<WaitReason>) {
+    let plan = plan(read, holds, policy);
+    let cores = plan.placements.first().map(|placement| placement.reservation.cores);
+    (plan.placed_frames(), cores, plan.waiting.first().map(|waiting| waiting.reason))
+}
+
+#[tokio::test]
+async fn fit_and_width_go_by_the_ledger_whatever_memory_a_machine_measures() {
+    // A machine of 32 GiB, of which Cuebot keeps half a GiB back, and which has nothing to do.
+    let spec = FarmSpec::simple(1)
+        .each_host_class(|class| class.total.memory = Kib(33_030_144))
+        .each_layer(|layer| (layer.memory, layer.is_threadable) = (Kib::gib(31), true));
+    let Farm { store, pool, _database, .. } = farm(Generation::G0, &spec).await;
+    execute(&pool, "UPDATE host_stat SET int_mem_free = 30 * 1048576").await;
+    let placed = |read: &Snapshot| planned(read, &Holds::default(), &Policy::default());
+    assert_eq!(placed(&snapshot(&store).await).0, 1);
+
+    // Half an hour of a core: by what is free it would be two cores.
+    execute(&pool, "UPDATE layer SET int_mem_min = 5939 * 1024").await;
+    assert_eq!(placed(&snapshot(&store).await), (1, Some(Cores::ONE), None));
+
+    execute(&pool, "UPDATE host_stat SET int_mem_free = 512 * 1024").await;
+    assert_eq!(placed(&snapshot(&store).await).0, 1);
+    execute(&pool, "UPDATE host_stat SET int_mem_free = 512 * 1024 - 1").await;
+    assert_eq!(placed(&snapshot(&store).await), (0, None, Some(WaitReason::LowFreeMemory)));
+}
+
+#[tokio::test]
+async fn gpu_memory_goes_by_the_ledger_too() {
+    let spec = FarmSpec::simple(1)
+        .each_host_class(|class| (class.total.gpus, class.total.gpu_memory) = (Gpus(1), Kib::gib(24)))
+        .each_layer(|layer| (layer.gpus, layer.gpu_memory) = (Gpus(1), Kib::gib(24)));
+    let Farm { store, pool, _database, .. } = farm(Generation::G0, &spec).await;
+    execute(&pool, "UPDATE host_stat SET int_gpu_mem_total = 24 * 1048576, int_gpu_mem_free = 23 * 1048576").await;
+    assert_eq!(planned(&snapshot(&store).await, &Holds::default(), &Policy::default()).0, 1);
+}
+
+#[tokio::test]
+async fn only_load_that_no_booking_explains_takes_cores_away() {
+    let spec = FarmSpec::simple(9);
+    let Farm { store, pool, seeded, _database } = farm(Generation::G0, &spec).await;
+    let cores = seeded.hosts[0].total.cores.whole_cores();
+    assert_eq!(cores, 8);
+    let placed = |read: &Snapshot, host_load| {
+        let (frames, _, reason) = planned(read, &Holds::default(), &Policy { host_load, ..Policy::default() });
+        (frames, reason)
+    };
+    // Somebody works at the desk and takes all of it.
+    execute(&pool, "UPDATE host_stat SET int_load = 800").await;
+    let read = snapshot(&store).await;
+    assert_eq!(placed(&read, LoadRule::Foreign), (0, Some(WaitReason::HostLoad)));
+    assert_eq!(placed(&read, LoadRule::Cuebot), (0, Some(WaitReason::HostLoad)));
+    assert_eq!(placed(&read, LoadRule::Off), (8, Some(WaitReason::Capacity)));
+    // Half of it; a twentieth more than there is may be in use.
+    execute(&pool, "UPDATE host_stat SET int_load = 340").await;
+    assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (5, Some(WaitReason::HostLoad)));
+    execute(&pool, "UPDATE host_stat SET int_load = 341").await;
+    assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (4, Some(WaitReason::HostLoad)));
+
+    // Three of the cores are ours.
+    assert_eq!(book_all(&store, &requests(&store, &seeded, 3).await).await.booked.len(), 3);
+    // They were not, when the host reported.
+    assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (1, Some(WaitReason::HostLoad)));
+    execute(&pool, "UPDATE host_stat SET ts_ping = clock_timestamp()").await;
+    assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (4, Some(WaitReason::HostLoad)));
+    execute(&pool, "UPDATE host_stat SET int_load = 340").await;
+    assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (5, Some(WaitReason::Capacity)));
+    // More than four times the cores is nobody's load.
+    execute(&pool, "UPDATE host_stat SET int_load = 3201").await;
+    assert_eq!(placed(&snapshot(&store).await, LoadRule::Cuebot), (5, Some(WaitReason::Capacity)));
+    execute(&pool, "UPDATE host_stat SET int_load = -100").await;
+    assert_eq!(placed(&snapshot(&store).await, LoadRule::Foreign), (5, Some(WaitReason::Capacity)));
+}
+
+#[tokio::test]
+async fn what_was_booked_on_a_host_lately_is_read_from_frames() {
+    let Farm { store, pool, seeded, _database } = farm(Generation::G5, &FarmSpec::simple(9).hosts(2)).await;
+    let (host, other) = (&seeded.hosts[0], &seeded.hosts[1]);
+    let ran = async |number: i32, state: &str, cores: i32, from: i32, to: i32| {
+        let sql = format!(
+            "UPDATE frame SET str_state = '{state}', str_host = '{}', int_cores = {cores},
+                    ts_started = (SELECT ts_ping FROM host_stat WHERE pk_host = '{}') + {from} * interval '1 second',
+                    ts_stopped = (SELECT ts_ping FROM host_stat WHERE pk_host = '{}') + {to} * interval '1 second'
+              WHERE int_number = {number}",
+            host.name, host.id, host.id
+        );
+        execute(&pool, &sql).await;
+    };
+    let lately = async || {
+        let ids = [host.id.clone(), other.id.clone()];
+        let found = store.booked_lately(&ids, Duration::from_mins(2)).await.unwrap();
+        assert!(!found.contains_key(&other.id));
+        found.get(&host.id).copied()
+    };
+    assert_eq!(lately().await, None);
+    ran(1, "SUCCEEDED", 800, -500, -121).await;
+    ran(2, "SUCCEEDED", 100, 5, 9).await;
+    assert_eq!(lately().await, None);
+    // Two at once, and one after them: Cuebot writes a stop a second too late.
+    ran(3, "DEAD", 300, -200, -100).await;
+    ran(4, "WAITING", 200, -150, -110).await;
+    ran(5, "RUNNING", 400, -100, 0).await;
+    assert_eq!(lately().await, Some(Cores(500)));
+    ran(6, "SUCCEEDED", 200, -60, -59).await;
+    assert_eq!(lately().await, Some(Cores(600)));
+}
+
+#[tokio::test]
+async fn a_look_that_watched_nothing_asks_what_ended_before_it_calls_a_host_busy() {
+    let Farm { store, pool, seeded, _database } = farm(Generation::G5, &FarmSpec::simple(9)).await;
+    let loaded = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap();
+    let frames =
+        async || look_at_plan(&store, &loaded.clusters, &Settings::default()).await.unwrap().plan.placed_frames();
+    execute(&pool, "UPDATE host_stat SET int_load = 640").await;
+    assert_eq!(frames().await, 2);
+    let name = &seeded.hosts[0].name;
+    execute(
+        &pool,
+        &format!(
+            "UPDATE frame SET str_state = 'SUCCEEDED', str_host = '{name}', int_cores = 800,
+                    ts_started = now() - interval '200 seconds', ts_stopped = now() - interval '20 seconds'
+              WHERE int_number = 1"
+        ),
+    )
+    .await;
+    assert_eq!(frames().await, 8);
+}
+
+#[tokio::test]
+async fn a_report_from_the_future_is_good_for_no_longer_than_the_staleness() {
+    let Farm { store, pool, _database, .. } = farm(Generation::G0, &FarmSpec::simple(1)).await;
+    let state = async |ahead: &str| {
+        execute(&pool, &format!("UPDATE host_stat SET ts_ping = now() + interval '{ahead}'")).await;
+        let read = snapshot(&store).await;
+        let oddities: Vec<&str> = Holds::default().oddities(&read.hosts[0], read.taken_at).map(Into::into).collect();
+        assert_eq!(oddities, ["report_in_future"]);
+        read.hosts[0].state.clone()
+    };
+    assert_eq!(state("100 seconds").await, HostState::Open);
+    assert!(matches!(state("1 hour").await, HostState::FutureReport { seconds: 3_500..=3_600 }));
+    // It is no sign that anybody reports.
+    let loaded = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap();
+    assert_eq!(store.newest_report(&loaded.clusters).await.unwrap().newest, None);
+}
+
 #[tokio::test]
 async fn a_host_that_takes_nothing_says_why() {
     let Farm { store, pool, seeded, _database } = farm(Generation::G0, &FarmSpec::simple(1).hosts(9)).await;
@@ -321,7 +470,7 @@ fn bad_rows() -> Vec<BadRow> {
         // Layers.
         row(G0, "UPDATE layer SET int_mem_min = -5 WHERE pk_job = (SELECT pk_job FROM job WHERE str_show = 'bad')", Some(("layer", "int_mem_min is -5")), ONE_JOB_LESS),
         row(G5, "UPDATE layer SET int_gpus_min = -1 WHERE pk_job = (SELECT pk_job FROM job WHERE str_show = 'bad')", Some(("layer", "int_gpus_min is -1")), ONE_JOB_LESS),
-        row(G0, "UPDATE layer SET int_cores_max = -100 WHERE pk_job = (SELECT pk_job FROM job WHERE str_show = 'bad')", Some(("layer", "int_cores_max is -100")), ONE_JOB_LESS),
+        row(G0, "UPDATE layer SET int_cores_max = -100 WHERE pk_job = (SELECT pk_job FROM job WHERE str_show = 'bad')", None, ALL),
         row(G0, "UPDATE layer SET int_dispatch_order = 5000000000 WHERE pk_job = (SELECT pk_job FROM job WHERE str_show = 'bad')", Some(("layer", "int_dispatch_order is 5000000000")), ONE_JOB_LESS),
         row(G5, "UPDATE layer_stat SET int_waiting_count = -2 WHERE pk_job = (SELECT pk_job FROM job WHERE str_show = 'bad')", None, ONE_JOB_LESS),
         row(G5, "UPDATE layer SET ts_start_after = 'infinity' WHERE pk_job = (SELECT pk_job FROM job WHERE str_show = 'bad')", None, ALL),

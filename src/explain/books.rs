@@ -4,9 +4,10 @@ use super::nobody::{GivenBackBy, HeldByNobody, Holdings};
 use super::numbers::{age, count, some_of};
 use super::words::over;
 use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, LayerChunks, LayerCount, OrderedRedirect};
+use crate::model::Host;
 use crate::rqd::unrendered_numbers;
 use crate::scheduler::OVERDUE_AFTER;
-use crate::units::{Amounts, listed, number_runs};
+use crate::units::{Amounts, Cores, listed, number_runs};
 
 /// Frames that a sentence names.
 const NAMED_MAX: usize = 8;
@@ -205,6 +206,18 @@ pub(super) fn host_books(ledger: &HostLedger, frameless: &[FramelessProc]) -> Ve
         ));
     }
     books
+}
+
+/// The load of the minute before a host's last report, and how many of the idle cores are not handed out for it.
+pub(super) fn load(host: &Host, busy: Cores) -> Option<String> {
+    let reported = host.load.reported;
+    (reported > Cores::ZERO).then(|| match busy {
+        Cores::ZERO => format!("{reported} in the minute before its last report"),
+        busy => format!(
+            "{reported} in the minute before its last report: {busy} of the idle cores are not handed out \
+             (queue.host_load)"
+        ),
+    })
 }
 
 /// Procs of a host that run their frames no more, or should not; `report`: seconds since its last report.

@@ -127,11 +127,14 @@ impl<'s> Stories<'s> {
         if !books.procs.running.is_empty() {
             wrong.extend(books::unheard(report_seconds));
         }
+        let oddities = self.holds.oddities(host, self.snapshot.taken_at);
+        wrong.extend(oddities.map(|oddity| oddity.sentence().to_owned()));
         Some(HostStory {
             host_id: host.id.clone(),
             tags: host.tags.iter().map(ToString::to_string).collect(),
             os: host.os.clone(),
             thread_mode: words::thread_mode(host.thread_mode),
+            load: books::load(host, explanation.busy),
             books: wrong,
             held_by_nobody: books.ledger.held_by_nobody(),
             overbooked: books.ledger.overbooked(),

@@ -116,6 +116,8 @@ pub struct HostStory {
     pub tags: Vec<String>,
     pub os: Vec<String>,
     pub thread_mode: &'static str,
+    /// What it reports of its load, and what comes of that, in one sentence; `None` when there is none.
+    pub load: Option<String>,
     /// What runs there now.
     pub running: Vec<RunningOn>,
     /// What is wrong with its books, a sentence each; empty as a rule.

@@ -16,6 +16,7 @@ use super::sandbox::{Sandbox, SandboxError, SandboxOptions};
 use super::schema::{self, Generation, SchemaError};
 use super::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, ShowSpec};
 use crate::db::{Store, StoreError};
+use crate::model::LoadRule;
 use crate::rqd::Agents;
 use crate::scheduler::{Ended, LaunchTargets, Parts, PassError, Service, Settings, Totals};
 use crate::telemetry::{Health, Metrics, MetricsError, Registry};
@@ -180,10 +181,15 @@ impl Demo {
                 .await?;
         let totals = Totals::default();
         let agents = Agents::new(self.sandbox.agent_settings());
+        let mut settings = self.options.settings.clone();
+        if self.options.agents > 0 {
+            // Each real agent reports the load of this whole machine as its own.
+            settings.policy.host_load = LoadRule::Off;
+        }
         let parts = Parts {
             store: store.clone(),
             targets: LaunchTargets::Agents(agents),
-            settings: self.options.settings.clone(),
+            settings,
             metrics: Metrics::new(&Registry::new())?,
             health: Health::new(),
             totals: totals.clone(),

@@ -61,7 +61,7 @@ pub struct Candidate {
     pub clusters: Vec<ClusterIx>,
     pub tags: BTreeSet<Tag>,
     pub cores: CoreRequest,
-    /// `None` = no ceiling (the column says 0).
+    /// `None` = no ceiling (the column says 0 or less).
     pub cores_max: Option<Cores>,
     pub memory: Kib,
     pub gpus: Gpus,

@@ -15,7 +15,17 @@ use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, seed};
 use sqlx::PgPool;
 
-use crate::{FRAMES, HOSTS, LIMIT, copy, database_variables, make_template, median, preview, spec, turning_over};
+use crate::{
+    FRAMES, HOSTS, LIMIT, Program, copy, database_variables, make_template, median, preview, spec, turning_over,
+};
+
+/// What this build is told so that it decides as builds before these keys did; they do not know them.
+const AS_BEFORE: [(&str, &str); 4] = [
+    ("OPENSCHEDULER_QUEUE__HOST_LOAD", "off"),
+    ("OPENSCHEDULER_QUEUE__GPU_KEEP", "cuebot"),
+    ("OPENSCHEDULER_QUEUE__RETRY_ELSEWHERE", "0"),
+    ("OPENSCHEDULER_QUEUE__REST_FAILING_HOSTS", "false"),
+];
 
 const ROUNDS: usize = 5;
 /// Of the farm whose frames turn over, once it is full.
@@ -48,15 +58,16 @@ pub(crate) async fn compare(other: &OsString, only: Option<&str>) {
     let takes = |what: &str| only.is_none_or(|only| only == what);
     let mut samples = [Samples::default(), Samples::default()];
     for round in 0..ROUNDS {
-        for (number, program) in [other.as_path(), this].into_iter().enumerate() {
+        let programs = [Program { path: &other, keys: &[] }, Program { path: this, keys: &AS_BEFORE }];
+        for (number, program) in programs.into_iter().enumerate() {
             let samples = &mut samples[number];
             if takes("start") {
                 let database = copy(&server, &format!("book{round}{number}")).await;
-                samples.booking_seconds.push(booking(program, &database).await);
+                samples.booking_seconds.push(booking(&program, &database).await);
             }
             if takes("full") {
                 let database = copy(&server, &format!("turn{round}{number}")).await;
-                let turned = turnover(program, &database).await;
+                let turned = turnover(&program, &database).await;
                 samples.milliseconds_per_frame.push(turned.milliseconds);
                 samples.processor_milliseconds_per_frame.push(turned.processor_milliseconds);
                 samples.commits_per_frame.push(turned.commits);
@@ -69,7 +80,7 @@ pub(crate) async fn compare(other: &OsString, only: Option<&str>) {
                     .await
                     .expect("it is done");
                 pool.close().await;
-                let (seconds, mebibytes) = preview(program, &farm, &["plan", "--summary"]);
+                let (seconds, mebibytes) = preview(&program, &farm, &["plan", "--summary"]);
                 samples.plan_seconds.push(seconds);
                 samples.plan_mebibytes.push(mebibytes);
             }
@@ -114,13 +125,13 @@ async fn farm(database: &ConnectSettings, spec: FarmSpec, run_time: Duration) ->
 pub(crate) struct Daemon(Child);
 
 impl Daemon {
-    pub(crate) fn start(program: &Path, sandbox: &Sandbox) -> Self {
+    pub(crate) fn start(program: &Program<'_>, sandbox: &Sandbox) -> Self {
         Self::start_telling(program, sandbox, 0)
     }
 
     /// With its metrics at a port; 0 for none.
-    pub(crate) fn start_telling(program: &Path, sandbox: &Sandbox, metrics_port: u16) -> Self {
-        let child = Command::new(program)
+    pub(crate) fn start_telling(program: &Program<'_>, sandbox: &Sandbox, metrics_port: u16) -> Self {
+        let child = Command::new(program.path)
             .arg("run")
             .env_clear()
             .env("HOME", "/nonexistent")
@@ -128,9 +139,10 @@ impl Daemon {
             .env("OPENSCHEDULER_RQD__GRPC_PORT", sandbox.rqd_port().to_string())
             .env("OPENSCHEDULER_QUEUE__METRICS_PORT", metrics_port.to_string())
             .env("OPENSCHEDULER_LOGGING__LEVEL", "error")
+            .envs(program.keys.iter().copied())
             .stdin(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+            .unwrap_or_else(|error| panic!("{}: {error}", program.path.display()));
         Self(child)
     }
 
@@ -151,7 +163,7 @@ impl Drop for Daemon {
 }
 
 /// Seconds from the start of the program until the last frame is launched; nothing ends meanwhile.
-async fn booking(program: &Path, database: &ConnectSettings) -> f64 {
+async fn booking(program: &Program<'_>, database: &ConnectSettings) -> f64 {
     let sandbox = farm(database, spec(), Duration::from_mins(5)).await;
     let began = Instant::now();
     let daemon = Daemon::start(program, &sandbox);
@@ -159,7 +171,7 @@ async fn booking(program: &Path, database: &ConnectSettings) -> f64 {
         assert!(
             began.elapsed() < LIMIT,
             "{} launched {} within {LIMIT:?}",
-            program.display(),
+            program.path.display(),
             sandbox.launches().len()
         );
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -178,7 +190,7 @@ struct Turned {
 
 /// A full farm whose frames take a second.
 #[expect(clippy::cast_precision_loss, reason = "ratios for display")]
-async fn turnover(program: &Path, database: &ConnectSettings) -> Turned {
+async fn turnover(program: &Program<'_>, database: &ConnectSettings) -> Turned {
     let sandbox = farm(database, turning_over(), Duration::from_secs(1)).await;
     let daemon = Daemon::start(program, &sandbox);
     tokio::time::sleep(WARM_UP).await;

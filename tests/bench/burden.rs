@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::beside::Daemon;
-use crate::{LIMIT, ROUNDS, copy, farm_of, make_template, median};
+use crate::{LIMIT, Program, ROUNDS, copy, farm_of, make_template, median};
 
 const ANSWERING: usize = 120;
 const MUTE: usize = 80;
@@ -55,8 +55,8 @@ async fn rate(sandbox: &Sandbox) -> f64 {
     frames / began.elapsed().as_secs_f64()
 }
 
-fn program() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_cue-scheduler"))
+fn program() -> Program<'static> {
+    Program { path: Path::new(env!("CARGO_BIN_EXE_cue-scheduler")), keys: &[] }
 }
 
 pub(crate) async fn mute() {
@@ -69,7 +69,7 @@ pub(crate) async fn mute() {
             for host in &sandbox.seeded().hosts[..mute] {
                 sandbox.fleet().expect("it has hosts").mute_host(&host.name).expect("it has this one");
             }
-            let daemon = Daemon::start(program(), &sandbox);
+            let daemon = Daemon::start(&program(), &sandbox);
             rates[number].push(rate(&sandbox).await);
             drop(daemon);
             sandbox.stop().await;
@@ -89,7 +89,7 @@ pub(crate) async fn strangers() {
             let vacant = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
             let port = vacant.local_addr().expect("it has one").port();
             drop(vacant);
-            let daemon = Daemon::start_telling(program(), &sandbox, port);
+            let daemon = Daemon::start_telling(&program(), &sandbox, port);
             let strangers = are_there.then(|| tokio::spawn(burden(port)));
             rates[number].push(rate(&sandbox).await);
             if let Some(strangers) = strangers {

@@ -7,9 +7,11 @@
 //!
 //! With `--beside PROGRAM` instead: this build beside another, as an older one; `make bench
 //! ARGS="--beside PROGRAM"`. After it perhaps one of `start`, `full` and `plan`, for these figures alone.
+//! With `--refill`: what judging the hosts' load costs where frames take whole hosts.
 
 mod beside;
 mod burden;
+mod refill;
 mod trouble;
 
 use std::ffi::OsString;
@@ -46,6 +48,7 @@ fn main() {
             Wanted::Trouble => return trouble::measure().await,
             Wanted::Mute => return burden::mute().await,
             Wanted::Strangers => return burden::strangers().await,
+            Wanted::Refill => return refill::measure().await,
             Wanted::Speed => {}
         }
         planning().await;
@@ -60,6 +63,7 @@ enum Wanted {
     Trouble,
     Mute,
     Strangers,
+    Refill,
     /// A program to compare with, and which of the figures; all without.
     Beside {
         other: OsString,
@@ -76,6 +80,7 @@ impl Wanted {
             Some(argument) if argument == "--trouble" => Self::Trouble,
             Some(argument) if argument == "--mute" => Self::Mute,
             Some(argument) if argument == "--strangers" => Self::Strangers,
+            Some(argument) if argument == "--refill" => Self::Refill,
             Some(argument) if argument == "--beside" => {
                 let other = arguments.next().expect("--beside needs the program to compare with");
                 let only = arguments.next().map(|only| only.into_string().unwrap_or_default());
@@ -84,11 +89,26 @@ impl Wanted {
                 Self::Beside { other, only }
             }
             Some(argument) => {
-                panic!("unknown argument {}: --trouble, --mute, --strangers or --beside PROGRAM", argument.display())
+                panic!(
+                    "unknown argument {}: --trouble, --mute, --strangers, --refill or --beside PROGRAM",
+                    argument.display()
+                )
             }
         };
         assert!(arguments.next().is_none(), "more arguments than one, or --beside PROGRAM and which figures");
         wanted
+    }
+}
+
+/// A build of `cue-scheduler`, and the keys that it is given as variables.
+struct Program<'p> {
+    path: &'p Path,
+    keys: &'p [(&'static str, &'static str)],
+}
+
+impl Program<'_> {
+    fn this() -> Self {
+        Self { path: Path::new(env!("CARGO_BIN_EXE_cue-scheduler")), keys: &[] }
     }
 }
 
@@ -106,9 +126,9 @@ async fn planning() {
         seeded.layers.len(),
         seeded.frames
     );
-    let program = Path::new(env!("CARGO_BIN_EXE_cue-scheduler"));
+    let program = Program::this();
     for arguments in [&["plan", "--summary"][..], &["plan"], &["plan", "--output", "json"]] {
-        let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| preview(program, &database, arguments)).collect();
+        let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| preview(&program, &database, arguments)).collect();
         let seconds = median(runs.iter().map(|run| run.0).collect());
         let mebibytes = median(runs.iter().map(|run| run.1).collect());
         println!("  {:<34} {seconds:>8.2} s   {mebibytes:>4.0} MiB", arguments.join(" "));
@@ -117,11 +137,12 @@ async fn planning() {
 }
 
 /// Seconds and most memory of one run of the program.
-fn preview(program: &Path, database: &ConnectSettings, arguments: &[&str]) -> (f64, f64) {
+fn preview(program: &Program<'_>, database: &ConnectSettings, arguments: &[&str]) -> (f64, f64) {
     let began = Instant::now();
-    let mut program = Command::new(program)
+    let mut program = Command::new(program.path)
         .args(arguments)
         .envs(database_variables(database))
+        .envs(program.keys.iter().copied())
         .stdout(Stdio::null())
         .spawn()
         .expect("the program starts");

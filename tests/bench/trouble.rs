@@ -1,7 +1,6 @@
 //! What trouble costs: a row that a forgotten session holds, frames that one holds for a while, and the
 //! sudden death of the scheduler. `make bench ARGS=--trouble`.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cue_scheduler::farm::fleet::{Faults, RunTime};
@@ -12,7 +11,7 @@ use cue_scheduler::farm::schema::Generation;
 use sqlx::PgPool;
 
 use crate::beside::Daemon;
-use crate::{LIMIT, ROUNDS, copy, farm_of, make_template, median};
+use crate::{LIMIT, Program, ROUNDS, copy, farm_of, make_template, median};
 
 const HOSTS: usize = 40;
 const CORES: usize = 8;
@@ -49,7 +48,7 @@ async fn farm(server: &PostgresServer, name: &str, faults: Faults) -> Sandbox {
 }
 
 fn start(sandbox: &Sandbox) -> Daemon {
-    Daemon::start(Path::new(env!("CARGO_BIN_EXE_cue-scheduler")), sandbox)
+    Daemon::start(&Program::this(), sandbox)
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> f64 {

@@ -86,7 +86,8 @@ pub(super) struct Jobs {
 /// A row that makes no sense is kept with what is wrong, as far as it says whose it is.
 fn decode_layer(row: &Row<'_>) -> Result<Layer, Problem> {
     let mut flaw = Flaw::default();
-    let cores_max = Cores(flaw.or_default(row.amount("int_cores_max")));
+    // Cuebot writes 0 and, when told of no ceiling, -1.
+    let cores_max: Cores = flaw.or_default(row.get("int_cores_max"));
     let layer: LayerId = row.get("pk_layer")?;
     let mut candidate = Candidate {
         layer_name: flaw.or_default(row.text("str_name")),

@@ -50,6 +50,25 @@ pub(super) struct Host {
     pub(super) fails_all: bool,
     /// By frame id.
     running: BTreeMap<String, Running>,
+    load: Load,
+}
+
+/// The average of the cores that run, as a kernel forgets: what was a minute ago counts for a third.
+struct Load {
+    hundredths: f64,
+    at: Instant,
+}
+
+impl Load {
+    const MEMORY: Duration = Duration::from_mins(1);
+
+    /// When so many cores have run since it was last told.
+    #[expect(clippy::cast_precision_loss, reason = "no host has so many cores")]
+    fn after(&self, running: i64, now: Instant) -> f64 {
+        let running = running as f64;
+        let forgotten = (-(now - self.at).as_secs_f64() / Self::MEMORY.as_secs_f64()).exp();
+        running + (self.hundredths - running) * forgotten
+    }
 }
 
 struct Running {
@@ -206,6 +225,7 @@ impl State {
             completion_lost: drawn.completion_lost,
             info: info_of(frame),
         };
+        host.note_load();
         host.running.insert(frame.frame_id.clone(), running);
         Started { launch, ends_at: started_at + run_time }
     }
@@ -298,6 +318,7 @@ impl State {
 
     fn take(&mut self, host: usize, frame: &str) -> Option<Running> {
         let host = &mut self.hosts[host];
+        host.note_load();
         let running = host.running.remove(frame)?;
         self.launches[running.launch].ended_at = Some(Instant::now());
         self.counts.running -= 1;
@@ -338,7 +359,14 @@ impl Host {
             locked_cores: 0,
             fails_all: false,
             running: BTreeMap::new(),
+            load: Load { hundredths: 0.0, at: Instant::now() },
         }
+    }
+
+    /// To be called before what runs here changes.
+    fn note_load(&mut self) {
+        let now = Instant::now();
+        self.load = Load { hundredths: self.load.after(self.booked_cores(), now), at: now };
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -373,7 +401,8 @@ impl Host {
             free_mem: total_memory - used_memory,
             total_mcp: TEMPORARY_KIB,
             free_mcp: TEMPORARY_KIB,
-            load: wire(self.booked_cores()),
+            #[expect(clippy::cast_possible_truncation, reason = "hundredths of cores that there are")]
+            load: self.load.after(self.booked_cores(), Instant::now()).round() as i32,
             boot_time: self.booted_at,
             tags: self.spec.tags.clone(),
             state: HardwareState::Up.into(),

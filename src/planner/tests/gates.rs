@@ -253,6 +253,59 @@ fn idle_gpus_are_kept_until_gpu_work_uses_them() {
 }
 
 #[test]
+fn what_machines_report_of_themselves() {
+    let low = |farm: &mut Farm| farm.snapshot.hosts[0].state = HostState::LowFreeMemory;
+    assert_eq!(reason_after(low), Some(WaitReason::LowFreeMemory));
+    // It is no reason to say that nothing is big enough.
+    let beside_a_small_one = |farm: &mut Farm| {
+        low(farm);
+        farm.host(amounts(4, 0, 0, 0));
+    };
+    assert_eq!(reason_after(beside_a_small_one), Some(WaitReason::LowFreeMemory));
+    let load = |load: i64| move |farm: &mut Farm| farm.snapshot.hosts[0].load.reported = Cores(load);
+    assert_eq!(reason_after(load(320)), None);
+    assert_eq!(reason_after(load(321)), Some(WaitReason::HostLoad));
+    let beside_a_full_one = |farm: &mut Farm| {
+        load(400)(farm);
+        farm.host(amounts(4, 8, 0, 0)).idle = amounts(0, 8, 0, 0);
+    };
+    assert_eq!(reason_after(beside_a_full_one), Some(WaitReason::Capacity));
+    let beside_an_idle_one = |farm: &mut Farm| {
+        load(400)(farm);
+        farm.host(amounts(4, 8, 0, 0));
+    };
+    assert_eq!(reason_after(beside_an_idle_one), None);
+    // No machine is ever quite without load.
+    let whole = |farm: &mut Farm| {
+        load(400)(farm);
+        farm.snapshot.candidates[0].cores = CoreRequest::WholeHost;
+    };
+    assert_eq!(reason_after(whole), None);
+    let explained = |farm: &mut Farm| {
+        load(400)(farm);
+        farm.holds.booked_lately.insert(farm.snapshot.hosts[0].id.clone(), Cores(80));
+    };
+    assert_eq!(reason_after(explained), None);
+    let stuck = |farm: &mut Farm| {
+        load(400)(farm);
+        farm.holds.load_stuck.insert(farm.snapshot.hosts[0].id.clone());
+    };
+    assert_eq!(reason_after(stuck), None);
+}
+
+#[test]
+fn a_host_of_which_next_to_no_memory_is_idle_is_full() {
+    let little = |mib: i64| {
+        move |farm: &mut Farm| {
+            farm.snapshot.candidates[0].memory = Kib::mib(100);
+            farm.snapshot.hosts[0].idle.memory = Kib::mib(mib);
+        }
+    };
+    assert_eq!(reason_after(little(255)), Some(WaitReason::Capacity));
+    assert_eq!(reason_after(little(256)), None);
+}
+
+#[test]
 fn back_off_and_a_full_pass_hold_only_what_would_fit() {
     assert_eq!(reason_after(hold_back), Some(WaitReason::BackOff));
     let no_room = |farm: &mut Farm| {

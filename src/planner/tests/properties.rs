@@ -11,8 +11,8 @@ use strum::IntoEnumIterator as _;
 use super::farm::{Farm, tags};
 use crate::model::{
     AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores,
-    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, Plan, Policy,
-    ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
+    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, LoadRule,
+    Plan, Policy, ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
 };
 use crate::planner::bundles::Kept;
 use crate::planner::reserve::{Ask, Offer, reserve};
@@ -185,6 +185,13 @@ fn build(
             _ => HostState::Open,
         };
         host.os = if draft.state == 1 { vec!["mac".to_owned()] } else { host.os.clone() };
+        // Of all kinds: none, what is booked, other work, nonsense.
+        host.load.booked = host.total.cores - host.idle.cores;
+        host.load.booked_at_report = if draft.busy == 3 { Cores::ZERO } else { host.load.booked };
+        host.load.reported = Cores([0, 0, 0, 0, 300, 0, 10_000, 0, 0][draft.warm]);
+        if draft.state == 3 && draft.busy == 2 {
+            host.state = HostState::LowFreeMemory;
+        }
         host.running_layers = [format!("layer-{:04}", draft.warm).into()].into();
     }
     for draft in jobs {
@@ -258,12 +265,17 @@ fn some_tags(bits: Pick) -> BTreeSet<crate::model::Tag> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    (any::<[bool; 5]>(), 1..6_u32, prop_oneof![3 => Just(20_000_u32), 1 => 0..12_u32]).prop_map(
+    (any::<[bool; 7]>(), 1..6_u32, prop_oneof![3 => Just(20_000_u32), 1 => 0..12_u32]).prop_map(
         |(
-            [fifo, core_saturation, memory_saturation, round_up, by_memory],
+            [fifo, core_saturation, memory_saturation, round_up, by_memory, is_foreign, is_off],
             frames_per_layer_turn,
             frames_per_pass_max,
         )| Policy {
+            host_load: match (is_foreign, is_off) {
+                (true, _) => LoadRule::Foreign,
+                (false, true) => LoadRule::Off,
+                (false, false) => LoadRule::Cuebot,
+            },
             job_order: if fifo { JobOrder::Fifo } else { JobOrder::Priority },
             frames_per_layer_turn,
             frames_per_pass_max,
@@ -332,7 +344,11 @@ impl<'s> Recount<'s> {
         let row = &self.snapshot.hosts[host];
         let reaches = candidate.clusters.iter().any(|&cluster| self.covers(cluster, candidate, host));
         let os_fits = job.os.as_ref().is_none_or(|os| row.os.contains(os));
-        let offer = Offer { kept: self.kept[host], ..Offer::of(row, self.idle[host]) };
+        let offer = Offer {
+            kept: self.kept[host],
+            busy: self.holds.busy(row, self.policy.host_load),
+            ..Offer::of(row, self.idle[host])
+        };
         let amounts = reserve(&Ask::of(candidate, self.policy), &offer, self.policy).ok()?;
         let subscription = self.subscription(job.show, host)?;
         let after = self.subscriptions[subscription] + amounts.cores;
