@@ -163,7 +163,11 @@ fn a_database_that_is_not_there_is_told_in_the_published_words() {
 fn config_check_says_what_run_would() {
     let wrong = Surroundings::with_file("queue:\n  monitor_intervall: 5s\n");
     assert_eq!(wrong.run(&["config", "check"], &[]), wrong.run(&["run"], &[]));
-    let right = Surroundings::with_file("queue:\n  cluster_empty_sleep: 5s\n");
+    let old = Surroundings::with_file("rqd: {grpc_port: 8444}\n").run(&["config", "check"], &[]);
+    let changed = "warning: defaults have changed since the version for which these settings were written; ";
+    assert!(old.0 == 0 && old.2.starts_with(changed) && old.2.contains("; the old way: "), "{}", old.2);
+    let version = env!("CARGO_PKG_VERSION");
+    let right = Surroundings::with_file(&format!("queue:\n  cluster_empty_sleep: 5s\nwritten_for: {version}\n"));
     let (code, stdout, stderr) = right.run(&["config", "check"], &[]);
     assert_eq!((code, stdout.as_str()), (0, ""));
     assert_eq!(
@@ -232,7 +236,7 @@ fn config_show_says_where_each_value_came_from_and_no_secret() {
     );
     let (_, stdout, _) = surroundings.run(&["config", "show", "-o", "yaml"], &[]);
     assert!(
-        stdout.starts_with("file: ~/.config/cue-scheduler/scheduler.yaml\nsettings:\n- key: logging.level\n"),
+        stdout.starts_with("file: ~/.config/cue-scheduler/scheduler.yaml\nsettings:\n- key: written_for\n"),
         "{stdout}"
     );
 }

@@ -320,7 +320,8 @@ async fn a_file_is_changed_in_its_property_only() {
     let again = run(&settings, &["--update", text(&path), OURS]);
     assert_eq!((again.code, again.stdout.as_str()), (0, ""));
     assert_eq!(fs::metadata(&path).unwrap().ino(), stands.ino(), "what is right already is not written");
-    assert_eq!(run(&settings, &["--check", text(&path), OURS, "-t", "urgent", "-i", "none"]).code, 0);
+    let checked = run(&settings, &["--check", text(&path), OURS, "-t", "urgent", "-i", "none", "-o", "name"]);
+    assert_eq!((checked.code, checked.stdout.as_str()), (1, "beta:local.general\n"), "of another show");
 }
 
 #[tokio::test]

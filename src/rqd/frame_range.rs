@@ -495,9 +495,9 @@ mod tests {
             "20-3x-2",
             "5-40y3",
             "1-30:8",
-            "1-200000:2",
+            "1-900:2",
         ];
-        fuzz(40_000, |random| {
+        fuzz(20_000, |random| {
             let range = text_of(random, &pieces, 14);
             let set = match FrameSet::parse(&range) {
                 Ok(set) => set,

@@ -20,9 +20,11 @@ pub(super) fn selection(farm: &Selected) -> Found {
     };
     if farm.clusters.is_empty() {
         let is_flagged = farm.rows.shows.iter().any(|show| show.is_scheduler_managed == Some(false));
-        let remedy = if farm.rows.shows.is_empty() {
-            "create a show in Cuebot, and subscribe it to an allocation"
-        } else if is_flagged {
+        if farm.rows.shows.is_empty() {
+            let remedy = "create a show in Cuebot, and subscribe it to an allocation";
+            return Ok(Finding::failed("there is no show: nothing would be booked", remedy));
+        }
+        let remedy = if is_flagged {
             "flag shows for a scheduler with cueadmin -scheduler-managed SHOW on, or name alloc_tags"
         } else {
             "subscribe shows to allocations, and tag hosts"
@@ -271,9 +273,6 @@ pub(super) async fn frameless_procs(session: &mut Session, farm: &Selected) -> F
 
 /// Who schedules which show, by the flag and by our clusters.
 pub(super) fn owners(farm: &Farm) -> Finding {
-    if farm.rows.shows.is_empty() {
-        return Finding::ok("there is no show");
-    }
     if farm.rows.shows.iter().all(|show| show.is_scheduler_managed.is_none()) {
         return Finding::ok("the schema has no flag; Cuebot's exclusion list decides");
     }
