@@ -62,7 +62,7 @@ fn not_checked(checks: &[CheckResult]) -> Vec<(&str, &str)> {
 }
 
 /// All that needs the rows that the settings select.
-const OF_THE_SELECTION: [&str; 10] = [
+const OF_THE_SELECTION: [&str; 14] = [
     "subscriptions",
     "folders",
     "hosts",
@@ -70,6 +70,10 @@ const OF_THE_SELECTION: [&str; 10] = [
     "counters",
     "waiting-counts",
     "limits",
+    "tags",
+    "slots",
+    "licences",
+    "chunks",
     "silent-procs",
     "frameless-procs",
     "owners",
@@ -110,6 +114,10 @@ async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
                 "counters",
                 "waiting-counts",
                 "limits",
+                "tags",
+                "slots",
+                "licences",
+                "chunks",
                 "silent-procs",
                 "frameless-procs",
                 "owners",

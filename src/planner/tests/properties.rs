@@ -11,8 +11,8 @@ use strum::IntoEnumIterator as _;
 use super::farm::{Farm, tags};
 use crate::model::{
     AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores,
-    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, Plan, Policy,
-    ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
+    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LeftOutRow, LimitIx, LimitUse,
+    Plan, Policy, ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
 };
 use crate::planner::bundles::Kept;
 use crate::planner::reserve::{Ask, Offer, reserve};
@@ -226,10 +226,16 @@ fn build(
         if draft.held == 2 {
             layer.clusters.clear();
         }
+        (layer.needs_slots, layer.has_refused_licences) = (draft.held == 5, draft.held == 6);
+        layer.unusable = (draft.held == 7).then(|| LeftOutRow {
+            table: "layer".into(),
+            id: layer.layer.to_string(),
+            problem: "int_gpus_min is -1".to_owned(),
+        });
         let ask = GpuAsk { cores: layer.cores, memory: layer.memory, gpus: layer.gpus, gpu_memory: layer.gpu_memory };
         let layer = layer.layer.clone();
         // Seen and gone from the first allocation, or running on the second.
-        if draft.gpus > 0 && draft.frames < 3 {
+        if draft.gpus > 0 && draft.frames < 15 {
             let last_seen = Timestamp::UNIX_EPOCH - time::Duration::hours(if draft.held > 3 { 0 } else { 2 });
             farm.snapshot.gpu_work.push(GpuWork { alloc: ALLOCS[draft.job % 2].into(), ask, last_seen });
         }
@@ -334,6 +340,7 @@ impl<'s> Recount<'s> {
             && self.snapshot.shows[job.show].is_active
             && !self.holds.taken_back.contains(&self.snapshot.shows[job.show].id)
             && candidate.start_after.is_none_or(|start| start <= self.snapshot.taken_at)
+            && !(candidate.needs_slots || candidate.has_refused_licences || candidate.unusable.is_some())
             && after <= self.snapshot.subscriptions[subscription].burst
             && folder.cores_max.allows(folder_cores + amounts.cores)
             && (amounts.gpus == Gpus::ZERO || folder.gpus_max.allows(folder_gpus + amounts.gpus))
