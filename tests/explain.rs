@@ -217,7 +217,7 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(
         unsubscribed.hosts.as_deref(),
         Some(
-            "of 16 hosts: 13 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
+            "of 16 hosts: 13 without tag `mixed`, 2 without `rhel9`, 1 in allocations that the show does not subscribe to"
         )
     );
     let remedies = [

@@ -1,8 +1,13 @@
 //! Rows and work that real farms have and that are not booked as they stand: all of it waits under a reason, is
 //! counted everywhere, and is named to people.
 
+use cue_scheduler::clusters;
+use cue_scheduler::db::SnapshotOptions;
 use cue_scheduler::farm::schema::Generation;
 use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, JobSpec, LayerSpec, ShowSpec, seed};
+use cue_scheduler::model::{Holds, Policy, Selection, TagChunkSizes};
+use cue_scheduler::planner::plan;
+use cue_scheduler::telemetry::Metrics;
 use cue_scheduler::units::Cores;
 use serde_json::Value;
 
@@ -50,6 +55,22 @@ async fn reason(database: &TestDatabase, job: &str) -> String {
     told["layers"][0]["reason"].as_str().unwrap_or("none").to_owned()
 }
 
+/// Frames that the metrics have under a reason.
+async fn counted_as_waiting(database: &TestDatabase, reason: &str) -> i64 {
+    let store = database.patient_store().await;
+    let clusters = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
+    let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::new(&registry).unwrap();
+    metrics.set_waiting(&plan(&snapshot, &Holds::default(), &Policy::default()));
+    let families = registry.gather();
+    let family = families.iter().find(|family| family.name() == "scheduler_waiting_frames").unwrap();
+    let of_reason = family.get_metric().iter().find(|metric| metric.get_label()[0].value() == reason).unwrap();
+    #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
+    let frames = of_reason.get_gauge().value() as i64;
+    frames
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_whose_row_makes_no_sense_is_counted_everywhere() {
     let broken = [
@@ -70,7 +91,10 @@ async fn a_layer_whose_row_makes_no_sense_is_counted_everywhere() {
         assert!(waiting["detail"].as_str().unwrap().ends_with(problem), "{waiting}");
         assert_eq!(plan["reasons"][0]["reason"], "row_unusable");
         let of_job = told(&database, &["plan", "--job", "show-sh010-artist_broken"]).await;
+        // Columns are as wide as the terminal lets them.
+        let of_job = of_job.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(of_job.contains("3 frames of 1 layer would wait") && of_job.contains(problem), "{of_job}");
+        assert_eq!(counted_as_waiting(&database, "row_unusable").await, 3);
 
         let job = told(&database, &["explain", "job", "show-sh010-artist_broken"]).await;
         assert!(job.contains("3 waiting") && !job.contains("no frame waits"), "{job}");
@@ -198,8 +222,9 @@ async fn tags_that_only_a_regular_expression_finds_have_their_own_words() {
     let ran = run_program(&database.connect_settings().await, &["exclusion-list", "--check", "/dev/null"]);
     assert!(ran.stderr.contains("the tags of 4 layers") && ran.stderr.contains("`General`"), "{}", ran.stderr);
 
-    for job in ["upper", "part"] {
-        assert_eq!(reason(&database, job).await, "no_host_with_tags", "{job}");
+    for layer in ["upper/upper", "part/part"] {
+        let story = json(&database, &["explain", "layer", &format!("show-sh010-artist_{layer}")]).await;
+        assert_eq!(story["reason"], "no_host_with_tags", "{layer}");
     }
     let story = json(&database, &["explain", "layer", "show-sh010-artist_upper/upper"]).await;
     let remedies = story["remedies"].to_string();
