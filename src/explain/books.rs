@@ -6,10 +6,12 @@ use super::words::over;
 use crate::db::{FoundFrame, FoundProc, FramelessProc, HeldProc, HostLedger, LayerChunks, LayerCount, OrderedRedirect};
 use crate::rqd::unrendered_numbers;
 use crate::scheduler::OVERDUE_AFTER;
-use crate::units::{Amounts, number_runs};
+use crate::units::{Amounts, listed, number_runs};
 
 /// Frames that a sentence names.
 const NAMED_MAX: usize = 8;
+/// Runs of numbers that it names.
+const RUNS_MAX: usize = 20;
 
 /// `is_served`: by a scheduler with these settings.
 pub(super) fn frame_summary(found: &FoundFrame, is_served: bool) -> String {
@@ -102,7 +104,7 @@ pub(super) fn unrendered(chunks: &LayerChunks) -> Option<String> {
     let missing = unrendered_numbers(range, *chunk_size, frames).filter(|missing| !missing.is_empty())?;
     Some(format!(
         "of its range `{range}` in chunks of {chunk_size}, {} {} in no frame: nobody renders {}; submit {} once more",
-        number_runs(&missing),
+        listed(number_runs(&missing).split(','), RUNS_MAX),
         if missing.len() == 1 { "is" } else { "are" },
         if missing.len() == 1 { "it" } else { "them" },
         if missing.len() == 1 { "it" } else { "them" }

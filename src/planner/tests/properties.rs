@@ -8,15 +8,14 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use strum::IntoEnumIterator as _;
 
-use super::farm::{Farm, tags};
+use super::farm::{Farm, kept, tags, unusable};
 use crate::model::{
     AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores,
-    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LeftOutRow, LimitIx, LimitUse,
-    Plan, Policy, ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
+    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, Plan, Policy,
+    ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
 };
 use crate::planner::bundles::Kept;
 use crate::planner::reserve::{Ask, Offer, reserve};
-use crate::planner::view::View;
 use crate::planner::{PlannedFarm, plan};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -227,11 +226,7 @@ fn build(
             layer.clusters.clear();
         }
         (layer.needs_slots, layer.has_refused_licences) = (draft.held == 5, draft.held == 6);
-        layer.unusable = (draft.held == 7).then(|| LeftOutRow {
-            table: "layer".into(),
-            id: layer.layer.to_string(),
-            problem: "int_gpus_min is -1".to_owned(),
-        });
+        layer.unusable = unusable().filter(|_| draft.held == 7);
         let ask = GpuAsk { cores: layer.cores, memory: layer.memory, gpus: layer.gpus, gpu_memory: layer.gpu_memory };
         let layer = layer.layer.clone();
         // Seen and gone from the first allocation, or running on the second.
@@ -305,10 +300,7 @@ impl<'s> Recount<'s> {
             holds,
             policy,
             idle: snapshot.hosts.iter().map(|host| host.idle).collect(),
-            kept: {
-                let view = View::new(snapshot, holds, policy);
-                HostIx::all(&snapshot.hosts).map(|host| view.offer(host).kept).collect()
-            },
+            kept: kept(snapshot, holds, policy),
             subscriptions: snapshot.subscriptions.iter().map(|row| row.cores).collect(),
             folders: snapshot.folders.iter().map(|row| (row.cores, row.gpus)).collect(),
             jobs: snapshot.jobs.iter().map(|row| (row.cores, row.gpus)).collect(),
