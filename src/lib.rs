@@ -52,6 +52,7 @@
 //! | placement | candidate, host, number of frames, and what each of them reserves |
 //! | demand | what a layer asks of a host, and the hosts that could ever meet it |
 //! | group | hosts that no gate tells apart; one of them is asked for all |
+//! | bundle | cores and memory that a host keeps for GPU work, for each idle GPU |
 //! | bucket | hosts of a group that are alike in what they have left |
 //! | take back | give a booking back whose frame does not run; in the database, unbook |
 //! | pass | one full look: snapshot, plan, bookings |

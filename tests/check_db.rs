@@ -65,7 +65,7 @@ fn not_checked(checks: &[CheckResult]) -> Vec<(&str, &str)> {
 }
 
 /// All that needs the rows that the settings select.
-const OF_THE_SELECTION: [&str; 11] = [
+const OF_THE_SELECTION: [&str; 15] = [
     "subscriptions",
     "folders",
     "hosts",
@@ -73,6 +73,10 @@ const OF_THE_SELECTION: [&str; 11] = [
     "counters",
     "waiting-counts",
     "limits",
+    "tags",
+    "slots",
+    "licences",
+    "chunks",
     "silent-procs",
     "frameless-procs",
     "left-out-rows",
@@ -115,6 +119,10 @@ async fn nothing_is_wrong_with_a_healthy_farm_and_nothing_is_written() {
                 "counters",
                 "waiting-counts",
                 "limits",
+                "tags",
+                "slots",
+                "licences",
+                "chunks",
                 "silent-procs",
                 "frameless-procs",
                 "left-out-rows",

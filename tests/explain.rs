@@ -34,7 +34,13 @@ fn farm_of_causes() -> FarmSpec {
         .job(JobSpec { is_paused: true, ..job("job_paused", layer()) })
         .job(JobSpec { is_auto_book: false, ..job("auto_book_off", layer()) })
         .job(job("start_after", layer()))
-        .job(job("not_selected", layer().tags("foreign")))
+        .job(job("row_unusable", layer()))
+        .job(job("slots_required", layer()))
+        .job(job(
+            "licences_declared",
+            LayerSpec { environment: vec![("CUE_LICENSES".to_owned(), "nuke".to_owned())], ..layer() },
+        ))
+        .job(job("not_selected", layer().tags("elsewhere")))
         .job(job("no_subscription", layer().tags("mixed")).os("rhel9"))
         .job(job("job_cap_not_positive", layer()).cores_max(Cores::ZERO))
         .job(job("job_cores", layer()).cores_max(Cores(50)))
@@ -47,7 +53,7 @@ fn farm_of_causes() -> FarmSpec {
         .job(job("shape", layer().memory(Kib::gib(64))))
         .job(job("low_free_memory", layer().tags("starved")))
         .job(job("host_load", layer().tags("desk")))
-        .job(job("gpu_reserved", layer().tags("gpu")))
+        .job(job("gpu_reserved", layer().tags("gpu").cores(Cores::whole(6))))
         .job(job("capacity", layer().tags("full").cores(Cores::whole(4))))
         .job(job("pass_full", layer().frames(10)))
         .job(job("back_off", layer()));
@@ -66,7 +72,12 @@ fn farm_of_causes() -> FarmSpec {
     let mut farm = FarmSpec::empty()
         .host_class(HostClass::new("render", 4))
         .host_class(HostClass::new("windows", 2).os("windows").tag("mixed", TagKind::Manual))
-        .host_class(HostClass::new("foreign", 1).alloc("foreign").tag("mixed", TagKind::Manual))
+        .host_class(
+            HostClass::new("foreign", 1)
+                .alloc("foreign")
+                .tag("mixed", TagKind::Manual)
+                .tag("elsewhere", TagKind::Manual),
+        )
         .host_class(HostClass::new("gpu", 2).alloc("gpu").gpus(4, Kib::gib(96)))
         .host_class(HostClass::new("closed", 3).alloc("closed"))
         .host_class(HostClass::new("all", 2).alloc("all").thread_mode(ThreadMode::All))
@@ -102,7 +113,10 @@ async fn planted() -> (TestDatabase, Seeded) {
          UPDATE host_stat SET int_mem_free = 500000 WHERE pk_host = {};
          UPDATE host_stat SET int_load = 800 WHERE pk_host = {};
          UPDATE layer SET ts_start_after = now() + interval '1 hour'
-           FROM job WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%start\\_after';",
+           FROM job WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%start\\_after';
+         ALTER TABLE layer ADD COLUMN int_slots_required int NOT NULL DEFAULT 0;
+         UPDATE layer SET int_slots_required = 1
+           FROM job WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%slots\\_required';",
         closed[0].id,
         closed[1].id,
         closed[2].id,
@@ -117,7 +131,8 @@ async fn planted() -> (TestDatabase, Seeded) {
 async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let clusters = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
-    let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
+    let options = SnapshotOptions { refuses_licences: true, ..SnapshotOptions::default() };
+    let snapshot = store.load_snapshot(&clusters, &options).await.unwrap();
     let failed = seeded.jobs.iter().find(|job| job.name.ends_with("retry_elsewhere")).unwrap();
     let keeping_off = || seeded.hosts.iter().map(|host| (host.id.clone(), 2)).collect();
     let elsewhere = seeded.layers_of(&failed.id).map(|layer| (layer.id.clone(), keeping_off()));
@@ -130,7 +145,8 @@ async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
         taken_back: taken.map(|show| show.id.clone()).collect(),
         ..Holds::default()
     };
-    assert_eq!((snapshot.left_out.as_slice(), snapshot.hosts.len()), (&[][..], HOSTS));
+    let [left_out] = &snapshot.left_out[..] else { panic!("{:?}", snapshot.left_out) };
+    assert_eq!((left_out.problem.as_str(), snapshot.hosts.len()), ("int_gpus_min is -1; set it to 0 or more", HOSTS));
     (snapshot, holds)
 }
 
@@ -150,6 +166,9 @@ fn hosts_at(story: &LayerStory, reason: WaitReason) -> (usize, usize) {
 #[tokio::test]
 async fn each_cause_is_found_first_with_true_counts() {
     let (database, seeded) = planted().await;
+    let unusable = "UPDATE layer SET int_gpus_min = -1
+           FROM job WHERE job.pk_job = layer.pk_job AND job.str_name LIKE '%row\\_unusable'";
+    sqlx::raw_sql(unusable).execute(&database.pool()).await.unwrap();
     let before = fingerprint(&database.pool()).await;
     let store = database.patient_store().await;
     let (snapshot, holds) = snapshot(&store, &seeded).await;
@@ -233,7 +252,7 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(
         unsubscribed.hosts.as_deref(),
         Some(
-            "of 18 hosts: 15 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
+            "of 18 hosts: 15 without tag `mixed`, 2 without `rhel9`, 1 in allocations that the show does not subscribe to"
         )
     );
     let remedies = [

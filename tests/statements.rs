@@ -124,6 +124,7 @@ fn frame_statements(
     let twenties = array(seeded.layers.iter().map(|_| 20));
     let shows = array(seeded.shows.iter().map(|show| &show.id));
     let facility = array([&seeded.facility]);
+    let allocs = array(seeded.hosts.iter().map(|host| &host.alloc));
     let claim = if generation == Generation::G0 {
         include_str!("../src/db/sql/book_claim.sql")
     } else {
@@ -133,8 +134,8 @@ fn frame_statements(
     vec![
         (
             include_str!("../src/db/sql/snapshot_candidates.sql"),
-            "text[], text[], bool",
-            format!("{shows}, {facility}, {has_index}"),
+            "text[], text[], bool, bool",
+            format!("{shows}, {facility}, {has_index}, true"),
         ),
         (
             include_str!("../src/db/sql/waiting_frames.sql"),
@@ -151,6 +152,8 @@ fn frame_statements(
             "text[], text[], float8",
             format!("{hosts}, {}, 10", array(chunk.iter().map(|booked| &booked.layer))),
         ),
+        (include_str!("../src/db/sql/snapshot_gpu_work.sql"), "text[], bool", format!("{allocs}, true")),
+        (include_str!("../src/db/sql/layer_chunks.sql"), "text[], text[]", format!("'{{}}', {shows}")),
         (claim, "text[], int4[], text[]", format!("{frames}, {versions}, {layers_of_chunk}")),
         (
             include_str!("../src/db/sql/book_frames.sql"),

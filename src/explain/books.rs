@@ -11,6 +11,8 @@ use crate::units::{Amounts, Cores, listed, number_runs};
 
 /// Frames that a sentence names.
 const NAMED_MAX: usize = 8;
+/// Runs of numbers that it names.
+const RUNS_MAX: usize = 20;
 
 /// `is_served`: by a scheduler with these settings.
 pub(super) fn frame_summary(found: &FoundFrame, is_served: bool, depends: Option<&[String]>) -> String {
@@ -145,7 +147,7 @@ pub(super) fn unrendered(chunks: &LayerChunks) -> Option<String> {
     let missing = unrendered_numbers(range, *chunk_size, frames).filter(|missing| !missing.is_empty())?;
     Some(format!(
         "of its range `{range}` in chunks of {chunk_size}, {} {} in no frame: nobody renders {}; submit {} once more",
-        number_runs(&missing).join(","),
+        listed(number_runs(&missing), RUNS_MAX),
         if missing.len() == 1 { "is" } else { "are" },
         if missing.len() == 1 { "it" } else { "them" },
         if missing.len() == 1 { "it" } else { "them" }

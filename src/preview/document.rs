@@ -168,7 +168,7 @@ impl PlanDocument {
             reason: waiting.reason,
             detail: (snapshot.candidates[waiting.candidate].unusable.as_ref())
                 .filter(|_| waiting.reason == WaitReason::RowUnusable)
-                .map(|row| format!("{} {}: {}", row.table, row.id, row.problem)),
+                .map(|row| format!("{}: {}", row.table, row.problem)),
         });
         let taken_at = snapshot.taken_at.format(&Rfc3339).unwrap_or_default();
         let wrong_counts = wrong_counts.iter().filter_map(|count| WrongCountRow::of(snapshot, count)).collect();

@@ -43,7 +43,7 @@ SELECT show.str_name::text AS show,
                 WHERE carried.pk_show = asked.pk_show
                   AND carried.pk_facility = asked.pk_facility
                   AND CASE WHEN found.pk_layer IS NULL AND asked.str_tags ~ '^[\w\s.|#,:-]*$'
-                           THEN carried.str_tag ~* ('(?x)' || asked.str_tags || '\y') END
+                           THEN carried.str_tag ~* ('(?x)' || asked.str_tags) END
                 ORDER BY length(carried.str_tag), carried.str_tag
                 LIMIT 3) AS first
        ) AS near

@@ -16,14 +16,19 @@ SELECT seen.pk_alloc::text AS pk_alloc,
         WHERE host.pk_alloc = ANY ($1)
           AND (proc.int_gpus_reserved > 0 OR proc.int_gpu_mem_reserved > 0)
         UNION ALL
-       SELECT host.pk_alloc, ran.pk_layer, COALESCE(frame.ts_stopped, frame.ts_started) AS last
+       SELECT host.pk_alloc, ran.pk_layer, runs.last
          FROM job
          JOIN layer AS ran ON ran.pk_job = job.pk_job AND (ran.int_gpus_min > 0 OR ran.int_gpu_mem_min > 0)
-         JOIN frame ON frame.pk_layer = ran.pk_layer
-         JOIN host ON host.str_name = frame.str_host
+        CROSS JOIN LATERAL (
+              SELECT frame.str_host, max(COALESCE(frame.ts_stopped, frame.ts_started)) AS last
+                FROM frame
+               WHERE frame.pk_layer = ran.pk_layer
+                 AND frame.ts_started > now() - interval '1 day'
+               GROUP BY frame.str_host
+              ) AS runs
+         JOIN host ON host.str_name = runs.str_host
         WHERE $2
           AND (job.str_state = 'PENDING' OR job.ts_stopped > now() - interval '1 day')
-          AND frame.ts_started > now() - interval '1 day'
           AND host.pk_alloc = ANY ($1)
        ) AS seen
   JOIN layer ON layer.pk_layer = seen.pk_layer

@@ -4,7 +4,10 @@ use super::finding::{Farm, Finding, Found, Selected, known, list};
 use crate::db::check::Session;
 use crate::db::{self, DeclaredLicences, LayerChunks, LooseTags, SlotWork, Store};
 use crate::rqd::unrendered_numbers;
-use crate::units::{counted, number_runs};
+use crate::units::{counted, listed, number_runs};
+
+/// Runs of numbers that are named of one layer.
+const RUNS_MAX: usize = 20;
 
 /// Layers whose tags no host carries, and that Cuebot finds hosts for all the same.
 pub(super) async fn tags(session: &mut Session, farm: &Selected) -> Found {
@@ -62,7 +65,7 @@ pub(super) async fn chunks(session: &mut Session, farm: &Selected) -> Found {
     let layers = db::layer_chunks(session, &[], &known(farm)?.shows).await?;
     let each = layers.iter().filter_map(|LayerChunks { job_name, layer_name, range, chunk_size, frames, .. }| {
         let missing = unrendered_numbers(range, *chunk_size, frames).filter(|missing| !missing.is_empty())?;
-        let missing = number_runs(&missing).join(",");
+        let missing = listed(number_runs(&missing), RUNS_MAX);
         Some(format!("{missing} of {job_name}/{layer_name} (`{range}` in chunks of {chunk_size})"))
     });
     let missing: Vec<String> = each.collect();

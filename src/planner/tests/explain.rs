@@ -160,6 +160,6 @@ fn a_host_tells_what_each_layer_could_take_and_what_stops_it() {
 fn an_explanation_is_data() {
     let json = serde_json::to_value(explain(&farm(0), 0)).expect("it is data");
     assert_eq!(json["reason"], "no_host_with_tags");
-    assert_eq!(json["gates"][0], serde_json::json!({ "reason": "job_paused", "verdict": "passed", "hosts": null }));
+    assert_eq!(json["gates"][0], serde_json::json!({ "reason": "row_unusable", "verdict": "passed", "hosts": null }));
     assert_eq!(json["caps"][0]["max"], serde_json::Value::Null);
 }

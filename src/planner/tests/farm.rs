@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Candidate, Cap, Cluster, ClusterIx, ClusterKind, CoreRequest, FolderIx, FolderRow, Holds, Host, HostLoad,
-    HostState, JobIx, JobRow, LimitIx, LimitRow, LimitUse, Placement, Plan, ShowIx, ShowRow, Snapshot, Subscription,
-    Tag, ThreadMode, Timestamp, WaitReason,
+    Candidate, Cap, Cluster, ClusterIx, ClusterKind, CoreRequest, FolderIx, FolderRow, Holds, Host, HostIx, HostLoad,
+    HostState, JobIx, JobRow, LeftOutRow, LimitIx, LimitRow, LimitUse, Placement, Plan, Policy, ShowIx, ShowRow,
+    Snapshot, Subscription, Tag, ThreadMode, Timestamp, WaitReason,
 };
+use crate::planner::bundles::Kept;
+use crate::planner::view::View;
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
 /// Starts with one show that may use 100 cores of the one allocation, one folder without caps, and
@@ -23,6 +25,17 @@ pub(crate) fn tags(tags: &[&str]) -> BTreeSet<Tag> {
 
 pub(crate) fn amounts(cores: i64, gib: i64, gpus: i64, gpu_gib: i64) -> Amounts {
     Amounts { cores: Cores::whole(cores), memory: Kib::gib(gib), gpus: Gpus(gpus), gpu_memory: Kib::gib(gpu_gib) }
+}
+
+/// What is wrong with a layer's row.
+pub(super) fn unusable() -> Option<LeftOutRow> {
+    Some(LeftOutRow { table: "layer".into(), id: "layer".to_owned(), problem: "int_gpus_min is -1".to_owned() })
+}
+
+/// How each host keeps itself for GPU work.
+pub(super) fn kept(snapshot: &Snapshot, holds: &Holds, policy: &Policy) -> Vec<Kept> {
+    let view = View::new(snapshot, holds, policy);
+    HostIx::all(&snapshot.hosts).map(|host| view.offer(host).kept).collect()
 }
 
 impl Farm {

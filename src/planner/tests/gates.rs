@@ -1,9 +1,8 @@
 //! One farm per reason to wait.
 
-use super::farm::{Farm, amounts, placed, reason, tags};
+use super::farm::{Farm, amounts, placed, reason, tags, unusable};
 use crate::model::{
-    Cap, ClusterIx, ClusterKind, CoreRequest, GpuKeep, HostState, LeftOutRow, LimitUse, Policy, ThreadMode, Timestamp,
-    WaitReason,
+    Cap, ClusterIx, ClusterKind, CoreRequest, GpuKeep, HostState, LimitUse, Policy, ThreadMode, Timestamp, WaitReason,
 };
 use crate::planner::plan;
 use crate::units::{Cores, Gpus, Kib};
@@ -44,13 +43,7 @@ fn what_the_job_and_its_show_say() {
         farm.snapshot.taken_at = later;
     };
     assert_eq!(reason_after(come), None);
-    let of_row = |farm: &mut Farm| {
-        farm.snapshot.candidates[0].unusable = Some(LeftOutRow {
-            table: "layer".into(),
-            id: "layer".to_owned(),
-            problem: "int_gpus_min is -1".to_owned(),
-        });
-    };
+    let of_row = |farm: &mut Farm| farm.snapshot.candidates[0].unusable = unusable();
     assert_eq!(reason_after(of_row), Some(WaitReason::RowUnusable));
     assert_eq!(reason_after(|farm| farm.snapshot.candidates[0].needs_slots = true), Some(WaitReason::SlotsRequired));
     let licences = |farm: &mut Farm| farm.snapshot.candidates[0].has_refused_licences = true;

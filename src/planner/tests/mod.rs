@@ -1,5 +1,6 @@
 //! Tests of the planner as a whole; small pure parts are tested beside their code.
 
+mod bundles;
 mod choice;
 mod explain;
 pub(crate) mod farm;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use strum::IntoEnumIterator as _;
 
-use super::farm::{Farm, tags};
+use super::farm::{Farm, kept, tags, unusable};
 use crate::model::{
     AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores,
     GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, LoadRule,
@@ -16,7 +16,6 @@ use crate::model::{
 };
 use crate::planner::bundles::Kept;
 use crate::planner::reserve::{Ask, Offer, reserve};
-use crate::planner::view::View;
 use crate::planner::{PlannedFarm, plan};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -233,10 +232,12 @@ fn build(
         if draft.held == 2 {
             layer.clusters.clear();
         }
+        (layer.needs_slots, layer.has_refused_licences) = (draft.held == 5, draft.held == 6);
+        layer.unusable = unusable().filter(|_| draft.held == 7);
         let ask = GpuAsk { cores: layer.cores, memory: layer.memory, gpus: layer.gpus, gpu_memory: layer.gpu_memory };
         let layer = layer.layer.clone();
         // Seen and gone from the first allocation, or running on the second.
-        if draft.gpus > 0 && draft.frames < 3 {
+        if draft.gpus > 0 && draft.frames < 15 {
             let last_seen = Timestamp::UNIX_EPOCH - time::Duration::hours(if draft.held > 3 { 0 } else { 2 });
             farm.snapshot.gpu_work.push(GpuWork { alloc: ALLOCS[draft.job % 2].into(), ask, last_seen });
         }
@@ -322,10 +323,7 @@ impl<'s> Recount<'s> {
             holds,
             policy,
             idle: snapshot.hosts.iter().map(|host| host.idle).collect(),
-            kept: {
-                let view = View::new(snapshot, holds, policy);
-                HostIx::all(&snapshot.hosts).map(|host| view.offer(host).kept).collect()
-            },
+            kept: kept(snapshot, holds, policy),
             subscriptions: snapshot.subscriptions.iter().map(|row| row.cores).collect(),
             folders: snapshot.folders.iter().map(|row| (row.cores, row.gpus)).collect(),
             jobs: snapshot.jobs.iter().map(|row| (row.cores, row.gpus)).collect(),
@@ -366,6 +364,7 @@ impl<'s> Recount<'s> {
             && self.snapshot.shows[job.show].is_active
             && !self.holds.taken_back.contains(&self.snapshot.shows[job.show].id)
             && candidate.start_after.is_none_or(|start| start <= self.snapshot.taken_at)
+            && !(candidate.needs_slots || candidate.has_refused_licences || candidate.unusable.is_some())
             && after <= self.snapshot.subscriptions[subscription].burst
             && folder.cores_max.allows(folder_cores + amounts.cores)
             && (amounts.gpus == Gpus::ZERO || folder.gpus_max.allows(folder_gpus + amounts.gpus))
