@@ -29,6 +29,7 @@
 //! | what happens between two passes | `pacing.rs` in [`scheduler`] |
 //! | what becomes of a launch | the state machine of `launch` in [`scheduler`] |
 //! | a new key | [`config`] (`types.rs`, `keys.rs`) and `config/scheduler.yaml`; what the planner is told by it, the policy |
+//! | a default that changes what is booked | its line in `changed.rs` of [`config`], with the key for the old way |
 //! | a new metric | [`telemetry`] |
 //! | a new command | what it lists: rows in the room that knows them, as a rule [`preview`]; a file in `commands/` over `farm_view.rs`, which has the farm as the service sees it, printed by `listing.rs`; arguments and help in `commands/cli`, its place in `main.rs`, README's table; then `make generate` |
 //! | a new check of the database | [`ops`] |
