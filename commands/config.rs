@@ -11,6 +11,7 @@ use crate::output::Printer;
 /// The settings were loaded, so what is left to say is what has no effect.
 pub(crate) fn check(loaded: &Loaded, printer: Printer) -> ExitCode {
     printer.warnings(&loaded.warnings);
+    printer.warn_of_exposed(loaded);
     match &loaded.file {
         Some(file) => printer.note(format_args!("{} is right", file.display())),
         None => printer.note("no file was found, and environment and flags are right"),

@@ -9,7 +9,7 @@ use cue_scheduler::ops::handover::{
     Booker, Coverage, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
     TURN_OFF_BOOKING, check_flags, check_list, not_expressed,
 };
-use cue_scheduler::ops::replace_file;
+use cue_scheduler::ops::{read_file, replace_file};
 use cue_scheduler::units::counted;
 use dialoguer::Confirm;
 use dialoguer::console::Term;
@@ -324,7 +324,7 @@ fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printer) -> 
 }
 
 fn read(file: &Path) -> anyhow::Result<Properties> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = read_file(file)?;
     Properties::parse(bytes).with_context(|| format!("{} is no properties file that Java could load", file.display()))
 }
 

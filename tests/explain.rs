@@ -31,6 +31,7 @@ fn farm_of_causes() -> FarmSpec {
         .job(JobSpec { is_paused: true, ..job("job_paused", layer()) })
         .job(JobSpec { is_auto_book: false, ..job("auto_book_off", layer()) })
         .job(job("start_after", layer()))
+        .job(job("unlaunchable", layer()))
         .job(job("not_selected", layer().tags("nowhere")))
         .job(job("no_subscription", layer().tags("mixed")).os("rhel9"))
         .job(job("job_cap_not_positive", layer()).cores_max(Cores::ZERO))
@@ -105,10 +106,13 @@ async fn planted() -> (TestDatabase, Seeded) {
 async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let clusters = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
+    let unlaunchable = seeded.jobs.iter().find(|job| job.name.ends_with("unlaunchable")).unwrap();
+    let problem = "the range \"1-\" of layer layer does not serve it; correct layer.str_range";
     let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
     let taken = snapshot.shows.iter().filter(|show| show.name == "taken");
     let holds = Holds {
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
+        unlaunchable: seeded.layers_of(&unlaunchable.id).map(|layer| (layer.id.clone(), problem.to_owned())).collect(),
         // Only a service that saw the flag on knows.
         taken_back: taken.map(|show| show.id.clone()).collect(),
         ..Holds::default()
@@ -160,7 +164,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");
         found.push((reason, story));
     }
-    assert_eq!(found.len(), 24);
+    assert_eq!(found.len(), 25);
 
     let story = |reason: WaitReason| &found.iter().find(|(of, _)| *of == reason).unwrap().1;
     // (gate, asked, passed), as the farm was planted: six general hosts, two of which run windows.

@@ -33,6 +33,8 @@ pub enum WaitReason {
     ShowTakenBack,
     /// The layer's start-after time has not come.
     StartAfter,
+    /// No agent could be told to run its frames: they lie outside the layer's range, or the like.
+    Unlaunchable,
     /// No selected cluster reaches any of the layer's tags.
     NotSelected,
     /// No allocation with matching hosts has a subscription of the show.
@@ -80,6 +82,7 @@ impl WaitReason {
             Self::ShowInactive => "the show is not active",
             Self::ShowTakenBack => "the show's scheduler flag was switched off",
             Self::StartAfter => "the layer may not start yet",
+            Self::Unlaunchable => "no agent can be told to run its frames as the rows are",
             Self::NotSelected => "no selected cluster serves its tags",
             Self::NoSubscription => "the show has no subscription where matching hosts are",
             Self::SubscriptionFrozen => "the subscription's burst is 0",

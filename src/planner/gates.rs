@@ -74,7 +74,7 @@ impl<'a> Layer<'a> {
 }
 
 impl Layer<'_> {
-    pub(super) const GATES: [Gate<Self>; 6] = [
+    pub(super) const GATES: [Gate<Self>; 7] = [
         (WaitReason::JobPaused, |layer| !layer.job.is_paused),
         (WaitReason::AutoBookOff, |layer| layer.job.is_auto_book),
         (WaitReason::ShowInactive, |layer| layer.show.is_active),
@@ -82,6 +82,7 @@ impl Layer<'_> {
         (WaitReason::StartAfter, |layer| {
             layer.candidate.start_after.is_none_or(|start| start <= layer.view.snapshot.taken_at)
         }),
+        (WaitReason::Unlaunchable, |layer| !layer.view.holds.unlaunchable.contains_key(&layer.candidate.layer)),
         (WaitReason::NotSelected, |layer| !layer.candidate.clusters.is_empty()),
     ];
 }

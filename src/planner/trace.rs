@@ -145,6 +145,7 @@ impl<'p, 's> Recorded<'p, 's> {
             | WaitReason::ShowInactive
             | WaitReason::ShowTakenBack
             | WaitReason::StartAfter
+            | WaitReason::Unlaunchable
             | WaitReason::NotSelected
             | WaitReason::NoSubscription
             | WaitReason::SubscriptionFrozen

@@ -307,6 +307,7 @@ const fn is_lasting(reason: WaitReason) -> bool {
         | Reason::ShowInactive
         | Reason::ShowTakenBack
         | Reason::StartAfter
+        | Reason::Unlaunchable
         | Reason::NotSelected
         | Reason::NoSubscription
         | Reason::SubscriptionFrozen
