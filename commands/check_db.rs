@@ -29,6 +29,7 @@ struct Document<'a> {
 pub(crate) async fn run(settings: RunSettings, args: CheckDbArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let config = &settings.loaded.config;
     printer.warnings(&settings.loaded.warnings);
+    printer.warn_of_exposed(&settings.loaded);
     let wanted = Wanted {
         selection: config.selection(),
         chunk_sizes: config.chunk_sizes(),

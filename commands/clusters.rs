@@ -26,7 +26,7 @@ pub(crate) async fn run(settings: RunSettings, command: ClustersCommand, printer
         ClustersCommand::List => None,
         ClustersCommand::Show { name } => Some(named(&farm.clusters, name)?),
     };
-    let Look { snapshot, plan, .. } = farm.look_at_plan().await.context("Failed to read the farm")?;
+    let Look { snapshot, plan, .. } = farm.look().await.context("Failed to read the farm")?;
     name_left_out(&snapshot.left_out, printer);
     let last = farm.store.load_last_dispatches(&farm.clusters).await.context("Failed to read the last bookings")?;
     farm.store.close().await;

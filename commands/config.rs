@@ -11,6 +11,7 @@ use crate::output::Printer;
 /// The settings were loaded, so what is left to say is what has no effect.
 pub(crate) fn check(loaded: &Loaded, printer: Printer) -> ExitCode {
     printer.warnings(&loaded.warnings);
+    printer.warn_of_exposed(loaded);
     let changed = loaded.changed_defaults();
     if !changed.is_empty() {
         printer.warning(format_args!(

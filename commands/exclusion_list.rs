@@ -9,7 +9,7 @@ use cue_scheduler::ops::handover::{
     Booker, Coverage, CuebotSettings, EXCLUSION_LIST, ExclusionList, Finding, Gap, NotExpressed, Properties, ShowFlags,
     TURN_OFF_BOOKING, Told, check, not_expressed,
 };
-use cue_scheduler::ops::replace_file;
+use cue_scheduler::ops::{read_file, replace_file};
 use cue_scheduler::text::cleaned_lines;
 use cue_scheduler::units::counted;
 use dialoguer::Confirm;
@@ -221,7 +221,7 @@ fn read_cuebot(file: Option<&Path>, options: &[PathBuf], properties: &[String]) 
     let file = file.map(read).transpose()?;
     let mut settings = CuebotSettings::new(file.clone());
     for path in options {
-        let bytes = read_bytes(path)?;
+        let bytes = read_file(path)?;
         let text = String::from_utf8_lossy(&bytes);
         settings.add_options(&text).with_context(|| format!("{} cannot be Cuebot's environment", path.display()))?;
     }
@@ -383,12 +383,8 @@ fn update_file(farm: &Farm, file: &Path, may_change: bool, printer: Printer) -> 
 }
 
 fn read(file: &Path) -> anyhow::Result<Properties> {
-    let bytes = read_bytes(file)?;
+    let bytes = read_file(file)?;
     Properties::parse(bytes).with_context(|| format!("{} is no properties file that Java could load", file.display()))
-}
-
-fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// Return alone, and Ctrl-C, count as no.

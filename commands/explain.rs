@@ -28,7 +28,7 @@ const ROWS_MAX: usize = 20;
 pub(crate) async fn run(settings: RunSettings, what: ExplainWhat, printer: Printer) -> anyhow::Result<ExitCode> {
     let farm = FarmView::open(&settings, printer).await?;
     farm.warn_of_pauses(printer).await?;
-    let Look { snapshot, holds, .. } = farm.look_at_plan().await?;
+    let Look { snapshot, holds, .. } = farm.look().await?;
     name_left_out(&snapshot.left_out, printer);
     let asked = Asked { farm: &farm, snapshot, holds, printer };
     match what {

@@ -52,8 +52,8 @@ impl FarmView {
     }
 
     /// What the next pass would see and plan.
-    pub(crate) async fn look_at_plan(&self) -> anyhow::Result<Look> {
-        Ok(preview::look_at_plan(&self.store, &self.clusters, &self.settings).await?)
+    pub(crate) async fn look(&self) -> anyhow::Result<Look> {
+        Ok(preview::look(&self.store, &self.clusters, &self.settings).await?)
     }
 
     /// Says so where `run` would book nothing at all.

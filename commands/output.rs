@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ColorChoice;
-use cue_scheduler::config::Warning;
+use cue_scheduler::config::{Loaded, Warning};
 use cue_scheduler::text::{LINE_MAX, cleaned, cleaned_lines};
 
 use crate::cli::{GlobalArgs, OutputFormat};
@@ -113,6 +113,16 @@ impl Printer {
     pub(crate) fn warnings(self, warnings: &[Warning]) {
         for warning in warnings {
             self.warning(warning);
+        }
+    }
+
+    /// Warns of files with the password in them that are for everybody.
+    pub(crate) fn warn_of_exposed(self, loaded: &Loaded) {
+        for file in loaded.exposed() {
+            let file = file.display();
+            self.warning(format_args!(
+                "{file} holds the password, and everybody on this machine may read it: chmod o-r {file}"
+            ));
         }
     }
 

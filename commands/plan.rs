@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use cue_scheduler::preview::{
-    self, ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, WaitingRow, WrongCountRow,
+    ClusterShare, Narrowing, PlacementRow, PlanDocument, PlanTotals, WaitingRow, WrongCountRow,
 };
 use cue_scheduler::scheduler::ReasonRow;
 use cue_scheduler::units::{Amounts, counted, number_runs};
@@ -32,7 +32,7 @@ pub(crate) async fn run(settings: RunSettings, args: PlanArgs, printer: Printer)
         kept.compare(&farm.store, &farm.clusters, &farm.settings).await?;
         kept
     } else {
-        let look = preview::look(&farm.store, &farm.clusters, &farm.settings).await?;
+        let look = farm.look().await?;
         name_left_out(&look.left_out, printer);
         PlanDocument::of(&look)
     };

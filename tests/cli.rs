@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -193,6 +194,37 @@ the metrics and health pages on port 9090 are for who is on this machine only (q
     }
     let (code, _, stderr) = Surroundings::new().run(&["config", "check", "--facility", ""], &[]);
     assert_eq!(code, 2, "{stderr}");
+}
+
+#[test]
+fn config_check_warns_of_a_password_for_everybody_and_of_a_dry_run() {
+    let exposed = Surroundings::with_file("database: {db_pass: hunter2}\nrqd: {dry_run_mode: true}\n");
+    let file = exposed.0.path().join(".config/cue-scheduler/scheduler.yaml");
+    let told = |mode| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let (code, _, stderr) = exposed.run(&["config", "check"], &[]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(
+            stderr.contains("warning: line 2: rqd.dry_run_mode is true: `run` books and launches nothing\n"),
+            "{stderr}"
+        );
+        stderr.contains(
+            "warning: ~/.config/cue-scheduler/scheduler.yaml holds the password, and everybody on this machine may \
+             read it: chmod o-r ",
+        )
+    };
+    assert_eq!([0o644, 0o640, 0o604, 0o600].map(told), [true, false, true, false]);
+
+    let password = exposed.0.path().join("password");
+    fs::write(&password, "hunter2").unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
+    let in_file = Surroundings::with_file(&format!("database: {{db_pass_file: {}}}\n", password.display()));
+    let (_, _, stderr) = in_file.run(&["config", "check"], &[]);
+    assert!(stderr.contains("password holds the password, and everybody"), "{stderr}");
+    // A password of the environment is in no file.
+    let none = Surroundings::with_file("queue: {metrics_port: 1}\n");
+    let (_, _, stderr) = none.run(&["config", "check"], &[("OPENSCHEDULER_DATABASE__DB_PASS", "hunter2")]);
+    assert!(!stderr.contains("warning"), "{stderr}");
 }
 
 #[test]

@@ -445,6 +445,22 @@ fn wrong_use_and_no_database_are_told() {
 }
 
 #[tokio::test]
+async fn what_is_no_regular_file_is_refused_at_once() {
+    let database = farm(Generation::G0).await;
+    let settings = database.connect_settings().await;
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [text(&pipe), text(folder.path()), "/dev/zero"] {
+        for act in ["--check", "--update"] {
+            let ran = run(&settings, &[act, path, OURS]);
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{path}");
+            assert!(ran.stderr.contains(&format!("error: {path} is no regular file")), "{}", ran.stderr);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_there_is_told() {
     let database = farm(Generation::G0).await;
     let settings = database.connect_settings().await;

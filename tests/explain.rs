@@ -35,6 +35,7 @@ fn farm_of_causes() -> FarmSpec {
         .job(JobSpec { is_auto_book: false, ..job("auto_book_off", layer()) })
         .job(job("start_after", layer()))
         .job(job("row_unusable", layer()))
+        .job(job("unlaunchable", layer()))
         .job(job("slots_required", layer()))
         .job(job(
             "licences_declared",
@@ -131,6 +132,8 @@ async fn planted() -> (TestDatabase, Seeded) {
 async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let clusters = clusters::load(store, &Selection::default(), TagChunkSizes::default()).await.unwrap().clusters;
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
+    let unlaunchable = seeded.jobs.iter().find(|job| job.name.ends_with("unlaunchable")).unwrap();
+    let problem = "the range \"1-\" of layer layer does not serve it; correct layer.str_range";
     let options = SnapshotOptions { refuses_licences: true, ..SnapshotOptions::default() };
     let snapshot = store.load_snapshot(&clusters, &options).await.unwrap();
     let failed = seeded.jobs.iter().find(|job| job.name.ends_with("retry_elsewhere")).unwrap();
@@ -141,6 +144,7 @@ async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
         // As frames that failed there a moment ago say.
         elsewhere: elsewhere.collect(),
+        unlaunchable: seeded.layers_of(&unlaunchable.id).map(|layer| (layer.id.clone(), problem.to_owned())).collect(),
         // Only a service that saw the flag on knows.
         taken_back: taken.map(|show| show.id.clone()).collect(),
         ..Holds::default()
@@ -196,7 +200,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");
         found.push((reason, story));
     }
-    assert_eq!(found.len(), 27);
+    assert_eq!(found.len(), 30);
 
     let story = |reason: WaitReason| &found.iter().find(|(of, _)| *of == reason).unwrap().1;
     // (gate, asked, passed), as the farm was planted: six general hosts, two of which run windows.

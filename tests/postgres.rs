@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -137,4 +138,25 @@ async fn answers(server: &PostgresServer) -> Result<(), sqlx::Error> {
 fn assert_gone(folder: &Path, port: u16) {
     assert!(!folder.exists(), "{} is left", folder.display());
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "something answers on {port}");
+}
+
+/// As root, what the server's user may put in the place of our files is not followed.
+#[tokio::test]
+async fn nothing_is_written_through_what_the_servers_user_puts_into_its_folder() {
+    let server = PostgresServer::start(&PostgresOptions::default()).await.unwrap();
+    let mode = |path: &std::path::Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+    let log = server.folder().join("log");
+    assert_eq!((mode(server.folder()), mode(&log)), (0o700, 0o600));
+    assert_eq!(mode(&server.folder().join("data/postgresql.auto.conf")), 0o600);
+    for gone in ["password", "keeper.sh"] {
+        assert!(!server.folder().join(gone).exists(), "{gone}");
+    }
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(outside.path(), "somebody else's").unwrap();
+    server.stop_server(RestartMode::Fast).await.unwrap();
+    std::fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink(outside.path(), &log).unwrap();
+    server.start_server().await.unwrap();
+    assert_eq!(std::fs::read_to_string(outside.path()).unwrap(), "somebody else's");
+    server.stop().await;
 }

@@ -10,10 +10,12 @@ use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerS
 use cue_scheduler::units::Cores;
 use nix::pty::openpty;
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM, SIGUSR1};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::farm::{assert_all_done, farm, quick_farm, until};
 use crate::support::service::{Running, address_in, line_in, page, page_until, series, service};
-use crate::support::{TestDatabase, database, execute};
+use crate::support::{TestDatabase, database, execute, run_program, texts};
 
 /// Two shows on an allocation each, with a job of four frames each that is paused.
 async fn two_shows(database: &TestDatabase, generation: Generation) -> Sandbox {
@@ -100,10 +102,7 @@ async fn a_service_that_fails_ends_although_nobody_reads_why() {
     let database = database(Generation::G5).await;
     let sandbox = two_shows(&database, Generation::G5).await;
     let files = Files::new("scheduler: {alloc_tags: ['gone:one']}\n");
-    let mut command = files.service(&sandbox);
-    // The pipe of standard error is full from the start.
-    command.args(["-vv"]);
-    let mut running = Running::start_unread(command);
+    let mut running = Running::start_unread(files.service(&sandbox));
     assert_eq!(running.ended().await, Some(1));
     sandbox.stop().await;
 }
@@ -282,5 +281,67 @@ async fn the_log_target_is_the_published_one_and_every_launch_and_give_back_has_
     until(&sandbox, |progress| progress.done == 8).await;
     running.says_times(" DEBUG scheduler: launched a frame", 8).await;
     drop(running);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_outside_the_range_of_their_layer_have_a_reason_of_their_own_and_are_told_once() {
+    let database = database(Generation::G5).await;
+    let sandbox = two_shows(&database, Generation::G5).await;
+    let of_alpha = "pk_job IN (SELECT pk_job FROM job JOIN show USING (pk_show) WHERE show.str_name = 'alpha')";
+    execute(sandbox.pool(), &format!("UPDATE layer SET str_range = '500-600' WHERE {of_alpha}")).await;
+    unpause(&sandbox, "alpha").await;
+    let job = texts(sandbox.pool(), &format!("SELECT str_name FROM job WHERE {of_alpha}")).await.remove(0);
+    let explained = run_program(sandbox.database(), &["explain", "job", &job]);
+    assert!(explained.stdout.contains("4 frames wait") && explained.stdout.contains("(unlaunchable)"), "{explained:?}");
+    assert!(explained.stdout.contains("correct layer.str_range"), "{explained:?}");
+    let planned = run_program(sandbox.database(), &["plan", "-o", "json"]);
+    let planned: serde_json::Value = serde_json::from_str(&planned.stdout).unwrap();
+    assert!(planned.to_string().contains("\"unlaunchable\""), "{planned}");
+
+    let files = Files::new("queue: {job_back_off_duration: 1s, monitor_interval: 200ms}\n");
+    let running = Running::start(files.service(&sandbox));
+    let pages = running.pages().await;
+    let waits = |page: &str| series(page, "scheduler_waiting_frames{reason=\"unlaunchable\",show_name=\"alpha\"}");
+    page_until(pages, "/metrics", |page| waits(page) > 3.0).await;
+    let held = format!("scheduler_held_back{{kind=\"layer\",name=\"{job}/render\"}}");
+    page_until(pages, "/metrics", |page| series(page, &held) > 0.0).await;
+    // It is tried again and again.
+    page_until(pages, "/metrics", |page| series(page, "scheduler_passes_total") > 30.0).await;
+    let told = running.lines_with("left a row out");
+    assert_eq!(told.len(), 1, "{:#?}", running.log());
+    assert!(told[0].contains("table=layer") && told[0].contains("correct layer.str_range"), "{told:#?}");
+
+    execute(sandbox.pool(), &format!("UPDATE layer SET str_range = '1-100' WHERE {of_alpha}")).await;
+    until(&sandbox, |progress| progress.done == 4).await;
+    page_until(pages, "/metrics", |page| series(page, &held) < 1.0).await;
+    drop(running);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_at_the_pages_hold_up_neither_work_nor_a_scrape() {
+    let database = database(Generation::G5).await;
+    let options = SandboxOptions { generation: Generation::G5, ..quick_farm(FarmSpec::simple(200).hosts(5)) };
+    let sandbox = farm(database.connect_settings().await, options).await;
+    let mut running = Running::start(service(&sandbox));
+    let pages = running.pages().await;
+    let mut idle = Vec::new();
+    let mut asked = 0;
+    while !sandbox.progress().await.unwrap().is_finished() || idle.len() < 200 {
+        for _ in 0..50 {
+            let mut connection = TcpStream::connect(pages).await.unwrap();
+            // It may be closed already, for those that came after it.
+            let _ = connection.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await;
+            idle.push(connection);
+        }
+        idle.drain(..idle.len().saturating_sub(200));
+        asked += 1;
+        assert!(page(pages, "/metrics").await.contains("scheduler_frames_dispatched_total"), "asked {asked} times");
+    }
+    let report = assert_all_done(&sandbox).await;
+    assert_eq!(report.cap_breaches, 0);
+    running.signal(SIGTERM);
+    assert_eq!(running.ended().await, Some(0));
     sandbox.stop().await;
 }

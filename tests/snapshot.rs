@@ -12,7 +12,7 @@ use cue_scheduler::model::{
     Selection, Snapshot, Tag, TagChunkSizes, TagKind, ThreadMode, Timestamp, WaitReason,
 };
 use cue_scheduler::planner::plan;
-use cue_scheduler::preview::look_at_plan;
+use cue_scheduler::preview::look;
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::{Amounts, Cores, Gpus, Kib};
 use sqlx::PgPool;
@@ -338,8 +338,7 @@ async fn what_was_booked_on_a_host_lately_is_read_from_frames() {
 async fn a_look_that_watched_nothing_asks_what_ended_before_it_calls_a_host_busy() {
     let Farm { store, pool, seeded, _database } = farm(Generation::G5, &FarmSpec::simple(9)).await;
     let loaded = clusters::load(&store, &Selection::default(), TagChunkSizes::default()).await.unwrap();
-    let frames =
-        async || look_at_plan(&store, &loaded.clusters, &Settings::default()).await.unwrap().plan.placed_frames();
+    let frames = async || look(&store, &loaded.clusters, &Settings::default()).await.unwrap().plan.placed_frames();
     execute(&pool, "UPDATE host_stat SET int_load = 640").await;
     assert_eq!(frames().await, 2);
     let name = &seeded.hosts[0].name;

@@ -403,6 +403,30 @@ async fn a_connection_is_for_one_request() {
 }
 
 #[tokio::test]
+async fn what_is_no_request_is_refused_and_others_are_answered() {
+    let pages = Pages::start_with(patient()).await;
+    let head = "GET /livez HTTP/1.1\r\nHost: localhost\r\n";
+    let abuse: [(&str, Vec<u8>); 6] = [
+        ("noise", (0..=255_u8).cycle().take(4_096).collect()),
+        ("nothing but line ends", b"\r\n".repeat(100_000)),
+        ("a head without end", [head.as_bytes(), b"X: ", &vec![b'x'; 1 << 20]].concat()),
+        ("thousands of fields", [head.as_bytes(), &b"X: x\r\n".repeat(10_000), b"\r\n"].concat()),
+        ("a long path", [b"GET /".as_slice(), &vec![b'x'; 1 << 20], b" HTTP/1.1\r\n\r\n"].concat()),
+        ("another protocol", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
+    ];
+    for (what, sent) in abuse {
+        let mut connection = TcpStream::connect(pages.address).await.unwrap();
+        // It may be closed while it is being sent.
+        let _ = connection.write_all(&sent).await;
+        let _ = connection.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = connection.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{what}: {}", String::from_utf8_lossy(&answer));
+        assert_eq!(pages.get("/livez").await.status, 200, "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_an_error_that_says_what_to_change() {
     let taken = http::bind(Ipv4Addr::LOCALHOST.into(), 0).await.unwrap();
     let port = taken.local_addr().unwrap().port();

@@ -195,6 +195,9 @@ Examples:
   cue-scheduler plan -o json | jq '.reasons[] | select(.reason == \"capacity\")'
       What waits for room.
 
+Beside that a running service may hold back layers and hosts for a while after
+failures; the metric scheduler_held_back on its page names them.
+
 Exit status:
   0  Done.
   1  Failed.
@@ -249,6 +252,9 @@ Examples:
       Each layer that waits, and why.
   cue-scheduler explain host r0123
       What it could take, and what keeps it from more.
+
+Beside that a running service may hold back layers and hosts for a while after
+failures; the metric scheduler_held_back on its page names them.
 
 Exit status:
   0  Done.

@@ -405,8 +405,9 @@ mod tests {
 
     #[test]
     fn a_named_list_turns_everything_off() {
-        let selection = Selection { alloc_tags: alloc_tag("a", "general"), ..Selection::default() };
-        assert_eq!(names(&rows(), &selection), ["cloud/a/general", "local/a/general"]);
+        let facility = Some("cloud".to_owned());
+        let selection = Selection { facility, alloc_tags: alloc_tag("a", "general"), ..Selection::default() };
+        assert_eq!(names(&rows(), &selection), ["cloud/a/general"]);
         let selection = Selection { manual_tags: vec!["urgent".into(), "spot".into()], ..Selection::default() };
         assert_eq!(names(&rows(), &selection), ["cloud/a/manual-1", "cloud/b/manual-1", "local/a/manual-1"]);
     }

@@ -211,3 +211,29 @@ fn host_strategy(_: &mut Config, given: &Given) -> Result<(), Complaint> {
         _ => Err(value::expected("saturation", given)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_running_service_adopts_all_but_what_is_fixed_and_names_both() {
+        let running = Config::default();
+        let mut new = Config::default();
+        new.queue.monitor_interval = Duration::from_secs(77);
+        new.queue.worker_threads = 9;
+        new.database.db_pass = Some(super::super::types::Secret::new("other".to_owned()));
+        let (adopted, changed, waiting) = new.clone().adopted_by(&running);
+        assert_eq!(changed, ["queue.monitor_interval"]);
+        assert_eq!(waiting, ["database.db_pass", "queue.worker_threads"]);
+        let expected = Config { queue: new.queue.clone(), ..Config::default() };
+        assert_eq!(adopted.queue.worker_threads, running.queue.worker_threads);
+        assert_eq!(adopted.queue.monitor_interval, expected.queue.monitor_interval);
+        assert_eq!(adopted.database, running.database);
+        // A password in a file is read again in any case.
+        new.database.db_pass_file = Some("/etc/password".into());
+        assert_eq!(new.adopted_by(&running).2, ["database.db_pass_file", "queue.worker_threads"]);
+    }
+}

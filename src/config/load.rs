@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::changed;
@@ -77,6 +78,15 @@ impl Loaded {
         let is_left = |key: Option<&str>| key.is_none_or(|key| self.origins.at(key) == Place::Default);
         let changed = changed::DEFAULTS.iter().filter(|changed| is_anything && changed.since > written_for);
         changed.filter(|changed| is_left(changed.key())).map(ToString::to_string).collect()
+    }
+
+    /// Files that hold the password, and that everybody on this machine may read.
+    pub fn exposed(&self) -> Vec<&Path> {
+        let is_in_settings = matches!(self.origins.at("database.db_pass"), Place::File { .. });
+        let in_settings = self.file.as_deref().filter(|_| is_in_settings);
+        let files = in_settings.into_iter().chain(self.config.database.db_pass_file.as_deref());
+        let is_for_all = |path: &&Path| path.metadata().is_ok_and(|file| file.is_file() && file.mode() & 0o004 != 0);
+        files.filter(is_for_all).collect()
     }
 }
 

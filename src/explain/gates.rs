@@ -106,6 +106,10 @@ impl Case<'_> {
                 "wait until the agents have answered, or see why they are slow".to_owned(),
             ),
             WaitReason::LostRace | WaitReason::PassFull => opened("nothing: the next pass goes on with it"),
+            WaitReason::Unlaunchable => {
+                let problem = self.holds.unlaunchable.get(&self.candidate.layer);
+                opened(&format!("correct the rows: {}", problem.map_or("the log says what is wrong", String::as_str)))
+            }
             WaitReason::BackOff => opened("nothing: it is tried again soon; see the log for its failures"),
         }
     }

@@ -13,8 +13,10 @@
 
 mod install;
 
-use std::io;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -375,10 +377,14 @@ fn folder(options: &RealAgentsOptions, port: u16) -> Result<PathBuf, RealAgentsE
         let folder = tempfile::Builder::new().prefix("cue-agents-").tempdir()?;
         // As the system names it, since the keeper compares it with the folders of processes.
         let path = folder.path().canonicalize()?;
-        std::fs::write(path.join("agents.py"), LAUNCHER)?;
+        // For nobody else, from the start.
+        let write_new = |path: PathBuf, text: &str| {
+            File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+        };
+        write_new(path.join("agents.py"), LAUNCHER)?;
         for name in options.names() {
-            std::fs::create_dir_all(path.join(&name).join("tmp"))?;
-            std::fs::write(path.join(&name).join("rqd.conf"), agent_file(options, &name, port))?;
+            DirBuilder::new().recursive(true).mode(0o700).create(path.join(&name).join("tmp"))?;
+            write_new(path.join(&name).join("rqd.conf"), &agent_file(options, &name, port))?;
         }
         // From here on the keeper removes it.
         drop(folder.keep());

@@ -5,6 +5,8 @@
 //!   closes, by a drop, a panic, Ctrl-C or SIGKILL, it ends the server and removes the folder;
 //! - nothing of the machine is shared: an own folder that only the server's user may enter, an own port
 //!   on 127.0.0.1 with an own password, and a socket inside the folder;
+//! - as root we write nothing into the folder once it is the server's user's, who may put links there: what is to
+//!   be written then is written as that user;
 //! - the server belongs to no runtime: it may be used from one after the other.
 //!
 //! Starting, stopping and restarting take turns; connecting does not wait for them.
@@ -13,11 +15,13 @@ mod binaries;
 mod error;
 
 use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -36,12 +40,18 @@ use super::progress::{Unwatched, Watcher};
 use crate::config::Tls;
 use crate::db::ConnectSettings;
 
+/// The role's password, for initdb.
+const PASSWORD: &str = "password";
 /// The one role, a superuser.
 const ROLE: &str = "cuebot";
 /// Longest time that a drop waits for the server and the keeper.
 const DROP_LIMIT: Duration = Duration::from_secs(15);
 /// Between two looks at a process.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// What the folder needs once there is a cluster, done as the server's user: `$1` are the settings.
+const SETTLE_IN: &str = "umask 077; rm -f password && printf '%s' \"$1\" >data/postgresql.auto.conf";
+/// The end of the log that messages quote, in bytes.
+const LOG_END: usize = 4_096;
 /// How often a port is drawn: another server may take one between our look and our start.
 const PORT_DRAWS: u32 = 20;
 
@@ -90,6 +100,8 @@ pub struct PostgresServer {
     /// `None` while it is stopped.
     process: Mutex<Option<Child>>,
     keeper: Child,
+    /// What the server writes; kept open, so that nobody puts another file in its place.
+    log: File,
     /// Removed by the keeper; here for the case that the keeper was killed.
     folder: TempDir,
 }
@@ -115,18 +127,13 @@ impl PostgresServer {
     pub async fn start_standby(&self) -> Result<Self, PostgresError> {
         let standby = Self::in_folder(self.binaries.clone(), self.run_as.clone(), self.password.clone())?;
         // It may be linked from elsewhere, without all that comes with it.
-        let server = fs::canonicalize(self.binaries.join("postgres")).map_err(PostgresError::Folder)?;
+        let server = self.binaries.join("postgres").canonicalize().map_err(PostgresError::Folder)?;
         let program = server.with_file_name("pg_basebackup");
         let mut copy = self.run_as.command(&program, standby.folder());
         copy.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync"]);
         copy.arg("--host").arg(self.folder()).args(["--port", &self.port.to_string(), "--username", ROLE]);
         copy.arg("--pgdata").arg(standby.data());
-        run(copy, program).await?;
-        // The last word on a setting holds.
-        let file = standby.data().join("postgresql.auto.conf");
-        let settings = fs::read_to_string(&file).map_err(PostgresError::Folder)?;
-        let settings = format!("{settings}\nunix_socket_directories = '{}'\n", standby.folder().display());
-        fs::write(&file, settings).map_err(PostgresError::Folder)?;
+        finish(copy, program).await?;
         standby.start_on_a_port().await
     }
 
@@ -141,8 +148,10 @@ impl PostgresServer {
     pub async fn demote(&self) -> Result<(), PostgresError> {
         let mut process = self.process.lock().await;
         self.stop_process(&mut process, RestartMode::Fast).await?;
-        let signal = self.data().join("standby.signal");
-        fs::write(&signal, "").and_then(|()| self.run_as.give(&signal)).map_err(PostgresError::Folder)?;
+        let program = PathBuf::from("touch");
+        let mut signal = self.run_as.command(&program, self.folder());
+        signal.arg(self.data().join("standby.signal"));
+        finish(signal, program).await?;
         self.start_process(&mut process).await
     }
 
@@ -151,9 +160,11 @@ impl PostgresServer {
             .prefix("cue-scheduler-")
             .tempdir_in(run_as.temporary_root())
             .map_err(PostgresError::Folder)?;
-        run_as.give(folder.path()).map_err(PostgresError::Folder)?;
-        let keeper = spawn_keeper(&run_as, folder.path())?;
-        Ok(Self { keeper, password, port: 0, process: Mutex::new(None), binaries, run_as, folder })
+        let (log, keeper) = (
+            fill(folder.path(), &password, &run_as).map_err(PostgresError::Folder)?,
+            spawn_keeper(&run_as, folder.path())?,
+        );
+        Ok(Self { keeper, password, log, port: 0, process: Mutex::new(None), binaries, run_as, folder })
     }
 
     async fn start_on_a_port(mut self) -> Result<Self, PostgresError> {
@@ -242,32 +253,30 @@ impl PostgresServer {
 
     async fn make_cluster(&self, options: &PostgresOptions) -> Result<(), PostgresError> {
         let data = self.data();
-        let password_file = self.folder().join("password");
-        fs::write(&password_file, &self.password)
-            .and_then(|()| self.run_as.give(&password_file))
-            .map_err(PostgresError::Folder)?;
         let program = self.binaries.join("initdb");
         let mut initdb = self.run_as.command(&program, self.folder());
         initdb.args(["--encoding=UTF8", "--locale=C", "--no-sync", "--auth-local=trust", "--auth-host=scram-sha-256"]);
-        initdb.args(["--username", ROLE]).arg("--pwfile").arg(&password_file).arg("--pgdata").arg(&data);
-        run(initdb, program).await?;
-        fs::remove_file(&password_file)
-            .and_then(|()| fs::write(data.join("postgresql.auto.conf"), settings(options, self.folder())))
-            .map_err(PostgresError::Folder)
+        initdb.args(["--username", ROLE]).args(["--pwfile", PASSWORD]).arg("--pgdata").arg(&data);
+        finish(initdb, program).await?;
+        let program = PathBuf::from("/bin/sh");
+        let mut settle_in = self.run_as.command(&program, self.folder());
+        settle_in.args(["-c", SETTLE_IN, "sh", &settings(options)]);
+        finish(settle_in, program).await
     }
 
     async fn start_process(&self, process: &mut Option<Child>) -> Result<(), PostgresError> {
         if process.as_mut().is_some_and(is_running) {
             return Ok(());
         }
-        let log = File::create(self.log()).map_err(PostgresError::Folder)?;
+        let log = self.log.set_len(0).and_then(|()| self.log.try_clone()).map_err(PostgresError::Folder)?;
         let program = self.binaries.join("postgres");
         let child = self
             .run_as
             .command(&program, self.folder())
             .arg("-D")
             .arg(self.data())
-            .args(["-p", &self.port.to_string()])
+            .args(["-p", &self.port.to_string(), "-k"])
+            .arg(self.folder())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -324,13 +333,12 @@ impl PostgresServer {
         self.folder().join("data")
     }
 
-    fn log(&self) -> PathBuf {
-        self.folder().join("log")
-    }
-
     /// The last lines of the log, for messages.
     fn log_end(&self) -> String {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let from = self.log.metadata().map_or(0, |log| log.len().saturating_sub(LOG_END as u64));
+        let mut bytes = [0; LOG_END];
+        let read = self.log.read_at(&mut bytes, from).unwrap_or_default();
+        let log = String::from_utf8_lossy(&bytes[..read]);
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("; ")
     }
@@ -352,8 +360,19 @@ impl Drop for PostgresServer {
     }
 }
 
-/// Runs a program that makes a cluster, to its end.
-async fn run(command: Command, program: PathBuf) -> Result<(), PostgresError> {
+/// Makes what stands in the folder from the start, for its user alone, and gives the folder to that user. Returns
+/// the log.
+fn fill(folder: &Path, password: &str, run_as: &RunAs) -> io::Result<File> {
+    let new = |name: &str| File::options().read(true).append(true).create_new(true).mode(0o600).open(folder.join(name));
+    new(PASSWORD)?.write_all(password.as_bytes())?;
+    let log = new("log")?;
+    run_as.give(&folder.join(PASSWORD))?;
+    run_as.give(folder)?;
+    Ok(log)
+}
+
+/// Runs a command to its end.
+async fn finish(command: std::process::Command, program: PathBuf) -> Result<(), PostgresError> {
     let output = tokio::process::Command::from(command)
         .kill_on_drop(true)
         .output()
@@ -367,14 +386,11 @@ async fn run(command: Command, program: PathBuf) -> Result<(), PostgresError> {
 }
 
 fn spawn_keeper(run_as: &RunAs, folder: &Path) -> Result<Child, PostgresError> {
-    let script = folder.join("keeper.sh");
-    fs::write(&script, include_str!("postgres/keeper.sh"))
-        .and_then(|()| run_as.give(&script))
-        .map_err(PostgresError::Folder)?;
     let program = PathBuf::from("/bin/sh");
     run_as
         .command(&program, Path::new("/"))
-        .args([&script, folder])
+        .args(["-c", include_str!("postgres/keeper.sh"), "sh"])
+        .arg(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -383,10 +399,9 @@ fn spawn_keeper(run_as: &RunAs, folder: &Path) -> Result<Child, PostgresError> {
 }
 
 /// What differs from PostgreSQL's own defaults.
-fn settings(options: &PostgresOptions, folder: &Path) -> String {
+fn settings(options: &PostgresOptions) -> String {
     let mut lines = vec![
         "listen_addresses = '127.0.0.1'".to_owned(),
-        format!("unix_socket_directories = '{}'", folder.display()),
         "unix_socket_permissions = 0700".to_owned(),
         format!("max_connections = {}", options.max_connections),
         format!("shared_buffers = '{}MB'", options.shared_buffers_mib),

@@ -30,6 +30,8 @@ pub struct Holds {
     pub withheld: BTreeMap<HostId, Amounts>,
     /// Layers held back for a while after failures.
     pub backing_off: BTreeSet<LayerId>,
+    /// Layers whose frames no agent can be told to run, and what is wrong with their rows.
+    pub unlaunchable: BTreeMap<LayerId, String>,
     /// Layers that were held back, and of which one frame shall show whether they work.
     pub on_probation: BTreeSet<LayerId>,
     /// Frames that were found to wait, of layers whose counter may promise more.

@@ -35,6 +35,8 @@ pub enum WaitReason {
     ShowTakenBack,
     /// The layer's start-after time has not come.
     StartAfter,
+    /// No agent could be told to run its frames: they lie outside the layer's range, or the like.
+    Unlaunchable,
     /// The layer asks for slots, which nobody here books.
     SlotsRequired,
     /// Its environment declares licences, and the settings say not to book such work.
@@ -95,6 +97,7 @@ impl WaitReason {
             Self::ShowInactive => "the show is not active",
             Self::ShowTakenBack => "the show's scheduler flag was switched off",
             Self::StartAfter => "the layer may not start yet",
+            Self::Unlaunchable => "no agent can be told to run its frames as the rows are",
             Self::SlotsRequired => "the layer asks for slots, which are not booked yet",
             Self::LicencesDeclared => "its environment declares licences, and the settings leave such work out",
             Self::NotSelected => "no selected cluster serves its tags",

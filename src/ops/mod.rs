@@ -5,4 +5,4 @@ pub mod check;
 pub mod handover;
 mod whole_file;
 
-pub use whole_file::{replace_file, write_file};
+pub use whole_file::{read_file, replace_file, write_file};

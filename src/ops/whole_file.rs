@@ -1,10 +1,11 @@
 //! Files written whole or not at all: beside their place, brought to the disk, and renamed.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use tempfile::NamedTempFile;
 
 /// Why a file could not be replaced.
@@ -12,7 +13,7 @@ use tempfile::NamedTempFile;
 pub enum ReplaceError {
     #[error("cannot read {}", .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is no file", .path.display())]
+    #[error("{} is no regular file", .path.display())]
     NotAFile { path: PathBuf },
     #[error("{} has changed meanwhile and was left as it is", .path.display())]
     Changed { path: PathBuf },
@@ -22,6 +23,19 @@ pub enum ReplaceError {
     Owner { path: PathBuf, source: io::Error },
     #[error("cannot put the new file in the place of {}, which was left as it is", .path.display())]
     Rename { path: PathBuf, source: io::Error },
+}
+
+/// Reads a file, and refuses what is none at once: a pipe may have nobody at its other end, and a device no end.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, ReplaceError> {
+    let unreadable = |source| ReplaceError::Read { path: path.to_owned(), source };
+    // So that a pipe is not waited for.
+    let mut file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(ReplaceError::NotAFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
 }
 
 /// Puts `new` in the place of a file that still says `old`, with its owner and mode.
@@ -131,8 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn what_is_no_file_is_refused_and_not_waited_for() {
         let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        for path in [folder.path(), &pipe, Path::new("/dev/zero")] {
+            let refused = read_file(path);
+            assert!(matches!(refused, Err(ReplaceError::NotAFile { .. })), "{refused:?}");
+        }
+        assert!(matches!(read_file(&folder.path().join("gone")), Err(ReplaceError::Read { .. })));
         assert!(matches!(replace_file(folder.path(), b"", b""), Err(ReplaceError::NotAFile { .. })));
         assert!(matches!(replace_file(&folder.path().join("gone"), b"", b""), Err(ReplaceError::Read { .. })));
     }

@@ -77,7 +77,7 @@ impl<'a> Layer<'a> {
 }
 
 impl Layer<'_> {
-    pub(super) const GATES: [Gate<Self>; 9] = [
+    pub(super) const GATES: [Gate<Self>; 10] = [
         (WaitReason::RowUnusable, |layer| layer.candidate.unusable.is_none()),
         (WaitReason::JobPaused, |layer| !layer.job.is_paused),
         (WaitReason::AutoBookOff, |layer| layer.job.is_auto_book),
@@ -86,6 +86,7 @@ impl Layer<'_> {
         (WaitReason::StartAfter, |layer| {
             layer.candidate.start_after.is_none_or(|start| start <= layer.view.snapshot.taken_at)
         }),
+        (WaitReason::Unlaunchable, |layer| !layer.view.holds.unlaunchable.contains_key(&layer.candidate.layer)),
         (WaitReason::SlotsRequired, |layer| !layer.candidate.needs_slots),
         (WaitReason::LicencesDeclared, |layer| !layer.candidate.has_refused_licences),
         // Tags that no host carries are another matter.

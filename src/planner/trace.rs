@@ -155,6 +155,7 @@ impl<'p, 's> Recorded<'p, 's> {
             | WaitReason::StartAfter
             | WaitReason::SlotsRequired
             | WaitReason::LicencesDeclared
+            | WaitReason::Unlaunchable
             | WaitReason::NotSelected
             | WaitReason::NoSubscription
             | WaitReason::SubscriptionFrozen

@@ -23,65 +23,70 @@ pub struct Look {
     has_all: bool,
 }
 
+/// Looks at most; each but the last knows more than the one before of what cannot be launched.
+const LOOKS_MAX: usize = 4;
+
 /// Takes the steps of a pass until it would book, with frames that can be launched. Where not all frames are
-/// there that its plan asks for, be it that others took them since or that a counter is wrong, it begins again
-/// and knows what the frames themselves say. Nothing is written.
+/// there that its plan asks for, be it that others took them since, that a counter is wrong, or that no agent
+/// could be told to run them, it begins again and knows what was found. Nothing is written.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn look(store: &Store, clusters: &[Cluster], settings: &Settings) -> Result<Look, PassError> {
-    Looking { store, clusters, settings, looks_at_launches: true }.look().await
-}
-
-/// As [`look`], for whom it does not matter whether the frames can be launched: no message to an agent is made.
-///
-/// # Errors
-/// As of [`look`].
-pub async fn look_at_plan(store: &Store, clusters: &[Cluster], settings: &Settings) -> Result<Look, PassError> {
-    Looking { store, clusters, settings, looks_at_launches: false }.look().await
+    let mut looking = Looking { memory: Memory::alone(store.clone(), settings), clusters, settings };
+    let first = looking.look().await?;
+    if first.has_all {
+        return Ok(first);
+    }
+    let jobs: Vec<JobId> = first.snapshot.jobs.iter().map(|job| job.id.clone()).collect();
+    let counts = store.load_waiting_counts(&jobs).await?;
+    looking.memory.waiting_found = bookable(&counts).collect();
+    let mut look = looking.look().await?;
+    look.wrong_counts = counts.into_iter().filter(|count| count.count > count.frames).collect();
+    // What only the first came upon is named all the same.
+    add_others(&mut look, first.left_out);
+    Ok(look)
 }
 
 struct Looking<'l> {
-    store: &'l Store,
+    /// What one look finds the next one knows.
+    memory: Memory,
     clusters: &'l [Cluster],
     settings: &'l Settings,
-    /// Whether frames that cannot be launched are left out.
-    looks_at_launches: bool,
 }
 
 impl Looking<'_> {
     async fn look(&self) -> Result<Look, PassError> {
-        let (first, memory) = self.once(&[], None).await?;
-        if first.has_all {
-            return Ok(first);
+        let (mut look, mut has_unlaunchable) = self.once().await?;
+        for _ in 1..LOOKS_MAX {
+            if !has_unlaunchable {
+                break;
+            }
+            let left_out = look.left_out;
+            (look, has_unlaunchable) = self.once().await?;
+            add_others(&mut look, left_out);
         }
-        let jobs: Vec<JobId> = first.snapshot.jobs.iter().map(|job| job.id.clone()).collect();
-        let counts = self.store.load_waiting_counts(&jobs).await?;
-        let (mut look, _) = self.once(&counts, Some(&memory)).await?;
-        look.wrong_counts = counts.into_iter().filter(|count| count.count > count.frames).collect();
-        // What only the first came upon is named all the same.
-        let others = first.left_out.into_iter().filter(|row| !look.left_out.contains(row)).collect::<Vec<_>>();
-        look.left_out.extend(others);
         Ok(look)
     }
 
-    /// After an earlier look it is known which frames keep off which hosts.
-    async fn once(&self, counts: &[LayerCount], before: Option<&Memory>) -> Result<(Look, Memory), PassError> {
-        let mut memory = Memory::alone(self.store.clone(), self.settings);
-        if let Some(before) = before {
-            memory.hints = memory.hints.with_elsewhere_of(&before.hints);
-        }
-        memory.waiting_found = bookable(counts).collect();
-        let cycle = memory.cycle(self.settings.clone());
-        let mut planned = cycle.plan(self.clusters).await?;
-        let mut found = cycle.find_frames(&planned).await?;
+    async fn once(&self) -> Result<(Look, bool), PassError> {
+        let cycle = self.memory.cycle(self.settings.clone());
+        let planned = cycle.plan(self.clusters).await?;
+        let found = cycle.find_frames(&planned).await?;
         let has_all = found.frames.len() as u64 == planned.plan.placed_frames();
-        if self.looks_at_launches {
-            (planned, found) = cycle.without_unlaunchable(planned, found).await;
-        }
+        let (planned, found) = cycle.without_unlaunchable(planned, found).await;
         let Planned { snapshot, holds, plan, .. } = planned;
         let left_out = [&snapshot.left_out[..], &found.left_out].concat();
-        let look = Look { snapshot, holds, plan, frames: found.frames, left_out, wrong_counts: Vec::new(), has_all };
-        Ok((look, memory))
+        let wrong_counts = Vec::new();
+        let look = Look { snapshot, holds, plan, frames: found.frames, left_out, wrong_counts, has_all };
+        Ok((look, found.has_unlaunchable))
+    }
+}
+
+fn add_others(look: &mut Look, left_out: Vec<LeftOutRow>) {
+    for row in left_out {
+        if !look.left_out.contains(&row) {
+            look.left_out.push(row);
+        }
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct MemoryReading {
 #[derive(Clone, Debug)]
 pub(super) struct Memory {
     store: Store,
-    pub(super) hints: Hints,
+    hints: Hints,
     /// Each chunk goes to the database, which says what it would have taken of it.
     pub(super) is_verified: bool,
     /// Frames that wait, of layers that somebody has counted.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use document::{ClusterShare, PlacementRow, PlanDocument, PlanTotals, WaitingRow, WrongCountRow};
 pub use dry_run::{DryRun, DryRunEnd, DryRunLimits, DryRunSummary, LostRow};
-pub use look::{Look, look, look_at_plan};
+pub use look::{Look, look};
 use memory::Memory;
 pub use memory::bookable;
 pub use narrow::Narrowing;

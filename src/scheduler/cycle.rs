@@ -100,6 +100,8 @@ pub(crate) struct Found {
     /// Layers of which another session holds frames.
     locked: HashSet<LayerId>,
     pub(crate) left_out: Vec<LeftOutRow>,
+    /// Whether frames were taken out that no agent could be told to run.
+    pub(crate) has_unlaunchable: bool,
 }
 
 impl Cycle {
@@ -118,7 +120,7 @@ impl Cycle {
         let found = self.find_frames(&planned).await?;
         let (planned, found) = self.without_unlaunchable(planned, found).await;
         let Planned { snapshot, holds, mut plan, flags, snapshot_took, plan_took } = planned;
-        let Found { layers, frames, short, launches, locked, left_out } = found;
+        let Found { layers, frames, short, launches, locked, left_out, .. } = found;
         let elsewhere = report::add_elsewhere(&mut plan, &snapshot, &short);
         let versions = frames.iter().map(|placed| (placed.frame.id.clone(), placed.frame.version)).collect();
         let requests = frames.into_iter().map(|placed| requests::request(&snapshot, &plan, placed)).collect();
@@ -236,6 +238,7 @@ impl Cycle {
             launches: Arc::new(launches.by_layer),
             locked,
             left_out: [frames.left_out, launches.left_out].concat(),
+            has_unlaunchable: false,
         })
     }
 
@@ -289,7 +292,7 @@ impl Cycle {
     }
 
     /// Takes out the frames that no agent could be told to run. A layer of which none is left is held back,
-    /// so that its broken frames do not take a place in every plan.
+    /// so that its broken frames do not take a place in every plan; it is named the first time.
     pub(crate) async fn without_unlaunchable(&self, planned: Planned, mut found: Found) -> (Planned, Found) {
         let factors = self.settings.memory_limits;
         let take_out = move || {
@@ -309,7 +312,13 @@ impl Cycle {
         for (layer, error) in &unlaunchable.layers {
             self.hints.breakers(|breakers| breakers.record_unbuildable(layer, error, now));
         }
-        found.left_out.extend(unlaunchable.left_out);
+        found.has_unlaunchable = !unlaunchable.frames.is_empty();
+        let launchable = found.frames.iter().map(|placed| &placed.frame.layer);
+        let launchable = launchable.filter(|layer| !unlaunchable.problems.contains_key(*layer)).collect::<HashSet<_>>();
+        let new = self.hints.seen_unlaunchable(unlaunchable.problems.clone(), launchable.into_iter());
+        let row =
+            |(layer, problem): (LayerId, String)| LeftOutRow { table: "layer".into(), id: layer.to_string(), problem };
+        found.left_out.extend(new.into_iter().map(row));
         (planned, found)
     }
 

@@ -51,6 +51,8 @@ struct State {
     fruitless: Fruitless,
     elsewhere: Elsewhere,
     failing_hosts: FailingHosts,
+    /// Layers of which frames could not be launched as their rows are, and what was wrong.
+    unlaunchable: BTreeMap<LayerId, String>,
     held_hosts: HeldRows<HostId>,
     /// When a host's row was last found held.
     host_found_held: Option<Instant>,
@@ -97,6 +99,17 @@ impl State {
         layers
     }
 
+    /// Those of the layers that are held back of which no frame can be launched. What does not wait any more is
+    /// forgotten.
+    fn unlaunchable(&mut self, held: &BTreeSet<LayerId>, snapshot: &Snapshot) -> BTreeMap<LayerId, String> {
+        if !self.unlaunchable.is_empty() {
+            let waiting: HashSet<&LayerId> = snapshot.candidates.iter().map(|candidate| &candidate.layer).collect();
+            self.unlaunchable.retain(|layer, _| waiting.contains(layer));
+        }
+        let known = self.unlaunchable.iter().filter(|(layer, _)| held.contains(*layer));
+        known.map(|(layer, problem)| (layer.clone(), problem.clone())).collect()
+    }
+
     /// Hosts whose reports are overdue, and since how many seconds there was none.
     fn overdue(&mut self, snapshot: &Snapshot) -> BTreeMap<HostId, i64> {
         let (now, loads) = (snapshot.taken_at, &self.loads);
@@ -117,6 +130,7 @@ impl Hints {
             fruitless: Fruitless::new(settings.job_back_off_duration),
             elsewhere: Elsewhere::new(settings.retry_elsewhere),
             failing_hosts: FailingHosts::new(settings.rest_failing_hosts),
+            unlaunchable: BTreeMap::new(),
             held_hosts: HeldRows::new(HELD_HOST_REST_MAX),
             host_found_held: None,
             held_layers: HeldRows::new(HELD_LAYER_REST_MAX),
@@ -155,6 +169,7 @@ impl Hints {
         holds.booked_lately = state.loads.booked_lately(snapshot);
         holds.fractions = state.fractions.clone();
         holds.backing_off = state.backing_off(now);
+        holds.unlaunchable = state.unlaunchable(&holds.backing_off, snapshot);
         holds.on_probation = state.breakers.layers_on_probation(now).into_iter().collect();
         holds.elsewhere = state.elsewhere.hold(snapshot, now);
         holds.taken_back = flags.taken_back.iter().cloned().collect();
@@ -294,16 +309,29 @@ impl Hints {
         act(&mut self.state.lock().failing_hosts)
     }
 
-    /// Goes on with what others have found of frames that go to another host.
-    pub(crate) fn with_elsewhere_of(self, others: &Self) -> Self {
-        let known = others.state.lock().elsewhere.clone();
-        self.state.lock().elsewhere = known;
-        self
-    }
-
     /// Gives `act` what is remembered of hosts and layers whose launches fail.
     pub(super) fn breakers<T>(&self, act: impl FnOnce(&mut Breakers) -> T) -> T {
         act(&mut self.state.lock().breakers)
+    }
+
+    /// Takes what a pass found of frames that cannot be launched, by layer, and of which layers it found others.
+    /// Returns the layers that were not known for it.
+    pub(super) fn seen_unlaunchable<'l>(
+        &self,
+        problems: BTreeMap<LayerId, String>,
+        launchable: impl Iterator<Item = &'l LayerId>,
+    ) -> BTreeMap<LayerId, String> {
+        let state = &mut *self.state.lock();
+        if !state.unlaunchable.is_empty() {
+            // Where frames are passed over the broken ones may be among them.
+            for layer in launchable.filter(|layer| state.fruitless.additional(layer) == 0) {
+                state.unlaunchable.remove(layer);
+            }
+        }
+        let new = problems
+            .into_iter()
+            .filter(|(layer, problem)| state.unlaunchable.insert(layer.clone(), problem.clone()).is_none());
+        new.collect()
     }
 
     pub(super) fn end_question(&self, host: &HostId, error: Option<&AgentError>, now: Instant) {

@@ -311,6 +311,7 @@ const fn is_lasting(reason: WaitReason) -> bool {
         | Reason::StartAfter
         | Reason::SlotsRequired
         | Reason::LicencesDeclared
+        | Reason::Unlaunchable
         | Reason::NotSelected
         | Reason::NoSubscription
         | Reason::SubscriptionFrozen

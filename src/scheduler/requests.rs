@@ -1,11 +1,9 @@
 //! Placements and frames to bookings; pure but for fresh keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::db::new_proc_id;
-use crate::model::{
-    Booked, BookingRequest, CandidateIx, Holds, LayerId, LayerLaunch, LeftOutRow, Plan, Snapshot, WaitingFrame,
-};
+use crate::model::{Booked, BookingRequest, CandidateIx, Holds, LayerId, LayerLaunch, Plan, Snapshot, WaitingFrame};
 use crate::rqd::{MemoryLimitFactors, RunFrameError, build_run_frame};
 use crate::telemetry::error_chain;
 
@@ -64,7 +62,8 @@ pub(super) fn request(snapshot: &Snapshot, plan: &Plan, placed: PlacedFrame) -> 
 #[derive(Debug, Default)]
 pub(super) struct Unlaunchable {
     pub(super) frames: Vec<WaitingFrame>,
-    pub(super) left_out: Vec<LeftOutRow>,
+    /// What is wrong, by layer; of several problems the first.
+    pub(super) problems: BTreeMap<LayerId, String>,
     /// Layers of which no other frame was found.
     pub(super) layers: HashMap<LayerId, RunFrameError>,
 }
@@ -83,8 +82,7 @@ pub(super) fn take_out_unlaunchable(
         let Some(launch) = launches.get(&placed.frame.layer) else { return false };
         let booked = Booked::of(&request(snapshot, plan, placed.clone()), 0);
         let Err(error) = build_run_frame(launch, &booked, now, memory_limits) else { return true };
-        let (id, problem) = (placed.frame.id.to_string(), error_chain(&error));
-        unlaunchable.left_out.push(LeftOutRow { table: "frame".into(), id, problem });
+        unlaunchable.problems.entry(placed.frame.layer.clone()).or_insert_with(|| error_chain(&error));
         unlaunchable.layers.insert(placed.frame.layer.clone(), error);
         unlaunchable.frames.push(placed.frame.clone());
         false

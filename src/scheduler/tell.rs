@@ -27,6 +27,7 @@ pub(super) fn planned(planned: &Planned, metrics: &Metrics, settings: &Settings)
     let Planned { snapshot, holds, plan, flags, snapshot_took, plan_took } = planned;
     metrics.snapshot_read(snapshot, holds, *snapshot_took);
     metrics.planned(snapshot, plan, *plan_took);
+    metrics.set_held_back(snapshot, holds);
     for show in &flags.switched_off {
         metrics.flag_switched_off(show);
         let then = match settings.flag_off {

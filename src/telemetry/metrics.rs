@@ -185,6 +185,8 @@ metrics! {
     unserved_frames: IntGauge = "scheduler_unserved_frames",
         "Frames that wait of shows that are flagged for a scheduler and that nobody books; the log names the shows.",
         set_unserved_frames(frames: u64) { set(i64::try_from(frames).unwrap_or(i64::MAX)) };
+    held_back: IntGaugeVec(of_kind_and("name")) = "scheduler_held_back",
+        "1 for each layer and host that is held back for a while after failures, of each kind the first hundred.";
     cuebot_silent: IntGauge = "scheduler_cuebot_silent",
         "1 while no host report arrives, so that nothing is booked or launched.";
     cuebot_silences: IntCounter = "scheduler_cuebot_silences_total",
@@ -224,6 +226,11 @@ fn any(name: &'static str) -> Label {
 /// Series of a show come with its work.
 fn of_shows_and(name: &'static str) -> Label {
     Label { names: vec!["show_name", name], values: Vec::new() }
+}
+
+/// Of things by their name, which are there for a while.
+fn of_kind_and(name: &'static str) -> Label {
+    Label { names: vec!["kind", name], values: Vec::new() }
 }
 
 fn one_of(name: &'static str, values: &[&'static str]) -> Label {

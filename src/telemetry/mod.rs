@@ -5,7 +5,7 @@
 //!   command installs once;
 //! - labels are the closed lists of the model or of [`labels`], or a show's name, of a bounded number of shows
 //!   where each would bring many series; never an id, a host or a text with a number in it, since every new label
-//!   value is a new series for ever;
+//!   value is a new series for ever. But for what is held back: a bounded number of names, each gone when it is over;
 //! - no metric reads a clock: durations are measured by whoever did the work.
 
 mod declare;

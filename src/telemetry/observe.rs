@@ -12,6 +12,9 @@ use crate::model::{
     CandidateIx, Cluster, ClusterIx, Holds, HostIx, HostOddity, HostState, JobIx, Plan, Snapshot, Tag, WaitReason,
 };
 
+/// Series of layers and of hosts that are held back.
+const HELD_BACK_MAX: usize = 100;
+
 /// What one pass asked of the database, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassFigures {
@@ -78,6 +81,23 @@ impl Metrics {
         }
         let layers = plan.waiting.iter().map(|waiting| (waiting.reason.into_str(), 1));
         set_counts(&self.waiting_layers, WaitReason::VARIANTS.iter().copied(), layers);
+    }
+
+    /// Layers and hosts that are held back after failures: only the service knows of them.
+    pub fn set_held_back(&self, snapshot: &Snapshot, holds: &Holds) {
+        let layers = snapshot.candidates.iter().filter(|candidate| holds.backing_off.contains(&candidate.layer));
+        let layers = layers.map(|layer| ("layer", format!("{}/{}", snapshot.jobs[layer.job].name, layer.layer_name)));
+        let hosts = snapshot.hosts.iter().filter(|host| holds.put_aside.contains_key(&host.id));
+        let hosts = hosts.map(|host| ("host", host.name.clone()));
+        let now: BTreeSet<(&'static str, String)> =
+            layers.take(HELD_BACK_MAX).chain(hosts.take(HELD_BACK_MAX)).collect();
+        for (kind, name) in &now {
+            self.held_back.with_label_values(&[*kind, name]).set(1);
+        }
+        for (kind, name) in self.shows.held_back(now) {
+            // Somebody else may have removed it.
+            let _ = self.held_back.remove_label_values(&[kind, &name]);
+        }
     }
 
     /// A frame of a show was booked, so long after it had become ready.

@@ -1,4 +1,4 @@
-//! Which shows have series of their own, where each show would bring many.
+//! Which names have series of their own, where names would bring any number of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ struct Known {
     shows: BTreeSet<String>,
     /// Series of waiting frames, by show and reason.
     waiting: BTreeSet<(String, &'static str)>,
+    /// Series of what is held back, by kind and name.
+    held_back: BTreeSet<(&'static str, String)>,
 }
 
 impl ShowSeries {
@@ -36,6 +38,14 @@ impl ShowSeries {
         let waiting = &mut self.0.lock().waiting;
         waiting.extend(found);
         waiting.clone()
+    }
+
+    /// Remembers what is held back now, and returns what was and is no longer.
+    pub(super) fn held_back(&self, now: BTreeSet<(&'static str, String)>) -> BTreeSet<(&'static str, String)> {
+        let held_back = &mut self.0.lock().held_back;
+        let gone = held_back.difference(&now).cloned().collect();
+        *held_back = now;
+        gone
     }
 }
 

@@ -1,6 +1,6 @@
 //! The program at work as a service, as a user starts it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cue_scheduler::farm::sandbox::Sandbox;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,6 +20,7 @@ use super::{PATIENCE, program};
 pub(crate) struct Running {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    _unread: Option<PipeReader>,
 }
 
 /// `run` on a sandbox's farm, with the pages at any free port.
@@ -40,12 +42,18 @@ impl Running {
                 lines.lock().unwrap().push(line);
             }
         });
-        Self { child, log }
+        Self { child, log, _unread: None }
     }
 
-    /// Starts a command whose standard error is a pipe that nobody reads; its log is what the file has.
+    /// Starts a command whose standard error is a pipe that nobody reads, and that is full; its log is what the
+    /// file has.
     pub(crate) fn start_unread(mut command: Command) -> Self {
-        Self { child: command.stderr(Stdio::piped()).spawn().unwrap(), log: Arc::default() }
+        let (unread, mut full) = std::io::pipe().unwrap();
+        fcntl(&full, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        while full.write(&[b'.'; 4_096]).is_ok() {}
+        while full.write(b".").is_ok() {}
+        fcntl(&full, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+        Self { child: command.stderr(full).spawn().unwrap(), log: Arc::default(), _unread: Some(unread) }
     }
 
     pub(crate) fn id(&self) -> u32 {
