@@ -1,6 +1,6 @@
 //! What must hold on every farm, checked by recounting a plan from nothing but the snapshot.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use strum::IntoEnumIterator as _;
 use super::farm::{Farm, tags};
 use crate::model::{
     AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores, Holds,
-    HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, Plan, Policy, ShowIx, Snapshot,
+    HostIx, HostState, HostStrategy, JobIx, JobOrder, LayerId, LimitIx, LimitUse, Plan, Policy, ShowIx, Snapshot,
     SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
 };
 use crate::planner::reserve::{Ask, Offer, reserve};
@@ -223,23 +223,27 @@ fn build(
             layer.clusters.clear();
         }
         let layer = layer.layer.clone();
-        match draft.held {
-            0 => _ = farm.holds.backing_off.insert(layer),
-            3 => _ = farm.holds.on_probation.insert(layer),
-            // All of its frames keep off all hosts but one, or half of them off one.
-            4 => {
-                let all = farm.snapshot.hosts.iter().skip(1).map(|host| (host.id.clone(), draft.frames));
-                let all: BTreeMap<_, _> = all.collect();
-                farm.holds.elsewhere.insert(layer, all);
-            }
-            5..8 => {
-                let half = farm.snapshot.hosts.first().map(|host| (host.id.clone(), draft.frames / 2));
-                farm.holds.elsewhere.insert(layer, half.into_iter().collect());
-            }
-            _ => {}
-        }
+        hold(&mut farm, layer, draft);
     }
     farm
+}
+
+/// Puts some layers on hold, by their drafts.
+fn hold(farm: &mut Farm, layer: LayerId, draft: &LayerDraft) {
+    match draft.held {
+        0 => _ = farm.holds.backing_off.insert(layer),
+        3 => _ = farm.holds.on_probation.insert(layer),
+        // All of its frames keep off all hosts but one, or half of them off one.
+        4 => {
+            let all = farm.snapshot.hosts.iter().skip(1).map(|host| (host.id.clone(), draft.frames)).collect();
+            farm.holds.elsewhere.insert(layer, all);
+        }
+        5..8 => {
+            let half = farm.snapshot.hosts.first().map(|host| (host.id.clone(), draft.frames / 2));
+            farm.holds.elsewhere.insert(layer, half.into_iter().collect());
+        }
+        _ => {}
+    }
 }
 
 /// A bit per tag.
