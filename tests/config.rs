@@ -338,7 +338,7 @@ fn the_shipped_file_documents_every_key_with_its_default() {
 #[test]
 fn delay_rules_are_read_by_the_status_that_they_begin_with() {
     for rules in ["\"330:15, 331:30\"", "\"330:15;331=30\"", "[\"330:15\", \"331:30\"]", "[330, 331]"] {
-        let loaded = Given::file(&format!("queue: {{layer_delay_rules: {rules}}}")).load().unwrap();
+        let loaded = Given::file(format!("queue: {{layer_delay_rules: {rules}}}")).load().unwrap();
         let statuses = loaded.config.queue.layer_delay_rules.iter().map(|rule| rule.exit_status);
         assert_eq!(statuses.collect::<Vec<_>>(), [330, 331], "{rules}");
     }

@@ -76,6 +76,18 @@ async fn no_frame_dies_of_one_host_that_fails_all_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn told_so_frames_go_back_to_where_they_failed() {
+    let database = database(Generation::G5).await;
+    let sandbox = farm(database.connect_settings().await, jobs(20, [job("shot", 300)])).await;
+    broken(&sandbox);
+    let settings = Settings { rest_failing_hosts: false, retry_elsewhere: Duration::ZERO, ..quick_settings() };
+    let scheduler = Scheduler::start(&sandbox, settings).await;
+    until(&sandbox, |progress| progress.dead > 0).await;
+    scheduler.stop().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn frames_that_failed_on_the_only_host_with_room_wait_and_the_others_do_not() {
     let database = database(Generation::G5).await;
     let sandbox = farm(database.connect_settings().await, jobs(5, [job("shot", 12)])).await;

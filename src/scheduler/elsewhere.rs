@@ -202,7 +202,9 @@ pub(super) fn pair(
                 passed.push(frame);
             }
         }
-        passed.into_iter().rev().for_each(|frame| queue.push_front(frame));
+        for frame in passed.into_iter().rev() {
+            queue.push_front(frame);
+        }
         if wanted > 0 && !queue.is_empty() {
             paired.short.push(Short { placement: position, frames: wanted });
         }
@@ -297,7 +299,9 @@ mod tests {
     /// A layer, and five hosts that it may go to.
     fn farm() -> Farm {
         let mut farm = Farm::new();
-        (0..5).for_each(|_| _ = farm.host(amounts(8, 32, 0, 0)));
+        for _ in 0..5 {
+            farm.host(amounts(8, 32, 0, 0));
+        }
         let job = farm.job(0);
         farm.layer(job, 10);
         farm

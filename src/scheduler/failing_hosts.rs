@@ -2,8 +2,8 @@
 //!
 //! Such a host is idle again a moment after it got a frame, so that it gets the next ones, of whichever job.
 //! It rests when frames of several jobs failed on it within seconds while layers of these jobs run or succeed on
-//! other hosts, and none has just succeeded on it; each time longer. Where that would be true of more hosts than can be broken at once, the work is
-//! at fault and none rests.
+//! other hosts, and none has just succeeded on it; each time longer. Where that would be true of more hosts than
+//! can be broken at once, the work is at fault and none rests.
 //!
 //! A frame's row tells of its last run only, and the next one overwrites it: what the rows say is taken in
 //! whenever waiting frames are read, and of frames that were booked here and do not wait again by a look at

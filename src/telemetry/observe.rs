@@ -136,7 +136,9 @@ impl Metrics {
     /// Hosts that rest, by name.
     pub fn set_failing_hosts(&self, hosts: &[String]) {
         self.failing_hosts.reset();
-        hosts.iter().for_each(|host| self.failing_hosts.with_label_values(&[host]).set(1));
+        for host in hosts {
+            self.failing_hosts.with_label_values(&[host]).set(1);
+        }
     }
 
     /// Whether Cuebot is silent, and how old the newest host report is.

@@ -1,6 +1,6 @@
 //! What must hold on every farm, checked by recounting a plan from nothing but the snapshot.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -11,8 +11,8 @@ use strum::IntoEnumIterator as _;
 use super::farm::{Farm, kept, tags, unusable};
 use crate::model::{
     AssumedBooking, Candidate, CandidateIx, Cap, ClusterIx, ClusterKind, CoreRequest, FolderIx, FractionalCores,
-    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LimitIx, LimitUse, LoadRule,
-    Plan, Policy, ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
+    GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LayerId, LimitIx, LimitUse,
+    LoadRule, Plan, Policy, ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
 };
 use crate::planner::bundles::Kept;
 use crate::planner::reserve::{Ask, Offer, reserve};
@@ -241,23 +241,28 @@ fn build(
             let last_seen = Timestamp::UNIX_EPOCH - time::Duration::hours(if draft.held > 3 { 0 } else { 2 });
             farm.snapshot.gpu_work.push(GpuWork { alloc: ALLOCS[draft.job % 2].into(), ask, last_seen });
         }
-        match draft.held {
-            0 => _ = farm.holds.backing_off.insert(layer),
-            3 => _ = farm.holds.on_probation.insert(layer),
-            // All of its frames keep off all hosts but one, or half of them off one.
-            4 => {
-                let all = farm.snapshot.hosts.iter().skip(1).map(|host| (host.id.clone(), draft.frames));
-                let all: BTreeMap<_, _> = all.collect();
-                farm.holds.elsewhere.insert(layer, all);
-            }
-            5..8 => {
-                let half = farm.snapshot.hosts.first().map(|host| (host.id.clone(), draft.frames / 2));
-                farm.holds.elsewhere.insert(layer, half.into_iter().collect());
-            }
-            _ => {}
-        }
+        hold(&mut farm, layer, draft);
     }
     farm
+}
+
+/// Puts some layers on hold, by their drafts.
+fn hold(farm: &mut Farm, layer: LayerId, draft: &LayerDraft) {
+    match draft.held {
+        0 => _ = farm.holds.backing_off.insert(layer),
+        1 => _ = farm.holds.unlaunchable.insert(layer, "its range does not serve it".to_owned()),
+        3 => _ = farm.holds.on_probation.insert(layer),
+        // All of its frames keep off all hosts but one, or half of them off one.
+        4 => {
+            let all = farm.snapshot.hosts.iter().skip(1).map(|host| (host.id.clone(), draft.frames)).collect();
+            farm.holds.elsewhere.insert(layer, all);
+        }
+        5..8 => {
+            let half = farm.snapshot.hosts.first().map(|host| (host.id.clone(), draft.frames / 2));
+            farm.holds.elsewhere.insert(layer, half.into_iter().collect());
+        }
+        _ => {}
+    }
 }
 
 /// A bit per tag.
@@ -364,6 +369,7 @@ impl<'s> Recount<'s> {
             && self.snapshot.shows[job.show].is_active
             && !self.holds.taken_back.contains(&self.snapshot.shows[job.show].id)
             && candidate.start_after.is_none_or(|start| start <= self.snapshot.taken_at)
+            && !self.holds.unlaunchable.contains_key(&candidate.layer)
             && !(candidate.needs_slots || candidate.has_refused_licences || candidate.unusable.is_some())
             && after <= self.snapshot.subscriptions[subscription].burst
             && folder.cores_max.allows(folder_cores + amounts.cores)
