@@ -20,7 +20,7 @@ use crate::support::{Ran, TestDatabase, book_all, database, fingerprint, read_on
 
 const PLENTY: Cores = Cores::whole(1_000);
 /// Of the farm below, in whatever state.
-const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2;
+const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2 + 2;
 
 /// One job per cause, each named after it. Only `pass_full` and `back_off` have nothing in their way but
 /// the scheduler itself.
@@ -42,6 +42,7 @@ fn farm_of_causes() -> FarmSpec {
         .job(job("operating_system", layer()).os("plan9"))
         .job(job("thread_mode", layer().tags("all").single_threaded()))
         .job(job("shape", layer().memory(Kib::gib(64))))
+        .job(job("launches_waiting", layer().tags("slow")))
         .job(job("gpu_reserved", layer().tags("gpu")))
         .job(job("capacity", layer().tags("full").cores(Cores::whole(4))))
         .job(job("pass_full", layer().frames(10)))
@@ -51,7 +52,7 @@ fn farm_of_causes() -> FarmSpec {
         .gpus_max(Gpus::ZERO)
         .job(job("folder_gpus", layer().tags("gpu").gpus(1, Kib::gib(8))));
     let mut show = ShowSpec::new("show").folder(comp).folder(tight).folder(no_gpus);
-    for alloc in ["general", "gpu", "empty", "closed", "all", "full"] {
+    for alloc in ["general", "gpu", "empty", "closed", "all", "full", "slow"] {
         show = show.subscription(alloc, PLENTY, PLENTY);
     }
     let small = |name: &str, burst: Cores, job: JobSpec| {
@@ -66,13 +67,14 @@ fn farm_of_causes() -> FarmSpec {
         .host_class(HostClass::new("closed", 3).alloc("closed"))
         .host_class(HostClass::new("all", 2).alloc("all").thread_mode(ThreadMode::All))
         .host_class(HostClass::new("full", 2).alloc("full"))
+        .host_class(HostClass::new("slow", 2).alloc("slow"))
         .limit("licence", 0)
         .show(show)
         .show(ShowSpec { is_active: false, ..inactive })
         .show(small("taken", PLENTY, job("show_taken_back", layer())))
         .show(small("frozen", Cores::ZERO, job("subscription_frozen", layer())))
         .show(small("burst", Cores(50), job("subscription_burst", layer())));
-    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full"] {
+    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full", "slow"] {
         farm.allocs.push(AllocSpec { name: alloc.to_owned(), tag: Some(alloc.to_owned()) });
     }
     farm
@@ -107,7 +109,10 @@ async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let held = seeded.jobs.iter().find(|job| job.name.ends_with("back_off")).unwrap();
     let snapshot = store.load_snapshot(&clusters, &SnapshotOptions::default()).await.unwrap();
     let taken = snapshot.shows.iter().filter(|show| show.name == "taken");
+    let slow = seeded.hosts.iter().filter(|host| host.class == "slow");
     let holds = Holds {
+        // As one that a running service has learned of its agents.
+        launch_room: slow.map(|host| (host.id.clone(), 0)).collect(),
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
         // Only a service that saw the flag on knows.
         taken_back: taken.map(|show| show.id.clone()).collect(),
@@ -160,7 +165,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");
         found.push((reason, story));
     }
-    assert_eq!(found.len(), 24);
+    assert_eq!(found.len(), 25);
 
     let story = |reason: WaitReason| &found.iter().find(|(of, _)| *of == reason).unwrap().1;
     // (gate, asked, passed), as the farm was planted: six general hosts, two of which run windows.
@@ -170,6 +175,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         (WaitReason::OperatingSystem, 6, 0),
         (WaitReason::ThreadMode, 2, 0),
         (WaitReason::Shape, 6, 0),
+        (WaitReason::LaunchesWaiting, 2, 0),
         (WaitReason::GpuReserved, 2, 0),
         (WaitReason::Capacity, 2, 0),
         (WaitReason::NoSubscription, 1, 0),

@@ -81,15 +81,15 @@ impl Case<'_> {
                 "too small even when empty",
                 "ask for no more than a host has, or bring up bigger hosts".to_owned(),
             ),
+            WaitReason::LaunchesWaiting => gate(
+                "that keep earlier launches waiting",
+                "wait until their agents have answered, or see why they are slow".to_owned(),
+            ),
             WaitReason::GpuReserved => gate(
                 "keeping their idle GPUs for GPU work",
                 "wait until GPU work has taken the GPUs, or ask for GPU memory".to_owned(),
             ),
             WaitReason::Capacity => Gate { hosts: self.short_of().to_owned(), remedies: self.room_to_come() },
-            WaitReason::LaunchesWaiting => gate(
-                "with room, and launches waiting for their agents",
-                "wait until the agents have answered, or see why they are slow".to_owned(),
-            ),
             WaitReason::LostRace | WaitReason::PassFull => opened("nothing: the next pass goes on with it"),
             WaitReason::BackOff => opened("nothing: it is tried again soon; see the log for its failures"),
         }

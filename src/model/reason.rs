@@ -59,12 +59,12 @@ pub enum WaitReason {
     ThreadMode,
     /// Too big for every host, even an empty one.
     Shape,
+    /// Every host that could run it keeps earlier launches waiting, and is given no more meanwhile.
+    LaunchesWaiting,
     /// Every host that could run it has idle GPUs and keeps itself for work that uses GPU memory.
     GpuReserved,
     /// Fits an empty host, not what is idle now.
     Capacity,
-    /// Hosts have room, and their agents still keep earlier launches waiting.
-    LaunchesWaiting,
     /// A booking lost its frames or amounts to somebody else in this pass; tried again in the next.
     LostRace,
     /// Held back for a while after failures.
@@ -97,9 +97,9 @@ impl WaitReason {
             Self::OperatingSystem => "no open host runs its operating system",
             Self::ThreadMode => "open hosts take threadable layers only",
             Self::Shape => "too big for every host, even an empty one",
+            Self::LaunchesWaiting => "hosts that could run it keep earlier launches waiting",
             Self::GpuReserved => "hosts keep their idle GPUs for GPU work",
             Self::Capacity => "fits an empty host, but not what is idle now",
-            Self::LaunchesWaiting => "hosts with room keep earlier launches waiting",
             Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",
             Self::BackOff => "held back for a while after failures",
             Self::PassFull => "the pass is full, planned again in the next one",

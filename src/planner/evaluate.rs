@@ -62,9 +62,8 @@ impl<'s> State<'s> {
     ) -> Result<Amounts, WaitReason> {
         let eligible = self.eligible_with(candidate, host);
         self.capped(candidate, eligible).pass(&Capped::OF_SHOW, trace)?;
-        let amounts = room_gates(&self.demand(candidate).ask, &self.index.offer(host), self.view.policy, trace)?;
         trace.gate(WaitReason::LaunchesWaiting, self.index.launch_room(host) > 0)?;
-        Ok(amounts)
+        room_gates(&self.demand(candidate).ask, &self.index.offer(host), self.view.policy, trace)
     }
 
     pub(super) fn layer(&self, candidate: CandidateIx) -> Layer<'_> {
@@ -156,9 +155,9 @@ impl<'s> State<'s> {
         let hosts = usable.iter().flat_map(|eligible| self.index.hosts_of(eligible));
         let (ask, policy) = (&self.demand(candidate).ask, self.view.policy);
         let able = hosts.filter(|&host| shape_gate(ask, &self.view.emptied(host), policy).is_ok());
-        let reasons = able.filter_map(|host| {
-            let room = room_gates(ask, &self.index.offer(host), policy, &mut FirstShut);
-            room.err().or_else(|| (self.index.launch_room(host) == 0).then_some(WaitReason::LaunchesWaiting))
+        let reasons = able.filter_map(|host| match self.index.launch_room(host) {
+            0 => Some(WaitReason::LaunchesWaiting),
+            _ => room_gates(ask, &self.index.offer(host), policy, &mut FirstShut).err(),
         });
         reasons.max().unwrap_or(WaitReason::GpuReserved)
     }

@@ -138,9 +138,9 @@ impl<'p, 's> Recorded<'p, 's> {
             // matter of what a host is.
             WaitReason::NoHostWithTags
             | WaitReason::Shape
+            | WaitReason::LaunchesWaiting
             | WaitReason::GpuReserved
             | WaitReason::Capacity
-            | WaitReason::LaunchesWaiting
             | WaitReason::JobPaused
             | WaitReason::AutoBookOff
             | WaitReason::ShowInactive

@@ -323,8 +323,8 @@ const fn is_lasting(reason: WaitReason) -> bool {
         | Reason::JobCores
         | Reason::JobGpus
         | Reason::LimitReached
-        | Reason::NoHostOpen
         | Reason::LaunchesWaiting
+        | Reason::NoHostOpen
         | Reason::LostRace
         | Reason::BackOff
         | Reason::PassFull => false,

@@ -83,10 +83,9 @@ impl Wanted {
                 assert!(is_known, "after --beside PROGRAM: start, full or plan");
                 Self::Beside { other, only }
             }
-            Some(argument) => panic!(
-                "unknown argument {}: --trouble, --mute, --strangers or --beside PROGRAM",
-                argument.display()
-            ),
+            Some(argument) => {
+                panic!("unknown argument {}: --trouble, --mute, --strangers or --beside PROGRAM", argument.display())
+            }
         };
         assert!(arguments.next().is_none(), "more arguments than one, or --beside PROGRAM and which figures");
         wanted

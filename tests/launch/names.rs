@@ -83,7 +83,9 @@ async fn nothing_is_launched_while_nobody_knows_whose_name_it_is() {
     assert!(launched(&agents, HOST).await);
     let agent = replaced(agent, &agents, "node-2").await;
     let outcome = agents.launch(HOST, frame()).await;
-    assert!(matches!(&outcome, LaunchOutcome::NotSent(error @ AgentError::NotIdentified { .. }) if !error.blames_host()));
+    assert!(
+        matches!(&outcome, LaunchOutcome::NotSent(error @ AgentError::NotIdentified { .. }) if !error.blames_host())
+    );
     assert!(agent.seen.launches.lock().unwrap().is_empty());
 }
 

@@ -183,6 +183,10 @@ fn build(
         };
         host.os = if draft.state == 1 { vec!["mac".to_owned()] } else { host.os.clone() };
         host.running_layers = [format!("layer-{:04}", draft.warm).into()].into();
+        let id = host.id.clone();
+        if (draft.cores + draft.gib) % 7 == 0 {
+            farm.holds.launch_room.insert(id, u32::try_from(draft.busy).unwrap_or_default());
+        }
     }
     for draft in jobs {
         let job = farm.job(draft.show);
@@ -256,6 +260,7 @@ struct Recount<'s> {
     holds: &'s Holds,
     policy: &'s Policy,
     idle: Vec<Amounts>,
+    launch_rooms: Vec<Option<u32>>,
     subscriptions: Vec<Cores>,
     folders: Vec<(Cores, Gpus)>,
     jobs: Vec<(Cores, Gpus)>,
@@ -283,6 +288,7 @@ impl<'s> Recount<'s> {
             holds,
             policy,
             idle: snapshot.hosts.iter().map(|host| host.idle).collect(),
+            launch_rooms: snapshot.hosts.iter().map(|host| holds.launch_room.get(&host.id).copied()).collect(),
             subscriptions: snapshot.subscriptions.iter().map(|row| row.cores).collect(),
             folders: snapshot.folders.iter().map(|row| (row.cores, row.gpus)).collect(),
             jobs: snapshot.jobs.iter().map(|row| (row.cores, row.gpus)).collect(),
@@ -305,6 +311,7 @@ impl<'s> Recount<'s> {
         let (folder_cores, folder_gpus) = self.folders[job.folder];
         let (job_cores, job_gpus) = self.jobs[candidate.job];
         let holds = row.state.is_open()
+            && self.launch_rooms[host] != Some(0)
             && row.facility == job.facility
             && reaches
             && os_fits
@@ -345,6 +352,7 @@ impl<'s> Recount<'s> {
         let job = &self.snapshot.jobs[candidate.job];
         let subscription = self.subscription(job.show, host).expect("it was there when it fitted");
         self.idle[host] -= amounts;
+        self.launch_rooms[host] = self.launch_rooms[host].map(|room| room - 1);
         self.subscriptions[subscription] += amounts.cores;
         self.folders[job.folder].0 += amounts.cores;
         self.folders[job.folder].1 += amounts.gpus;
@@ -550,6 +558,9 @@ proptest! {
         let assumed = plan(&farm.snapshot, &farm.holds, &policy);
         for made in &made {
             farm.book(made);
+            if let Some(room) = farm.holds.launch_room.get_mut(&farm.snapshot.hosts[made.host].id) {
+                *room -= made.frames;
+            }
         }
         // A layer on probation has had its frame.
         farm.holds.backing_off.extend(farm.holds.assumed.iter().map(|booking| &booking.layer).filter(|layer| farm.holds.on_probation.contains(*layer)).cloned());

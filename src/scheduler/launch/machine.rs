@@ -416,7 +416,8 @@ impl InHand {
             match state {
                 State::Accepted => due.rows.push(booked.clone()),
                 State::Asking(inquiry) if inquiry.ask_at <= now => {
-                    let may_ask = *asked.entry(booked.host.clone()).or_insert_with(|| may_ask(&booked.host, &booked.host_name));
+                    let may_ask =
+                        *asked.entry(booked.host.clone()).or_insert_with(|| may_ask(&booked.host, &booked.host_name));
                     inquiry.ask_at = may_ask.err().unwrap_or(now + ANSWER_LIMIT);
                     if may_ask.is_ok() {
                         due.questions.entry(booked.host.clone()).or_default().push(booked.clone());
