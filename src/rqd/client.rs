@@ -58,7 +58,7 @@ pub enum LaunchOutcome {
 
 /// Why a launch was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsent<T> {
+pub(crate) enum Unsent<T> {
     /// It was given up while it waited. `waited_for_host`: for the calls before it on the same host, or for the
     /// connection.
     GivenUp { waited_for_host: bool },
@@ -136,7 +136,7 @@ impl Agents {
     ///
     /// # Errors
     /// Nothing was sent.
-    pub async fn launch_unless<T>(
+    pub(crate) async fn launch_unless<T>(
         &self,
         host: &str,
         frame: RunFrame,
