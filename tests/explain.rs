@@ -23,7 +23,7 @@ use crate::support::{
 
 const PLENTY: Cores = Cores::whole(1_000);
 /// Of the farm below, in whatever state.
-const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2 + 1 + 1;
+const HOSTS: usize = 4 + 2 + 1 + 2 + 3 + 2 + 2 + 1 + 1 + 2;
 
 /// One job per cause, each named after it. Only `pass_full` and `back_off` have nothing in their way but
 /// the scheduler itself.
@@ -52,6 +52,7 @@ fn farm_of_causes() -> FarmSpec {
         .job(job("operating_system", layer()).os("plan9"))
         .job(job("thread_mode", layer().tags("all").single_threaded()))
         .job(job("shape", layer().memory(Kib::gib(64))))
+        .job(job("launches_waiting", layer().tags("slow")))
         .job(job("low_free_memory", layer().tags("starved")))
         .job(job("host_load", layer().tags("desk")))
         .job(job("gpu_reserved", layer().tags("gpu").cores(Cores::whole(6))))
@@ -63,7 +64,7 @@ fn farm_of_causes() -> FarmSpec {
         .gpus_max(Gpus::ZERO)
         .job(job("folder_gpus", layer().tags("gpu").gpus(1, Kib::gib(8))));
     let mut show = ShowSpec::new("show").folder(comp).folder(tight).folder(no_gpus);
-    for alloc in ["general", "gpu", "empty", "closed", "all", "full", "starved", "desk"] {
+    for alloc in ["general", "gpu", "empty", "closed", "all", "full", "starved", "desk", "slow"] {
         show = show.subscription(alloc, PLENTY, PLENTY);
     }
     let small = |name: &str, burst: Cores, job: JobSpec| {
@@ -85,6 +86,7 @@ fn farm_of_causes() -> FarmSpec {
         .host_class(HostClass::new("full", 2).alloc("full"))
         .host_class(HostClass::new("starved", 1).alloc("starved"))
         .host_class(HostClass::new("desk", 1).alloc("desk"))
+        .host_class(HostClass::new("slow", 2).alloc("slow"))
         .limit("licence", 0)
         .show(show)
         .show(ShowSpec { is_active: false, ..inactive })
@@ -92,7 +94,7 @@ fn farm_of_causes() -> FarmSpec {
         .show(small("frozen", Cores::ZERO, job("subscription_frozen", layer())))
         .show(small("burst", Cores(50), job("subscription_burst", layer())))
         .show(small("failing", PLENTY, job("retry_elsewhere", layer())));
-    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full", "starved", "desk"] {
+    for alloc in ["general", "foreign", "gpu", "empty", "closed", "all", "full", "starved", "desk", "slow"] {
         farm.allocs.push(AllocSpec { name: alloc.to_owned(), tag: Some(alloc.to_owned()) });
     }
     farm
@@ -140,7 +142,10 @@ async fn snapshot(store: &Store, seeded: &Seeded) -> (Snapshot, Holds) {
     let keeping_off = || seeded.hosts.iter().map(|host| (host.id.clone(), 2)).collect();
     let elsewhere = seeded.layers_of(&failed.id).map(|layer| (layer.id.clone(), keeping_off()));
     let taken = snapshot.shows.iter().filter(|show| show.name == "taken");
+    let slow = seeded.hosts.iter().filter(|host| host.class == "slow");
     let holds = Holds {
+        // As one that a running service has learned of its agents.
+        launch_room: slow.map(|host| (host.id.clone(), 0)).collect(),
         backing_off: seeded.layers_of(&held.id).map(|layer| layer.id.clone()).collect(),
         // As frames that failed there a moment ago say.
         elsewhere: elsewhere.collect(),
@@ -200,7 +205,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         assert_eq!(i64::from(told.waiting_frames + placed), layer.frames.waiting, "{reason:?}");
         found.push((reason, story));
     }
-    assert_eq!(found.len(), 30);
+    assert_eq!(found.len(), 31);
 
     let story = |reason: WaitReason| &found.iter().find(|(of, _)| *of == reason).unwrap().1;
     // (gate, asked, passed), as the farm was planted: six general hosts, two of which run windows.
@@ -210,6 +215,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         (WaitReason::OperatingSystem, 6, 0),
         (WaitReason::ThreadMode, 2, 0),
         (WaitReason::Shape, 6, 0),
+        (WaitReason::LaunchesWaiting, 2, 0),
         (WaitReason::LowFreeMemory, 1, 0),
         (WaitReason::HostLoad, 1, 0),
         (WaitReason::GpuReserved, 2, 0),

@@ -82,6 +82,10 @@ impl Case<'_> {
                 "too small even when empty",
                 "ask for no more than a host has, or bring up bigger hosts".to_owned(),
             ),
+            WaitReason::LaunchesWaiting => gate(
+                "that keep earlier launches waiting",
+                "wait until their agents have answered, or see why they are slow".to_owned(),
+            ),
             WaitReason::LowFreeMemory => gate(
                 "measuring too little free memory",
                 format!(
@@ -100,10 +104,6 @@ impl Case<'_> {
                 "wait: they go to another host that gets room, and to any after queue.retry_elsewhere; look at the \
                  host if other work fails there too"
                     .to_owned(),
-            ),
-            WaitReason::LaunchesWaiting => gate(
-                "with room, and launches waiting for their agents",
-                "wait until the agents have answered, or see why they are slow".to_owned(),
             ),
             WaitReason::LostRace | WaitReason::PassFull => opened("nothing: the next pass goes on with it"),
             WaitReason::Unlaunchable => {

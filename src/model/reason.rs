@@ -67,6 +67,8 @@ pub enum WaitReason {
     ThreadMode,
     /// Too big for every host, even an empty one.
     Shape,
+    /// Every host that could run it keeps earlier launches waiting, and is given no more meanwhile.
+    LaunchesWaiting,
     /// Every host that could run it measures too little free memory to be given anything.
     LowFreeMemory,
     /// Every host that has room for it is busy with other work, as its load says.
@@ -77,8 +79,6 @@ pub enum WaitReason {
     Capacity,
     /// Hosts have room, and all frames that wait failed on them a moment ago: another one is waited for.
     RetryElsewhere,
-    /// Hosts have room, and their agents still keep earlier launches waiting.
-    LaunchesWaiting,
     /// A booking lost its frames or amounts to somebody else in this pass; tried again in the next.
     LostRace,
     /// Held back for a while after failures.
@@ -115,12 +115,12 @@ impl WaitReason {
             Self::OperatingSystem => "no open host runs its operating system",
             Self::ThreadMode => "open hosts take threadable layers only",
             Self::Shape => "too big for every host, even an empty one",
+            Self::LaunchesWaiting => "hosts that could run it keep earlier launches waiting",
             Self::LowFreeMemory => "hosts measure too little free memory to be given anything",
             Self::HostLoad => "hosts with room are busy with other work, as their load says",
             Self::GpuReserved => "hosts keep what goes with their idle GPUs for GPU work",
             Self::Capacity => "fits an empty host, but not what is idle now",
             Self::RetryElsewhere => "its frames failed a moment ago on the hosts with room, and wait for others",
-            Self::LaunchesWaiting => "hosts with room keep earlier launches waiting",
             Self::LostRace => "lost a race for frames or amounts, tried again in the next pass",
             Self::BackOff => "held back for a while after failures",
             Self::PassFull => "the pass is full, planned again in the next one",

@@ -62,9 +62,9 @@ impl<'s> State<'s> {
     ) -> Result<Amounts, WaitReason> {
         let eligible = self.eligible_with(candidate, host);
         self.capped(candidate, eligible).pass(&Capped::OF_SHOW, trace)?;
+        trace.gate(WaitReason::LaunchesWaiting, self.index.launch_room(host) > 0)?;
         let amounts = room_gates(&self.demand(candidate).ask, &self.index.offer(host), self.view.policy, trace)?;
         trace.gate(WaitReason::RetryElsewhere, self.goes_to(candidate, host))?;
-        trace.gate(WaitReason::LaunchesWaiting, self.index.launch_room(host) > 0)?;
         Ok(amounts)
     }
 
@@ -159,17 +159,18 @@ impl<'s> State<'s> {
     fn room_reason(&self, candidate: CandidateIx, usable: &[&Eligible<'s>]) -> WaitReason {
         let mut hosts = usable.iter().flat_map(|eligible| self.index.hosts_of(eligible));
         let (ask, policy) = (&self.demand(candidate).ask, self.view.policy);
-        let last = if self.index.limits_launches() { WaitReason::LaunchesWaiting } else { WaitReason::Capacity };
         let mut furthest = None;
-        while furthest != Some(last)
+        while furthest != Some(WaitReason::Capacity)
             && let Some(host) = hosts.next()
         {
             if shape_gate(ask, &self.view.emptied(host), policy).is_err() {
                 continue;
             }
-            let room = room_gates(ask, &self.index.offer(host), policy, &mut FirstShut).err();
-            let waits = || (self.index.launch_room(host) == 0).then_some(WaitReason::LaunchesWaiting);
-            furthest = furthest.max(room.or_else(waits));
+            let reason = match self.index.launch_room(host) {
+                0 => Some(WaitReason::LaunchesWaiting),
+                _ => room_gates(ask, &self.index.offer(host), policy, &mut FirstShut).err(),
+            };
+            furthest = furthest.max(reason);
         }
         furthest.unwrap_or(WaitReason::GpuReserved)
     }

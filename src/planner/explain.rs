@@ -226,7 +226,11 @@ impl<'s> PlannedFarm<'s> {
         let mut taken = Vec::new();
         let going = state.view.beside.get(&(candidate, host)).map_or(usize::MAX, |frames| *frames as usize);
         for _ in 0..state.view.waiting[candidate] {
-            let reserved = room_gates(&demand.ask, offer, state.view.policy, &mut FirstShut);
+            let reserved = if taken.len() < state.view.launch_room(host) as usize {
+                room_gates(&demand.ask, offer, state.view.policy, &mut FirstShut)
+            } else {
+                Err(WaitReason::LaunchesWaiting)
+            };
             let wanted = &reserved.unwrap_or(demand.least);
             let capped = Capped { ledger: &ledger, host: Some(host), wanted, ..state.capped(candidate, eligible) };
             let amounts = match capped.pass_all().and(reserved) {

@@ -177,11 +177,6 @@ impl<'s> HostIndex<'s> {
         self.offers[host]
     }
 
-    /// Whether some host can take only so many launches.
-    pub(super) fn limits_launches(&self) -> bool {
-        self.launch_rooms.iter().any(|&room| room != u32::MAX)
-    }
-
     /// How many frames the host may still be given, whatever room it has.
     pub(super) fn launch_room(&self, host: HostIx) -> u32 {
         self.launch_rooms[host]

@@ -142,12 +142,12 @@ impl<'p, 's> Recorded<'p, 's> {
             // matter of what a host is.
             WaitReason::NoHostWithTags
             | WaitReason::Shape
+            | WaitReason::LaunchesWaiting
             | WaitReason::LowFreeMemory
             | WaitReason::HostLoad
             | WaitReason::GpuReserved
             | WaitReason::Capacity
             | WaitReason::RowUnusable
-            | WaitReason::LaunchesWaiting
             | WaitReason::JobPaused
             | WaitReason::AutoBookOff
             | WaitReason::ShowInactive

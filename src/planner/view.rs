@@ -194,6 +194,9 @@ impl<'s> HostView<'s> {
     }
 
     fn take(&mut self, booking: &AssumedBooking) {
+        if self.launch_room != u32::MAX {
+            self.launch_room = self.launch_room.saturating_sub(booking.frames);
+        }
         let idle = &mut self.offer.idle;
         (0..booking.frames).for_each(|_| *idle -= booking.reservation);
         *idle = idle.max(Amounts::default());

@@ -58,7 +58,7 @@ pub enum LaunchOutcome {
 
 /// Why a launch was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsent<T> {
+pub(crate) enum Unsent<T> {
     /// It was given up while it waited. `waited_for_host`: for the calls before it on the same host, or for the
     /// connection.
     GivenUp { waited_for_host: bool },
@@ -136,7 +136,7 @@ impl Agents {
     ///
     /// # Errors
     /// Nothing was sent.
-    pub async fn launch_unless<T>(
+    pub(crate) async fn launch_unless<T>(
         &self,
         host: &str,
         frame: RunFrame,
@@ -294,7 +294,13 @@ impl Agents {
 
     /// Asks who answers under the name of a host. Returns the name if it is another's.
     async fn other_host(&self, line: &Line, turn: &mut Turn<'_>, agent: Wire) -> Result<Option<String>, AgentError> {
-        let (host, reported) = (&*line.host, self.report_of(line, turn, agent).await?.host_name);
+        let host = &*line.host;
+        let reported = match self.report_of(line, turn, agent).await {
+            Ok(report) => report.host_name,
+            // It answers, and says of no other name that it is its own.
+            Err(AgentError::Answered { .. } | AgentError::EmptyReport { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         if host.eq_ignore_ascii_case(&reported) {
             return Ok(None);
         }

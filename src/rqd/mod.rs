@@ -30,7 +30,8 @@ mod wire;
 
 pub(crate) use breaker::Breakers;
 pub use circuit::BreakerSettings;
-pub use client::{Agents, KillOutcome, LaunchOutcome, Unsent};
+pub(crate) use client::Unsent;
+pub use client::{Agents, KillOutcome, LaunchOutcome};
 pub use confirm::ConfirmSettings;
 pub(crate) use confirm::Confirmation;
 pub use error::{AgentError, AnswerFault};

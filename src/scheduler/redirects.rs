@@ -328,11 +328,11 @@ const fn is_lasting(reason: WaitReason) -> bool {
         | Reason::JobCores
         | Reason::JobGpus
         | Reason::LimitReached
-        | Reason::NoHostOpen
         | Reason::LowFreeMemory
         | Reason::HostLoad
         | Reason::RetryElsewhere
         | Reason::LaunchesWaiting
+        | Reason::NoHostOpen
         | Reason::LostRace
         | Reason::BackOff
         | Reason::PassFull => false,

@@ -158,6 +158,12 @@ impl Scheduler {
         self.ended().await
     }
 
+    /// The same, and its metrics can still be read.
+    pub(crate) async fn stopped(&mut self) -> Ended {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, &mut self.running).await.expect("it ends in time").unwrap()
+    }
+
     /// Waits for it to end by itself.
     pub(crate) async fn ended(self) -> Ended {
         tokio::time::timeout(PATIENCE, self.running).await.expect("it ends in time").unwrap()

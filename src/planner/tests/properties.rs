@@ -192,6 +192,10 @@ fn build(
             host.state = HostState::LowFreeMemory;
         }
         host.running_layers = [format!("layer-{:04}", draft.warm).into()].into();
+        let id = host.id.clone();
+        if (draft.cores + draft.gib) % 7 == 0 {
+            farm.holds.launch_room.insert(id, u32::try_from(draft.busy).unwrap_or_default());
+        }
     }
     for draft in jobs {
         let job = farm.job(draft.show);
@@ -300,6 +304,7 @@ struct Recount<'s> {
     policy: &'s Policy,
     idle: Vec<Amounts>,
     kept: Vec<Kept>,
+    launch_rooms: Vec<Option<u32>>,
     subscriptions: Vec<Cores>,
     folders: Vec<(Cores, Gpus)>,
     jobs: Vec<(Cores, Gpus)>,
@@ -329,6 +334,7 @@ impl<'s> Recount<'s> {
             policy,
             idle: snapshot.hosts.iter().map(|host| host.idle).collect(),
             kept: kept(snapshot, holds, policy),
+            launch_rooms: snapshot.hosts.iter().map(|host| holds.launch_room.get(&host.id).copied()).collect(),
             subscriptions: snapshot.subscriptions.iter().map(|row| row.cores).collect(),
             folders: snapshot.folders.iter().map(|row| (row.cores, row.gpus)).collect(),
             jobs: snapshot.jobs.iter().map(|row| (row.cores, row.gpus)).collect(),
@@ -361,6 +367,7 @@ impl<'s> Recount<'s> {
         let goes = keeping_off.is_none_or(|frames| placed + frames < candidate.waiting_frames);
         let holds = row.state.is_open()
             && goes
+            && self.launch_rooms[host] != Some(0)
             && row.facility == job.facility
             && reaches
             && os_fits
@@ -404,6 +411,7 @@ impl<'s> Recount<'s> {
         let job = &self.snapshot.jobs[candidate.job];
         let subscription = self.subscription(job.show, host).expect("it was there when it fitted");
         self.idle[host] -= amounts;
+        self.launch_rooms[host] = self.launch_rooms[host].map(|room| room - 1);
         self.subscriptions[subscription] += amounts.cores;
         self.folders[job.folder].0 += amounts.cores;
         self.folders[job.folder].1 += amounts.gpus;
@@ -610,6 +618,9 @@ proptest! {
         let assumed = plan(&farm.snapshot, &farm.holds, &policy);
         for made in &made {
             farm.book(made);
+            if let Some(room) = farm.holds.launch_room.get_mut(&farm.snapshot.hosts[made.host].id) {
+                *room -= made.frames;
+            }
         }
         // A layer on probation has had its frame.
         farm.holds.backing_off.extend(farm.holds.assumed.iter().map(|booking| &booking.layer).filter(|layer| farm.holds.on_probation.contains(*layer)).cloned());

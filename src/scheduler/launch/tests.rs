@@ -132,6 +132,25 @@ fn a_launch_goes_out_only_while_its_rows_stand() {
 }
 
 #[test]
+fn bookings_wait_for_their_host_until_it_has_answered() {
+    let mut case = Case::new();
+    for number in 1..=3 {
+        case.in_hand.begin(&booked(number));
+    }
+    let waiting = |case: &Case| {
+        let waiting = case.in_hand.waiting();
+        ["host-0", "host-1"].map(|host| waiting.get(&HostId::from(host)).map_or(0, |(_, count)| *count))
+    };
+    assert_eq!(waiting(&case), [1, 2]);
+    case.take(Event::Rows(Standing::Stands));
+    assert_eq!(waiting(&case), [1, 2], "it is being sent");
+    case.take(Event::LaunchEnded(&outcomes()[3]));
+    assert_eq!(waiting(&case), [1, 1], "its host is asked");
+    case.in_hand.take(&booked(2).proc, Event::GivenUp(UnbookCause::LaunchTooLate), case.now);
+    assert_eq!(waiting(&case), [0, 1]);
+}
+
+#[test]
 fn what_was_found_before_its_commit_was_answered_is_launched_unless_it_is_taken_back() {
     let why = |case: &Case| Why::Found { judged_from: case.now, only_while_alone: false };
     let mut case = Case::found(why);
