@@ -29,6 +29,9 @@ use crate::model::Cluster;
 use crate::tasks::{Tasks, sleep_or_stop};
 use crate::telemetry::{Condition, Health, Metrics, error_chain, is_out_of_descriptors};
 
+/// Of the time in which the process has to end: for what it does when the service has.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+
 /// What the service is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -134,7 +137,7 @@ impl Service {
 
         tracing::info!(target: "scheduler", "Starting scheduler feed");
         let Context { store, settings, hints, health, .. } = context.clone();
-        let limit = settings.shutdown_timeout;
+        let limit = settings.shutdown_timeout - AFTERWARDS.min(settings.shutdown_timeout / 4);
         let cycle = Cycle { store, settings, hints, sink };
         let mut passes = pin!(Passes::new(context, cycle, totals, launcher.clone()).run(stop.clone()));
         // The last pass has its share of the limit too.
