@@ -142,7 +142,7 @@ async fn commands_that_read_accept_a_standby_and_say_so_and_those_that_write_say
     }
     let ran = run_program(&there, &["dry-run", "--cycles", "1", "--verify"]);
     assert_eq!((ran.code, ran.stderr.contains("is a standby and takes no writes")), (1, true), "{ran:?}");
-    let ran = run_program(&there, &["check-db"]);
+    let ran = run_program(&there, &["check-db", "-o", "json"]);
     assert!(ran.stdout.contains("a standby that takes no writes"), "{ran:?}");
 
     let refused = Store::connect(&there.clone().as_scheduler()).await.unwrap_err();

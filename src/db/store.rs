@@ -14,8 +14,10 @@ use super::sessions::Sessions;
 use super::settings::ConnectSettings;
 use super::way::Way;
 
-/// For what has to be sent at most and answered at once.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// For what is answered at once.
+const STANDBY_LIMIT: Duration = Duration::from_secs(5);
+/// A server that hears of the end of our connections does so by then.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The database as this scheduler uses it. Cloning shares the connections and the meter.
 #[derive(Clone, Debug)]
@@ -81,7 +83,7 @@ impl Store {
         let mut session = self.acquire().await.map_err(StoreError::query(step))?;
         if self.sessions.needs_primary && self.sessions.has_met_standby() {
             let asked = session.fetch_one(sqlx::raw_sql(include_str!("sql/is_standby.sql")));
-            let row = self.sessions.answer(CLOSE_LIMIT, asked).await;
+            let row = self.sessions.answer(STANDBY_LIMIT, asked).await;
             if row.and_then(|row| row.try_get("is_standby")).map_err(StoreError::query(step))? {
                 session.close_on_drop();
                 return Err(self.standby());

@@ -29,6 +29,9 @@ use crate::model::Cluster;
 use crate::tasks::{Tasks, sleep_or_stop};
 use crate::telemetry::{Condition, Health, Metrics, error_chain, is_out_of_descriptors};
 
+/// Of the time in which the process has to end: for what it does when the service has.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+
 /// What the service is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -159,6 +162,7 @@ impl Service {
             stopping = async { stop.cancelled().await; Instant::now() } => (passes.await, stopping),
         };
         let limit = settings.now().shutdown_timeout;
+        let limit = limit - AFTERWARDS.min(limit / 4);
 
         health.set_not_ready("stopping");
         tracing::info!(target: "scheduler", "stopping: no new pass, settling launches");
