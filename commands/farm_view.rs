@@ -51,6 +51,17 @@ impl FarmView {
         self.flags.get(show).copied().flatten()
     }
 
+    /// Who dispatches a show of which no cluster here is; `None` where one is.
+    pub(crate) fn who_dispatches(&self, show: &str) -> Option<String> {
+        if self.clusters.iter().any(|cluster| cluster.show_name.starts_with(show)) {
+            return None;
+        }
+        Some(match self.is_flagged(show) {
+            Some(true) => format!("show {show} is flagged for a scheduler, and no cluster of this one serves it"),
+            _ => format!("Cuebot dispatches show {show}: no cluster of this scheduler serves it"),
+        })
+    }
+
     /// What the next pass would see and plan.
     pub(crate) async fn look(&self) -> anyhow::Result<Look> {
         Ok(preview::look(&self.store, &self.clusters, &self.settings).await?)

@@ -42,8 +42,10 @@ pub(crate) async fn run(settings: RunSettings, args: PlanArgs, printer: Printer)
         jobs: args.job.clone(),
         hosts: args.host.clone(),
     };
-    named::check(&farm.store, &farm.clusters, &narrowing.unmatched(&document)).await?;
+    let unmatched = narrowing.unmatched(&document);
+    named::check(&farm.store, &farm.clusters, &unmatched).await?;
     farm.store.close().await;
+    unmatched.shows.iter().filter_map(|show| farm.who_dispatches(show)).for_each(|line| printer.note(line));
     if let Some(path) = &args.out {
         write_json(path, &document).with_context(|| format!("cannot keep the plan in {}", path.display()))?;
         printer.note(format_args!("kept the plan in {}", path.display()));

@@ -331,6 +331,8 @@ async fn work_of_a_show_that_is_not_ours_is_cuebots_and_in_no_total() {
         );
         assert!(told.contains("cueadmin -scheduler-managed frozen on\n") && !told.contains("not_selected"), "{told}");
     }
+    let ran = run_program(&settings, &["plan", "--show", "frozen"]);
+    assert!(ran.stderr.contains("Cuebot dispatches show frozen: no cluster of this scheduler serves it"), "{ran:?}");
     // A show of ours, and a tag that nobody carries.
     execute(
         &database.pool(),
