@@ -145,7 +145,7 @@ pub enum HostState {
 pub enum HostOddity {
     /// A load of more than four times its cores.
     LoadTooHigh,
-    /// The same load again and again.
+    /// The same load again and again, and more than bookings explain.
     LoadStuck,
     /// A report that is dated ahead of the database's clock.
     ReportInFuture,

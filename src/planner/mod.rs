@@ -7,7 +7,8 @@
 //!
 //! A plan proposes. Within itself it never goes above what a host has idle, a subscription's burst,
 //! a folder's or job's cap or a limit, but only the booking transaction knows whether that still
-//! holds.
+//! holds. What a host has idle is the ledger's, less the cores that its load says other work takes; what memory
+//! a machine measures as free only decides whether it is given anything.
 //!
 //! Reading order: `plan` (the steps), `view` (what it begins with) and `state` (what it knows while it
 //! grows), `order` (who is next), `demand` (which hosts are eligible), `hosts` and `buckets` (which of them a

@@ -51,13 +51,17 @@ impl Seen {
         self.report.min(self.found)
     }
 
+    /// Frames that run on and on do bring an average to their cores exactly.
     fn is_stuck(&self) -> bool {
-        self.load > Cores::ZERO && self.same >= SAME_LOADS
+        self.same >= SAME_LOADS && self.load > self.most()
     }
 
     fn note(&mut self, at: Timestamp, cores: Cores) {
-        if self.booked.back().is_none_or(|(_, before)| *before != cores) {
-            self.booked.push_back((at, cores));
+        match self.booked.back() {
+            Some((_, before)) if *before == cores => {}
+            // Two clocks told the times.
+            Some((before, _)) => self.booked.push_back((at.max(*before), cores)),
+            None => self.booked.push_back((at, cores)),
         }
         let start = self.start();
         while self.booked.get(1).is_some_and(|(at, _)| *at <= start) {
@@ -278,6 +282,17 @@ mod tests {
             host.look(110, 0);
             assert_eq!(host.usable(), Cores(139));
         }
+    }
+
+    #[test]
+    fn a_load_that_our_own_frames_make_may_stay_the_same() {
+        let mut host = Watched::new(LoadRule::Foreign);
+        for report in 1..20 {
+            host.look(report * 10 - 1, 8);
+            host.report(report * 10, 800);
+            host.look(report * 10, 8);
+        }
+        assert_eq!(host.loads.stuck().len(), 0);
     }
 
     #[test]

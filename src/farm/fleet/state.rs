@@ -456,3 +456,20 @@ fn refusal(agent: AgentKind, text: String, rust_code: Code) -> Status {
 fn wire(amount: i64) -> i32 {
     i32::try_from(amount).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_the_average_of_a_minute() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let idle = Load { hundredths: 0.0, at: began };
+        let loads = [0, 5, 60, 300].map(|seconds| idle.after(800, at(seconds)).round());
+        assert_eq!(loads.map(|load| format!("{load}")), ["0", "64", "506", "795"]);
+        let ended = Load { hundredths: 800.0, at: began };
+        let loads = [0, 60, 120, 300].map(|seconds| ended.after(0, at(seconds)).round());
+        assert_eq!(loads.map(|load| format!("{load}")), ["800", "294", "108", "5"]);
+    }
+}

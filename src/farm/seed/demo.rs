@@ -173,7 +173,7 @@ fn layer(draw: &mut StdRng, class: &HostClass, number: usize, frames: u32) -> La
     if layer.is_threadable && draw.random_bool(0.5) {
         layer.cores_max = layer.cores_min.max(Cores::ONE) + Cores::whole(4);
     }
-    // At most a third, so that other work fits beside it and the host's measured free memory holds it.
+    // At most a third, so that other work fits beside it.
     layer.memory = Kib(draw.random_range(Kib::mib(256).get()..=class.total.memory.get() / 3));
     if class.total.gpus > Gpus::ZERO {
         layer.gpus = Gpus(draw.random_range(1..=class.total.gpus.get()));
