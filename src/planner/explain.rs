@@ -84,7 +84,7 @@ impl<'s> PlannedFarm<'s> {
             total: row.total,
             idle_before: state.view.offer(host).idle,
             idle_after: state.index.offer(host).idle,
-            kept_for_gpus: state.view.bundles.told(row, &state.view.offer(host).idle, &state.view),
+            kept_for_gpus: state.bundles.told(row, &state.view.offer(host).idle, &state.view),
             unreached: candidates.len() - found.len(),
             candidates: found,
         }
