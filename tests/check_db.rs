@@ -314,7 +314,7 @@ async fn a_database_of_another_program_is_called_so_and_nothing_else_is_said_of_
             wrong(&checks),
             [format!(
                 "schema failed: this is not Cuebot's database: looked for its tables alloc, facility, folder, \
-                 folder_resource, frame, host, host_local, host_stat and 16 more, found {found}"
+                 folder_resource, frame, host, host_local, host_stat and 18 more, found {found}"
             )]
         );
         let needs_it = [&OF_THE_SCHEMA[..], &OF_THE_SELECTION, &["foreign-planner", "agents"]].concat();

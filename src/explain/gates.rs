@@ -10,7 +10,7 @@ use super::nobody::HeldByNobody;
 use super::numbers::{count, grouped, like, like_kind, or_none};
 use super::stories::reached;
 use super::words::{Case, FullHosts, quoted};
-use crate::model::{AllocId, Cluster, Host, LeftOutRow, Tag, Timestamp, WaitReason};
+use crate::model::{AllocId, Cluster, Host, LeftOutRow, Tag, WaitReason};
 use crate::planner::{CapReport, GateVerdict, KeptForGpus, Miss, NearMiss, Quantity, Unfit};
 use crate::text::shell_word;
 
@@ -363,21 +363,6 @@ impl Case<'_> {
         let systems: BTreeSet<&String> = open.flat_map(|host| &host.os).collect();
         systems.into_iter().map(|os| quoted(os)).collect()
     }
-}
-
-/// What a host keeps for GPU work, and for how long.
-pub(super) fn kept_for_gpus(kept: &KeptForGpus) -> String {
-    let KeptForGpus { gpus, cores, memory, is_awaited, last_seen, lent_from } = kept;
-    let each = format!("{cores} cores and {memory} for each of {} idle", count(gpus, "GPU"));
-    let time = |moment: &Option<Timestamp>| moment.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
-    if *is_awaited {
-        return format!("{each}: GPU work waits for its allocation");
-    }
-    format!(
-        "{each}: GPU work ran on its allocation at {}; short frames may borrow it from {}",
-        time(last_seen),
-        time(lent_from)
-    )
 }
 
 /// What a cap is called.

@@ -143,7 +143,7 @@ impl<'s> Stories<'s> {
             frameless: books.frameless.clone(),
             report_seconds,
             redirects: books.redirects.iter().map(books::redirect).collect(),
-            kept: explanation.kept_for_gpus.as_ref().map(gates::kept_for_gpus),
+            kept: explanation.kept_for_gpus.as_ref().map(words::kept_for_gpus),
             summary: words::host_summary(&explanation),
             refused: refused(&explanation),
             explanation,

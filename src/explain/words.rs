@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use time::format_description::well_known::Rfc3339;
+
 use super::nobody::{HeldByNobody, Holdings};
 use super::numbers::{count, or_none};
 use super::stories::LayerStory;
 use crate::db::{FoundJob, FrameCounts};
-use crate::model::{Candidate, Holds, Host, JobRow, LeftOutRow, Snapshot, Tag, ThreadMode, WaitReason};
-use crate::planner::{Explanation, HostExplanation, Miss, NearMiss, PlacedOn, Unfit};
+use crate::model::{Candidate, Holds, Host, JobRow, LeftOutRow, Snapshot, Tag, ThreadMode, Timestamp, WaitReason};
+use crate::planner::{Explanation, HostExplanation, KeptForGpus, Miss, NearMiss, PlacedOn, Unfit};
 use crate::text::shell_word;
 use crate::units::Amounts;
 
@@ -80,7 +82,7 @@ impl Case<'_> {
             Miss::ThreadMode => format!("host {host} takes threadable layers only"),
             Miss::Room { refusal, has, needed } => {
                 if let (Unfit::GpuKept, Some(kept)) = (refusal, kept_for_gpus) {
-                    return Some(format!("host {host} keeps {}", super::gates::kept_for_gpus(kept)));
+                    return Some(format!("host {host} keeps {}", self::kept_for_gpus(kept)));
                 }
                 let when = if *reason == WaitReason::Shape { "in all" } else { "idle" };
                 format!("host {host} {}", room_words(*refusal, has, needed, when))
@@ -113,6 +115,21 @@ fn room_words(refusal: Unfit, has: &Amounts, needed: &Amounts, when: &str) -> St
             format!("has {} cores {when}, a frame needs {}", has.cores, needed.cores)
         }
     }
+}
+
+/// What a host keeps for GPU work, and for how long.
+pub(super) fn kept_for_gpus(kept: &KeptForGpus) -> String {
+    let KeptForGpus { gpus, cores, memory, is_awaited, last_seen, lent_from } = kept;
+    let each = format!("{cores} cores and {memory} for each of {} idle", count(gpus, "GPU"));
+    let time = |moment: &Option<Timestamp>| moment.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
+    if *is_awaited {
+        return format!("{each}: GPU work waits for its allocation");
+    }
+    format!(
+        "{each}: GPU work ran on its allocation at {}; short frames may borrow it from {}",
+        time(last_seen),
+        time(lent_from)
+    )
 }
 
 /// Text of the database, so that blanks in it are seen.

@@ -13,6 +13,7 @@ mod gpu_work;
 mod holds;
 mod host;
 mod ids;
+mod left_out;
 mod plan;
 mod policy;
 mod positions;
@@ -36,6 +37,7 @@ pub(crate) use host::{Fractions, Host, HostLoad, HostOddity};
 pub use host::{HostState, ThreadMode};
 pub use ids::{AllocId, DeptId, FacilityId, FolderId, FrameId, HostId, JobId, LayerId, ProcId, ShowId, Tag};
 pub(crate) use ids::{LimitId, SubscriptionId};
+pub use left_out::LeftOutRow;
 pub(crate) use plan::Placement;
 pub use plan::{Plan, Waiting};
 pub(crate) use policy::HostStrategy;
@@ -44,7 +46,7 @@ pub use positions::{CandidateIx, LimitIx};
 pub(crate) use positions::{ClusterIx, FolderIx, HostIx, JobIx, ShowIx, SubscriptionIx, positions};
 pub use reason::WaitReason;
 pub use selection::{AllocTag, Selection, TagChunkSizes};
-pub use snapshot::{LeftOutRow, Snapshot};
+pub use snapshot::Snapshot;
 
 /// A moment by the database's clock. The scheduler's own clock never enters a decision.
 pub type Timestamp = time::OffsetDateTime;

@@ -1,11 +1,10 @@
 //! One consistent reading of the farm, from one read-only transaction.
 
-use std::borrow::Cow;
-
 use smart_default::SmartDefault;
 
 use super::{
-    Candidate, Cluster, ClusterIx, FolderRow, GpuWork, Host, JobRow, LimitRow, ShowRow, Subscription, Timestamp,
+    Candidate, Cluster, ClusterIx, FolderRow, GpuWork, Host, JobRow, LeftOutRow, LimitRow, ShowRow, Subscription,
+    Timestamp,
 };
 
 /// Lists refer to each other by position. Order within each list is fixed by the reader (by name,
@@ -34,13 +33,4 @@ impl Snapshot {
         let covers = |&cluster: &ClusterIx| candidate.tags.iter().any(|tag| self.clusters[cluster].covers(tag, host));
         host.facility == self.jobs[candidate.job].facility && candidate.clusters.iter().any(covers)
     }
-}
-
-/// A row that could not be used. It is left out, counted, and named once; the farm goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct LeftOutRow {
-    pub table: Cow<'static, str>,
-    pub id: String,
-    /// What is wrong and what to do about it.
-    pub problem: String,
 }

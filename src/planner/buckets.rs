@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::bundles::{Bundle, Kept};
-use super::reserve::{Ask, GPU_MEMORY_KEPT, KEPT_FOR_GPU_WORK, Offer, Width};
+use super::reserve::{Ask, Bundle, GPU_MEMORY_KEPT, KEPT_FOR_GPU_WORK, Kept, Offer, Width};
 use crate::model::{HostStrategy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 

@@ -8,33 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::gates::{FirstShut, Layer, Trace};
+use super::reserve::{Bundle, Kept};
 use super::view::View;
 use crate::model::{
     AllocId, Candidate, CandidateIx, ClusterIx, CoreRequest, FacilityId, GpuAsk, GpuKeep, Host, Snapshot, Tag,
     Timestamp,
 };
 use crate::units::{Amounts, Cores, Gpus, Kib};
-
-/// Frames that take less may borrow what is kept, once GPU work has been away for a while.
-const SHORT: Duration = Duration::from_mins(15);
-
-/// How a host keeps itself for GPU work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Kept {
-    /// Cuebot's rule: as long as GPU memory is idle.
-    #[default]
-    ByGpuMemory,
-    /// For each idle GPU.
-    Bundle(Bundle),
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Bundle {
-    pub(super) cores: Cores,
-    pub(super) memory: Kib,
-    /// To short frames.
-    pub(super) is_lent: bool,
-}
 
 /// The GPU work of each allocation.
 #[derive(Debug, Default)]
@@ -69,11 +49,6 @@ pub struct KeptForGpus {
 
 /// What decides which hosts waiting work reaches.
 type Reach<'s> = (&'s FacilityId, &'s [ClusterIx], &'s BTreeSet<Tag>);
-
-/// Whether frames take so little time that they may borrow what is kept.
-pub(super) fn is_short(candidate: &Candidate) -> bool {
-    candidate.run_time.is_some_and(|time| time < SHORT)
-}
 
 impl<'s> Bundles<'s> {
     /// Of what was seen, and of what waits and may go.
@@ -138,18 +113,6 @@ impl OfAlloc {
     /// `None` while such work waits.
     fn lent_from(&self, keep: Duration) -> Option<Timestamp> {
         self.last_seen.filter(|_| !self.is_awaited).map(|last| last + keep)
-    }
-}
-
-impl Bundle {
-    /// For so many idle GPUs.
-    pub(super) const fn times(&self, gpus: Gpus) -> Amounts {
-        Amounts {
-            cores: Cores(self.cores.get().saturating_mul(gpus.get())),
-            memory: Kib(self.memory.get().saturating_mul(gpus.get())),
-            gpus: Gpus::ZERO,
-            gpu_memory: Kib::ZERO,
-        }
     }
 }
 

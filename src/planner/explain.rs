@@ -85,7 +85,7 @@ impl<'s> PlannedFarm<'s> {
             idle_before: state.view.offer(host).idle,
             busy: state.view.offer(host).busy,
             idle_after: state.index.offer(host).idle,
-            kept_for_gpus: state.view.bundles.told(row, &state.view.offer(host).idle, &state.view),
+            kept_for_gpus: state.bundles.told(row, &state.view.offer(host).idle, &state.view),
             unreached: candidates.len() - found.len(),
             candidates: found,
         }

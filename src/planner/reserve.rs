@@ -3,7 +3,8 @@
 //! The rule is the same in every case, because Cuebot goes on booking the same farm by it: a layer must
 //! not get other amounts when its show goes from one scheduler to the other.
 
-use super::bundles::{Bundle, Kept, is_short};
+use std::time::Duration;
+
 use crate::model::{Candidate, CoreRequest, FractionalCores, Fractions, Host, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -13,6 +14,44 @@ pub(super) const KEPT_FOR_GPU_WORK: Amounts =
 
 /// Up to this much idle GPU memory can be kept back; a host with more takes no other work at all.
 pub(super) const GPU_MEMORY_KEPT: Kib = KEPT_FOR_GPU_WORK.gpu_memory;
+
+/// Frames that take less may borrow what is kept, once GPU work has been away for a while.
+const SHORT: Duration = Duration::from_mins(15);
+
+/// How a host keeps itself for GPU work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Kept {
+    /// Cuebot's rule: as long as GPU memory is idle.
+    #[default]
+    ByGpuMemory,
+    /// For each idle GPU.
+    Bundle(Bundle),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Bundle {
+    pub(super) cores: Cores,
+    pub(super) memory: Kib,
+    /// To short frames.
+    pub(super) is_lent: bool,
+}
+
+impl Bundle {
+    /// For so many idle GPUs.
+    pub(super) const fn times(&self, gpus: Gpus) -> Amounts {
+        Amounts {
+            cores: Cores(self.cores.get().saturating_mul(gpus.get())),
+            memory: Kib(self.memory.get().saturating_mul(gpus.get())),
+            gpus: Gpus::ZERO,
+            gpu_memory: Kib::ZERO,
+        }
+    }
+}
+
+/// Whether frames take so little time that they may borrow what is kept.
+fn is_short(candidate: &Candidate) -> bool {
+    candidate.run_time.is_some_and(|time| time < SHORT)
+}
 
 /// All that the rule knows of a layer. Layers with equal asks fit equal hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

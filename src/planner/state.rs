@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::bundles::Bundles;
 use super::demand::{Demand, Demands};
 use super::eligible::Eligible;
 use super::hosts::HostIndex;
@@ -11,6 +12,7 @@ use crate::model::{CandidateIx, HostIx, ShowId, Tag};
 
 pub(super) struct State<'s> {
     pub(super) view: View<'s>,
+    pub(super) bundles: Bundles<'s>,
     pub(super) index: HostIndex<'s>,
     pub(super) ledger: Ledger<'s>,
     pub(super) demands: Demands<'s>,
@@ -21,7 +23,9 @@ pub(super) struct State<'s> {
 }
 
 impl<'s> State<'s> {
-    pub(super) fn new(view: View<'s>) -> Self {
+    pub(super) fn new(mut view: View<'s>) -> Self {
+        let bundles = Bundles::of(&view);
+        view.keep(view.snapshot.hosts.iter().map(|host| bundles.kept_on(host, &view)).collect());
         let asked: HashSet<&Tag> = view.snapshot.candidates.iter().flat_map(|candidate| &candidate.tags).collect();
         let index = HostIndex::new(&view, &asked);
         Self {
@@ -30,6 +34,7 @@ impl<'s> State<'s> {
             index,
             waiting: view.waiting.clone(),
             beside: view.beside.clone(),
+            bundles,
             view,
         }
     }

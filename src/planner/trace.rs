@@ -195,7 +195,7 @@ impl<'p, 's> Recorded<'p, 's> {
     fn near_miss(&self, host: HostIx, reason: WaitReason, miss: Miss) -> NearMiss {
         let (view, idle) = (&self.state.view, self.state.index.offer(host).idle);
         let row = &view.snapshot.hosts[host];
-        NearMiss { host: row.name.clone(), reason, miss, kept_for_gpus: view.bundles.told(row, &idle, view) }
+        NearMiss { host: row.name.clone(), reason, miss, kept_for_gpus: self.state.bundles.told(row, &idle, view) }
     }
 }
 

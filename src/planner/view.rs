@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::bundles::{Bundles, Kept};
-use super::reserve::Offer;
+use super::reserve::{Kept, Offer};
 use crate::model::{
     AssumedBooking, Candidate, CandidateIx, FacilityId, Holds, Host, HostIx, HostState, LayerId, Policy, Snapshot, Tag,
     positions,
@@ -28,7 +27,6 @@ pub(super) struct View<'s> {
     pub(super) assumed: Vec<(&'s AssumedBooking, Option<HostIx>)>,
     /// Whether hosts carry the tags that a candidate asks for, per candidate.
     pub(super) is_carried: Vec<bool>,
-    pub(super) bundles: Bundles<'s>,
 }
 
 struct HostView<'s> {
@@ -79,7 +77,6 @@ impl<'s> View<'s> {
             assumed: Vec::new(),
             beside: HashMap::new(),
             is_carried: carried(snapshot),
-            bundles: Bundles::default(),
         };
         for (host, row) in HostIx::all(&snapshot.hosts).zip(&snapshot.hosts) {
             for &candidate in row.running_layers.iter().filter_map(|layer| candidates.get(layer)) {
@@ -97,10 +94,12 @@ impl<'s> View<'s> {
                 view.offer.idle = (view.offer.idle - *withheld).max(Amounts::default());
             }
         }
-        view.bundles = Bundles::of(&view);
-        let kept: Vec<Kept> = snapshot.hosts.iter().map(|host| view.bundles.kept_on(host, &view)).collect();
-        view.hosts.iter_mut().zip(kept).for_each(|(host, kept)| host.offer.kept = kept);
         view
+    }
+
+    /// Says how hosts keep themselves for GPU work.
+    pub(super) fn keep(&mut self, kept: Vec<Kept>) {
+        self.hosts.iter_mut().zip(kept).for_each(|(host, kept)| host.offer.kept = kept);
     }
 
     /// What a host may get of the layers of which frames keep off it: the others that wait.

@@ -331,6 +331,16 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_no_frame_renders_are_found() {
+        assert_eq!(unrendered_numbers("1-8:4", 3, &[1, 3, 6]), Some(vec![4]));
+        assert_eq!(unrendered_numbers("1-10", 4, &[1, 5, 9]), Some(vec![]));
+        assert_eq!(unrendered_numbers("10-1x-3", 2, &[10, 77]), Some(vec![1, 4]));
+        assert_eq!(unrendered_numbers("1-3", 0, &[1]), Some(vec![1, 2, 3]));
+        // Neither nonsense nor a range of billions is looked through.
+        assert_eq!((unrendered_numbers("a", 3, &[]), unrendered_numbers("1-2000000000", 3, &[1])), (None, None));
+    }
+
+    #[test]
     fn ranges_read_as_cuebot_reads_them() {
         let vectors: &[(&str, &[i32])] = &[
             ("1", &[1]),

@@ -7,7 +7,8 @@ use crate::model::{
     HostState, JobIx, JobRow, LeftOutRow, LimitIx, LimitRow, LimitUse, Placement, Plan, Policy, ShowIx, ShowRow,
     Snapshot, Subscription, Tag, ThreadMode, Timestamp, WaitReason,
 };
-use crate::planner::bundles::Kept;
+use crate::planner::reserve::Kept;
+use crate::planner::state::State;
 use crate::planner::view::View;
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -34,8 +35,8 @@ pub(super) fn unusable() -> Option<LeftOutRow> {
 
 /// How each host keeps itself for GPU work.
 pub(super) fn kept(snapshot: &Snapshot, holds: &Holds, policy: &Policy) -> Vec<Kept> {
-    let view = View::new(snapshot, holds, policy);
-    HostIx::all(&snapshot.hosts).map(|host| view.offer(host).kept).collect()
+    let state = State::new(View::new(snapshot, holds, policy));
+    HostIx::all(&snapshot.hosts).map(|host| state.view.offer(host).kept).collect()
 }
 
 impl Farm {

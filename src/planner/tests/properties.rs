@@ -14,8 +14,7 @@ use crate::model::{
     GpuAsk, GpuKeep, GpuWork, Holds, HostIx, HostState, HostStrategy, JobIx, JobOrder, LayerId, LimitIx, LimitUse,
     LoadRule, Plan, Policy, ShowIx, Snapshot, SubscriptionIx, TagKind, ThreadMode, Timestamp, WaitReason,
 };
-use crate::planner::bundles::Kept;
-use crate::planner::reserve::{Ask, Offer, reserve};
+use crate::planner::reserve::{Ask, Kept, Offer, reserve};
 use crate::planner::{PlannedFarm, plan};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 

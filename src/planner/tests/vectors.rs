@@ -1,7 +1,6 @@
 //! The published cases of the reservation rule, row by row.
 
-use super::super::bundles::Kept;
-use super::super::reserve::{Ask, Offer, Unfit, cores_reserved, reserve, width_under};
+use super::super::reserve::{Ask, Kept, Offer, Unfit, cores_reserved, reserve, width_under};
 use crate::model::{CoreRequest, Fractions, Policy, ThreadMode};
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
