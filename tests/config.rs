@@ -181,7 +181,7 @@ fn every_published_edition_loads() {
     let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let strategy = "line 8: queue.host_booking_strategy.type epvm has no meaning here and is taken for saturation: hosts are \
                     chosen by the two saturation flags";
-    let redis = "line 30: accounting.redis has no effect and can be removed: counters are kept in the database alone";
+    let redis = "line 31: accounting.redis has no effect and can be removed: counters are kept in the database alone";
     assert!(told.iter().any(|line| line == strategy) && told.iter().any(|line| line == redis), "{told:#?}");
     let given = Given::nothing()
         .variable("OPENSCHEDULER_accounting.redis.url", "redis://h")

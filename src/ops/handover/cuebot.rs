@@ -223,7 +223,7 @@ fn object_of(text: &str) -> Option<BTreeMap<String, String>> {
     while let Some((path, value)) = left.pop() {
         match value {
             Value::Object(object) => {
-                left.extend(object.into_iter().map(|(name, value)| (format!("{path}.{name}"), value)))
+                left.extend(object.into_iter().map(|(name, value)| (format!("{path}.{name}"), value)));
             }
             Value::Array(items) => {
                 left.extend(items.into_iter().enumerate().map(|(at, value)| (format!("{path}[{at}]"), value)));

@@ -2,6 +2,7 @@
 //! and by Java itself where there is one.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -193,10 +194,18 @@ public class Read {
 }
 "#;
 
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 #[test]
 #[ignore = "needs Java 17 or newer"]
 fn java_reads_the_same() {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let (mut files, mut ours) = (String::new(), Vec::new());
     fuzz(100_000, |random| {
         let text = text_of(random, PIECES, 40);

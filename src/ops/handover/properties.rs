@@ -407,14 +407,13 @@ mod tests {
             prop_assert_eq!(after.get("list"), Some(value.as_str()));
             // All others keep their values, the last of the name alone is another.
             let mut expected = all(&before);
-            match expected.iter().rposition(|(key, _)| key == "list") {
-                Some(at) => expected[at].1.clone_from(&value),
-                None => {
-                    // A last backslash alone is a property of nothing only as long as it is the last.
-                    let is_nothing = |last: &Property| last.key.is_empty() && !last.has_separator;
-                    expected.pop_if(|_| before.entries.last().is_some_and(is_nothing));
-                    expected.push(("list".to_owned(), value.clone()));
-                }
+            if let Some(at) = expected.iter().rposition(|(key, _)| key == "list") {
+                expected[at].1.clone_from(&value);
+            } else {
+                // A last backslash alone is a property of nothing only as long as it is the last.
+                let is_nothing = |last: &Property| last.key.is_empty() && !last.has_separator;
+                expected.pop_if(|_| before.entries.last().is_some_and(is_nothing));
+                expected.push(("list".to_owned(), value.clone()));
             }
             prop_assert_eq!(all(&after), expected);
             // And byte for byte.
