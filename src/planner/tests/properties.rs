@@ -253,7 +253,7 @@ fn build(
 fn hold(farm: &mut Farm, layer: LayerId, draft: &LayerDraft) {
     match draft.held {
         0 => _ = farm.holds.backing_off.insert(layer),
-        1 => _ = farm.holds.unlaunchable.insert(layer, "its range does not serve it".to_owned()),
+        8 => _ = farm.holds.unlaunchable.insert(layer, "its range does not serve it".to_owned()),
         3 => _ = farm.holds.on_probation.insert(layer),
         // All of its frames keep off all hosts but one, or half of them off one.
         4 => {
