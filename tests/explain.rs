@@ -189,7 +189,7 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(closed.closed_hosts, [("locked", 2), ("stale", 1)].into());
     assert_eq!(
         closed.hosts.as_deref(),
-        Some("of 16 hosts: 13 without tag `closed`, 2 locked, 1 without a recent report")
+        Some("of 18 hosts: 15 without tag `closed`, 2 locked, 1 without a recent report")
     );
     let full = story(WaitReason::Capacity);
     assert_eq!(full.hosts.as_deref(), Some("of 16 hosts: 14 without tag `full`, 2 with too few idle cores"));
@@ -204,7 +204,7 @@ async fn each_cause_is_found_first_with_true_counts() {
     assert_eq!(
         unsubscribed.hosts.as_deref(),
         Some(
-            "of 16 hosts: 13 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
+            "of 18 hosts: 15 without tag `mixed`, 2 without rhel9, 1 in allocations that the show does not subscribe to"
         )
     );
     let remedies = [
