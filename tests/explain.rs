@@ -192,7 +192,7 @@ async fn each_cause_is_found_first_with_true_counts() {
         Some("of 18 hosts: 15 without tag `closed`, 2 locked, 1 without a recent report")
     );
     let full = story(WaitReason::Capacity);
-    assert_eq!(full.hosts.as_deref(), Some("of 16 hosts: 14 without tag `full`, 2 with too few idle cores"));
+    assert_eq!(full.hosts.as_deref(), Some("of 18 hosts: 16 without tag `full`, 2 with too few idle cores"));
     assert!(full.nearest.as_deref().unwrap().ends_with("has 1.5 cores idle, a frame needs 4"), "{:?}", full.nearest);
     let shape = story(WaitReason::Shape);
     assert!(
