@@ -1,5 +1,6 @@
 //! Calls to agents, bounded in number and time, and what their ends mean.
 
+use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tonic::client::GrpcService as _;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, TimeoutExpired};
 
 use super::channels::{Channels, Connection, Line};
 use super::error::{AgentError, CallError};
@@ -23,6 +24,7 @@ use super::report::AgentReport;
 use super::wire::{LARGE_ANSWERS_MAX, Wire};
 use crate::config::AgentSettings;
 use crate::model::{FrameId, ProcId};
+use crate::telemetry::causes;
 
 /// All agents of the farm, reached by host name. Cloning shares connections and bounds.
 #[derive(Clone)]
@@ -258,10 +260,13 @@ impl Agents {
         call: impl Future<Output = Result<Response<A>, Status>>,
     ) -> Result<A, CallError> {
         let (host, limit) = (&*line.host, self.shared.settings.call_timeout);
+        let silent = || CallError::Unanswered(AgentError::NoAnswer { host: host.to_owned(), limit });
         let answer = match turn.wait(tokio::time::timeout(limit, call)).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
+            // The client's own clock may be first.
+            Ok(Err(status)) if causes(&status).any(<dyn Error>::is::<TimeoutExpired>) => Err(silent()),
             Ok(Err(status)) => Err(CallError::of(host, status)),
-            Err(_) => Err(CallError::Unanswered(AgentError::NoAnswer { host: host.to_owned(), limit })),
+            Err(_) => Err(silent()),
         };
         if let Err(CallError::NotSent(error) | CallError::Unanswered(error)) = &answer {
             turn.ends(End::Unanswered);
