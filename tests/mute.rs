@@ -25,7 +25,7 @@ const NEVER: Duration = Duration::from_hours(24);
 fn spec(frames: u32) -> FarmSpec {
     let plenty = Cores::whole(100_000);
     let layer = LayerSpec::new("render").frames(frames);
-    let folder = FolderSpec::new("comp").job(JobSpec::new("shade").layer(layer));
+    let folder = FolderSpec::new("comp").job(JobSpec::new("shade").cores_max(plenty).layer(layer));
     FarmSpec::empty()
         .alloc("general", "general")
         .host_class(HostClass::new("render", HOSTS).cores(Cores::whole(2)))
