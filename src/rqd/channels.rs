@@ -66,7 +66,7 @@ struct State {
 #[derive(Clone, Copy)]
 struct Last {
     address: SocketAddr,
-    /// Not closed by us for want of use.
+    /// Not closed by us, for want of use or of an answer.
     has_broken: bool,
 }
 
@@ -191,13 +191,13 @@ impl Line {
         dialled
     }
 
-    /// Gives the connection up, which broke or on which a call was not answered; calls still on it are not
-    /// disturbed.
+    /// Gives a connection up that broke, or that leads to another host.
     pub(super) fn give_up(&self) {
         self.end_connection(true);
     }
 
-    fn end_connection(&self, has_broken: bool) {
+    /// Gives the connection up; calls still on it are not disturbed.
+    pub(super) fn end_connection(&self, has_broken: bool) {
         let mut state = self.state.lock();
         if let Some(&Connection { address, .. }) = state.connection() {
             self.open.fetch_sub(1, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! Calls to agents, bounded in number and time, and what their ends mean.
 
+use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tonic::client::GrpcService as _;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, TimeoutExpired};
 
-use super::channels::{Channels, Line};
+use super::channels::{Channels, Connection, Line};
 use super::error::{AgentError, CallError};
 use super::identity::{self, HostNames};
 use super::line::{Places, Turn};
@@ -23,6 +24,7 @@ use super::report::AgentReport;
 use super::wire::{LARGE_ANSWERS_MAX, Wire};
 use crate::config::AgentSettings;
 use crate::model::{FrameId, ProcId};
+use crate::telemetry::causes;
 
 /// All agents of the farm, reached by host name. Cloning shares connections and bounds.
 #[derive(Clone)]
@@ -258,14 +260,17 @@ impl Agents {
         call: impl Future<Output = Result<Response<A>, Status>>,
     ) -> Result<A, CallError> {
         let (host, limit) = (&*line.host, self.shared.settings.call_timeout);
+        let silent = || CallError::Unanswered(AgentError::NoAnswer { host: host.to_owned(), limit });
         let answer = match turn.wait(tokio::time::timeout(limit, call)).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
+            // The client's own clock may be first.
+            Ok(Err(status)) if causes(&status).any(<dyn Error>::is::<TimeoutExpired>) => Err(silent()),
             Ok(Err(status)) => Err(CallError::of(host, status)),
-            Err(_) => Err(CallError::Unanswered(AgentError::NoAnswer { host: host.to_owned(), limit })),
+            Err(_) => Err(silent()),
         };
-        if matches!(answer, Err(CallError::NotSent(_) | CallError::Unanswered(_))) {
+        if let Err(CallError::NotSent(error) | CallError::Unanswered(error)) = &answer {
             turn.ends(End::Unanswered);
-            line.give_up();
+            line.end_connection(matches!(error, AgentError::Broken { .. }));
         } else {
             turn.ends(End::Answered);
         }
@@ -275,26 +280,36 @@ impl Agents {
     async fn connect(&self, line: &Line, turn: &mut Turn<'_>) -> Result<Wire, AgentError> {
         let connected = turn.wait(self.shared.channels.connect(line)).await;
         let connection = connected.inspect_err(|_| turn.ends(End::Unanswered))?;
-        let mut wire = Wire { channel: connection.channel, turns: Arc::clone(&self.shared.large_answers) };
+        if let Some(identity) = &connection.identity {
+            let another = identity.get_or_try_init(|| self.other_host(line, turn, &connection)).await?;
+            if let Some(reported) = another {
+                line.give_up();
+                return Err(AgentError::AnotherHost { host: line.host.to_string(), reported: reported.clone() });
+            }
+        }
+        self.ready(line, &connection).await
+    }
+
+    /// Good for one call.
+    async fn ready(&self, line: &Line, connection: &Connection) -> Result<Wire, AgentError> {
+        let mut wire = Wire { channel: connection.channel.clone(), turns: Arc::clone(&self.shared.large_answers) };
         // Asked here, since the generated client would report it as if the agent had answered.
         if let Err(source) = poll_fn(|context| wire.poll_ready(context)).await {
             line.give_up();
             let source = Arc::new(Status::from_error(Box::new(source)));
             return Err(AgentError::Broken { host: line.host.to_string(), source });
         }
-        if let Some(identity) = &connection.identity {
-            let another = identity.get_or_try_init(|| self.other_host(line, turn, wire.clone())).await?;
-            if let Some(reported) = another {
-                line.give_up();
-                return Err(AgentError::AnotherHost { host: line.host.to_string(), reported: reported.clone() });
-            }
-        }
         Ok(wire)
     }
 
     /// Asks who answers under the name of a host. Returns the name if it is another's.
-    async fn other_host(&self, line: &Line, turn: &mut Turn<'_>, agent: Wire) -> Result<Option<String>, AgentError> {
-        let host = &*line.host;
+    async fn other_host(
+        &self,
+        line: &Line,
+        turn: &mut Turn<'_>,
+        connection: &Connection,
+    ) -> Result<Option<String>, AgentError> {
+        let (host, agent) = (&*line.host, self.ready(line, connection).await?);
         let reported = match self.report_of(line, turn, agent).await {
             Ok(report) => report.host_name,
             // It answers, and says of no other name that it is its own.
