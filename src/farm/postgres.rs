@@ -14,10 +14,10 @@
 mod binaries;
 mod error;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -118,6 +118,7 @@ impl PostgresServer {
         let run_as = RunAs::choose()?;
         let folder = tempfile::Builder::new()
             .prefix("cue-scheduler-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(run_as.temporary_root())
             .map_err(PostgresError::Folder)?;
         let password = format!("{:032x}", rand::rng().random::<u128>());
