@@ -94,11 +94,13 @@ impl Signals {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                     _ = hang_up.recv() => if !is_on_terminal {
-                        let log = log.clone();
-                        // Files may be slow.
-                        tokio::task::spawn_blocking(move || reopen(&log));
-                        // One that waits is as good as two.
-                        let _ = hang_ups.try_send(());
+                        let (log, hang_ups) = (log.clone(), hang_ups.clone());
+                        // Files may be slow. What is said of the settings goes into the new one.
+                        tokio::task::spawn_blocking(move || {
+                            reopen(&log);
+                            // One that waits is as good as two.
+                            let _ = hang_ups.try_send(());
+                        });
                         continue;
                     },
                     _ = first.recv() => { say_level(&log); continue }

@@ -79,6 +79,7 @@ macro_rules! key {
             |config| config.$($field).+.show(),
         )
         .taken(|config, other| {
+            #[allow(clippy::float_cmp, reason = "any other number is another setting")]
             let is_other = config.$($field).+ != other.$($field).+;
             config.$($field).+ = other.$($field).+.clone();
             is_other

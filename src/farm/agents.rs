@@ -13,10 +13,10 @@
 
 mod install;
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -374,7 +374,8 @@ fn hold(addresses: &[Ipv4Addr], port: u16) -> io::Result<(u16, Vec<TcpSocket>)> 
 /// A private folder with the launcher and, for each agent, its file and its own temporary folder.
 fn folder(options: &RealAgentsOptions, port: u16) -> Result<PathBuf, RealAgentsError> {
     let write = || {
-        let folder = tempfile::Builder::new().prefix("cue-agents-").tempdir()?;
+        let folder =
+            tempfile::Builder::new().prefix("cue-agents-").permissions(Permissions::from_mode(0o700)).tempdir()?;
         // As the system names it, since the keeper compares it with the folders of processes.
         let path = folder.path().canonicalize()?;
         // For nobody else, from the start.

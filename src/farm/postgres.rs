@@ -14,10 +14,10 @@
 mod binaries;
 mod error;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -158,6 +158,7 @@ impl PostgresServer {
     fn in_folder(binaries: PathBuf, run_as: RunAs, password: String) -> Result<Self, PostgresError> {
         let folder = tempfile::Builder::new()
             .prefix("cue-scheduler-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(run_as.temporary_root())
             .map_err(PostgresError::Folder)?;
         let (log, keeper) = (

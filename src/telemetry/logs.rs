@@ -30,8 +30,8 @@ use line::{JsonLine, Line};
 use queue::Queue;
 
 use super::MetricsError;
+use super::metrics::LOG_LINES_DROPPED as DROPPED;
 
-const DROPPED: &str = "scheduler_log_lines_dropped_total";
 const DROPPED_HELP: &str = "Lines of the log that nobody took in time, or that could not be written.";
 /// What the log says is not for everybody.
 const FILE_MODE: u32 = 0o640;

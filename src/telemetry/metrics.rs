@@ -14,6 +14,9 @@ use super::observe::{as_f64, as_i64};
 use super::shows::ShowSeries;
 use crate::model::{Cluster, CounterTable, HostOddity, HostState, WaitReason};
 
+/// The log counts them before there is a registry.
+pub(super) const LOG_LINES_DROPPED: &str = "scheduler_log_lines_dropped_total";
+
 const CANDIDATE_BUCKETS: &[f64] = &[1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 const TIME_TO_BOOK_BUCKETS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 const QUERY_BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];

@@ -145,7 +145,7 @@ mod tests {
         drop(let_go);
         queue.flush();
         let written = String::from_utf8(written.lock().clone()).expect("text");
-        let expected: String = (0..lines as u64 - dropped.get()).map(|line| format!("{line}\n")).collect();
+        let expected: String = (0..lines as u64 - dropped.get()).map(|line| line.to_string() + "\n").collect();
         assert_eq!(written, expected);
     }
 
