@@ -49,12 +49,12 @@ pub(super) struct BucketKind {
     gpu_memory: GpuMemory,
     has_gpus: bool,
     is_fully_idle: bool,
-    beside_gpu_work: Beside,
+    beside_gpu_work: Others,
 }
 
 /// Who is offered a host besides GPU work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Beside {
+enum Others {
     /// Whatever fits.
     All,
     /// What fits beside what Cuebot's rule keeps.
@@ -86,10 +86,10 @@ impl BucketKind {
         Self {
             gpu_memory,
             beside_gpu_work: match (offer.kept, gpu_memory) {
-                (Kept::ByGpuMemory, GpuMemory::Nothing) => Beside::All,
-                (Kept::ByGpuMemory, GpuMemory::Little) => Beside::BesideKept,
-                (Kept::ByGpuMemory, GpuMemory::Plenty) => Beside::Nobody,
-                (Kept::Bundle(bundle), _) => Beside::bundles(bundle, idle),
+                (Kept::ByGpuMemory, GpuMemory::Nothing) => Others::All,
+                (Kept::ByGpuMemory, GpuMemory::Little) => Others::BesideKept,
+                (Kept::ByGpuMemory, GpuMemory::Plenty) => Others::Nobody,
+                (Kept::Bundle(bundle), _) => Others::bundles(bundle, idle),
             },
             has_gpus: idle.gpus > Gpus::ZERO,
             is_fully_idle: idle.cores == total_cores,
@@ -105,9 +105,9 @@ impl BucketKind {
         };
         let is_let_in = match self.beside_gpu_work {
             _ if ask.is_gpu_work() => true,
-            Beside::All | Beside::BesideKept | Beside::BesideBundles => true,
-            Beside::Borrowers => ask.is_short || ask.memory <= Kib::ZERO,
-            Beside::Nobody => false,
+            Others::All | Others::BesideKept | Others::BesideBundles => true,
+            Others::Borrowers => ask.is_short || ask.memory <= Kib::ZERO,
+            Others::Nobody => false,
         };
         is_let_in
             && has_gpu_memory
@@ -116,7 +116,7 @@ impl BucketKind {
     }
 }
 
-impl Beside {
+impl Others {
     fn bundles(bundle: Bundle, idle: &Amounts) -> Self {
         let kept = bundle.times(idle.gpus.max(Gpus::ZERO));
         let (has_cores, has_memory) = (kept.cores < idle.cores, kept.memory < idle.memory);
@@ -140,9 +140,9 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn new(ask: &Ask, mode: ThreadMode, kind: BucketKind, width: Option<Width>) -> Self {
-        let is_beside_gpus = kind.beside_gpu_work == Beside::BesideKept && ask.gpu_memory <= Kib::ZERO;
+        let is_beside_gpus = kind.beside_gpu_work == Others::BesideKept && ask.gpu_memory <= Kib::ZERO;
         // Beside bundles frames are offered less than the host has idle, so that nothing follows from that.
-        let is_beside_bundles = matches!(kind.beside_gpu_work, Beside::BesideBundles | Beside::Borrowers);
+        let is_beside_bundles = matches!(kind.beside_gpu_work, Others::BesideBundles | Others::Borrowers);
         let width = width.filter(|_| !is_beside_bundles || ask.is_gpu_work());
         let beside = if is_beside_gpus { KEPT_FOR_GPU_WORK } else { Amounts::default() };
         // Nothing kept is too much for an ask of nothing.

@@ -40,9 +40,9 @@ impl Reading<'_> {
     }
 
     /// Folders and jobs, each by name and then id; and what is wrong with rows of jobs.
-    pub(super) async fn load_jobs(&mut self, layers: &[Layer], shows: &[ShowRow]) -> Result<Jobs> {
+    pub(super) async fn load_jobs(&mut self, layers: &[Layer], shows: &[ShowRow]) -> Result<JobsRead> {
         if layers.is_empty() {
-            return Ok(Jobs::default());
+            return Ok(JobsRead::default());
         }
         let statement = Statement::new("reading jobs and folders", include_str!("../sql/snapshot_jobs.sql"))
             .distinct(layers.iter().map(|layer| &layer.job));
@@ -70,13 +70,13 @@ impl Reading<'_> {
             }
         }
         let (folders, jobs) = in_order(folders.into_values().map(|(folder, _)| folder).collect(), jobs.into_values());
-        Ok(Jobs { folders, jobs, unusable })
+        Ok(JobsRead { folders, jobs, unusable })
     }
 }
 
 /// The jobs of layers with the folders that they stand in.
 #[derive(Default)]
-pub(super) struct Jobs {
+pub(super) struct JobsRead {
     pub(super) folders: Vec<FolderRow>,
     pub(super) jobs: Vec<JobRow>,
     /// What is wrong with rows of jobs of which nothing can be booked.

@@ -1,6 +1,6 @@
 //! The snapshot: hosts, candidates and caps at one moment.
 
-use super::candidates::{Jobs, candidates};
+use super::candidates::{JobsRead, candidates};
 use super::reading::{Reading, SnapshotOptions};
 use crate::db::{CommitError, Result, Store, Tx};
 use crate::model::{Cluster, Snapshot};
@@ -16,7 +16,7 @@ impl Store {
         let (taken_at, shows, subscriptions) = reading.load_shows().await?;
         let hosts = reading.load_hosts(taken_at).await?;
         let layers = reading.load_layers().await?;
-        let Jobs { folders, jobs, unusable } = reading.load_jobs(&layers, &shows).await?;
+        let JobsRead { folders, jobs, unusable } = reading.load_jobs(&layers, &shows).await?;
         let bound = layers.iter().flat_map(|layer| layer.limits.iter().cloned()).collect();
         let limits = reading.load_limits(bound).await?;
         let (gpu_work, mut run_times) = reading.load_gpu_work(self, taken_at, &hosts, &layers).await?;

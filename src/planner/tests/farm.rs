@@ -29,8 +29,8 @@ pub(crate) fn amounts(cores: i64, gib: i64, gpus: i64, gpu_gib: i64) -> Amounts 
 }
 
 /// What is wrong with a layer's row.
-pub(super) fn unusable() -> Option<LeftOutRow> {
-    Some(LeftOutRow { table: "layer".into(), id: "layer".to_owned(), problem: "int_gpus_min is -1".to_owned() })
+pub(super) fn unusable() -> LeftOutRow {
+    LeftOutRow { table: "layer".into(), id: "layer".to_owned(), problem: "int_gpus_min is -1".to_owned() }
 }
 
 /// How each host keeps itself for GPU work.

@@ -43,7 +43,7 @@ fn what_the_job_and_its_show_say() {
         farm.snapshot.taken_at = later;
     };
     assert_eq!(reason_after(come), None);
-    let of_row = |farm: &mut Farm| farm.snapshot.candidates[0].unusable = unusable();
+    let of_row = |farm: &mut Farm| farm.snapshot.candidates[0].unusable = Some(unusable());
     assert_eq!(reason_after(of_row), Some(WaitReason::RowUnusable));
     assert_eq!(reason_after(|farm| farm.snapshot.candidates[0].needs_slots = true), Some(WaitReason::SlotsRequired));
     let licences = |farm: &mut Farm| farm.snapshot.candidates[0].has_refused_licences = true;

@@ -236,7 +236,7 @@ fn build(
             layer.clusters.clear();
         }
         (layer.needs_slots, layer.has_refused_licences) = (draft.held == 5, draft.held == 6);
-        layer.unusable = unusable().filter(|_| draft.held == 7);
+        layer.unusable = (draft.held == 7).then(unusable);
         let ask = GpuAsk { cores: layer.cores, memory: layer.memory, gpus: layer.gpus, gpu_memory: layer.gpu_memory };
         let layer = layer.layer.clone();
         // Seen and gone from the first allocation, or running on the second.
