@@ -187,7 +187,7 @@ fn every_published_edition_loads() {
         .variable("OPENSCHEDULER_accounting.redis.url", "redis://h")
         .variable("OPENSCHEDULER_ACCOUNTING__REDIS__POOL__SIZE", "4")
         .variable("OPENSCHEDULER_QUEUE__HOST_BOOKING_STRATEGY__TYPE", "EPVM");
-    assert_eq!(given.load().unwrap().warnings.len(), 3);
+    assert_eq!(given.load().unwrap().warnings.len(), 2);
 }
 
 #[test]
