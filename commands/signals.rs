@@ -27,7 +27,7 @@ pub(crate) fn stop_signal() -> anyhow::Result<CancellationToken> {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            Some(_) = async { hang_up.as_mut()?.recv().await } => {}
+            Some(()) = async { hang_up.as_mut()?.recv().await } => {}
         }
         cancelled.cancel();
     });
