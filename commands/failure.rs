@@ -48,7 +48,7 @@ pub(crate) fn report(error: &anyhow::Error, misused: u8, printer: Printer) -> Ex
     }
     let no_file = error.downcast_ref::<NoFile>();
     let told = error.chain().nth(usize::from(no_file.is_some())).map(error_chain).unwrap_or_default();
-    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+    if error.chain().find_map(|cause| cause.downcast_ref::<ConfigError>()).is_some() {
         printer.error_lines(&told);
     } else {
         printer.error(told);

@@ -106,7 +106,9 @@ impl Printer {
     pub(crate) fn warning_with(self, line: impl fmt::Display, each: &[String]) {
         if self.verbosity >= -1 {
             self.labelled("warning", "33", line);
-            each.iter().for_each(|line| Self::stderr(format_args!("  {line}")));
+            for line in each {
+                Self::stderr(format_args!("  {line}"));
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Through Debian's PgBouncer: by session all works, by transaction every command says what is wrong.
+//! Through Debian's `PgBouncer`: by session all works, by transaction every command says what is wrong.
 
 use cue_scheduler::db::{ConnectSettings, Store, StoreError};
 use cue_scheduler::farm::sandbox::SandboxOptions;

@@ -33,26 +33,21 @@ impl Pulse {
     /// It does not answer, lets nobody in, or takes no writes.
     pub(crate) async fn beat(&mut self) -> Result<()> {
         let beaten = self.ask().await;
-        match &beaten {
-            Ok(()) => {
-                let was_missed = std::mem::take(&mut self.is_missed);
-                if was_missed || self.store.sessions.has_met_standby() {
-                    self.store.sessions.returned();
-                }
-            }
-            Err(_) => (self.session, self.is_missed) = (None, true),
+        if beaten.is_err() {
+            (self.session, self.is_missed) = (None, true);
+        } else if std::mem::take(&mut self.is_missed) || self.store.sessions.has_met_standby() {
+            self.store.sessions.returned();
         }
         beaten
     }
 
     async fn ask(&mut self) -> Result<()> {
         self.store.take_new_password().await?;
-        let session = match &mut self.session {
-            Some(session) => session,
-            None => {
-                self.store.look_at_way().await?;
-                self.session.insert(driven(&self.store.pool.connect_options()).await?)
-            }
+        let session = if let Some(session) = &mut self.session {
+            session
+        } else {
+            self.store.look_at_way().await?;
+            self.session.insert(driven(&self.store.pool.connect_options()).await?)
         };
         let asked = session.fetch_one(raw_sql(include_str!("sql/is_standby.sql")));
         let failed = || StoreError::query("asking the database for a sign of life");

@@ -232,7 +232,7 @@ async fn begin_on(store: &Store, begin: String, step: &'static str) -> Result<Tr
     let begun = Transaction::begin(session, Some(AssertSqlSafe(begin).into_sql_str()));
     let begun = store.sessions.answer(GRACE, begun).await.map_err(|error| {
         // To write is, there, what is not supported.
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let is_standby = matches!(code.as_deref(), Some("25006" | "0A000"));
         if is_standby { store.standby() } else { StoreError::query(step)(error) }
     })?;

@@ -121,9 +121,12 @@ pub(super) async fn look(settings: &ConnectSettings) -> Result<(Way, PgConnectOp
 /// The driver says which file it cannot read of none.
 fn can_read_certificates(settings: &ConnectSettings) -> Result<()> {
     let Some(path) = &settings.tls_root_certificate else { return Ok(()) };
-    let opened = std::fs::metadata(path).and_then(|found| match found.is_file() {
-        true => std::fs::File::open(path),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    let opened = std::fs::metadata(path).and_then(|found| {
+        if found.is_file() {
+            std::fs::File::open(path)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+        }
     });
     opened.map(drop).map_err(|source| {
         let (host, port, user) = (settings.host.clone(), settings.port, settings.user.clone());

@@ -86,13 +86,13 @@ impl Places {
     }
 
     /// Waits until a call may be made to a host whose turn it is.
-    pub(super) async fn turn<'p>(&'p self, share: &'p Share, turn: Option<SemaphorePermit<'p>>) -> Turn<'p> {
+    pub(super) async fn turn<'p>(&'p self, share: &'p Share, own: Option<SemaphorePermit<'p>>) -> Turn<'p> {
         let answers = share.pace(|pace| pace.has_answered_lately(Instant::now()));
         let places = if answers { &self.answering } else { &self.unproven };
         let place = places.acquire().await.ok();
         let began = Instant::now();
         share.state.lock().pace.begin(began);
-        Turn { places: self, share, turn, place, is_late: false, began, end: End::Undecided }
+        Turn { places: self, share, own, place, is_late: false, began, end: End::Undecided }
     }
 
     pub(super) const fn late_after(&self) -> Duration {
@@ -104,7 +104,7 @@ impl Places {
 pub(super) struct Turn<'p> {
     places: &'p Places,
     share: &'p Share,
-    turn: Option<SemaphorePermit<'p>>,
+    own: Option<SemaphorePermit<'p>>,
     place: Option<SemaphorePermit<'p>>,
     is_late: bool,
     began: Instant,
@@ -144,8 +144,8 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(turn) = self.turn.take() {
-            self.share.leave(turn, self.began, self.end);
+        if let Some(own) = self.own.take() {
+            self.share.leave(own, self.began, self.end);
         }
     }
 }

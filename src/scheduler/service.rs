@@ -162,7 +162,7 @@ impl Service {
             stopping = async { stop.cancelled().await; Instant::now() } => (passes.await, stopping),
         };
         let limit = settings.now().shutdown_timeout;
-        let limit = limit - AFTERWARDS.min(limit / 4);
+        let limit = limit.saturating_sub(AFTERWARDS.min(limit / 4));
 
         health.set_not_ready("stopping");
         tracing::info!(target: "scheduler", "stopping: no new pass, settling launches");

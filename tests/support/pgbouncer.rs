@@ -1,4 +1,4 @@
-//! Debian's PgBouncer, with its own defaults, in front of a server.
+//! Debian's `PgBouncer`, with its own defaults, in front of a server.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -23,7 +23,7 @@ pub(super) async fn go_on(shared: &Arc<Shared>, stopped: &mut Stopped) {
                 shared.count(|counts| counts.next_frames += 1);
                 let (launcher, agents, stop) = (Arc::clone(shared), agents.clone(), shared.tasks.stop_signal());
                 shared.tasks.spawn("cuebot next frame", async move {
-                    stop.run_until_cancelled(launch.go(&launcher, &agents)).await;
+                    stop.run_until_cancelled(Box::pin(launch.go(&launcher, &agents))).await;
                 });
             }
             Ok(None) => {}

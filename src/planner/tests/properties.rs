@@ -220,33 +220,37 @@ fn build(
         });
     }
     for draft in layers {
-        let layer = farm.layer(draft.job, draft.frames);
-        layer.tags = some_tags(draft.tags);
-        layer.cores = CoreRequest::from_column([0, -100, 50, 100, 100, 200, 250, 400][draft.cores]);
-        layer.cores_max = [None, None, Some(Cores(100)), Some(Cores(150)), Some(Cores(300))][draft.cores_max];
-        layer.memory = Kib::gib(draft.gib) + Kib::mib(300);
-        layer.gpus = Gpus(draft.gpus);
-        layer.gpu_memory = Kib::gib(draft.gpu_gib);
-        layer.run_time = Some(Duration::from_mins(draft.gib.unsigned_abs() * 4));
-        layer.is_threadable = draft.is_threadable;
-        let bound = (0..3).filter(|limit| draft.limits & (1 << limit) != 0 && draft.limits < 8);
-        layer.limits = bound.map(LimitIx).collect();
-        layer.start_after = (draft.held == 1).then_some(Timestamp::UNIX_EPOCH + time::Duration::HOUR);
-        if draft.held == 2 {
-            layer.clusters.clear();
-        }
-        (layer.needs_slots, layer.has_refused_licences) = (draft.held == 5, draft.held == 6);
-        layer.unusable = (draft.held == 7).then(unusable);
-        let ask = GpuAsk { cores: layer.cores, memory: layer.memory, gpus: layer.gpus, gpu_memory: layer.gpu_memory };
-        let layer = layer.layer.clone();
-        // Seen and gone from the first allocation, or running on the second.
-        if draft.gpus > 0 && draft.frames < 15 {
-            let last_seen = Timestamp::UNIX_EPOCH - time::Duration::hours(if draft.held > 3 { 0 } else { 2 });
-            farm.snapshot.gpu_work.push(GpuWork { alloc: ALLOCS[draft.job % 2].into(), ask, last_seen });
-        }
-        hold(&mut farm, layer, draft);
+        add_layer(&mut farm, draft);
     }
     farm
+}
+
+fn add_layer(farm: &mut Farm, draft: &LayerDraft) {
+    let layer = farm.layer(draft.job, draft.frames);
+    layer.tags = some_tags(draft.tags);
+    layer.cores = CoreRequest::from_column([0, -100, 50, 100, 100, 200, 250, 400][draft.cores]);
+    layer.cores_max = [None, None, Some(Cores(100)), Some(Cores(150)), Some(Cores(300))][draft.cores_max];
+    layer.memory = Kib::gib(draft.gib) + Kib::mib(300);
+    layer.gpus = Gpus(draft.gpus);
+    layer.gpu_memory = Kib::gib(draft.gpu_gib);
+    layer.run_time = Some(Duration::from_mins(draft.gib.unsigned_abs() * 4));
+    layer.is_threadable = draft.is_threadable;
+    let bound = (0..3).filter(|limit| draft.limits & (1 << limit) != 0 && draft.limits < 8);
+    layer.limits = bound.map(LimitIx).collect();
+    layer.start_after = (draft.held == 1).then_some(Timestamp::UNIX_EPOCH + time::Duration::HOUR);
+    if draft.held == 2 {
+        layer.clusters.clear();
+    }
+    (layer.needs_slots, layer.has_refused_licences) = (draft.held == 5, draft.held == 6);
+    layer.unusable = (draft.held == 7).then(unusable);
+    let ask = GpuAsk { cores: layer.cores, memory: layer.memory, gpus: layer.gpus, gpu_memory: layer.gpu_memory };
+    let layer = layer.layer.clone();
+    // Seen and gone from the first allocation, or running on the second.
+    if draft.gpus > 0 && draft.frames < 15 {
+        let last_seen = Timestamp::UNIX_EPOCH - time::Duration::hours(if draft.held > 3 { 0 } else { 2 });
+        farm.snapshot.gpu_work.push(GpuWork { alloc: ALLOCS[draft.job % 2].into(), ask, last_seen });
+    }
+    hold(farm, layer, draft);
 }
 
 /// Puts some layers on hold, by their drafts.
