@@ -222,7 +222,7 @@ fn config_check_warns_of_a_password_for_everybody_and_of_a_dry_run() {
     let (_, _, stderr) = in_file.run(&["config", "check"], &[]);
     assert!(stderr.contains("password holds the password, and everybody"), "{stderr}");
     // A password of the environment is in no file.
-    let none = Surroundings::with_file("queue: {metrics_port: 1}\n");
+    let none = Surroundings::with_file("written_for: 2.1.0\nqueue: {metrics_port: 1}\n");
     let (_, _, stderr) = none.run(&["config", "check"], &[("OPENSCHEDULER_DATABASE__DB_PASS", "hunter2")]);
     assert!(!stderr.contains("warning"), "{stderr}");
 }

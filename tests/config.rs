@@ -164,7 +164,7 @@ host_cache:
 #[test]
 fn every_published_edition_loads() {
     let editions = [
-        (include_str!("data/settings/2025-12.yaml"), 17),
+        (include_str!("data/settings/2025-12.yaml"), 18),
         (include_str!("data/settings/2026-08.yaml"), 18),
         (include_str!("data/settings/planner-branch.yaml"), 10),
     ];

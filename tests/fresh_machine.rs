@@ -150,9 +150,9 @@ fn what_lints_is_added_to_the_toolchain_where_that_is_possible() {
 }
 
 /// What Debian's smallest system has, and what `.ci/prepare` or the program itself looks for first.
-const PROGRAMS: &[&str] = &["bash", "prlimit", "sh"];
+const PROGRAMS: &[&str] = &["bash", "pgbouncer", "prlimit", "sh", "unshare"];
 /// Used where it is there, and only then.
-const OPTIONAL_PROGRAMS: &[&str] = &["man"];
+const OPTIONAL_PROGRAMS: &[&str] = &["java", "man"];
 
 #[test]
 fn no_program_is_started_that_a_bare_machine_may_lack() {
