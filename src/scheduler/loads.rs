@@ -139,15 +139,19 @@ impl Loads {
         snapshot.hosts.iter().filter(matters).filter_map(most).collect()
     }
 
-    /// Hosts that look busy with other work, and of which too little is known for that.
+    /// Where a host looks busy with other work, and too little is known of it for that, all hosts of which that is
+    /// so: to be asked about them is expensive, and is the same for one as for all.
     pub(super) fn unknown(&self, snapshot: &Snapshot, holds: &Holds) -> Vec<HostId> {
         let is_unknown = |host: &&Host| {
             self.rule == LoadRule::Foreign
                 && !holds.state(host).is_closed()
-                && holds.busy(host, self.rule) > Cores::ZERO
                 && self.hosts.get(&host.id).is_some_and(|seen| !seen.is_known())
         };
-        snapshot.hosts.iter().filter(is_unknown).map(|host| host.id.clone()).collect()
+        let unknown: Vec<&Host> = snapshot.hosts.iter().filter(is_unknown).collect();
+        if unknown.iter().all(|host| holds.busy(host, self.rule) == Cores::ZERO) {
+            return Vec::new();
+        }
+        unknown.into_iter().map(|host| host.id.clone()).collect()
     }
 
     /// What the rows say of hosts of which too little was known.
