@@ -36,7 +36,7 @@ pub(super) async fn run_database(context: Context, stop: CancellationToken) {
                 metrics.set_database_up(false);
                 let chain = error_chain(&error);
                 let reason = match error {
-                    StoreError::Standby { .. } => "read-only: a standby answers, and takes no bookings",
+                    StoreError::Standby { .. } => "read-only: it is a standby and takes no writes",
                     _ => "does not answer; the log says why",
                 };
                 if health.raise(Condition::Database, reason) {

@@ -152,6 +152,9 @@ async fn every_generation_adds_what_its_migrations_add() {
     }
 }
 
+/// Columns of schemas to come.
+const TO_COME: [&str; 3] = ["int_stuck_detection_llu", "int_concurrent_slots_limit", "int_slots_required"];
+
 /// A name that is none of the schema's would be asked for by nobody and lacked by nobody.
 #[tokio::test]
 async fn the_list_of_what_is_needed_names_tables_and_columns_of_cuebot() {
@@ -161,8 +164,7 @@ async fn the_list_of_what_is_needed_names_tables_and_columns_of_cuebot() {
     for need in needs() {
         let table = format!("{}.", need.table);
         assert!(known.iter().any(|column| column.starts_with(&table)), "{need:?}");
-        // Of a schema to come.
-        for column in need.columns().filter(|column| !matches!(*column, "" | "int_stuck_detection_llu")) {
+        for column in need.columns().filter(|column| !column.is_empty() && !TO_COME.contains(column)) {
             assert!(known.contains(&*format!("{table}{column}")), "{column} of {need:?}");
         }
     }
