@@ -101,7 +101,7 @@ async fn a_layer_whose_row_makes_no_sense_is_counted_everywhere() {
         let job = json(&database, &["explain", "job", "show-sh010-artist_broken"]).await;
         assert_eq!(job["layers"][0]["reason"], "row_unusable");
         let remedy = job["layers"][0]["remedies"][0].as_str().unwrap();
-        assert!(remedy.starts_with("mend the row ") && remedy.ends_with(problem), "{remedy}");
+        assert!(remedy.starts_with("mend the row ") && remedy.contains(problem), "{remedy}");
         let story = told(&database, &["explain", "layer", "show-sh010-artist_broken/broken"]).await;
         let said = format!("cannot be used: {problem} (row_unusable)");
         assert!(story.contains("3 frames wait: the row in ") && story.contains(&said), "{story}");
@@ -156,7 +156,9 @@ async fn declared_licences_are_named_and_a_key_leaves_such_work_out() {
     .await;
     let names = "CUE_LICENSES is set in layers of show (2 layers)";
     assert_eq!(check(&database, "licences").await, ("warning".to_owned(), names.to_owned()));
-    let ran = run_program(&database.connect_settings().await, &["exclusion-list", "--check", "/dev/null"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let check = ["exclusion-list", "--check", file.path().to_str().unwrap()];
+    let ran = run_program(&database.connect_settings().await, &check);
     assert!(ran.stderr.contains("CUE_LICENSES") && ran.stderr.contains("show: 2 layers"), "{}", ran.stderr);
     for job in ["plain", "nuke", "empty"] {
         assert_eq!(reason(&database, job).await, "none", "{job}");
@@ -219,7 +221,9 @@ async fn tags_that_only_a_regular_expression_finds_have_their_own_words() {
     ] {
         assert!(found.contains(named), "{named}: {found}");
     }
-    let ran = run_program(&database.connect_settings().await, &["exclusion-list", "--check", "/dev/null"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let check = ["exclusion-list", "--check", file.path().to_str().unwrap()];
+    let ran = run_program(&database.connect_settings().await, &check);
     assert!(ran.stderr.contains("the tags of 4 layers") && ran.stderr.contains("`General`"), "{}", ran.stderr);
 
     for layer in ["upper/upper", "part/part"] {

@@ -2,6 +2,7 @@
 
 mod bundles;
 mod choice;
+mod drawn;
 mod explain;
 pub(crate) mod farm;
 mod gates;
