@@ -16,6 +16,7 @@ const SAME_LOADS: u32 = 10;
 pub(super) struct Loads {
     rule: LoadRule,
     hosts: HashMap<HostId, Seen>,
+    watched_since: Option<Timestamp>,
     /// When the last snapshot was taken, by either clock.
     looked: Option<(Timestamp, Instant)>,
 }
@@ -33,9 +34,14 @@ struct Seen {
 }
 
 impl Seen {
-    fn first(host: &Host, taken_at: Timestamp) -> Self {
+    /// `is_new`: it was not there before, so that nothing was booked on it.
+    fn first(host: &Host, taken_at: Timestamp, is_new: bool) -> Self {
         let Host { reported_at: report, load, .. } = host;
-        Self { report: *report, found: taken_at, load: load.reported, same: 1, booked: VecDeque::new() }
+        let mut seen = Self { report: *report, found: taken_at, load: load.reported, same: 1, booked: VecDeque::new() };
+        if is_new {
+            seen.booked.push_back((seen.start(), Cores::ZERO));
+        }
+        seen
     }
 
     fn look(&mut self, host: &Host, taken_at: Timestamp) {
@@ -87,17 +93,19 @@ impl Seen {
 
 impl Loads {
     pub(super) fn new(rule: LoadRule) -> Self {
-        Self { rule, hosts: HashMap::new(), looked: None }
+        Self { rule, hosts: HashMap::new(), watched_since: None, looked: None }
     }
 
     pub(super) fn look(&mut self, snapshot: &Snapshot, now: Instant) {
         let taken_at = snapshot.taken_at;
         self.looked = Some((taken_at, now));
+        // Of hosts that were away, or not served, the most that can be wrong is over in two minutes.
+        let are_new = *self.watched_since.get_or_insert(taken_at) + LATELY <= taken_at;
         for host in &snapshot.hosts {
             if let Some(seen) = self.hosts.get_mut(&host.id) {
                 seen.look(host, taken_at);
             } else {
-                self.hosts.insert(host.id.clone(), Seen::first(host, taken_at));
+                self.hosts.insert(host.id.clone(), Seen::first(host, taken_at, are_new));
             }
             if self.rule == LoadRule::Foreign
                 && let Some(seen) = self.hosts.get_mut(&host.id)
@@ -265,6 +273,25 @@ mod tests {
         assert_eq!(host.usable(), Cores(640));
         host.look(102, 0);
         assert_eq!(host.loads.unknown(&host.farm.snapshot, &host.farm.holds), []);
+    }
+
+    #[test]
+    fn nobody_is_asked_about_a_host_that_comes_after_two_minutes_of_watching() {
+        let mut host = Watched::new(LoadRule::Foreign);
+        let hosts = std::mem::take(&mut host.farm.snapshot.hosts);
+        for second in [0, 100] {
+            host.farm.snapshot.taken_at = at(second);
+            host.loads.look(&host.farm.snapshot, Instant::now());
+        }
+        host.farm.snapshot.hosts = hosts;
+        host.report(119, 400);
+        let mut early = Watched::new(LoadRule::Foreign);
+        early.report(119, 400);
+        early.look(119, 0);
+        assert_eq!(early.loads.unknown(&early.farm.snapshot, &early.farm.holds).len(), 1);
+        host.look(120, 0);
+        assert_eq!(host.loads.unknown(&host.farm.snapshot, &host.farm.holds), []);
+        assert_eq!(host.usable(), Cores::whole(4));
     }
 
     #[test]
