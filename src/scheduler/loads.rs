@@ -96,6 +96,11 @@ impl Loads {
         Self { rule, hosts: HashMap::new(), watched_since: None, looked: None }
     }
 
+    /// Judges loads by this rule from now on.
+    pub(super) fn go_by(&mut self, rule: LoadRule) {
+        self.rule = rule;
+    }
+
     pub(super) fn look(&mut self, snapshot: &Snapshot, now: Instant) {
         let taken_at = snapshot.taken_at;
         self.looked = Some((taken_at, now));
@@ -107,9 +112,7 @@ impl Loads {
             } else {
                 self.hosts.insert(host.id.clone(), Seen::first(host, taken_at, are_new));
             }
-            if self.rule == LoadRule::Foreign
-                && let Some(seen) = self.hosts.get_mut(&host.id)
-            {
+            if let Some(seen) = self.hosts.get_mut(&host.id) {
                 seen.note(taken_at, host.load.booked);
             }
         }
@@ -121,7 +124,7 @@ impl Loads {
 
     /// Bookings that were made since the last look; they may be over before the next.
     pub(super) fn booked(&mut self, booked: &[Booked]) {
-        let (LoadRule::Foreign, Some((taken_at, looked))) = (self.rule, self.looked) else { return };
+        let Some((taken_at, looked)) = self.looked else { return };
         let now = taken_at + looked.elapsed();
         for booked in booked {
             if let Some(seen) = self.hosts.get_mut(&booked.host) {
@@ -317,13 +320,18 @@ mod tests {
 
     #[test]
     fn a_load_that_our_own_frames_make_may_stay_the_same() {
-        let mut host = Watched::new(LoadRule::Foreign);
-        for report in 1..20 {
-            host.look(report * 10 - 1, 8);
-            host.report(report * 10, 800);
-            host.look(report * 10, 8);
+        for rule in [LoadRule::Foreign, LoadRule::Cuebot, LoadRule::Off] {
+            let mut host = Watched::new(rule);
+            for report in 1..20 {
+                host.look(report * 10 - 1, 8);
+                host.report(report * 10, 800);
+                host.look(report * 10, 8);
+            }
+            assert_eq!(host.loads.stuck().len(), 0, "{rule:?}");
+            // Another rule finds all that it needs.
+            host.loads.go_by(LoadRule::Foreign);
+            assert_eq!(host.loads.unknown(&host.farm.snapshot, &host.farm.holds), []);
         }
-        assert_eq!(host.loads.stuck().len(), 0);
     }
 
     #[test]
