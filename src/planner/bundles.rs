@@ -11,8 +11,8 @@ use super::gates::{FirstShut, Layer, LayerTraits, OnHost, Trace};
 use super::reserve::{Bundle, Kept};
 use super::view::View;
 use crate::model::{
-    AllocId, Candidate, CandidateIx, ClusterIx, CoreRequest, FacilityId, GpuAsk, GpuKeep, Host, HostIx, ShowId, Tag,
-    Timestamp,
+    AllocId, Candidate, CandidateIx, ClusterIx, CoreRequest, FacilityId, GpuAsk, GpuKeep, Host, HostIx, ShowId,
+    Snapshot, Tag, Timestamp,
 };
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
