@@ -269,8 +269,8 @@ impl Passes {
             self.remind(report.booked);
         }
         let end = match end {
-            End::CutShort | End::Booked { .. } => PassEnd::Booked,
-            End::Fruitless | End::Saturated => PassEnd::Saturated,
+            End::CutShort | End::Booked { .. } if report.booked > 0 => PassEnd::Booked,
+            End::CutShort | End::Booked { .. } | End::Fruitless | End::Saturated => PassEnd::Saturated,
             End::Empty => PassEnd::NoJobs,
         };
         self.ended(end, report.database, took);
