@@ -85,6 +85,8 @@ pub(crate) struct Pass {
     pub(super) plan: Plan,
     pub(super) booked: Vec<Booked>,
     pub(super) lost: Vec<Lost>,
+    /// Work waits, and some host takes nothing before earlier launches are answered.
+    pub(super) waits_for_agents: bool,
     pub(crate) report: PassReport,
 }
 
@@ -136,6 +138,7 @@ impl Cycle {
         }
         let (candidates, planned) = (report::candidates(&plan), plan.placed_frames());
         report::add_lost(&mut plan, &snapshot, &lost);
+        let waits_for_agents = !plan.waiting.is_empty() && holds.launch_room.values().any(|room| *room == 0);
         let report = PassReport {
             candidates,
             hosts: snapshot.hosts.len(),
@@ -152,7 +155,7 @@ impl Cycle {
             booking_took: booking.elapsed(),
             shows_off: flags.off,
         };
-        Ok(Pass { snapshot, plan, booked, lost, report })
+        Ok(Pass { snapshot, plan, booked, lost, waits_for_agents, report })
     }
 
     /// Reads the farm, and plans under what is remembered.
