@@ -26,6 +26,9 @@ use crate::model::{Booked, BookingRequest, Cluster, Holds, LayerId, LeftOutRow, 
 use crate::planner::plan;
 use crate::telemetry::error_chain;
 
+/// Placements that came short for which one pass reads on.
+const SHORTS_MAX: usize = 50;
+
 /// Where the bookings of a pass go. All else is the same in every pass.
 #[async_trait]
 pub(crate) trait Sink: Debug + Send + Sync {
@@ -256,19 +259,21 @@ impl Cycle {
         let Planned { snapshot, holds, plan, .. } = planned;
         let assumed = requests::assumed(holds);
         let assumed = |layer: &LayerId| assumed.get(layer).copied().unwrap_or_default();
+        // The next passes come to the others.
+        let asked: Vec<Short> = paired.short.iter().take(SHORTS_MAX).copied().collect();
         let wanted = |short: &Short| {
             let placement = &plan.placements[short.placement];
             let layer = snapshot.candidates[placement.candidate].layer.clone();
             // Frames that are handed out already, or cannot be, come again.
             let others = self.hints.fruitless(|fruitless| fruitless.additional(&layer));
+            let host = &snapshot.hosts[placement.host];
+            let refused = self.hints.elsewhere(|memory| memory.refused_frames(&host.id));
             let others =
-                [paired.placed_of(&layer), assumed(&layer), self.hints.elsewhere(|memory| memory.refused_frames())]
-                    .into_iter()
-                    .fold(others, u32::saturating_add);
-            let host_name = Some(snapshot.hosts[placement.host].name.clone());
+                [paired.placed_of(&layer), assumed(&layer), refused].into_iter().fold(others, u32::saturating_add);
+            let host_name = Some(host.name.clone());
             WantedFrames { layer, frames: short.frames.saturating_add(others), host_name }
         };
-        let wanted: Vec<WantedFrames> = paired.short.iter().map(wanted).collect();
+        let wanted: Vec<WantedFrames> = asked.iter().map(wanted).collect();
         let mut more = self.store.load_wanted_frames(&wanted, &self.settings.own_failures()).await?;
         let now = Instant::now();
         self.sink.take_out_booked(&mut more.by_layer);
@@ -281,7 +286,8 @@ impl Cycle {
         keeping_off.learn(more.failed);
         paired.fill(plan, &mut more.by_layer, keeping_off);
         self.hints.elsewhere(|memory| {
-            for short in &paired.short {
+            let was_asked = |short: &&Short| asked.iter().any(|asked| asked.placement == short.placement);
+            for short in paired.short.iter().filter(was_asked) {
                 let placement = &plan.placements[short.placement];
                 let candidate = &snapshot.candidates[placement.candidate];
                 let layer = &candidate.layer;
