@@ -73,6 +73,7 @@ impl Looking<'_> {
         let cycle = self.memory.cycle(self.settings.clone());
         let planned = cycle.plan(self.clusters).await?;
         let found = cycle.find_frames(&planned).await?;
+        let planned = found.without_short(planned);
         let has_all = found.frames.len() as u64 == planned.plan.placed_frames();
         let (planned, found) = cycle.without_unlaunchable(planned, found).await;
         let Planned { snapshot, holds, plan, .. } = planned;

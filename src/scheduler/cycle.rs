@@ -109,6 +109,14 @@ pub(crate) struct Found {
     pub(crate) has_unlaunchable: bool,
 }
 
+impl Found {
+    /// The plan without the frames that keep off the hosts which they were given.
+    pub(crate) fn without_short(&self, mut planned: Planned) -> Planned {
+        report::add_elsewhere(&mut planned.plan, &planned.snapshot, &self.short);
+        planned
+    }
+}
+
 impl Cycle {
     /// Takes one full look at the farm and hands what the plan places to the sink; `tell` hears of the plan
     /// before that. Chunks that were not begun when `stop` is cancelled are left for the next start.
