@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(early.loads.unknown(&early.farm.snapshot, &early.farm.holds).len(), 1);
         host.look(120, 0);
         assert_eq!(host.loads.unknown(&host.farm.snapshot, &host.farm.holds), []);
-        assert_eq!(host.usable(), Cores::whole(4));
+        assert_eq!(host.usable(), Cores(440));
     }
 
     #[test]
