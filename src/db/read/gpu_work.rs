@@ -10,7 +10,6 @@ use super::candidates::Layer;
 use super::reading::Reading;
 use crate::db::{Problem, Result, Row, Source as _, Statement, Store};
 use crate::model::{AllocId, CoreRequest, GpuAsk, GpuKeep, GpuWork, Host, LayerId, Timestamp};
-use crate::telemetry::error_chain;
 use crate::units::{Gpus, Kib};
 
 /// Frames of the past are looked at so often; what runs now is seen by every snapshot.
@@ -142,7 +141,7 @@ impl Store {
 
 fn known<T: Default>(read: Result<T>) -> T {
     read.unwrap_or_else(|error| {
-        tracing::debug!(error = error_chain(&error), "going on without what is known of GPU work");
+        tracing::debug!(error = &error as &dyn std::error::Error, "going on without what is known of GPU work");
         T::default()
     })
 }
