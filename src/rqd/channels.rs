@@ -66,7 +66,8 @@ struct State {
 #[derive(Clone, Copy)]
 struct Last {
     address: SocketAddr,
-    /// Not closed by us, for want of use or of an answer.
+    /// Not merely closed by us for want of use: another machine may have its address by now. So may be where the
+    /// question who answers there was left open.
     has_broken: bool,
 }
 
@@ -196,13 +197,17 @@ impl Line {
         self.end_connection(true);
     }
 
-    /// Gives the connection up; calls still on it are not disturbed.
+    /// Gives the connection up; calls still on it are not disturbed. One on which nothing answers has broken too,
+    /// as that of a machine that lost its power, whose address another may get.
     pub(super) fn end_connection(&self, has_broken: bool) {
         let mut state = self.state.lock();
-        if let Some(&Connection { address, .. }) = state.connection() {
+        if let Some(Connection { address, identity, .. }) = state.connection() {
+            // Who answers was to be asked, and is not known or another.
+            let is_unidentified = identity.as_ref().is_some_and(|identity| !matches!(identity.get(), Some(None)));
+            let last = Last { address: *address, has_broken: has_broken || is_unidentified };
             self.open.fetch_sub(1, Ordering::Relaxed);
             state.dialled = None;
-            state.last = Some(Last { address, has_broken });
+            state.last = Some(last);
         }
     }
 
