@@ -98,8 +98,8 @@ pub(crate) async fn connect(settings: &RunSettings, printer: Printer) -> anyhow:
 fn warn_of_standby(store: &Store, printer: Printer) {
     if store.is_standby() {
         printer.warning(
-            "the database is a standby: what is read may be older than what the primary has, and `run` waits for the \
-             primary",
+            "the database is a standby: what is read may be older than what the primary has, whether Cuebot's own \
+             planner is active cannot be seen there, and `run` waits for the primary",
         );
     }
 }
