@@ -14,12 +14,12 @@ pub(crate) fn check(loaded: &Loaded, printer: Printer) -> ExitCode {
     printer.warn_of_exposed(loaded);
     let changed = loaded.changed_defaults();
     if !changed.is_empty() {
-        printer.warning(format_args!(
+        let line = format_args!(
             "defaults have changed since the version for which these settings were written; `written_for: {}` says \
-             that they may:\n  {}",
-            Version::CURRENT,
-            changed.join("\n  ")
-        ));
+             that they may:",
+            Version::CURRENT
+        );
+        printer.warning_with(line, &changed);
     }
     match &loaded.file {
         Some(file) => printer.note(format_args!("{} is right", file.display())),

@@ -460,10 +460,8 @@ fn print_full_migration(farm: &Farm, printer: Printer) -> anyhow::Result<ExitCod
     if farm.mechanism == Mechanism::SchedulerFlag {
         let commands = ShowFlags::of(&farm.coverage).commands();
         if !commands.is_empty() {
-            printer.warning(format_args!(
-                "flag the shows too; the flag alone keeps Cuebot from redirects and the next frame on a proc:\n  {}",
-                commands.join("\n  ")
-            ));
+            let line = "flag the shows too; the flag alone keeps Cuebot from redirects and the next frame on a proc:";
+            printer.warning_with(line, &commands);
         }
     } else {
         printer.warning("Cuebot still feeds the next frame of the same job to procs that this scheduler booked");

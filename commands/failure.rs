@@ -34,10 +34,11 @@ pub(crate) const CONNECTING: &str = "Failed to connect to database";
 #[display("no settings file was found; what neither flags nor the environment say is the default")]
 struct NoFile;
 
-/// Says so of a connection that did not come about where no file told how to make it.
+/// Says so of a connection that did not come about, or led to another database, where no file told how to make it.
 pub(crate) fn without_file(error: anyhow::Error) -> anyhow::Error {
-    let is_no_connection = error.chain().filter_map(|cause| cause.downcast_ref()).any(StoreError::is_no_connection);
-    if is_no_connection { error.context(NoFile) } else { error }
+    let is_elsewhere = |error: &StoreError| error.is_no_connection() || matches!(error, StoreError::NotCuebot { .. });
+    let is_elsewhere = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_elsewhere);
+    if is_elsewhere { error.context(NoFile) } else { error }
 }
 
 /// Prints the error once, with all its causes, and says what to do. `misused` is the code of a call that

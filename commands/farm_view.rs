@@ -19,7 +19,7 @@ use crate::settings::RunSettings;
 pub(crate) const UNSEEN: &str = "\
 Not seen here, and may apply: hosts and layers that a running scheduler puts aside after failures, and room that it \
 keeps for launches and redirects; on its metrics page: scheduler_waiting_frames{reason=\"back_off\"}, \
-scheduler_hosts{state=\"put_aside\"}, scheduler_unsettled_bookings.";
+scheduler_hosts{state=\"put_aside\"}, scheduler_held_back, scheduler_failing_hosts, scheduler_unsettled_bookings.";
 /// Connections that a look needs at most.
 const CONNECTIONS: u32 = 4;
 
@@ -98,8 +98,8 @@ pub(crate) async fn connect(settings: &RunSettings, printer: Printer) -> anyhow:
 fn warn_of_standby(store: &Store, printer: Printer) {
     if store.is_standby() {
         printer.warning(
-            "the database is a standby: what is read may be older than what the primary has, and `run` waits for the \
-             primary",
+            "the database is a standby: what is read may be older than what the primary has, whether Cuebot's own \
+             planner is active cannot be seen there, and `run` waits for the primary",
         );
     }
 }

@@ -164,7 +164,7 @@ pub(crate) fn reason_columns() -> [Column<ReasonRow>; 4] {
 
 /// Writes a document into a file as JSON.
 pub(crate) fn write_json(path: &Path, document: &impl Serialize) -> io::Result<()> {
-    std::fs::write(path, serde_json::to_string_pretty(document)? + "\n")
+    std::fs::write(path, escaped_json(&serde_json::to_string_pretty(document)?) + "\n")
 }
 
 /// A table without borders. On a terminal it fits the width, as far as that goes without breaking a name.

@@ -108,6 +108,7 @@ impl Signals {
                 }
                 if stop.is_cancelled() {
                     tracing::warn!(target: "scheduler", "told to stop a second time: ending at once");
+                    log.flush();
                     std::process::exit(INTERRUPTED);
                 }
                 stop.cancel();

@@ -45,18 +45,16 @@ impl UncommonWork {
     pub(crate) fn warn(&self, printer: Printer) {
         let Self { loose_tags, licences } = self;
         if !loose_tags.is_empty() {
-            printer.warning(format_args!(
-                "only Cuebot's regular expression finds hosts by the tags of {}, which would wait here for ever:\n  {}",
-                counted(loose_tags.len(), "layer"),
-                listed(loose_tags, NAMED_MAX)
-            ));
+            let line = format_args!(
+                "only Cuebot's regular expression finds hosts by the tags of {}, which would wait here for ever:",
+                counted(loose_tags.len(), "layer")
+            );
+            printer.warning_with(line, &[listed(loose_tags, NAMED_MAX)]);
         }
         if !licences.is_empty() {
-            printer.warning(format_args!(
-                "only Cuebot's own planner counts licences by CUE_LICENSES, which these shows set \
-                 (scheduler.cue_licenses):\n  {}",
-                listed(licences, NAMED_MAX)
-            ));
+            let line = "only Cuebot's own planner counts licences by CUE_LICENSES, which these shows set \
+                        (scheduler.cue_licenses):";
+            printer.warning_with(line, &[listed(licences, NAMED_MAX)]);
         }
     }
 }

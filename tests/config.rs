@@ -747,6 +747,9 @@ fn a_password_may_stand_in_its_own_file() {
 
     let gone = Given::file("database: {db_pass_file: /nonexistent/password}").complaints();
     assert!(gone.contains("line 1: database.db_pass_file: cannot read /nonexistent/password: "), "{gone}");
+
+    let device = Given::file("database: {db_pass_file: /dev/null}").complaints();
+    assert!(device.contains("cannot read /dev/null: not a regular file"), "{device}");
 }
 
 #[test]

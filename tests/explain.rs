@@ -359,13 +359,18 @@ async fn what_only_a_running_service_knows_is_said_to_be_unseen() {
     let store = database.patient_store().await;
     let (snapshot, holds) = snapshot(&store, &seeded).await;
     let registry = prometheus::Registry::new();
-    Metrics::new(&registry).unwrap().set_waiting(&snapshot, &plan(&snapshot, &holds, &Policy::default()));
+    let metrics = Metrics::new(&registry).unwrap();
+    metrics.set_waiting(&snapshot, &plan(&snapshot, &holds, &Policy::default()));
+    metrics.set_failing_hosts(std::slice::from_ref(host));
     for args in [&["plan"][..], &["explain", "layer", layer], &["explain", "host", host]] {
         let told = run_program(&settings, args).stdout;
         let unseen = told.lines().filter(|line| line.starts_with("Not seen here, and may apply:")).count();
         assert_eq!(unseen, 1, "{args:?}: {told}");
         // By the names that the service itself gives them.
-        for name in ["scheduler_waiting_frames", "scheduler_hosts", "scheduler_unsettled_bookings"] {
+        let names =
+            ["scheduler_waiting_frames", "scheduler_hosts", "scheduler_failing_hosts", "scheduler_unsettled_bookings"];
+        assert!(told.contains("scheduler_held_back"), "{told}");
+        for name in names {
             assert!(told.contains(name) && registry.gather().iter().any(|of| of.name() == name), "{name}: {told}");
         }
     }

@@ -137,13 +137,21 @@ async fn commands_that_read_accept_a_standby_and_say_so_and_those_that_write_say
         &["dry-run", "--cycles", "1"],
     ] {
         let ran = run_program(&there, args);
-        assert!(ran.stderr.contains("the database is a standby"), "{args:?}: {ran:?}");
+        assert!(ran.stderr.contains("Cuebot's own planner is active cannot be seen there"), "{args:?}: {ran:?}");
         assert!(!ran.stderr.contains("recovery"), "{args:?}: {ran:?}");
     }
     let ran = run_program(&there, &["dry-run", "--cycles", "1", "--verify"]);
     assert_eq!((ran.code, ran.stderr.contains("is a standby and takes no writes")), (1, true), "{ran:?}");
     let ran = run_program(&there, &["check-db", "-o", "json"]);
     assert!(ran.stdout.contains("a standby that takes no writes"), "{ran:?}");
+    // Cuebot's planner holds its lock at the primary.
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let planner = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "foreign-planner").unwrap();
+    assert_eq!(
+        (&planner["status"], &planner["found"]),
+        (&"not checked".into(), &"depends on server".into()),
+        "{report}"
+    );
 
     let refused = Store::connect(&there.clone().as_scheduler()).await.unwrap_err();
     assert!(refused.is_connection_lost(), "it may be promoted: {refused:?}");

@@ -530,6 +530,23 @@ fn a_log_of_json_has_one_object_a_line() {
 }
 
 #[test]
+fn a_log_of_json_cuts_what_is_longer_than_a_line() {
+    let lines = Lines::default();
+    let settings = LogSettings { json: true, ..LogSettings::default() };
+    let (subscriber, _logs) = logs::build(&settings, lines.writer()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info!(target: "cue_scheduler::scheduler", host = "\u{1b}é".repeat(5_000), "booked");
+        tracing::info!(target: "cue_scheduler::scheduler", "next");
+    });
+    let lines = lines.text();
+    let [long, next] = lines.lines().collect::<Vec<_>>()[..] else { panic!("{lines}") };
+    let long: serde_json::Value = serde_json::from_str(long).unwrap();
+    assert_eq!(long["host"], "\u{1b}é".repeat(2_000) + "... (10000 letters)");
+    assert_eq!(long["message"], "booked");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(next).unwrap()["message"], "next");
+}
+
+#[test]
 fn the_file_really_has_the_lines_once_the_log_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("logs").join("scheduler.log");

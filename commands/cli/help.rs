@@ -68,6 +68,10 @@ Checks:
   counters          Counters and hosts' idle amounts say what the procs hold.
   waiting-counts    Counters of waiting frames say how many frames wait.
   limits            No layer is bound to a limit that was deleted.
+  tags              No layer has tags that only Cuebot's regular expression finds.
+  slots             No host or layer uses slots, which are not booked.
+  licences          No environment declares CUE_LICENSES.
+  chunks            Every number of a range is in a frame.
   silent-procs      Hosts that report name what their procs run.
   frameless-procs   No proc holds anything for minutes without a frame.
   left-out-rows     Every row of hosts, work and caps makes sense.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use super::changed;
 use super::error::{ConfigError, NamedBy, Place, Problem, Problems, Rank};
@@ -164,17 +166,27 @@ fn find_file(inputs: &Inputs) -> Result<Option<(PathBuf, Vec<u8>)>, ConfigError>
 }
 
 fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    take_at_most(File::open(path)?, bytes_max)
+}
+
+fn take_at_most(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes")));
     }
     Ok(bytes)
 }
 
-/// The password that stands in a file of its own; an empty file holds none.
+/// The password that stands in a file of its own; an empty file holds none. It is read again and again, so that what
+/// is no file is refused at once: a pipe may have nobody at its other end.
 pub(crate) fn read_password(path: &Path) -> io::Result<Option<Secret>> {
-    let bytes = read_at_most(path, PASSWORD_BYTES_MAX)?;
+    // So that a pipe is not waited for.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let bytes = take_at_most(file, PASSWORD_BYTES_MAX)?;
     let text = String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     let text = text.trim_end_matches(['\r', '\n']);
     Ok((!text.is_empty()).then(|| Secret::new(text.to_owned())))

@@ -119,6 +119,11 @@ impl StoreError {
         self.sql_state().is_some_and(|code| code.starts_with("28"))
     }
 
+    /// The server has no room for one session more.
+    pub(super) fn is_full(&self) -> bool {
+        self.sql_state().as_deref() == Some("53300")
+    }
+
     /// There is no connection to ask anything over.
     pub const fn is_no_connection(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::ClearText { .. } | Self::Certificates { .. })

@@ -1,7 +1,7 @@
 //! A session beside all others that asks for a sign of life, so that a database that stands still, takes no
 //! writes or cannot be reached is known within seconds, whatever else waits for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _, raw_sql};
@@ -12,31 +12,46 @@ use super::way::driven;
 
 /// Longest time until a session answers that did before. A server that is merely busy answers such a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(4);
+/// Between two times that all sessions are given up because one of them met a standby: where a name leads to both
+/// servers, that helps only now and then.
+const STANDBY_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Pulse {
     store: Store,
     session: Option<PgConnection>,
     is_missed: bool,
+    returned_at: Option<Instant>,
 }
 
 impl Store {
     pub(crate) const fn pulse(self) -> Pulse {
-        Pulse { store: self, session: None, is_missed: false }
+        Pulse { store: self, session: None, is_missed: false, returned_at: None }
     }
 }
 
 impl Pulse {
-    /// Asks once. Where the database was missed before and is back, everybody hears of it.
+    /// Asks once. Where the database was missed before and is back, everybody hears of it. That it has no room for
+    /// one session more says nothing of the others.
     ///
     /// # Errors
     /// It does not answer, lets nobody in, or takes no writes.
     pub(crate) async fn beat(&mut self) -> Result<()> {
         let beaten = self.ask().await;
-        if beaten.is_err() {
-            (self.session, self.is_missed) = (None, true);
-        } else if std::mem::take(&mut self.is_missed) || self.store.sessions.has_met_standby() {
-            self.store.sessions.returned();
+        match &beaten {
+            // It is one session too many that is refused, and those there are may go on.
+            Err(error) if error.is_full() && !self.is_missed => {
+                self.session = None;
+                return Ok(());
+            }
+            Err(_) => (self.session, self.is_missed) = (None, true),
+            Ok(()) => {
+                let is_due = self.returned_at.is_none_or(|at| at.elapsed() >= STANDBY_PAUSE);
+                if std::mem::take(&mut self.is_missed) || (is_due && self.store.sessions.has_met_standby()) {
+                    self.returned_at = Some(Instant::now());
+                    self.store.sessions.returned();
+                }
+            }
         }
         beaten
     }

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use smart_default::SmartDefault;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tokio::sync::Semaphore;
 
-use crate::config::{self, Tls};
+use crate::config::{self, Secret, Tls};
 
 /// For the file of the password, which may be on another machine.
 const PASSWORD_LIMIT: Duration = Duration::from_secs(2);
@@ -28,6 +31,8 @@ pub struct ConnectSettings {
     pub password: Option<String>,
     /// The file that the password stands in, read again for each new session.
     pub password_file: Option<PathBuf>,
+    /// What was read there last.
+    pub password_read: PasswordRead,
     /// The name of the sessions, see [`ConnectSettings::as_scheduler`].
     #[default("cue-scheduler reading")]
     pub application: String,
@@ -47,6 +52,36 @@ pub struct ConnectSettings {
     /// Which addresses are this machine's own and no wire's.
     #[default(stays_here)]
     pub stays_here: fn(IpAddr) -> bool,
+}
+
+/// What a file of a password held last. Cloning shares it.
+#[derive(Clone, SmartDefault)]
+pub struct PasswordRead {
+    /// `None` until it was read.
+    last: Arc<Mutex<Option<Option<Secret>>>>,
+    /// One reading at a time, however long it lasts.
+    #[default(Arc::new(Semaphore::new(1)))]
+    turn: Arc<Semaphore>,
+}
+
+impl PasswordRead {
+    /// What the file holds, or held when it was last read.
+    async fn current(&self, path: PathBuf) -> Option<Option<Secret>> {
+        let reading = async {
+            // It goes on when nobody waits for it any more.
+            let turn = Arc::clone(&self.turn).acquire_owned().await;
+            let last = Arc::clone(&self.last);
+            let read = move || {
+                if let Ok(password) = config::read_password(&path) {
+                    *last.lock() = Some(password);
+                }
+                drop(turn);
+            };
+            tokio::task::spawn_blocking(read).await
+        };
+        let _ = tokio::time::timeout(PASSWORD_LIMIT, reading).await;
+        self.last.lock().clone()
+    }
 }
 
 impl fmt::Debug for ConnectSettings {
@@ -76,10 +111,9 @@ impl ConnectSettings {
     #[must_use]
     pub(super) async fn with_current_password(self) -> Self {
         let Some(path) = self.password_file.clone() else { return self };
-        let reading = tokio::task::spawn_blocking(move || config::read_password(&path));
-        match tokio::time::timeout(PASSWORD_LIMIT, reading).await {
-            Ok(Ok(Ok(password))) => Self { password: password.map(|secret| secret.reveal().to_owned()), ..self },
-            _ => self,
+        match self.password_read.current(path).await {
+            Some(password) => Self { password: password.map(|secret| secret.reveal().to_owned()), ..self },
+            None => self,
         }
     }
 

@@ -156,12 +156,31 @@ impl Case<'_> {
             }
             WaitReason::StartAfter
             | WaitReason::NoHostOpen
+            | WaitReason::LaunchesWaiting
+            | WaitReason::LowFreeMemory
+            | WaitReason::HostLoad
             | WaitReason::GpuReserved
             | WaitReason::Capacity
+            | WaitReason::RetryElsewhere
             | WaitReason::LostRace
             | WaitReason::BackOff
             | WaitReason::PassFull => false,
-            _ => true,
+            WaitReason::RowUnusable
+            | WaitReason::JobPaused
+            | WaitReason::AutoBookOff
+            | WaitReason::ShowInactive
+            | WaitReason::ShowTakenBack
+            | WaitReason::Unlaunchable
+            | WaitReason::SlotsRequired
+            | WaitReason::LicencesDeclared
+            | WaitReason::NotSelected
+            | WaitReason::NoSubscription
+            | WaitReason::SubscriptionFrozen
+            | WaitReason::JobCapNotPositive
+            | WaitReason::NoHostWithTags
+            | WaitReason::OperatingSystem
+            | WaitReason::ThreadMode
+            | WaitReason::Shape => true,
         }
     }
 

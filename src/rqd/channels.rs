@@ -22,7 +22,7 @@ use futures::future::{BoxFuture, Shared};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::AgentError;
@@ -34,12 +34,15 @@ use crate::telemetry::is_out_of_descriptors;
 
 /// Files that the rest of the process may have open, on top of one per connection.
 const FILES_BESIDE: u64 = 1_024;
+/// Names looked up at once. Each has a thread of the process, also when nobody waits for it any more.
+const LOOKUPS_MAX: usize = 64;
 
 pub(super) struct Channels {
     settings: AgentSettings,
     /// As in the settings, or what the process is allowed.
     connections_max: usize,
     open: Arc<AtomicUsize>,
+    lookups: Arc<Semaphore>,
     lines: Mutex<HashMap<Arc<str>, Arc<Line>>>,
 }
 
@@ -66,7 +69,8 @@ struct State {
 #[derive(Clone, Copy)]
 struct Last {
     address: SocketAddr,
-    /// Not closed by us, for want of use or of an answer.
+    /// Not merely closed by us for want of use: another machine may have its address by now. So may be where the
+    /// question who answers there was left open.
     has_broken: bool,
 }
 
@@ -96,7 +100,8 @@ impl Channels {
             Ok(share) if allowed < needed => share.clamp(1, settings.connections_max.max(1)),
             _ => settings.connections_max,
         };
-        Self { settings, connections_max, open: Arc::default(), lines: Mutex::default() }
+        let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
+        Self { settings, connections_max, open: Arc::default(), lookups, lines: Mutex::default() }
     }
 
     pub(super) const fn connections_max(&self) -> usize {
@@ -127,12 +132,12 @@ impl Channels {
         if self.open.load(Ordering::Relaxed) >= self.connections_max {
             self.close_longest_unused(self.connections_max.div_ceil(8));
         }
-        let dialled = line.dial(&self.settings).await;
+        let dialled = line.dial(&self.settings, &self.lookups).await;
         if !matches!(dialled, Err(AgentError::OutOfSockets { .. })) {
             return dialled;
         }
         self.close_longest_unused(self.open.load(Ordering::Relaxed).div_ceil(2));
-        line.dial(&self.settings).await
+        line.dial(&self.settings, &self.lookups).await
     }
 
     fn close_longest_unused(&self, count: usize) {
@@ -170,14 +175,15 @@ impl Line {
     }
 
     /// Dials, or joins those who do.
-    async fn dial(&self, settings: &AgentSettings) -> Result<Connection, AgentError> {
+    async fn dial(&self, settings: &AgentSettings, lookups: &Arc<Semaphore>) -> Result<Connection, AgentError> {
         let dialling = {
             let mut state = self.state.lock();
             let last = state.last;
             let begin = || {
                 let (host, settings, open) = (Arc::clone(&self.host), *settings, Arc::clone(&self.open));
+                let lookups = Arc::clone(lookups);
                 let dialling = async move {
-                    dial(host, settings, last).await.inspect(|_| _ = open.fetch_add(1, Ordering::Relaxed))
+                    dial(host, settings, last, lookups).await.inspect(|_| _ = open.fetch_add(1, Ordering::Relaxed))
                 };
                 dialling.boxed().shared()
             };
@@ -196,13 +202,17 @@ impl Line {
         self.end_connection(true);
     }
 
-    /// Gives the connection up; calls still on it are not disturbed.
+    /// Gives the connection up; calls still on it are not disturbed. One on which nothing answers has broken too,
+    /// as that of a machine that lost its power, whose address another may get.
     pub(super) fn end_connection(&self, has_broken: bool) {
         let mut state = self.state.lock();
-        if let Some(&Connection { address, .. }) = state.connection() {
+        if let Some(Connection { address, identity, .. }) = state.connection() {
+            // Who answers was to be asked, and is not known or another.
+            let is_unidentified = identity.as_ref().is_some_and(|identity| !matches!(identity.get(), Some(None)));
+            let last = Last { address: *address, has_broken: has_broken || is_unidentified };
             self.open.fetch_sub(1, Ordering::Relaxed);
             state.dialled = None;
-            state.last = Some(Last { address, has_broken });
+            state.last = Some(last);
         }
     }
 
@@ -232,11 +242,16 @@ fn allow_open_files(needed: u64) -> u64 {
     }
 }
 
-async fn dial(host: Arc<str>, settings: AgentSettings, last: Option<Last>) -> Result<Connection, AgentError> {
+async fn dial(
+    host: Arc<str>,
+    settings: AgentSettings,
+    last: Option<Last>,
+    lookups: Arc<Semaphore>,
+) -> Result<Connection, AgentError> {
     let limit = settings.connect_timeout;
     let too_late = || AgentError::ConnectTimeout { host: host.to_string(), limit };
     let attempts = async {
-        let addresses = resolve(&host, settings.port).await?;
+        let addresses = resolve(&host, settings.port, lookups).await?;
         // One address that never answers must leave time for the others.
         let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
         let mut ended = too_late();
@@ -257,13 +272,20 @@ async fn dial(host: Arc<str>, settings: AgentSettings, last: Option<Last>) -> Re
 }
 
 /// A host's name may be an address, IPv6 with or without brackets.
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, AgentError> {
+async fn resolve(host: &str, port: u16, lookups: Arc<Semaphore>) -> Result<Vec<SocketAddr>, AgentError> {
     let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = literal.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let unknown = |source| AgentError::NameUnknown { host: host.to_owned(), source: Arc::new(source) };
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await.map_err(unknown)?.collect();
+    let (turn, name) = (lookups.acquire_owned().await, host.to_owned());
+    // It lasts as long as the system takes, and keeps its turn so long.
+    let lookup = tokio::spawn(async move {
+        let addresses = tokio::net::lookup_host((name.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
+        drop(turn);
+        addresses
+    });
+    let addresses = lookup.await.unwrap_or_else(|ended| Err(io::Error::other(ended))).map_err(unknown)?;
     if addresses.is_empty() {
         return Err(unknown(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
     }

@@ -270,7 +270,7 @@ impl Agents {
         };
         if let Err(CallError::NotSent(error) | CallError::Unanswered(error)) = &answer {
             turn.ends(End::Unanswered);
-            line.end_connection(matches!(error, AgentError::Broken { .. }));
+            line.end_connection(matches!(error, AgentError::Broken { .. } | AgentError::NoAnswer { .. }));
         } else {
             turn.ends(End::Answered);
         }

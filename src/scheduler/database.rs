@@ -17,7 +17,7 @@ const BEAT: Duration = Duration::from_secs(1);
 pub(super) async fn run_database(context: Context, stop: CancellationToken) {
     let Context { store, metrics, health, .. } = context;
     let mut pulse = store.clone().pulse();
-    let mut is_missed = false;
+    let (mut is_missed, mut is_in_doubt) = (false, false);
     while sleep_or_stop(BEAT, &stop).await {
         let Some(beat) = stop.run_until_cancelled(pulse.beat()).await else { return };
         match beat {
@@ -27,8 +27,9 @@ pub(super) async fn run_database(context: Context, stop: CancellationToken) {
                     health.clear(Condition::Database);
                     tracing::info!(target: "scheduler", "the database is back; going on");
                 }
-                if store.is_schema_in_doubt() {
-                    look_at_schema(&store).await;
+                let was_in_doubt = std::mem::replace(&mut is_in_doubt, store.is_schema_in_doubt());
+                if is_in_doubt {
+                    look_again(&store, was_in_doubt).await;
                 }
             }
             Err(error) => {
@@ -49,12 +50,18 @@ pub(super) async fn run_database(context: Context, stop: CancellationToken) {
 
 /// After that, statements are those for the schema as it is now.
 pub(super) async fn look_at_schema(store: &Store) {
+    look_again(store, false).await;
+}
+
+/// That it fails is told once as long as the doubt lasts.
+async fn look_again(store: &Store, is_told: bool) {
     match store.look_at_schema().await {
         Ok(true) => {
             let schema = store.features().generation_guess();
             tracing::info!(target: "scheduler", schema, "the schema of the database changed; going on with the new one");
         }
         Ok(false) => {}
+        Err(error) if is_told => tracing::debug!(error = error_chain(&error), "cannot look at the schema yet"),
         Err(error) => tracing::warn!(target: "scheduler", error = error_chain(&error), "cannot look at the schema now"),
     }
 }

@@ -57,7 +57,6 @@ pub struct LogSettings {
 #[derive(Debug)]
 pub struct Logs {
     control: LogControl,
-    stderr: Option<Queue>,
 }
 
 impl Logs {
@@ -77,8 +76,7 @@ impl Logs {
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        let file = self.control.file.as_ref().map(|(_, queue)| queue);
-        self.stderr.iter().chain(file).for_each(Queue::flush);
+        self.control.flush();
     }
 }
 
@@ -87,6 +85,7 @@ impl Drop for Logs {
 pub struct LogControl {
     handle: reload::Handle<tracing_subscriber::filter::Targets, Registry>,
     file: Option<(PathBuf, Queue)>,
+    stderr: Option<Queue>,
     dropped: IntCounterVec,
 }
 
@@ -115,6 +114,12 @@ impl LogControl {
         }
         Ok(self.file.is_some())
     }
+
+    /// Waits until what is queued is written, as far as somebody takes it, but not for long.
+    pub fn flush(&self) {
+        let file = self.file.as_ref().map(|(_, queue)| queue);
+        self.stderr.iter().chain(file).for_each(Queue::flush);
+    }
 }
 
 /// Installs the log of this process.
@@ -125,7 +130,7 @@ pub fn install(settings: &LogSettings) -> Result<Logs, LogsError> {
     let dropped = count_dropped();
     let stderr = queue(io::stderr(), "stderr", &dropped)?;
     let (subscriber, mut logs) = build_counting(settings, BoxMakeWriter::new(stderr.clone()), dropped)?;
-    logs.stderr = Some(stderr);
+    logs.control.stderr = Some(stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|source| LogsError::Installed { source })?;
     Ok(logs)
 }
@@ -155,7 +160,7 @@ fn build_counting(
     let file_layer = file.as_ref().map(|(_, file)| layer(settings.json, false, BoxMakeWriter::new(file.clone())));
     let stderr_layer = layer(settings.json, settings.color, stderr);
     let subscriber = tracing_subscriber::registry().with(filter).with(stderr_layer).with(file_layer);
-    Ok((subscriber, Logs { control: LogControl { handle, file, dropped }, stderr: None }))
+    Ok((subscriber, Logs { control: LogControl { handle, file, stderr: None, dropped } }))
 }
 
 fn count_dropped() -> IntCounterVec {

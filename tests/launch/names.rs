@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cue_scheduler::rqd::proto::report::{HostReport, RenderHost};
 use cue_scheduler::rqd::proto::rqd::RqdStaticReportStatusResponse;
@@ -32,11 +33,11 @@ async fn launched(agents: &Agents, host: &str) -> bool {
 }
 
 /// Takes the agent's place under the same address. Returns it once the caller has noticed that the first is gone.
-async fn replaced(agent: Agent, agents: &Agents, name: &str) -> Agent {
+async fn replaced(agent: Agent, agents: &Agents, other: Behaviour) -> Agent {
     let port = agent.port;
     agent.die().await;
     while !matches!(agents.launch(HOST, frame()).await, LaunchOutcome::NotSent(_)) {}
-    Agent::start_at(SocketAddr::new(HOST.parse().unwrap(), port), called(name)).await
+    Agent::start_at(SocketAddr::new(HOST.parse().unwrap(), port), other).await
 }
 
 #[tokio::test]
@@ -45,7 +46,7 @@ async fn nothing_is_launched_on_the_agent_of_another_host() {
         let agent = Agent::start(called(HOST)).await;
         let agents = on_farm(agent.port, &[HOST, "node-2"]);
         assert!(launched(&agents, HOST).await);
-        let agent = replaced(agent, &agents, other).await;
+        let agent = replaced(agent, &agents, called(other)).await;
         for asked in 1..=2 {
             let outcome = agents.launch(HOST, frame()).await;
             assert!(
@@ -68,7 +69,7 @@ async fn an_agent_under_a_name_that_is_no_other_hosts_is_launched_on() {
         let agents = on_farm(agent.port, &[HOST, "node-2"]);
         assert!(launched(&agents, HOST).await);
         assert_eq!(agent.seen.reports.load(Ordering::SeqCst), 0, "a first connection asks for no name");
-        let agent = replaced(agent, &agents, name).await;
+        let agent = replaced(agent, &agents, called(name)).await;
         for _ in 0..5 {
             assert!(launched(&agents, HOST).await, "{name}");
         }
@@ -81,12 +82,54 @@ async fn nothing_is_launched_while_nobody_knows_whose_name_it_is() {
     let agent = Agent::start(called(HOST)).await;
     let agents = Agents::new(settings(agent.port)).knowing_hosts(|_| std::future::ready(None).boxed());
     assert!(launched(&agents, HOST).await);
-    let agent = replaced(agent, &agents, "node-2").await;
+    let agent = replaced(agent, &agents, called("node-2")).await;
     let outcome = agents.launch(HOST, frame()).await;
     assert!(
         matches!(&outcome, LaunchOutcome::NotSent(error @ AgentError::NotIdentified { .. }) if !error.blames_host())
     );
     assert!(agent.seen.launches.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_answers_is_asked_again_where_the_question_was_left_open() {
+    let agent = Agent::start(called(HOST)).await;
+    let agents = on_farm(agent.port, &[HOST, "node-2"]);
+    assert!(launched(&agents, HOST).await);
+    let other = called("node-2");
+    let is_first = AtomicBool::new(true);
+    let report = move || {
+        let mut report = (other.report)()?;
+        if is_first.swap(false, Ordering::SeqCst) {
+            let host = report.host_report.as_mut().and_then(|report| report.host.as_mut());
+            host.unwrap().name = "x".repeat(5 << 20);
+        }
+        Ok(report)
+    };
+    let agent = replaced(agent, &agents, Behaviour { report: Box::new(report), ..Behaviour::default() }).await;
+    let outcome = agents.launch(HOST, frame()).await;
+    assert!(matches!(&outcome, LaunchOutcome::NotSent(AgentError::Unfit { .. })), "{outcome:?}");
+    let outcome = agents.launch(HOST, frame()).await;
+    assert!(matches!(&outcome, LaunchOutcome::NotSent(AgentError::AnotherHost { .. })), "{outcome:?}");
+    assert!(agent.seen.launches.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_answers_is_asked_after_a_call_without_an_answer() {
+    let behaviour = Behaviour { launch: Box::new(|| std::future::pending().boxed()), ..called("node-2") };
+    let agent = Agent::start(behaviour).await;
+    let agents = Agents::new(AgentSettings { call_timeout: Duration::from_millis(500), ..settings(agent.port) })
+        .knowing_hosts(|_| std::future::ready(Some(vec![HOST.to_owned(), "node-2".to_owned()])).boxed());
+    let outcome = agents.launch(HOST, frame()).await;
+    assert!(matches!(outcome, LaunchOutcome::Unknown(AgentError::NoAnswer { .. })), "{outcome:?}");
+    loop {
+        match agents.launch(HOST, frame()).await {
+            LaunchOutcome::NotSent(AgentError::AnotherHost { .. }) => break,
+            // The question itself may find no answer in time.
+            LaunchOutcome::NotSent(AgentError::NoAnswer { .. }) => {}
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+    assert!(agent.seen.launches.lock().unwrap().len() <= 1);
 }
 
 #[tokio::test]

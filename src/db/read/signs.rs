@@ -62,12 +62,8 @@ impl Store {
         self.rows_within(BOOKED_LIMIT, statement).await?.all(|row| Ok((row.get("pk_host")?, row.get("cores")?)))
     }
 
-    /// Names of hosts that are called like this, whole or up to the first dot, in whatever case.
-    pub async fn hosts_named(&self, name: &str) -> Result<Vec<String>> {
-        let short = name.split('.').next().unwrap_or(name);
-        let statement = Statement::new("looking for hosts by name", include_str!("../sql/hosts_named.sql"))
-            .bind(name.to_owned())
-            .bind(short.to_owned());
+    pub async fn host_names(&self) -> Result<Vec<String>> {
+        let statement = Statement::new("reading the names of hosts", include_str!("../sql/host_names.sql"));
         self.rows(statement).await?.all(|row| row.get("str_name"))
     }
 

@@ -296,6 +296,10 @@ pub(super) fn owners(farm: &Farm) -> Finding {
 
 pub(super) async fn foreign_planner(store: Option<&Store>, may_book_beside: bool) -> Found {
     let store = store.ok_or(CheckError::After("schema"))?;
+    if store.is_standby() {
+        // Its locks are held at the primary, and are seen only there.
+        return Err(CheckError::After("server"));
+    }
     let is_active = bounded(store.foreign_planner_active()).await?;
     let remedy = "switch Cuebot's planner off, or set scheduler.beside_maestro to book if its shows are not these";
     Ok(match (is_active, may_book_beside) {

@@ -4,7 +4,7 @@
 //! `SPRING_APPLICATION_JSON`, then `-D` of the Java machine, then variables, then the file. The first place
 //! that has the property decides, an empty text too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -40,12 +40,21 @@ pub enum CuebotError {
 /// The places where a Cuebot finds its properties, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub struct CuebotSettings {
-    /// In the order in which they are given, with what they say; a name alone says nothing.
-    arguments: Vec<(String, Option<String>)>,
-    /// `-Dname=value`.
-    of_machine: BTreeMap<String, String>,
+    /// In the order in which they are given.
+    arguments: Vec<Argument>,
+    /// `-Dname=value`; the last of a name counts.
+    of_machine: Vec<Argument>,
     environment: BTreeMap<String, String>,
     file: Option<Properties>,
+}
+
+#[derive(Clone, Debug)]
+struct Argument {
+    name: String,
+    /// A name alone says nothing.
+    value: Option<String>,
+    /// That it stands in.
+    variable: Option<String>,
 }
 
 impl CuebotSettings {
@@ -66,7 +75,7 @@ impl CuebotSettings {
         for (name, value) in variables {
             // What is no list of words has no argument in it.
             if let Some(words) = words(&value) {
-                self.add_words(&words)?;
+                self.add_words(&name, &words)?;
             }
             self.environment.insert(name, value);
         }
@@ -78,23 +87,29 @@ impl CuebotSettings {
     /// # Errors
     /// When Cuebot would not start with it.
     pub fn add_property(&mut self, property: &str) -> Result<(), CuebotError> {
+        self.add_argument(property, None)
+    }
+
+    fn add_argument(&mut self, property: &str, variable: Option<&str>) -> Result<(), CuebotError> {
         let (name, value) = property.split_once('=').map_or((property, None), |(name, value)| (name, Some(value)));
         if name.is_empty() || value.is_some_and(str::is_empty) {
             return Err(CuebotError::EmptyArgument { name: name.to_owned() });
         }
-        self.arguments.push((name.to_owned(), value.map(str::to_owned)));
+        let (name, value, variable) = (name.to_owned(), value.map(str::to_owned), variable.map(str::to_owned));
+        self.arguments.push(Argument { name, value, variable });
         Ok(())
     }
 
-    fn add_words(&mut self, words: &[String]) -> Result<(), CuebotError> {
+    fn add_words(&mut self, variable: &str, words: &[String]) -> Result<(), CuebotError> {
         let jar = words.iter().position(|word| word == "-jar");
         for (at, word) in words.iter().enumerate() {
             // Before the program's own file stand options of the Java machine, behind it those of the program.
             if let Some(property) = word.strip_prefix("-D").filter(|_| jar.is_none_or(|jar| at < jar)) {
                 let (name, value) = property.split_once('=').unwrap_or((property, ""));
-                self.of_machine.insert(name.to_owned(), value.to_owned());
+                let (name, value) = (name.to_owned(), Some(value.to_owned()));
+                self.of_machine.push(Argument { name, value, variable: Some(variable.to_owned()) });
             } else if let Some(property) = word.strip_prefix("--").filter(|_| jar.is_none_or(|jar| at > jar)) {
-                self.add_property(property)?;
+                self.add_argument(property, Some(variable))?;
             }
         }
         Ok(())
@@ -104,13 +119,14 @@ impl CuebotSettings {
     pub fn get(&self, key: &str) -> Option<(String, String)> {
         let found = |value: &str, place: String| Some((value.to_owned(), place));
         if let Some(value) = self.argument(key) {
-            return found(&value, format!("--{key} on the command line"));
+            return found(&value, format!("--{key} {}", places(self.arguments_of(key))));
         }
         if let Some(value) = self.json().get(key) {
             return found(value, "SPRING_APPLICATION_JSON".to_owned());
         }
-        if let Some(value) = self.of_machine.get(key) {
-            return found(value, format!("-D{key}"));
+        if let Some(argument) = self.of_machine(key) {
+            let value = argument.value.as_deref().unwrap_or_default();
+            return found(value, format!("-D{key} {}", places(std::iter::once(argument))));
         }
         if let Some((name, value)) = self.variable(key) {
             return found(value, format!("the variable {name}"));
@@ -149,6 +165,12 @@ impl CuebotSettings {
     pub fn oddities(&self) -> Vec<String> {
         let mut odd = Vec::new();
         for key in [EXCLUSION_LIST, TURN_OFF_BOOKING] {
+            let in_variables = self.arguments.iter().chain(&self.of_machine).filter(|argument| argument.name == key);
+            let variables: BTreeSet<&str> = in_variables.filter_map(|argument| argument.variable.as_deref()).collect();
+            if variables.len() > 1 {
+                let variables = Vec::from_iter(variables).join(" and ");
+                odd.push(format!("{key} stands in {variables}, and which of them Cuebot is given is not known here"));
+            }
             let in_file = self.file.as_ref().and_then(|file| file.get(key));
             if let (Some((value, place)), Some(in_file)) = (self.get(key), in_file)
                 && place != "the file"
@@ -173,9 +195,17 @@ impl CuebotSettings {
 
     /// A name that is there several times has all its values, with commas between.
     fn argument(&self, key: &str) -> Option<String> {
-        let mut given = self.arguments.iter().filter(|(name, _)| name == key).peekable();
+        let mut given = self.arguments_of(key).peekable();
         given.peek()?;
-        Some(given.filter_map(|(_, value)| value.as_deref()).collect::<Vec<_>>().join(","))
+        Some(given.filter_map(|argument| argument.value.as_deref()).collect::<Vec<_>>().join(","))
+    }
+
+    fn arguments_of(&self, key: &str) -> impl Iterator<Item = &Argument> {
+        self.arguments.iter().filter(move |argument| argument.name == key)
+    }
+
+    fn of_machine(&self, key: &str) -> Option<&Argument> {
+        self.of_machine.iter().rfind(|argument| argument.name == key)
     }
 
     /// Dots and hyphens may be underscores, and all letters capitals.
@@ -187,7 +217,8 @@ impl CuebotSettings {
 
     fn json_text(&self) -> Option<String> {
         let of_environment = || self.variable(JSON).map(|(_, text)| text.to_owned());
-        self.argument(JSON).or_else(|| self.of_machine.get(JSON).cloned()).or_else(of_environment)
+        let of_machine = || self.of_machine(JSON).and_then(|argument| argument.value.clone());
+        self.argument(JSON).or_else(of_machine).or_else(of_environment)
     }
 
     fn json(&self) -> BTreeMap<String, String> {
@@ -198,8 +229,8 @@ impl CuebotSettings {
     fn misspelt(&self, key: &str) -> Vec<String> {
         let plain = |name: &str| name.replace(['.', '_', '-'], "").to_lowercase();
         let bound = self.variable(key).map(|(name, _)| name);
-        let arguments = self.arguments.iter().map(|(name, _)| (name, format!("--{name}")));
-        let of_machine = self.of_machine.keys().map(|name| (name, format!("-D{name}")));
+        let arguments = self.arguments.iter().map(|Argument { name, .. }| (name, format!("--{name}")));
+        let of_machine = self.of_machine.iter().map(|Argument { name, .. }| (name, format!("-D{name}")));
         let variables = self.environment.keys().filter(|name| bound.as_ref() != Some(name));
         let variables = variables.map(|name| (name, name.clone()));
         let named: Vec<String> = arguments
@@ -213,6 +244,17 @@ impl CuebotSettings {
             self.file.iter().flat_map(Properties::keys).filter(|name| *name != key && plain(name) == plain(key));
         named.into_iter().chain(in_file.map(|name| format!("{name} in the file"))).collect()
     }
+}
+
+/// `in OPTIONS`, or `on the command line` of what was given by itself.
+fn places<'a>(arguments: impl Iterator<Item = &'a Argument>) -> String {
+    let of = |argument: &Argument| match &argument.variable {
+        Some(variable) => format!("in {variable}"),
+        None => "on the command line".to_owned(),
+    };
+    let mut places: Vec<String> = arguments.map(of).collect();
+    places.dedup();
+    places.join(" and ")
 }
 
 /// The object's values by their paths, `{"a": {"b": 1}}` as a.b.
@@ -268,9 +310,9 @@ mod tests {
         let cases = [
             ("", "file", "the file"),
             (variable, "variable", "the variable DISPATCHER_EXCLUSION_LIST"),
-            (&machine, "machine", "-Ddispatcher.exclusion_list"),
+            (&machine, "machine", "-Ddispatcher.exclusion_list in JAVA_OPTS"),
             (&json, "json", "SPRING_APPLICATION_JSON"),
-            (&line, "line", "--dispatcher.exclusion_list on the command line"),
+            (&line, "line", "--dispatcher.exclusion_list in OPTIONS"),
         ];
         for (options, value, place) in cases {
             let told = told(FILE, options, &[]).expect("Cuebot starts");
@@ -351,6 +393,17 @@ mod tests {
         ];
         assert_eq!(told(FILE, options, &[]).expect("Cuebot starts").oddities(), odd);
         assert_eq!(told(FILE, "# none\n", &[]).err(), Some(CuebotError::NoVariables));
+    }
+
+    #[test]
+    fn the_same_in_two_variables_is_named_with_both() {
+        let options = "OPTIONS=--dispatcher.exclusion_list=a\nMORE=--dispatcher.exclusion_list=b\n";
+        let told = told("", options, &["dispatcher.exclusion_list=c"]).expect("Cuebot starts");
+        let place = "--dispatcher.exclusion_list in OPTIONS and in MORE and on the command line";
+        assert_eq!(list(&told), Some(("a,b,c".to_owned(), place.to_owned())));
+        let odd =
+            "dispatcher.exclusion_list stands in MORE and OPTIONS, and which of them Cuebot is given is not known here";
+        assert_eq!(told.oddities(), [odd]);
     }
 
     #[test]

@@ -23,10 +23,10 @@ pub(super) fn variables(text: &str) -> Result<Vec<(String, String)>, Unclosed> {
             continue;
         }
         let mut value = value.to_owned();
-        let words = loop {
+        let value = loop {
             let goes_on = value.ends_with('\\') && !value.ends_with("\\\\");
-            match words(&value) {
-                Some(words) if !goes_on => break words,
+            match unquoted(&value) {
+                Some(value) if !goes_on => break value,
                 _ => {}
             }
             match lines.next() {
@@ -36,9 +36,46 @@ pub(super) fn variables(text: &str) -> Result<Vec<(String, String)>, Unclosed> {
                 None => return Err(Unclosed { line: first }),
             }
         };
-        found.push((name.to_owned(), words.join(" ")));
+        found.push((name.to_owned(), value));
     }
     Ok(found)
+}
+
+/// A variable's value as systemd reads it; `None` where a quotation mark is not closed. One stands at the beginning
+/// or behind a closed one; elsewhere it is a letter, such as an apostrophe.
+fn unquoted(text: &str) -> Option<String> {
+    let mut value = String::new();
+    // Blanks behind this are not the value's.
+    let mut kept = 0;
+    let mut quote = None;
+    let mut may_open = true;
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (None, '"' | '\'') if may_open => quote = Some(letter),
+            (None, letter) if may_open && letter.is_whitespace() => {}
+            (Some(open), _) if open == letter => {
+                (quote, may_open, kept) = (None, true, value.len());
+            }
+            (Some('"'), '\\') if letters.peek().is_some_and(|next| !is_taken_by_backslash(*next)) => value.push('\\'),
+            (None | Some('"'), '\\') => {
+                value.extend(letters.next());
+                (may_open, kept) = (false, value.len());
+            }
+            (_, letter) => {
+                value.push(letter);
+                may_open = false;
+            }
+        }
+    }
+    let value_len = kept.max(value.trim_end().len());
+    value.truncate(value_len);
+    quote.is_none().then_some(value)
+}
+
+/// Inside double quotes a backslash is one unless something follows that it takes the meaning from.
+fn is_taken_by_backslash(letter: char) -> bool {
+    "\"\\$`".contains(letter)
 }
 
 /// Words parted at blanks, with quotation marks and backslashes taken away; `None` where a quotation mark is
@@ -56,8 +93,7 @@ pub(super) fn words(text: &str) -> Option<Vec<String>> {
                 word.get_or_insert_default();
             }
             (Some(open), _) if open == letter => quote = None,
-            // Inside double quotes a backslash is one unless something follows that it takes the meaning from.
-            (Some('"'), '\\') if letters.peek().is_some_and(|next| !"\"\\$`".contains(*next)) => {
+            (Some('"'), '\\') if letters.peek().is_some_and(|next| !is_taken_by_backslash(*next)) => {
                 word.get_or_insert_default().push('\\');
             }
             (None | Some('"'), '\\') => word.get_or_insert_default().extend(letters.next()),
@@ -86,16 +122,20 @@ mod tests {
             ("OPTIONS=--a=b", "--a=b"),
             ("# no=x\n; no=y\n\nOPTIONS=\"--a=b -Dc=d\"", "--a=b -Dc=d"),
             ("export OPTIONS='--a=\"x y\"'", "--a=\"x y\""),
-            ("OPTIONS=--a=b \\\n  --c=d", "--a=b --c=d"),
+            ("OPTIONS=--a=b \\\n  --c=d", "--a=b   --c=d"),
             ("OPTIONS=\"--a=b\n--c=d\"", "--a=b\n--c=d"),
             ("OPTIONS=\"a \\\"b\\\" \\x\"", "a \"b\" \\x"),
             ("OPTIONS=a\\ b\\", "a b"),
             ("if [ x = y ]; then\nOPTIONS=", ""),
             ("OPTIONS=\"a\"'b'c", "abc"),
+            ("OPTIONS=' a ' \t", " a "),
+            ("OPTIONS= --a='x y' ", "--a='x y'"),
         ];
         for (text, value) in cases {
             assert_eq!(read(text), one("OPTIONS", value), "{text}");
         }
+        let apostrophe = [one("A", "Let's"), one("OPTIONS", "x"), one("B", "don't")].concat();
+        assert_eq!(read("A=Let's\nOPTIONS=x\nB=don't\n"), apostrophe);
         assert_eq!(variables("A=b\nC='d"), Err(Unclosed { line: 2 }));
     }
 

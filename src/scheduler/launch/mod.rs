@@ -4,6 +4,7 @@
 //! the rows right before, `settle` asks rows and hosts about what is not certain, `recover` finds by their
 //! rows the bookings that nobody vouches for, and `take_back` gives back what shall not or does not run.
 
+mod known_hosts;
 mod last_look;
 mod machine;
 mod recover;
@@ -33,6 +34,7 @@ use crate::rqd::{Agents, LaunchOutcome};
 use crate::tasks::Backoff;
 use crate::telemetry::error_chain;
 
+use known_hosts::KnownHosts;
 use machine::{Call, Effect, Event, InHand};
 pub(super) use recover::{FOUND_AGE_MIN, Recovery};
 pub(super) use send::OWN_LACK_PAUSE;
@@ -53,10 +55,10 @@ pub enum LaunchTargets {
 impl LaunchTargets {
     fn knowing_hosts(self, store: &Store) -> Self {
         let Self::Agents(agents) = self else { return self };
-        let store = store.clone();
+        let known = Arc::new(KnownHosts::new(store.clone()));
         Self::Agents(agents.knowing_hosts(move |name| {
-            let store = store.clone();
-            async move { store.hosts_named(&name).await.ok() }.boxed()
+            let known = Arc::clone(&known);
+            async move { known.called(&name).await }.boxed()
         }))
     }
 }

@@ -124,15 +124,23 @@ impl Launcher {
                     tracing::info!(%frame, host, "a launch was not sent in time");
                 }
                 let is_over = tokio::time::Instant::now() >= deadline && !self.shared.closing.is_cancelled();
-                if waited_for_host && is_over && agents.is_late(host) {
-                    let Context { hints, settings, .. } = &self.shared.context;
-                    let limit = settings.now().launch_deadline;
+                let Context { hints, settings, .. } = &self.shared.context;
+                let limit = settings.now().launch_deadline;
+                if waited_for_host && is_over && (agents.is_late(host) || self.is_crowded(agents, booked, limit)) {
                     hints.breakers(|breakers| breakers.too_late(&booked.host, limit, Instant::now()));
                 }
                 self.feed(booked, Event::GivenUp(cause));
             }
         }
         None
+    }
+
+    /// Whether more waits for a host than it takes in the time in which it is given more: it answers, and too slowly.
+    fn is_crowded(&self, agents: &Agents, booked: &Booked, limit: Duration) -> bool {
+        let room = agents.launches_within(&booked.host_name, limit / 2);
+        let in_hand = self.shared.in_hand.lock();
+        let waiting = in_hand.waiting().get(&booked.host).map_or(0, |(_, waiting)| *waiting);
+        room.is_some_and(|room| waiting > room)
     }
 }
 

@@ -59,8 +59,25 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
+        let line = shortened(&line).map(|line| line + "\n").unwrap_or(line);
         writer.write_str(&escaped_json(&line))
     }
+}
+
+/// The same with what is longer than a line cut; `None` where nothing is.
+fn shortened(line: &str) -> Option<String> {
+    if line.len() <= LINE_MAX {
+        return None;
+    }
+    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+    for value in fields.values_mut() {
+        if let serde_json::Value::String(text) = value
+            && let Some((end, _)) = text.char_indices().nth(LINE_MAX)
+        {
+            *text = format!("{}... ({} letters)", &text[..end], text.chars().count());
+        }
+    }
+    serde_json::to_string(&fields).ok()
 }
 
 /// Universal time with milliseconds.
