@@ -89,7 +89,7 @@ impl Asked<'_> {
             ledger: store.load_host_ledger(&found.id).await?.unwrap_or_default(),
             frameless: store.load_frameless_procs(&found.id).await?,
             redirects: store.load_redirects_on(&found.id).await?,
-            failing_jobs: store.load_failures_on(&found.name).await?,
+            failing_jobs: store.load_failures_on(&found.name).await.ok(),
             ..WorkBooks::default()
         };
         let story = self.stories(&self.holds, &books).host(&found.id);

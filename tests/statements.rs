@@ -152,7 +152,8 @@ fn frame_statements(
             "text[], text[], float8",
             format!("{hosts}, {}, 10", array(chunk.iter().map(|booked| &booked.layer))),
         ),
-        (include_str!("../src/db/sql/snapshot_gpu_work.sql"), "text[], bool", format!("{allocs}, true")),
+        (include_str!("../src/db/sql/snapshot_gpu_work.sql"), "text[]", allocs.clone()),
+        (include_str!("../src/db/sql/gpu_work_ran.sql"), "text[], bool", format!("{allocs}, true")),
         (include_str!("../src/db/sql/layer_chunks.sql"), "text[], text[]", format!("'{{}}', {shows}")),
         (claim, "text[], int4[], text[]", format!("{frames}, {versions}, {layers_of_chunk}")),
         (

@@ -90,6 +90,13 @@ impl Tx<'static> {
         Ok(Self::of(begun, Arc::clone(&store.sessions), store.meter.clone(), Duration::MAX))
     }
 
+    /// Reads what may be done without: the server ends a statement that takes longer.
+    async fn reading_within(store: &Store, limit: Duration) -> Result<Self> {
+        let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", limit.as_millis());
+        let begun = begin_on(store, begin, "beginning to read").await?;
+        Ok(Self::of(begun, Arc::clone(&store.sessions), store.meter.clone(), limit))
+    }
+
     /// READ COMMITTED by name: a server's default may be stricter, and then the statements after a
     /// lock would not see what the lock made them wait for.
     pub(crate) async fn writing(store: &Store) -> Result<Self> {
@@ -103,6 +110,17 @@ impl Tx<'static> {
         let kept_back = store.lock_budget / KEPT_BACK;
         let tx = Self::of(transaction, Arc::clone(&store.sessions), store.meter.clone(), QUEUE_LIMIT);
         Ok(Self { budget: store.lock_budget.saturating_sub(kept_back), kept_back, ..tx })
+    }
+}
+
+impl Store {
+    /// What one statement reads, if the server does it within the limit.
+    pub(super) async fn rows_within(&self, limit: Duration, statement: Statement<'_>) -> Result<Rows> {
+        let mut tx = Tx::reading_within(self, limit).await?;
+        let rows = tx.rows(statement).await;
+        let (tx, rows) = tx.unless_failed(rows).await?;
+        tx.rollback().await?;
+        Ok(rows)
     }
 }
 

@@ -109,7 +109,12 @@ fn running(host: &str, proc: &FoundProc, is_served: bool) -> String {
 }
 
 /// What failed on a host at once.
-pub(super) fn failures(jobs: &[String]) -> Option<String> {
+pub(super) fn failures(jobs: Option<&[String]>) -> Option<String> {
+    let Some(jobs) = jobs else {
+        return Some(
+            "whether frames failed on it within seconds lately is not known: the rows were not read in time".into(),
+        );
+    };
     let them = count(jobs.len(), "job");
     (!jobs.is_empty()).then(|| {
         format!(

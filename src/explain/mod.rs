@@ -123,7 +123,7 @@ impl<'s> Stories<'s> {
         let report_seconds = (self.snapshot.taken_at - host.reported_at).whole_seconds().max(0);
         let mut wrong = books::host_books(&books.ledger, &books.frameless);
         wrong.extend(books::other_procs(&books.procs.others, report_seconds, &self.holdings));
-        wrong.extend(books::failures(&books.failing_jobs));
+        wrong.extend(books::failures(books.failing_jobs.as_deref()));
         if !books.procs.running.is_empty() {
             wrong.extend(books::unheard(report_seconds));
         }

@@ -32,8 +32,8 @@ pub struct WorkBooks {
     pub ledger: HostLedger,
     pub frameless: Vec<FramelessProc>,
     pub redirects: Vec<OrderedRedirect>,
-    /// Names of jobs of which frames failed on it at once a few minutes ago.
-    pub failing_jobs: Vec<String>,
+    /// Names of jobs of which frames failed on it at once a few minutes ago. `None` = not known.
+    pub failing_jobs: Option<Vec<String>>,
 }
 
 /// One layer.

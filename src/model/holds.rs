@@ -87,7 +87,7 @@ impl Holds {
 
     /// Whether a host takes bookings; its own state comes before what holds it back.
     pub fn state<'h>(&self, host: &'h Host) -> Cow<'h, HostState> {
-        if !host.state.is_open() {
+        if host.state.is_closed() {
             Cow::Borrowed(&host.state)
         } else if let Some(reason) = self.put_aside.get(&host.id) {
             Cow::Owned(HostState::PutAside(reason.clone()))

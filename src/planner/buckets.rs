@@ -59,8 +59,12 @@ enum Others {
     All,
     /// What fits beside what Cuebot's rule keeps.
     BesideKept,
-    /// What fits beside bundles, or may borrow them.
-    BesideBundles,
+    /// What fits beside bundles that come to so much, or may borrow them.
+    BesideBundles {
+        cores: Cores,
+        memory: Kib,
+        are_lent: bool,
+    },
     /// Only what may borrow them, or asks for no memory: all that is idle is kept.
     Borrowers,
     Nobody,
@@ -105,7 +109,7 @@ impl BucketKind {
         };
         let is_let_in = match self.beside_gpu_work {
             _ if ask.is_gpu_work() => true,
-            Others::All | Others::BesideKept | Others::BesideBundles => true,
+            Others::All | Others::BesideKept | Others::BesideBundles { .. } => true,
             Others::Borrowers => ask.is_short || ask.memory <= Kib::ZERO,
             Others::Nobody => false,
         };
@@ -122,7 +126,9 @@ impl Others {
         let (has_cores, has_memory) = (kept.cores < idle.cores, kept.memory < idle.memory);
         match (kept.has_some(), bundle.is_lent) {
             (false, _) => Self::All,
-            (true, _) if has_cores && has_memory => Self::BesideBundles,
+            (true, are_lent) if has_cores && has_memory => {
+                Self::BesideBundles { cores: kept.cores, memory: kept.memory, are_lent }
+            }
             (true, false) if !has_cores => Self::Nobody,
             (true, _) => Self::Borrowers,
         }
@@ -140,11 +146,16 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn new(ask: &Ask, mode: ThreadMode, kind: BucketKind, width: Option<Width>) -> Self {
-        let is_beside_gpus = kind.beside_gpu_work == Others::BesideKept && ask.gpu_memory <= Kib::ZERO;
         // Beside bundles frames are offered less than the host has idle, so that nothing follows from that.
-        let is_beside_bundles = matches!(kind.beside_gpu_work, Others::BesideBundles | Others::Borrowers);
+        let is_beside_bundles = matches!(kind.beside_gpu_work, Others::BesideBundles { .. } | Others::Borrowers);
         let width = width.filter(|_| !is_beside_bundles || ask.is_gpu_work());
-        let beside = if is_beside_gpus { KEPT_FOR_GPU_WORK } else { Amounts::default() };
+        let beside = match kind.beside_gpu_work {
+            Others::BesideKept if ask.gpu_memory <= Kib::ZERO => KEPT_FOR_GPU_WORK,
+            Others::BesideBundles { cores, memory, are_lent } if !(ask.is_gpu_work() || (are_lent && ask.is_short)) => {
+                Amounts { cores, memory, ..Amounts::default() }
+            }
+            _ => Amounts::default(),
+        };
         // Nothing kept is too much for an ask of nothing.
         let kept = |asked: i64, kept: i64| if asked > 0 { asked.saturating_add(kept) } else { asked };
         Self {

@@ -4,15 +4,15 @@
 //! and fits the host. It is kept while such work waits, or ran lately; after that, short frames may borrow it.
 //! Where no such work was seen, nothing is kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::gates::{FirstShut, Layer, Trace};
+use super::gates::{FirstShut, Layer, LayerTraits, OnHost, Trace};
 use super::reserve::{Bundle, Kept};
 use super::view::View;
 use crate::model::{
-    AllocId, Candidate, CandidateIx, ClusterIx, CoreRequest, FacilityId, GpuAsk, GpuKeep, Host, Snapshot, Tag,
-    Timestamp,
+    AllocId, Candidate, CandidateIx, ClusterIx, CoreRequest, FacilityId, GpuAsk, GpuKeep, Host, HostIx, ShowId,
+    Snapshot, Tag, Timestamp,
 };
 use crate::units::{Amounts, Cores, Gpus, Kib};
 
@@ -48,10 +48,10 @@ pub struct KeptForGpus {
 }
 
 /// What decides which hosts waiting work reaches.
-type Reach<'s> = (&'s FacilityId, &'s [ClusterIx], &'s BTreeSet<Tag>);
+type Reach<'s> = (&'s FacilityId, &'s [ClusterIx], &'s BTreeSet<Tag>, LayerTraits<'s>, &'s ShowId, GpuAsk);
 
 impl<'s> Bundles<'s> {
-    /// Of what was seen, and of what waits and may go.
+    /// Of what was seen, and of what waits and can run there.
     pub(super) fn of(view: &View<'s>) -> Self {
         let snapshot = view.snapshot;
         let mut bundles = Self::default();
@@ -63,18 +63,24 @@ impl<'s> Bundles<'s> {
             work.asks.insert(seen.ask);
             work.last_seen = work.last_seen.max(Some(seen.last_seen));
         }
+        let subscriptions = snapshot.subscriptions.iter().filter(|subscription| subscription.burst > Cores::ZERO);
+        let usable = subscriptions.map(|subscription| (&subscription.show, &subscription.alloc)).collect();
         let mut reached: HashMap<Reach<'_>, BTreeSet<&AllocId>> = HashMap::new();
         for position in CandidateIx::all(&snapshot.candidates) {
             let layer = Layer::of(view, position);
             let candidate = layer.candidate;
             let is_gpu_work = candidate.gpus > Gpus::ZERO || candidate.gpu_memory > Kib::ZERO;
-            if !is_gpu_work || view.waiting[position] == 0 || FirstShut.gates(&Layer::GATES, &layer).is_err() {
+            if !is_gpu_work || !may_ever_go(&layer, position) {
                 continue;
             }
-            let reach: Reach<'_> = (&layer.job.facility, &candidate.clusters, &candidate.tags);
-            for &alloc in reached.entry(reach).or_insert_with(|| allocs_with_gpus(snapshot, candidate)).iter() {
+            let (job, ask) = (layer.job, GpuAsk::of(candidate));
+            let reach: Reach<'_> =
+                (&job.facility, &candidate.clusters, &candidate.tags, layer.traits(), &layer.show.id, ask);
+            for &alloc in
+                reached.entry(reach).or_insert_with(|| allocs_with_gpus(snapshot, &layer, &ask, &usable)).iter()
+            {
                 let work = bundles.by_alloc.entry(alloc).or_default();
-                work.asks.insert(GpuAsk::of(candidate));
+                work.asks.insert(ask);
                 work.is_awaited = true;
             }
         }
@@ -123,11 +129,32 @@ impl GpuAsk {
     }
 }
 
-/// Allocations where waiting work reaches hosts with GPUs.
-fn allocs_with_gpus<'s>(snapshot: &'s Snapshot, candidate: &Candidate) -> BTreeSet<&'s AllocId> {
+/// Whether anything of a layer waits that is not held back, and that its job may run. Nothing is kept for others.
+fn may_ever_go(layer: &Layer<'_>, position: CandidateIx) -> bool {
+    let (view, job) = (layer.view, layer.job);
+    let is_without_gpus = job.gpus_max == Gpus::ZERO && layer.candidate.gpus <= Gpus::ZERO;
+    view.let_go(position, view.waiting[position]) > 0
+        && job.cores_max > Cores::ZERO
+        && (job.gpus_max > Gpus::ZERO || is_without_gpus)
+        && FirstShut.gates(&Layer::GATES, layer).is_ok()
+}
+
+/// Allocations that its show may use, where waiting work reaches hosts with GPUs which could run it.
+fn allocs_with_gpus<'s>(
+    snapshot: &'s Snapshot,
+    layer: &Layer<'_>,
+    ask: &GpuAsk,
+    usable: &HashSet<(&ShowId, &AllocId)>,
+) -> BTreeSet<&'s AllocId> {
     let mut allocs = BTreeSet::new();
-    for host in snapshot.hosts.iter().filter(|host| host.total.gpus > Gpus::ZERO) {
-        if !allocs.contains(&host.alloc) && snapshot.reaches(candidate, host) {
+    for (position, host) in HostIx::all(&snapshot.hosts).zip(&snapshot.hosts) {
+        if host.total.gpus > Gpus::ZERO
+            && !allocs.contains(&host.alloc)
+            && usable.contains(&(&layer.show.id, &host.alloc))
+            && layer.reaches(position)
+            && FirstShut.gates(&OnHost::GATES, &layer.on(position)).is_ok()
+            && for_each_gpu(ask, &host.total).is_some()
+        {
             allocs.insert(&host.alloc);
         }
     }

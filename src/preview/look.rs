@@ -73,7 +73,9 @@ impl Looking<'_> {
         let cycle = self.memory.cycle(self.settings.clone());
         let planned = cycle.plan(self.clusters).await?;
         let found = cycle.find_frames(&planned).await?;
+        // Where frames keep off their host another look is worth it: its plan knows of them.
         let has_all = found.frames.len() as u64 == planned.plan.placed_frames();
+        let planned = found.without_short(planned);
         let (planned, found) = cycle.without_unlaunchable(planned, found).await;
         let Planned { snapshot, holds, plan, .. } = planned;
         let left_out = [&snapshot.left_out[..], &found.left_out].concat();

@@ -66,9 +66,10 @@ impl Memory {
         Self { store, hints, is_verified: false, waiting_found: BTreeMap::new(), ledger: Arc::default() }
     }
 
-    /// Without a service around it nothing is known of how hosts report.
+    /// Without a service around it nothing is known of how hosts report, and nobody judges what fails there.
     pub(super) fn alone(store: Store, settings: &Settings) -> Self {
-        let hints = Hints::new(&Settings { cuebot_silence: CuebotSilence::Off, ..settings.clone() });
+        let hints =
+            Hints::new(&Settings { cuebot_silence: CuebotSilence::Off, rest_failing_hosts: false, ..settings.clone() });
         Self::new(store, hints)
     }
 

@@ -26,6 +26,9 @@ use crate::model::{Booked, BookingRequest, Cluster, Holds, LayerId, LeftOutRow, 
 use crate::planner::plan;
 use crate::telemetry::error_chain;
 
+/// Placements that came short for which one pass reads on.
+const SHORTS_MAX: usize = 50;
+
 /// Where the bookings of a pass go. All else is the same in every pass.
 #[async_trait]
 pub(crate) trait Sink: Debug + Send + Sync {
@@ -85,6 +88,8 @@ pub(crate) struct Pass {
     pub(super) plan: Plan,
     pub(super) booked: Vec<Booked>,
     pub(super) lost: Vec<Lost>,
+    /// Work waits, and some host takes nothing before earlier launches are answered.
+    pub(super) waits_for_agents: bool,
     pub(crate) report: PassReport,
 }
 
@@ -102,6 +107,14 @@ pub(crate) struct Found {
     pub(crate) left_out: Vec<LeftOutRow>,
     /// Whether frames were taken out that no agent could be told to run.
     pub(crate) has_unlaunchable: bool,
+}
+
+impl Found {
+    /// The plan without the frames that keep off the hosts which they were given.
+    pub(crate) fn without_short(&self, mut planned: Planned) -> Planned {
+        report::add_elsewhere(&mut planned.plan, &planned.snapshot, &self.short);
+        planned
+    }
 }
 
 impl Cycle {
@@ -136,6 +149,7 @@ impl Cycle {
         }
         let (candidates, planned) = (report::candidates(&plan), plan.placed_frames());
         report::add_lost(&mut plan, &snapshot, &lost);
+        let waits_for_agents = !plan.waiting.is_empty() && holds.launch_room.values().any(|room| *room == 0);
         let report = PassReport {
             candidates,
             hosts: snapshot.hosts.len(),
@@ -152,7 +166,7 @@ impl Cycle {
             booking_took: booking.elapsed(),
             shows_off: flags.off,
         };
-        Ok(Pass { snapshot, plan, booked, lost, report })
+        Ok(Pass { snapshot, plan, booked, lost, waits_for_agents, report })
     }
 
     /// Reads the farm, and plans under what is remembered.
@@ -253,19 +267,21 @@ impl Cycle {
         let Planned { snapshot, holds, plan, .. } = planned;
         let assumed = requests::assumed(holds);
         let assumed = |layer: &LayerId| assumed.get(layer).copied().unwrap_or_default();
+        // The next passes come to the others.
+        let asked: Vec<Short> = paired.short.iter().take(SHORTS_MAX).copied().collect();
         let wanted = |short: &Short| {
             let placement = &plan.placements[short.placement];
             let layer = snapshot.candidates[placement.candidate].layer.clone();
             // Frames that are handed out already, or cannot be, come again.
             let others = self.hints.fruitless(|fruitless| fruitless.additional(&layer));
+            let host = &snapshot.hosts[placement.host];
+            let refused = self.hints.elsewhere(|memory| memory.refused_frames(&host.id));
             let others =
-                [paired.placed_of(&layer), assumed(&layer), self.hints.elsewhere(|memory| memory.refused_frames())]
-                    .into_iter()
-                    .fold(others, u32::saturating_add);
-            let host_name = Some(snapshot.hosts[placement.host].name.clone());
+                [paired.placed_of(&layer), assumed(&layer), refused].into_iter().fold(others, u32::saturating_add);
+            let host_name = Some(host.name.clone());
             WantedFrames { layer, frames: short.frames.saturating_add(others), host_name }
         };
-        let wanted: Vec<WantedFrames> = paired.short.iter().map(wanted).collect();
+        let wanted: Vec<WantedFrames> = asked.iter().map(wanted).collect();
         let mut more = self.store.load_wanted_frames(&wanted, &self.settings.own_failures()).await?;
         let now = Instant::now();
         self.sink.take_out_booked(&mut more.by_layer);
@@ -278,7 +294,8 @@ impl Cycle {
         keeping_off.learn(more.failed);
         paired.fill(plan, &mut more.by_layer, keeping_off);
         self.hints.elsewhere(|memory| {
-            for short in &paired.short {
+            let was_asked = |short: &&Short| asked.iter().any(|asked| asked.placement == short.placement);
+            for short in paired.short.iter().filter(was_asked) {
                 let placement = &plan.placements[short.placement];
                 let candidate = &snapshot.candidates[placement.candidate];
                 let layer = &candidate.layer;

@@ -54,9 +54,9 @@ impl Elsewhere {
         }
     }
 
-    /// Frames that keep off hosts which refused them.
-    pub(super) fn refused_frames(&self) -> u32 {
-        u32::try_from(self.refused.len()).unwrap_or(u32::MAX)
+    /// Frames that keep off a host which refused them.
+    pub(super) fn refused_frames(&self, host: &HostId) -> u32 {
+        u32::try_from(self.refused.values().filter(|(by, _)| by == host).count()).unwrap_or(u32::MAX)
     }
 
     /// For how long yet a frame keeps off a host.

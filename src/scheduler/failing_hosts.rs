@@ -27,8 +27,10 @@ const REST_MAX: Duration = Duration::from_mins(30);
 /// A host that has failed nothing for so long after a rest begins anew.
 const FORGIVEN_AFTER: Duration = Duration::from_mins(30);
 /// Frames whose rows one look reads.
-pub(super) const LOOKED_AT_MAX: usize = 500;
-/// And that wait for it.
+const LOOKED_AT_MAX: usize = 500;
+/// Pairs of a host and a layer that one look asks about.
+const ASKED_MAX: usize = 60;
+/// Frames that wait for a look.
 const WATCHED_MAX: usize = 2_000;
 /// Hosts and jobs that are remembered; beyond, what fails is not taken in.
 const HOSTS_MAX: usize = 10_000;
@@ -47,6 +49,8 @@ pub(super) struct FailingHosts {
     hosts_of: HashMap<AllocId, usize>,
     /// Allocations of which so many hosts seem to fail that the work is at fault, and until when it is.
     blamed_work: BTreeMap<AllocId, (BTreeSet<String>, Instant)>,
+    /// The last suspect by name that was asked about.
+    asked_to: String,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +87,7 @@ impl FailingHosts {
             hosts: HashMap::new(),
             hosts_of: HashMap::new(),
             blamed_work: BTreeMap::new(),
+            asked_to: String::new(),
         }
     }
 
@@ -142,6 +147,21 @@ impl FailingHosts {
             layers: jobs.iter().map(|(job, (layer, _))| (layer.clone(), job.clone())).collect(),
         });
         suspects.collect()
+    }
+
+    /// Those of the suspects that one look asks about, whole, and others the next time.
+    pub(super) fn in_turn(&mut self, mut suspects: Vec<Suspect>) -> Vec<Suspect> {
+        suspects.sort_unstable_by(|one, other| one.host_name.cmp(&other.host_name));
+        let next = suspects.partition_point(|suspect| suspect.host_name <= self.asked_to);
+        suspects.rotate_left(next);
+        let mut pairs = 0;
+        let count = suspects.iter().take_while(|suspect| {
+            pairs += suspect.layers.len();
+            pairs <= ASKED_MAX
+        });
+        suspects.truncate(count.count());
+        self.asked_to = suspects.last().map(|suspect| suspect.host_name.clone()).unwrap_or_default();
+        suspects
     }
 
     /// Judges the suspects; `runs` are layers that run or succeed on other hosts than the one named.
@@ -312,6 +332,22 @@ mod tests {
         assert_eq!(case.judge(4), Found::default());
         case.fail("h3", 4);
         assert_eq!(case.judge(4).rest.len(), 1);
+    }
+
+    #[test]
+    fn all_suspects_are_asked_about_in_turn_each_whole() {
+        let mut case = Case::new(40);
+        for host in 0..5 {
+            case.fail(&format!("h{host}"), JOBS_MAX);
+        }
+        let mut asked = || {
+            let suspects = case.hosts.suspects(case.now);
+            let asked = case.hosts.in_turn(suspects);
+            assert!(asked.iter().all(|suspect| suspect.layers.len() == JOBS_MAX));
+            asked.into_iter().map(|suspect| suspect.host_name).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(), ["h0", "h1", "h2"]);
+        assert_eq!(asked(), ["h3", "h4", "h0"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::failing_hosts::{LOOKED_AT_MAX, Suspect};
+use super::failing_hosts::Suspect;
 use crate::db::{AT_ONCE, FailedRun, StoreError, WatchedRun};
 use crate::model::LayerId;
 use crate::tasks::sleep_or_stop;
@@ -17,13 +17,17 @@ const TICK: Duration = Duration::from_secs(2);
 
 /// Looks at what failed, and lets hosts rest. Where nothing failed and nothing was booked, nothing is asked.
 pub(super) async fn run_failing_hosts(context: Context, stop: CancellationToken) {
-    while sleep_or_stop(TICK, &stop).await {
+    let mut pause = TICK;
+    while sleep_or_stop(pause, &stop).await {
         if !context.settings().rest_failing_hosts {
             continue;
         }
+        let began = Instant::now();
         if let Err(error) = look(&context).await {
             tracing::debug!(error = error_chain(&error), "cannot look at frames that failed");
         }
+        // Where that is much work for the database, it is at it a small part of the time.
+        pause = TICK.max(began.elapsed() * 10);
     }
 }
 
@@ -43,14 +47,17 @@ async fn look(context: &Context) -> Result<(), StoreError> {
             }
         });
     }
-    let suspects = hints.failing_hosts(|hosts| hosts.suspects(Instant::now()));
+    let suspects = hints.failing_hosts(|hosts| {
+        let suspects = hosts.suspects(Instant::now());
+        hosts.in_turn(suspects)
+    });
     let mut runs = HashSet::new();
     if !suspects.is_empty() {
         let of_suspect = |suspect: &Suspect| {
             let layers = suspect.layers.keys().cloned();
             layers.map(|layer| (suspect.host_name.clone(), layer)).collect::<Vec<_>>()
         };
-        let asked: Vec<(String, LayerId)> = suspects.iter().flat_map(of_suspect).take(LOOKED_AT_MAX).collect();
+        let asked: Vec<(String, LayerId)> = suspects.iter().flat_map(of_suspect).collect();
         runs = store.layers_run_elsewhere(&asked, AT_ONCE).await?;
     }
     let now = Instant::now();

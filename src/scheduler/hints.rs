@@ -154,6 +154,8 @@ impl Hints {
         state.fruitless.hold_for(settings.job_back_off_duration);
         state.flags.leave_after(left_after(settings));
         state.reports.look_every(settings.monitor_interval);
+        state.loads.go_by(settings.policy.host_load);
+        state.staleness = settings.host_staleness_threshold;
     }
 
     /// Adds to the holds what is remembered that concerns the snapshot, and takes in what the snapshot shows.

@@ -16,6 +16,7 @@ const SAME_LOADS: u32 = 10;
 pub(super) struct Loads {
     rule: LoadRule,
     hosts: HashMap<HostId, Seen>,
+    watched_since: Option<Timestamp>,
     /// When the last snapshot was taken, by either clock.
     looked: Option<(Timestamp, Instant)>,
 }
@@ -33,9 +34,14 @@ struct Seen {
 }
 
 impl Seen {
-    fn first(host: &Host, taken_at: Timestamp) -> Self {
+    /// `is_new`: it was not there before, so that nothing was booked on it.
+    fn first(host: &Host, taken_at: Timestamp, is_new: bool) -> Self {
         let Host { reported_at: report, load, .. } = host;
-        Self { report: *report, found: taken_at, load: load.reported, same: 1, booked: VecDeque::new() }
+        let mut seen = Self { report: *report, found: taken_at, load: load.reported, same: 1, booked: VecDeque::new() };
+        if is_new {
+            seen.booked.push_back((seen.start(), Cores::ZERO));
+        }
+        seen
     }
 
     fn look(&mut self, host: &Host, taken_at: Timestamp) {
@@ -87,21 +93,26 @@ impl Seen {
 
 impl Loads {
     pub(super) fn new(rule: LoadRule) -> Self {
-        Self { rule, hosts: HashMap::new(), looked: None }
+        Self { rule, hosts: HashMap::new(), watched_since: None, looked: None }
+    }
+
+    /// Judges loads by this rule from now on.
+    pub(super) fn go_by(&mut self, rule: LoadRule) {
+        self.rule = rule;
     }
 
     pub(super) fn look(&mut self, snapshot: &Snapshot, now: Instant) {
         let taken_at = snapshot.taken_at;
         self.looked = Some((taken_at, now));
+        // Of hosts that were away, or not served, the most that can be wrong is over in two minutes.
+        let are_new = *self.watched_since.get_or_insert(taken_at) + LATELY <= taken_at;
         for host in &snapshot.hosts {
             if let Some(seen) = self.hosts.get_mut(&host.id) {
                 seen.look(host, taken_at);
             } else {
-                self.hosts.insert(host.id.clone(), Seen::first(host, taken_at));
+                self.hosts.insert(host.id.clone(), Seen::first(host, taken_at, are_new));
             }
-            if self.rule == LoadRule::Foreign
-                && let Some(seen) = self.hosts.get_mut(&host.id)
-            {
+            if let Some(seen) = self.hosts.get_mut(&host.id) {
                 seen.note(taken_at, host.load.booked);
             }
         }
@@ -113,7 +124,7 @@ impl Loads {
 
     /// Bookings that were made since the last look; they may be over before the next.
     pub(super) fn booked(&mut self, booked: &[Booked]) {
-        let (LoadRule::Foreign, Some((taken_at, looked))) = (self.rule, self.looked) else { return };
+        let Some((taken_at, looked)) = self.looked else { return };
         let now = taken_at + looked.elapsed();
         for booked in booked {
             if let Some(seen) = self.hosts.get_mut(&booked.host) {
@@ -268,6 +279,25 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_asked_about_a_host_that_comes_after_two_minutes_of_watching() {
+        let mut host = Watched::new(LoadRule::Foreign);
+        let hosts = std::mem::take(&mut host.farm.snapshot.hosts);
+        for second in [0, 100] {
+            host.farm.snapshot.taken_at = at(second);
+            host.loads.look(&host.farm.snapshot, Instant::now());
+        }
+        host.farm.snapshot.hosts = hosts;
+        host.report(119, 400);
+        let mut early = Watched::new(LoadRule::Foreign);
+        early.report(119, 400);
+        early.look(119, 0);
+        assert_eq!(early.loads.unknown(&early.farm.snapshot, &early.farm.holds).len(), 1);
+        host.look(120, 0);
+        assert_eq!(host.loads.unknown(&host.farm.snapshot, &host.farm.holds), []);
+        assert_eq!(host.usable(), Cores(440));
+    }
+
+    #[test]
     fn the_same_load_in_ten_reports_is_not_believed_and_no_load_is() {
         for (load, usable) in [(700, Cores::whole(8)), (0, Cores::whole(8))] {
             let mut host = Watched::new(LoadRule::Cuebot);
@@ -290,13 +320,18 @@ mod tests {
 
     #[test]
     fn a_load_that_our_own_frames_make_may_stay_the_same() {
-        let mut host = Watched::new(LoadRule::Foreign);
-        for report in 1..20 {
-            host.look(report * 10 - 1, 8);
-            host.report(report * 10, 800);
-            host.look(report * 10, 8);
+        for rule in [LoadRule::Foreign, LoadRule::Cuebot, LoadRule::Off] {
+            let mut host = Watched::new(rule);
+            for report in 1..20 {
+                host.look(report * 10 - 1, 8);
+                host.report(report * 10, 800);
+                host.look(report * 10, 8);
+            }
+            assert_eq!(host.loads.stuck().len(), 0, "{rule:?}");
+            // Another rule finds all that it needs.
+            host.loads.go_by(LoadRule::Foreign);
+            assert_eq!(host.loads.unknown(&host.farm.snapshot, &host.farm.holds), []);
         }
-        assert_eq!(host.loads.stuck().len(), 0);
     }
 
     #[test]

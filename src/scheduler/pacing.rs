@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::report::PassReport;
 use super::settings::Settings;
+use crate::booking::LostReason;
 use crate::model::WaitReason;
 use crate::tasks::Backoff;
 
@@ -46,7 +47,7 @@ pub(crate) struct Passed {
 pub(crate) enum End {
     /// Work is left that the next pass can place.
     CutShort,
-    /// Frames were booked; reading and planning took so long.
+    /// Frames were booked, or wait until earlier ones are launched; reading and planning took so long.
     Booked { look_took: Duration },
     /// All that was placed came to nothing.
     Fruitless,
@@ -58,10 +59,13 @@ pub(crate) enum End {
 
 impl End {
     pub(crate) fn of(report: &PassReport) -> Self {
+        let booked = Self::Booked { look_took: report.snapshot_took + report.plan_took };
         match report {
             PassReport { candidates: 0, .. } => Self::Empty,
+            // Launches are to be sent before more can be booked.
+            PassReport { lost, .. } if lost.contains_key(&LostReason::LaunchesWaiting) => booked,
             PassReport { booked: 1.., waiting, .. } if waiting.contains_key(&WaitReason::PassFull) => Self::CutShort,
-            PassReport { booked: 1.., .. } => Self::Booked { look_took: report.snapshot_took + report.plan_took },
+            PassReport { booked: 1.., .. } => booked,
             PassReport { planned: 1.., .. } => Self::Fruitless,
             _ => Self::Saturated,
         }
@@ -220,6 +224,14 @@ mod tests {
             assert_eq!(clock.pass(End::Booked { look_took: MILLI * took }, took, None), Step::Pass(MILLI * rest));
         }
         assert_eq!(clock.pass(End::CutShort, 400, None), Step::PASS_NOW);
+    }
+
+    #[test]
+    fn a_pass_whose_bookings_wait_for_earlier_launches_rests_as_one_that_booked() {
+        let report = PassReport { candidates: 1, planned: 1, plan_took: MILLI, ..PassReport::default() };
+        assert_eq!(End::of(&report), End::Fruitless);
+        let lost = [(LostReason::LaunchesWaiting, 1)].into();
+        assert_eq!(End::of(&PassReport { lost, ..report }), End::Booked { look_took: MILLI });
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::tell;
 use super::totals::Totals;
 use crate::db::{ChangeProbe, MeterReading};
-use crate::model::{HostOddity, LeftOutRow, WaitReason};
+use crate::model::{HostOddity, LeftOutRow};
 use crate::tasks::sleep_or_stop;
 use crate::telemetry::labels::PassEnd;
 use crate::telemetry::{Condition, PassFigures, error_chain, is_out_of_descriptors};
@@ -167,8 +167,7 @@ impl Passes {
                 let end = End::of(&pass.report);
                 self.record(&pass, end, looked.elapsed());
                 // No change in the database tells that agents have answered.
-                let waits_for_agents = pass.report.waiting.contains_key(&WaitReason::LaunchesWaiting);
-                let agents_asked = waits_for_agents.then(|| Instant::now() + AGENTS_TICK);
+                let agents_asked = pass.waits_for_agents.then(|| Instant::now() + AGENTS_TICK);
                 let released_at = self.context.hints.next_release(began).into_iter().chain(agents_asked).min();
                 Event::Passed(Passed { began, end, released_at, is_probed: self.probed.is_some() })
             }
@@ -269,8 +268,8 @@ impl Passes {
             self.remind(report.booked);
         }
         let end = match end {
-            End::CutShort | End::Booked { .. } => PassEnd::Booked,
-            End::Fruitless | End::Saturated => PassEnd::Saturated,
+            End::CutShort | End::Booked { .. } if report.booked > 0 => PassEnd::Booked,
+            End::CutShort | End::Booked { .. } | End::Fruitless | End::Saturated => PassEnd::Saturated,
             End::Empty => PassEnd::NoJobs,
         };
         self.ended(end, report.database, took);

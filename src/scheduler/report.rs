@@ -56,22 +56,27 @@ impl ReasonRow {
 }
 
 /// Adds to what a plan leaves waiting the frames that it placed and that were lost when they were
-/// booked: under the layer's own reason if it has one, else under [`WaitReason::LostRace`].
+/// booked: under the layer's own reason if it has one, else under [`WaitReason::LaunchesWaiting`] where some were not
+/// even tried for that, and [`WaitReason::LostRace`] where not.
 pub(super) fn add_lost(plan: &mut Plan, snapshot: &Snapshot, lost: &[Lost]) {
-    let mut lost_of_layer: HashMap<&LayerId, u32> = HashMap::new();
+    let mut lost_of_layer: HashMap<&LayerId, (u32, WaitReason)> = HashMap::new();
     for lost in lost {
-        *lost_of_layer.entry(&lost.layer).or_default() += 1;
+        let (frames, reason) = lost_of_layer.entry(&lost.layer).or_insert((0, WaitReason::LostRace));
+        *frames += 1;
+        if lost.reason == LostReason::LaunchesWaiting {
+            *reason = WaitReason::LaunchesWaiting;
+        }
     }
     if lost_of_layer.is_empty() {
         return;
     }
     for waiting in &mut plan.waiting {
         let frames = lost_of_layer.remove(&snapshot.candidates[waiting.candidate].layer);
-        waiting.frames = waiting.frames.saturating_add(frames.unwrap_or_default());
+        waiting.frames = waiting.frames.saturating_add(frames.map_or(0, |(frames, _)| frames));
     }
     for (candidate, row) in CandidateIx::all(&snapshot.candidates).zip(&snapshot.candidates) {
-        if let Some(frames) = lost_of_layer.remove(&row.layer) {
-            plan.waiting.push(Waiting { candidate, frames, reason: WaitReason::LostRace });
+        if let Some((frames, reason)) = lost_of_layer.remove(&row.layer) {
+            plan.waiting.push(Waiting { candidate, frames, reason });
         }
     }
 }

@@ -63,7 +63,7 @@ impl Selecting {
             return Err(SelectionError::NothingLeft(served.missing).into());
         }
         tracing::info!(target: "scheduler", clusters = served.clusters.len(), "built the clusters");
-        self.tell(&served, &unserved(store, &served).await?);
+        self.tell(&served, unserved(store, &served).await.as_ref());
         Ok(served.clusters)
     }
 
@@ -107,19 +107,19 @@ impl Selecting {
         let kept = context.hints.shows_kept(Instant::now());
         let known = context.clusters();
         let served = clusters::load_served(store, &settings.selection, settings.chunk_sizes, &kept, &known).await?;
-        self.tell(&served, &unserved(store, &served).await?);
         clusters.send_if_modified(|known| {
             let is_new = **known != *served.clusters;
             if is_new {
                 tracing::info!(target: "scheduler", clusters = served.clusters.len(), "rebuilt the clusters");
-                *known = served.clusters.into();
+                *known = served.clusters.clone().into();
             }
             is_new
         });
+        self.tell(&served, unserved(store, &served).await.as_ref());
         Ok(())
     }
 
-    fn tell(&mut self, served: &Served, unserved: &Unserved) {
+    fn tell(&mut self, served: &Served, unserved: Option<&Unserved>) {
         self.named.name(&served.left_out);
         self.tell_problems(served);
         if !served.clusters.is_empty() {
@@ -129,7 +129,9 @@ impl Selecting {
         } else if self.health.raise(Condition::NoCluster, NO_CLUSTER) {
             tracing::warn!(target: "scheduler", "no cluster: {NO_CLUSTER}; check-db says more");
         }
-        self.tell_unserved(unserved);
+        if let Some(unserved) = unserved {
+            self.tell_unserved(unserved);
+        }
     }
 
     fn tell_problems(&mut self, served: &Served) {
@@ -181,7 +183,13 @@ struct Unserved {
     has_others: bool,
 }
 
-async fn unserved(store: &Store, served: &Served) -> Result<Unserved, StoreError> {
+/// `None` where it cannot be read: nothing depends on it.
+async fn unserved(store: &Store, served: &Served) -> Option<Unserved> {
+    let unserved = load_unserved(store, served).await;
+    unserved.inspect_err(|error| tracing::debug!(error = error_chain(error), "cannot tell what nobody books")).ok()
+}
+
+async fn load_unserved(store: &Store, served: &Served) -> Result<Unserved, StoreError> {
     if served.unserved.is_empty() {
         return Ok(Unserved { shows: Vec::new(), has_others: false });
     }

@@ -189,9 +189,11 @@ async fn build(parts: &Parts) -> Result<(Context, Clusters), PassError> {
     if settings.dry_run_mode {
         health.raise(Condition::DryRun, "rqd.dry_run_mode: nothing is booked or launched");
     }
+    // Of a dry run nothing fails, and nobody judges what others run.
+    let rest_failing_hosts = settings.rest_failing_hosts && !settings.dry_run_mode;
     let context = Context {
         store: store.clone(),
-        hints: Hints::new(settings),
+        hints: Hints::new(&Settings { rest_failing_hosts, ..settings.clone() }),
         settings: SharedSettings::new(settings.clone()),
         metrics: metrics.clone(),
         health: health.clone(),

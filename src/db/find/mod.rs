@@ -18,6 +18,8 @@ use ledger::SILENT_AFTER;
 
 /// Most matches that a search returns.
 const MATCHES_MAX: i64 = 21;
+/// What is only told beside the answer to a question is not waited for longer.
+const FAILURES_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What a name leads to.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,14 +200,14 @@ impl Store {
         Ok(matching(&self.rows(statement).await?, whole))
     }
 
-    /// Names of pending jobs of which frames failed on a host at once a few minutes ago.
+    /// Names of pending jobs of which frames failed on a host at once a few minutes ago. Given up when it takes long.
     pub async fn load_failures_on(&self, host_name: &str) -> Result<Vec<String>> {
         let statement = Statement::new("reading what failed on a host", include_str!("../sql/failures_on_host.sql"))
             .bind(host_name)
             .bind(NOT_OWN.to_vec())
             .bind(AT_ONCE.as_secs_f64())
             .bind(MATCHES_MAX);
-        Ok(self.rows(statement).await?.readable(|row| row.text("name")))
+        Ok(self.rows_within(FAILURES_LIMIT, statement).await?.readable(|row| row.text("name")))
     }
 
     /// All layers of a job, in dispatch order.

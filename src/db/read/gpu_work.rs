@@ -14,6 +14,8 @@ use crate::units::{Gpus, Kib};
 
 /// Frames of the past are looked at so often; what runs now is seen by every snapshot.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// Longest of one look.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// What was seen before that is forgotten.
 const REMEMBERED: Duration = Duration::from_hours(24);
 
@@ -22,18 +24,33 @@ const REMEMBERED: Duration = Duration::from_hours(24);
 #[derive(Clone, Debug, Default)]
 pub(in crate::db) struct GpuWorkSeen(Arc<Mutex<Seen>>);
 
+/// A look at frames of these allocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Of one of them at least.
+    First,
+    Again,
+}
+
 #[derive(Debug, Default)]
 struct Seen {
-    /// When frames were last looked at, for these allocations.
+    /// When frames were last looked at, and of which allocations ever.
     looked_at: Option<Timestamp>,
     allocs: BTreeSet<AllocId>,
     work: BTreeMap<(AllocId, GpuAsk), Timestamp>,
 }
 
 impl Seen {
-    fn needs_look(&self, taken_at: Timestamp, allocs: &BTreeSet<AllocId>) -> bool {
+    /// Whether frames are to be looked at. What fails is not tried again before the next time.
+    fn begin_look(&mut self, taken_at: Timestamp, allocs: &BTreeSet<AllocId>) -> Option<Look> {
         let is_recent = |at: Timestamp| (Duration::ZERO..LOOK_AGAIN).contains(&(taken_at - at).unsigned_abs());
-        !(self.looked_at.is_some_and(is_recent) && allocs.is_subset(&self.allocs))
+        let has_all = allocs.is_subset(&self.allocs);
+        if has_all && self.looked_at.is_some_and(is_recent) {
+            return None;
+        }
+        self.looked_at = Some(taken_at);
+        self.allocs.extend(allocs.iter().cloned());
+        Some(if has_all { Look::Again } else { Look::First })
     }
 
     fn add(&mut self, rows: Vec<GpuWork>) {
@@ -50,43 +67,67 @@ impl Seen {
     }
 }
 
+/// What is known of GPU work, and how long frames of layers take.
+type Known = (Vec<GpuWork>, HashMap<LayerId, Duration>);
+
 impl Reading<'_> {
-    /// Of the allocations of hosts with idle GPUs, where these are kept by what was seen; and how long frames of
-    /// the layers take, where short ones may go to places that others may not.
-    pub(super) async fn load_gpu_work(
-        &mut self,
-        store: &Store,
-        taken_at: Timestamp,
-        hosts: &[Host],
-        layers: &[Layer],
-    ) -> Result<(Vec<GpuWork>, HashMap<LayerId, Duration>)> {
-        let GpuKeep::For(keep) = self.options.gpu_keep else { return Ok(Default::default()) };
-        let idle = hosts.iter().filter(|host| host.idle.gpus > Gpus::ZERO);
-        let allocs: BTreeSet<AllocId> = idle.map(|host| host.alloc.clone()).collect();
-        if allocs.is_empty() || layers.is_empty() {
-            return Ok(Default::default());
+    /// What runs now, on allocations of hosts with GPUs.
+    pub(super) async fn load_gpu_work(&mut self, allocs: &BTreeSet<AllocId>) -> Result<Vec<GpuWork>> {
+        if allocs.is_empty() {
+            return Ok(Vec::new());
         }
-        let looks_at_frames = store.gpu_work.0.lock().needs_look(taken_at, &allocs);
-        let statement =
-            Statement::new("reading GPU work of the last day", include_str!("../sql/snapshot_gpu_work.sql"))
-                .texts(&allocs)
-                .bind(looks_at_frames);
-        let rows = self.tx.rows(statement).await?.readable(decode);
+        let statement = Statement::new("reading GPU work", include_str!("../sql/snapshot_gpu_work.sql")).texts(allocs);
+        Ok(self.tx.rows(statement).await?.readable(decode))
+    }
+}
+
+/// Allocations of hosts with GPUs, where these are kept by what was seen and anything waits.
+pub(super) fn allocs_with_gpus(keep: GpuKeep, hosts: &[Host], layers: &[Layer]) -> BTreeSet<AllocId> {
+    if keep == GpuKeep::Cuebot || layers.is_empty() {
+        return BTreeSet::new();
+    }
+    hosts.iter().filter(|host| host.total.gpus > Gpus::ZERO).map(|host| host.alloc.clone()).collect()
+}
+
+impl Store {
+    /// Adds to the GPU work that runs what was seen of late; and how long frames of the layers take, where short
+    /// ones may go to places that others may not. It is read beside the snapshot and within a limit, so that no
+    /// snapshot fails for it: what cannot be read is not known.
+    pub(super) async fn seen_gpu_work(
+        &self,
+        (taken_at, keep): (Timestamp, GpuKeep),
+        allocs: &BTreeSet<AllocId>,
+        running: Vec<GpuWork>,
+        layers: &[Layer],
+    ) -> Known {
+        let GpuKeep::For(keep) = keep else { return Known::default() };
+        if allocs.is_empty() {
+            return Known::default();
+        }
+        let look = self.gpu_work.0.lock().begin_look(taken_at, allocs);
+        let ran = match look {
+            Some(look) => known(self.load_gpu_work_ran(allocs, look).await),
+            None => Vec::new(),
+        };
         let work = {
-            let mut seen = store.gpu_work.0.lock();
-            if looks_at_frames {
-                seen.looked_at = Some(taken_at);
-                seen.allocs.clone_from(&allocs);
-            }
-            seen.add(rows);
-            seen.list(taken_at, &allocs)
+            let mut seen = self.gpu_work.0.lock();
+            seen.add(running);
+            seen.add(ran);
+            seen.list(taken_at, allocs)
         };
         let may_be_lent = work.iter().any(|row| row.last_seen + keep <= taken_at);
-        let run_times = if may_be_lent { self.load_run_times(layers).await? } else { HashMap::new() };
-        Ok((work, run_times))
+        let run_times = if may_be_lent { known(self.load_run_times(layers).await) } else { HashMap::new() };
+        (work, run_times)
     }
 
-    async fn load_run_times(&mut self, layers: &[Layer]) -> Result<HashMap<LayerId, Duration>> {
+    async fn load_gpu_work_ran(&self, allocs: &BTreeSet<AllocId>, look: Look) -> Result<Vec<GpuWork>> {
+        let statement = Statement::new("reading GPU work of the last day", include_str!("../sql/gpu_work_ran.sql"))
+            .texts(allocs)
+            .bind(look == Look::First);
+        Ok(self.rows_within(LOOK_LIMIT, statement).await?.readable(decode))
+    }
+
+    async fn load_run_times(&self, layers: &[Layer]) -> Result<HashMap<LayerId, Duration>> {
         let statement = Statement::new("reading how long frames take", include_str!("../sql/snapshot_run_times.sql"))
             .distinct(layers.iter().map(Layer::id));
         let decode = |row: &Row<'_>| {
@@ -94,8 +135,15 @@ impl Reading<'_> {
             let run_time = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
             Ok((row.get("pk_layer")?, run_time))
         };
-        Ok(self.tx.rows(statement).await?.readable(decode))
+        Ok(self.rows_within(LOOK_LIMIT, statement).await?.readable(decode))
     }
+}
+
+fn known<T: Default>(read: Result<T>) -> T {
+    read.unwrap_or_else(|error| {
+        tracing::debug!(error = &error as &dyn std::error::Error, "going on without what is known of GPU work");
+        T::default()
+    })
 }
 
 /// What makes no sense keeps nothing.

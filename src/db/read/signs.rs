@@ -8,6 +8,9 @@ use crate::db::{Result, Source as _, Statement, Store};
 use crate::model::{Cluster, HostId, ShowId, Timestamp};
 use crate::units::Cores;
 
+/// A pass waits so long at most for what was booked on busy hosts.
+const BOOKED_LIMIT: Duration = Duration::from_secs(2);
+
 /// When Cuebot last heard of any host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewestReport {
@@ -49,13 +52,14 @@ impl Store {
         self.rows(statement).await?.all(|row| row.get("pk_host"))
     }
 
-    /// The most cores that were booked at once on some hosts, in a time before their last reports. Expensive.
+    /// The most cores that were booked at once on some hosts, in a time before their last reports. Expensive, and
+    /// given up when it takes long.
     pub async fn booked_lately(&self, hosts: &[HostId], time: Duration) -> Result<HashMap<HostId, Cores>> {
         let statement =
             Statement::new("looking what was booked on hosts lately", include_str!("../sql/booked_lately.sql"))
                 .texts(hosts)
                 .bind(time.as_secs_f64());
-        self.rows(statement).await?.all(|row| Ok((row.get("pk_host")?, row.get("cores")?)))
+        self.rows_within(BOOKED_LIMIT, statement).await?.all(|row| Ok((row.get("pk_host")?, row.get("cores")?)))
     }
 
     pub async fn host_names(&self) -> Result<Vec<String>> {

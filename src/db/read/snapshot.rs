@@ -1,12 +1,13 @@
 //! The snapshot: hosts, candidates and caps at one moment.
 
 use super::candidates::{JobsRead, candidates};
+use super::gpu_work::allocs_with_gpus;
 use super::reading::{Reading, SnapshotOptions};
 use crate::db::{CommitError, Result, Store, Tx};
 use crate::model::{Cluster, Snapshot};
 
 impl Store {
-    /// Reads what a plan for `clusters` needs, in one transaction of at most nine statements: all
+    /// Reads what a plan for `clusters` needs, in one transaction of at most eight statements: all
     /// hosts of their facilities, all candidates of their shows there, and the caps that these touch.
     ///
     /// Frames are not read. Rows that make no sense are in `left_out`. Waiting layers among them, or
@@ -19,9 +20,12 @@ impl Store {
         let JobsRead { folders, jobs, unusable } = reading.load_jobs(&layers, &shows).await?;
         let bound = layers.iter().flat_map(|layer| layer.limits.iter().cloned()).collect();
         let limits = reading.load_limits(bound).await?;
-        let (gpu_work, mut run_times) = reading.load_gpu_work(self, taken_at, &hosts, &layers).await?;
+        let allocs = allocs_with_gpus(options.gpu_keep, &hosts, &layers);
+        let gpu_work = reading.load_gpu_work(&allocs).await?;
         let Reading { tx, mut left_out, .. } = reading;
         tx.commit().await.map_err(CommitError::either)?;
+        let at = (taken_at, options.gpu_keep);
+        let (gpu_work, mut run_times) = self.seen_gpu_work(at, &allocs, gpu_work, &layers).await;
 
         let mut snapshot = Snapshot {
             taken_at,

@@ -116,6 +116,30 @@ fn only_gpu_work_that_reaches_the_hosts_and_fits_them_keeps_anything() {
 }
 
 #[test]
+fn gpu_work_that_cannot_run_however_long_it_waits_keeps_nothing() {
+    let with = |change: fn(&mut Farm)| {
+        let mut farm = farm();
+        // More than the host has idle, and not more than it has.
+        waiting_gpu_layer(&mut farm, 1, 2, 8);
+        farm.snapshot.hosts[0].idle = amounts(16, 64, 1, 24);
+        farm.snapshot.candidates[1].cores = CoreRequest::AtLeast(Cores::whole(8));
+        change(&mut farm);
+        frames(&farm, 0)
+    };
+    assert_eq!(with(|_| {}), 12);
+    assert_eq!(with(|farm| farm.snapshot.jobs[1].cores_max = Cores::ZERO), 16);
+    assert_eq!(with(|farm| farm.snapshot.jobs[1].gpus_max = Gpus::ZERO), 16);
+    assert_eq!(with(|farm| farm.snapshot.jobs[1].os = Some("windows".to_owned())), 16);
+    assert_eq!(with(|farm| farm.snapshot.candidates[1].memory = Kib::gib(65)), 16);
+    assert_eq!(with(|farm| _ = farm.holds.backing_off.insert(farm.snapshot.candidates[1].layer.clone())), 16);
+    let mut frozen = farm();
+    let show = frozen.show("frozen", 0, 0);
+    let job = frozen.job(show);
+    frozen.layer(job, 1).gpus = Gpus(2);
+    assert_eq!(frames(&frozen, 0), 16);
+}
+
+#[test]
 fn gpu_layers_without_gpu_memory_go_to_idle_gpus() {
     let mut farm = farm();
     farm.snapshot.candidates.clear();

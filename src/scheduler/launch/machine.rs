@@ -233,6 +233,10 @@ impl State {
         }
     }
 
+    const fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting | Self::Sending)
+    }
+
     const fn holds_host(&self) -> bool {
         matches!(self, Self::Asking(Inquiry { why: Why::Sent, .. }))
     }
@@ -329,6 +333,8 @@ impl Why {
 pub(super) struct InHand {
     confirm: ConfirmSettings,
     machines: HashMap<ProcId, Machine>,
+    /// How many of them wait for their launch to be answered, by host, with its name.
+    waiting: HashMap<HostId, (String, u32)>,
     /// Bookings that this process knows to have been launched, and since when: not reported yet, or ended
     /// with the report on its way.
     launched: HashMap<ProcId, Instant>,
@@ -353,7 +359,7 @@ pub(super) struct Due {
 
 impl InHand {
     pub(super) fn new(confirm: ConfirmSettings) -> Self {
-        Self { confirm, machines: HashMap::new(), launched: HashMap::new() }
+        Self { confirm, machines: HashMap::new(), waiting: HashMap::new(), launched: HashMap::new() }
     }
 
     /// What becomes uncertain from now on is asked about in this way.
@@ -365,9 +371,10 @@ impl InHand {
     /// answered is asked about no more.
     pub(super) fn begin(&mut self, booked: &Booked) {
         let waiting = Machine { booked: booked.clone(), state: State::Waiting };
-        let machine = self.machines.entry(booked.proc.clone()).or_insert_with(|| waiting.clone());
-        if matches!(machine.state, State::Asking(Inquiry { why: Why::Found { .. }, .. })) {
-            *machine = waiting;
+        let known = self.machines.get(&booked.proc).map(|machine| &machine.state);
+        if known.is_none_or(|state| matches!(state, State::Asking(Inquiry { why: Why::Found { .. }, .. }))) {
+            self.machines.insert(booked.proc.clone(), waiting);
+            self.count_waiting(booked, false, true);
         }
     }
 
@@ -394,8 +401,9 @@ impl InHand {
     pub(super) fn take(&mut self, proc: &ProcId, event: Event<'_>, now: Instant) -> Vec<Effect> {
         let mut step = self.step(now);
         let Some(Machine { booked, state }) = self.machines.remove(proc) else { return step.effects };
-        let held_host = state.holds_host();
+        let (held_host, was_waiting) = (state.holds_host(), state.is_waiting());
         let state = state.next(event, &mut step);
+        self.count_waiting(&booked, was_waiting, state.is_waiting());
         match (held_host, state.holds_host()) {
             (false, true) => step.effects.push(Effect::HoldHost),
             (true, false) => step.effects.push(Effect::FreeHost),
@@ -407,6 +415,24 @@ impl InHand {
             state => _ = self.machines.insert(proc.clone(), Machine { booked, state }),
         }
         step.effects
+    }
+
+    fn count_waiting(&mut self, booked: &Booked, was_waiting: bool, is_waiting: bool) {
+        match (was_waiting, is_waiting) {
+            (false, true) => {
+                let fresh = || (booked.host_name.clone(), 0);
+                self.waiting.entry(booked.host.clone()).or_insert_with(fresh).1 += 1;
+            }
+            (true, false) => {
+                if let Some((_, waiting)) = self.waiting.get_mut(&booked.host) {
+                    *waiting -= 1;
+                    if *waiting == 0 {
+                        self.waiting.remove(&booked.host);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
     const fn step(&self, now: Instant) -> Step {
@@ -468,14 +494,8 @@ impl InHand {
     }
 
     /// Bookings whose launch was not answered yet, by host, with its name.
-    pub(super) fn waiting(&self) -> HashMap<&HostId, (&str, u32)> {
-        let mut waiting: HashMap<&HostId, (&str, u32)> = HashMap::new();
-        for Machine { booked, state } in self.machines.values() {
-            if matches!(state, State::Waiting | State::Sending) {
-                waiting.entry(&booked.host).or_insert((&booked.host_name, 0)).1 += 1;
-            }
-        }
-        waiting
+    pub(super) const fn waiting(&self) -> &HashMap<HostId, (String, u32)> {
+        &self.waiting
     }
 
     /// Bookings whose hosts are asked.

@@ -142,7 +142,11 @@ impl Launcher {
         let in_hand = self.shared.in_hand.lock();
         let waiting = in_hand.waiting();
         let waiting_max = self.shared.context.settings().launches_waiting_max;
-        let on_prompt_hosts = waiting.into_values().filter(|(host, _)| !agents.is_late(host)).map(|(_, count)| count);
+        // Few wait at all in most passes, wherever they do.
+        if waiting.values().map(|(_, count)| *count as usize).sum::<usize>() <= waiting_max {
+            return true;
+        }
+        let on_prompt_hosts = waiting.values().filter(|(host, _)| !agents.is_late(host)).map(|(_, count)| *count);
         on_prompt_hosts.sum::<u32>() as usize <= waiting_max
     }
 
