@@ -58,22 +58,26 @@ pub struct ConnectSettings {
 #[derive(Clone, SmartDefault)]
 pub struct PasswordRead {
     /// `None` until it was read.
-    last: Arc<Mutex<Option<Option<Secret>>>>,
+    last: Arc<Mutex<Option<Held>>>,
     /// One reading at a time, however long it lasts.
     #[default(Arc::new(Semaphore::new(1)))]
     turn: Arc<Semaphore>,
 }
 
+/// Nothing where the file is empty.
+#[derive(Clone)]
+struct Held(Option<Secret>);
+
 impl PasswordRead {
     /// What the file holds, or held when it was last read.
-    async fn current(&self, path: PathBuf) -> Option<Option<Secret>> {
+    async fn current(&self, path: PathBuf) -> Option<Held> {
         let reading = async {
             // It goes on when nobody waits for it any more.
             let turn = Arc::clone(&self.turn).acquire_owned().await;
             let last = Arc::clone(&self.last);
             let read = move || {
                 if let Ok(password) = config::read_password(&path) {
-                    *last.lock() = Some(password);
+                    *last.lock() = Some(Held(password));
                 }
                 drop(turn);
             };
@@ -112,7 +116,7 @@ impl ConnectSettings {
     pub(super) async fn with_current_password(self) -> Self {
         let Some(path) = self.password_file.clone() else { return self };
         match self.password_read.current(path).await {
-            Some(password) => Self { password: password.map(|secret| secret.reveal().to_owned()), ..self },
+            Some(Held(password)) => Self { password: password.map(|secret| secret.reveal().to_owned()), ..self },
             None => self,
         }
     }

@@ -150,7 +150,7 @@ impl FailingHosts {
     }
 
     /// Those of the suspects that one look asks about, whole, and others the next time.
-    pub(super) fn to_ask(&mut self, mut suspects: Vec<Suspect>) -> Vec<Suspect> {
+    pub(super) fn in_turn(&mut self, mut suspects: Vec<Suspect>) -> Vec<Suspect> {
         suspects.sort_unstable_by(|one, other| one.host_name.cmp(&other.host_name));
         let next = suspects.partition_point(|suspect| suspect.host_name <= self.asked_to);
         suspects.rotate_left(next);
@@ -342,7 +342,7 @@ mod tests {
         }
         let mut asked = || {
             let suspects = case.hosts.suspects(case.now);
-            let asked = case.hosts.to_ask(suspects);
+            let asked = case.hosts.in_turn(suspects);
             assert!(asked.iter().all(|suspect| suspect.layers.len() == JOBS_MAX));
             asked.into_iter().map(|suspect| suspect.host_name).collect::<Vec<_>>()
         };

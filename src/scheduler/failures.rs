@@ -49,7 +49,7 @@ async fn look(context: &Context) -> Result<(), StoreError> {
     }
     let suspects = hints.failing_hosts(|hosts| {
         let suspects = hosts.suspects(Instant::now());
-        hosts.to_ask(suspects)
+        hosts.in_turn(suspects)
     });
     let mut runs = HashSet::new();
     if !suspects.is_empty() {

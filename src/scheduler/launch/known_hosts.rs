@@ -14,8 +14,14 @@ const NAMES_LAST: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct KnownHosts {
     store: Store,
-    /// When they were read, and the names by what they are up to the first dot, in lower case.
-    read: Mutex<Option<(Instant, HashMap<String, Vec<String>>)>>,
+    read: Mutex<Option<Names>>,
+}
+
+#[derive(Debug)]
+struct Names {
+    read_at: Instant,
+    /// By what they are up to the first dot, in lower case.
+    by_short: HashMap<String, Vec<String>>,
 }
 
 impl KnownHosts {
@@ -26,15 +32,14 @@ impl KnownHosts {
     /// Hosts that are called like this, whole or up to the first dot; `None` while the database does not say.
     pub(super) async fn called(&self, name: &str) -> Option<Vec<String>> {
         let mut read = self.read.lock().await;
-        if read.as_ref().is_none_or(|(at, _)| at.elapsed() >= NAMES_LAST) {
-            let mut names: HashMap<String, Vec<String>> = HashMap::new();
+        if read.as_ref().is_none_or(|names| names.read_at.elapsed() >= NAMES_LAST) {
+            let mut by_short: HashMap<String, Vec<String>> = HashMap::new();
             for name in self.store.host_names().await.ok()? {
-                names.entry(short(&name)).or_default().push(name);
+                by_short.entry(short(&name)).or_default().push(name);
             }
-            *read = Some((Instant::now(), names));
+            *read = Some(Names { read_at: Instant::now(), by_short });
         }
-        let (_, names) = read.as_ref()?;
-        Some(names.get(&short(name)).cloned().unwrap_or_default())
+        Some(read.as_ref()?.by_short.get(&short(name)).cloned().unwrap_or_default())
     }
 }
 
