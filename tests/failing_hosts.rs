@@ -79,7 +79,10 @@ async fn no_frame_dies_of_one_host_that_fails_all_at_once() {
 async fn told_so_frames_go_back_to_where_they_failed() {
     let database = database(Generation::G5).await;
     let sandbox = farm(database.connect_settings().await, jobs(20, [job("shot", 300)])).await;
-    broken(&sandbox);
+    // It alone has room.
+    let host = broken(&sandbox);
+    let lock = format!("UPDATE host SET str_lock_state = 'LOCKED' WHERE str_name <> '{host}'");
+    execute(sandbox.pool(), &lock).await;
     let settings = Settings { rest_failing_hosts: false, retry_elsewhere: Duration::ZERO, ..quick_settings() };
     let scheduler = Scheduler::start(&sandbox, settings).await;
     until(&sandbox, |progress| progress.dead > 0).await;
