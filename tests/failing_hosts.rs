@@ -5,12 +5,12 @@ use std::time::Duration;
 use cue_scheduler::farm::fleet::RunTime;
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
-use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec, seed};
+use cue_scheduler::farm::seed::{JobSpec, LayerSpec, seed};
 use cue_scheduler::model::WaitReason;
 use cue_scheduler::scheduler::Settings;
 use cue_scheduler::units::Cores;
 
-use crate::support::farm::{Scheduler, assert_all_done, farm, quick_farm, quick_settings, until};
+use crate::support::farm::{Scheduler, assert_all_done, farm, four_core_farm, quick_farm, quick_settings, until};
 use crate::support::{database, execute, number, run_program, texts};
 
 /// Longer than any test takes.
@@ -18,14 +18,8 @@ const LONG: Duration = Duration::from_secs(3_600);
 
 /// So many hosts of four cores and these jobs of one frame a core; commands run as [`RunTime::Command`] has it.
 fn jobs(hosts: usize, jobs: impl IntoIterator<Item = JobSpec>) -> SandboxOptions {
-    let folder = jobs.into_iter().fold(FolderSpec::new("comp"), FolderSpec::job);
-    let show = ShowSpec::new("show").subscription("general", Cores::whole(1_000), Cores::whole(1_000));
-    let spec = FarmSpec::empty()
-        .alloc("general", "general")
-        .host_class(HostClass::new("render", hosts).cores(Cores::whole(4)))
-        .show(show.folder(folder));
     let run_time = RunTime::Command(Duration::from_millis(300));
-    SandboxOptions { generation: Generation::G5, run_time, ..quick_farm(spec) }
+    SandboxOptions { generation: Generation::G5, run_time, ..quick_farm(four_core_farm(hosts, jobs)) }
 }
 
 fn job(name: &str, frames: u32) -> JobSpec {

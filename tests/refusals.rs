@@ -6,7 +6,7 @@ use std::time::Duration;
 use cue_scheduler::farm::fleet::{AgentKind, REFUSED_VARIABLE, RunTime};
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
 use cue_scheduler::farm::schema::Generation;
-use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, LayerSpec, ShowSpec};
+use cue_scheduler::farm::seed::{JobSpec, LayerSpec};
 use cue_scheduler::model::WaitReason;
 use cue_scheduler::rqd::BreakerSettings;
 use cue_scheduler::scheduler::Settings;
@@ -14,20 +14,14 @@ use cue_scheduler::units::Cores;
 use sqlx::AssertSqlSafe;
 
 use crate::support::database;
-use crate::support::farm::{Scheduler, farm, quick_farm, quick_settings, until};
+use crate::support::farm::{Scheduler, farm, four_core_farm, quick_farm, quick_settings, until};
 
 const LASTING: &str = "sleep 3600";
 
 /// Hosts of four cores and these jobs; commands are `true`, or sleep as long as they say.
 fn jobs(hosts: usize, jobs: impl IntoIterator<Item = JobSpec>) -> SandboxOptions {
-    let folder = jobs.into_iter().fold(FolderSpec::new("comp"), FolderSpec::job);
-    let show = ShowSpec::new("show").subscription("general", Cores::whole(1_000), Cores::whole(1_000));
-    let spec = FarmSpec::empty()
-        .alloc("general", "general")
-        .host_class(HostClass::new("render", hosts).cores(Cores::whole(4)))
-        .show(show.folder(folder));
     let run_time = RunTime::Command(Duration::from_millis(50));
-    SandboxOptions { generation: Generation::G5, run_time, ..quick_farm(spec) }
+    SandboxOptions { generation: Generation::G5, run_time, ..quick_farm(four_core_farm(hosts, jobs)) }
 }
 
 /// What is put aside or held back stays so for longer than any test: agents must be given time to answer.

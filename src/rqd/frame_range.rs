@@ -535,6 +535,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
         #[test]
         fn a_chunk_always_reads_back(list in proptest::collection::vec(-20i32..20, 1..12)) {
             let chunk = FrameSet::parse(&every_number(&list)).unwrap().chunk(list[0], 12).unwrap();

@@ -8,16 +8,27 @@ use cue_scheduler::farm::cuebot::{CuebotOptions, Maintenance};
 use cue_scheduler::farm::fleet::RunTime;
 use cue_scheduler::farm::progress::{FarmProgress, Unwatched};
 use cue_scheduler::farm::sandbox::{Sandbox, SandboxOptions};
-use cue_scheduler::farm::seed::FarmSpec;
+use cue_scheduler::farm::seed::{FarmSpec, FolderSpec, HostClass, JobSpec, ShowSpec};
 use cue_scheduler::rqd::{AgentSettings, Agents, ConfirmSettings};
 use cue_scheduler::scheduler::{Ended, LaunchTargets, Parts, Service, Settings, Totals};
 use cue_scheduler::telemetry::{Health, Metrics};
+use cue_scheduler::units::Cores;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long a test waits for what must come: longer than the busiest machine takes, since it only tells
 /// slow from never.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Hosts of four cores and these jobs of one show, which may use them all.
+pub(crate) fn four_core_farm(hosts: usize, jobs: impl IntoIterator<Item = JobSpec>) -> FarmSpec {
+    let folder = jobs.into_iter().fold(FolderSpec::new("comp"), FolderSpec::job);
+    let show = ShowSpec::new("show").subscription("general", Cores::whole(1_000), Cores::whole(1_000));
+    FarmSpec::empty()
+        .alloc("general", "general")
+        .host_class(HostClass::new("render", hosts).cores(Cores::whole(4)))
+        .show(show.folder(folder))
+}
 
 /// Options of a farm that does not wait minutes for what is lost.
 pub(crate) fn quick_farm(spec: FarmSpec) -> SandboxOptions {
